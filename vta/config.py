@@ -1,0 +1,353 @@
+"""The machine's configuration: VTA's JSON file, checked, with every size that follows from it.
+
+A `Config` that exists is a `Config` that is valid: the constructor refuses everything else with a
+`ConfigError` that names the key, its value and what is allowed. Derived sizes are properties and
+are stored nowhere. Sizes in JSON are base-2 logarithms, as VTA's users know them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vta.errors import ConfigError
+
+__all__ = ["PRESETS", "SIMULATED_TARGETS", "TARGETS", "Config", "default_path"]
+
+SIMULATED_TARGETS = ("sim", "tsim")
+TARGETS = (*SIMULATED_TARGETS, "pynq", "ultra96", "zcu104", "de10nano", "intelfocl")
+HW_VERSIONS = ("0.0.1", "0.0.2")
+"""Both spell the same configuration keys; streams are always encoded as 0.0.2 (ISA.md)."""
+
+WORD_BITS = 64
+UOP_BITS = 32
+
+
+def _key(doc: str, allowed: tuple[int, ...] | range, **options: Any) -> Any:
+    return field(metadata={"doc": doc, "allowed": allowed}, **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One configuration of the accelerator.
+
+    Field names are the JSON keys in lower case. The first eleven are VTA's and required; the rest
+    are this project's and optional.
+
+    Raises
+    ------
+    ConfigError
+        A value outside its range, or a combination whose instruction fields do not fit (ISA.md,
+        "Encoding").
+    """
+
+    target: str = field(metadata={"doc": "where programs run"})
+    hw_ver: str = field(metadata={"doc": "version of the instruction encoding"})
+    log_inp_width: int = _key("bits of one INP number", (3,))
+    log_wgt_width: int = _key("bits of one WGT number", (3,))
+    log_acc_width: int = _key("bits of one ACC number", (5,))
+    log_batch: int = _key("rows of a tile", range(0, 3))
+    log_block: int = _key("columns of a tile", range(3, 7))
+    log_uop_buff_size: int = _key("bytes of the UOP buffer", range(5, 19))
+    log_inp_buff_size: int = _key("bytes of the INP buffer", range(6, 25))
+    log_wgt_buff_size: int = _key("bytes of the WGT buffer", range(9, 29))
+    log_acc_buff_size: int = _key("bytes of the ACC buffer", range(8, 27))
+    log_bus_width: int = _key("bits of the memory bus", range(6, 9), default=6)
+    addr_width: int = _key("bits of a byte address", range(32, 41), default=32)
+    max_burst: int = _key("beats of the longest burst (16 for AXI3)", (16, 32, 64, 128, 256),
+                          default=64)
+    log_insn_queue: int = _key("entries of each instruction queue", range(9, 13), default=9)
+
+    def __post_init__(self) -> None:
+        self._check_choice("TARGET", self.target, TARGETS)
+        self._check_choice("HW_VER", self.hw_ver, HW_VERSIONS)
+        for item in dataclasses.fields(self):
+            if "allowed" in item.metadata:
+                self._check_number(item.name, item.metadata["allowed"])
+        self._check_depths()
+        self._check_encoding()
+
+    @staticmethod
+    def _check_choice(key: str, value: object, allowed: tuple[str, ...]) -> None:
+        if value not in allowed:
+            raise ConfigError(f"{key} must be one of {', '.join(allowed)}, not {value!r}")
+
+    def _check_number(self, name: str, allowed: tuple[int, ...] | range) -> None:
+        key, value = name.upper(), getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ConfigError(f"{key} must be a whole number, not {value!r}")
+        if value not in allowed:
+            if isinstance(allowed, range):
+                spelled = f"{allowed[0]} to {allowed[-1]}"
+            else:
+                spelled = " or ".join(str(number) for number in allowed)
+            hint = " (other widths are not supported)" if key.endswith("_WIDTH") and len(
+                allowed) == 1 else ""
+            raise ConfigError(f"{key} must be {spelled}, not {value}{hint}")
+
+    def _check_depths(self) -> None:
+        for memory in ("uop", "inp", "wgt", "acc"):
+            log_depth = getattr(self, f"log_{memory}_depth")
+            key = f"LOG_{memory.upper()}_BUFF_SIZE"
+            value = getattr(self, key.lower())
+            if log_depth < 3:
+                raise ConfigError(
+                    f"{key} must be at least {value + 3 - log_depth} for a depth of 8 elements "
+                    f"of {getattr(self, f'{memory}_elem_bytes')} bytes, not {value}")
+            if log_depth > 16:
+                raise ConfigError(
+                    f"{key} must be at most {value + 16 - log_depth}, not {value}: sram_base "
+                    f"has 16 bits and LOG_{memory.upper()}_DEPTH would be {log_depth}")
+
+    def _check_encoding(self) -> None:
+        uop, inp = self.log_uop_depth, self.log_inp_depth
+        wgt, acc = self.log_wgt_depth, self.log_acc_depth
+        widths = (f"with LOG_UOP_DEPTH {uop}, LOG_INP_DEPTH {inp}, LOG_WGT_DEPTH {wgt}, "
+                  f"LOG_ACC_DEPTH {acc}")
+        for what, bits, limit, keys in (
+            ("GEMM word 0", 7 + 1 + uop + uop + 1 + 14 + 14, WORD_BITS, "LOG_UOP_BUFF_SIZE"),
+            ("GEMM word 1", 2 * (acc + inp + wgt), WORD_BITS,
+             "LOG_ACC_BUFF_SIZE, LOG_INP_BUFF_SIZE and LOG_WGT_BUFF_SIZE"),
+            ("ALU word 1", 4 * acc + 3 + 1 + 16, WORD_BITS, "LOG_ACC_BUFF_SIZE"),
+            ("a micro-op", acc + max(acc, inp) + wgt, UOP_BITS,
+             "LOG_ACC_BUFF_SIZE, LOG_INP_BUFF_SIZE and LOG_WGT_BUFF_SIZE"),
+        ):
+            if bits > limit:
+                raise ConfigError(f"{keys} must be smaller: {what} needs {bits} bits of {limit} "
+                                  f"{widths}")
+
+    # -- JSON ------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_dict(cls, values: object, source: str = "configuration") -> Config:
+        """The configuration that a JSON object's keys and values describe."""
+        if not isinstance(values, dict):
+            raise ConfigError(f"{source}: must be a JSON object, not {type(values).__name__}")
+        keys = {item.name.upper(): item for item in dataclasses.fields(cls)}
+        for key in values:
+            if key not in keys:
+                near = difflib.get_close_matches(str(key), keys, 1)
+                hint = f"; did you mean {near[0]}?" if near else f"; allowed: {', '.join(keys)}"
+                raise ConfigError(f"{source}: unknown key {key!r}{hint}")
+        missing = [key for key, item in keys.items()
+                   if item.default is dataclasses.MISSING and key not in values]
+        if missing:
+            raise ConfigError(f"{source}: missing key {', '.join(missing)}")
+        try:
+            return cls(**{key.lower(): value for key, value in values.items()})
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str] | None = None) -> Config:
+        """The configuration of a file: `path`, or `$VTA_CONFIG`, or the package's own.
+
+        A name of `PRESETS` is taken in place of a path.
+        """
+        if path is not None and os.fspath(path) in PRESETS:
+            return PRESETS[os.fspath(path)]
+        file = Path(path) if path is not None else default_path()
+        try:
+            values = json.loads(file.read_text(encoding="utf-8"),
+                                object_pairs_hook=functools.partial(_unique, str(file)))
+        except OSError as error:
+            raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
+        except ValueError as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"{file}: not JSON ({error})") from None
+        return cls.from_dict(values, str(file))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object; this project's own keys appear only where they differ from default."""
+        return {
+            item.name.upper(): getattr(self, item.name)
+            for item in dataclasses.fields(self)
+            if item.default is dataclasses.MISSING or getattr(self, item.name) != item.default
+        }
+
+    def replace(self, **changes: Any) -> Config:
+        """A copy with some fields changed, checked again."""
+        return dataclasses.replace(self, **changes)
+
+    def hardware(self) -> dict[str, Any]:
+        """What the machine itself is made of: every key but `TARGET` and `HW_VER`."""
+        return {item.name.upper(): getattr(self, item.name) for item in dataclasses.fields(self)
+                if item.name not in ("target", "hw_ver")}
+
+    def difference(self, other: Config) -> str:
+        """In words, how the hardware of two configurations differs; empty if it does not."""
+        mine, theirs = self.hardware(), other.hardware()
+        return ", ".join(f"{key} {mine[key]} here, {theirs[key]} there"
+                         for key in mine if mine[key] != theirs[key])
+
+    # -- numbers ---------------------------------------------------------------------------------
+
+    @property
+    def log_out_width(self) -> int:
+        return self.log_inp_width
+
+    @property
+    def log_out_buff_size(self) -> int:
+        return self.log_acc_buff_size + self.log_out_width - self.log_acc_width
+
+    @property
+    def inp_width(self) -> int:
+        """Bits of one INP number; `wgt_width`, `acc_width`, `out_width` likewise."""
+        return 1 << self.log_inp_width
+
+    @property
+    def wgt_width(self) -> int:
+        return 1 << self.log_wgt_width
+
+    @property
+    def acc_width(self) -> int:
+        return 1 << self.log_acc_width
+
+    @property
+    def out_width(self) -> int:
+        return 1 << self.log_out_width
+
+    @property
+    def batch(self) -> int:
+        return 1 << self.log_batch
+
+    @property
+    def block(self) -> int:
+        """BLOCK_IN and BLOCK_OUT, which are always equal here."""
+        return 1 << self.log_block
+
+    # -- elements (tiles), in bytes --------------------------------------------------------------
+
+    @property
+    def uop_elem_bytes(self) -> int:
+        return UOP_BITS // 8
+
+    @property
+    def inp_elem_bytes(self) -> int:
+        return self.batch * self.block * self.inp_width // 8
+
+    @property
+    def wgt_elem_bytes(self) -> int:
+        return self.block * self.block * self.wgt_width // 8
+
+    @property
+    def acc_elem_bytes(self) -> int:
+        return self.batch * self.block * self.acc_width // 8
+
+    @property
+    def out_elem_bytes(self) -> int:
+        return self.batch * self.block * self.out_width // 8
+
+    @property
+    def acc_8bit_elem_bytes(self) -> int:
+        """Bytes in DRAM of an element that LOAD ACC_8BIT reads."""
+        return self.batch * self.block
+
+    # -- depths, in elements ---------------------------------------------------------------------
+
+    @property
+    def log_uop_depth(self) -> int:
+        return self.log_uop_buff_size - 2
+
+    @property
+    def log_inp_depth(self) -> int:
+        return self.log_inp_buff_size - (self.inp_elem_bytes.bit_length() - 1)
+
+    @property
+    def log_wgt_depth(self) -> int:
+        return self.log_wgt_buff_size - (self.wgt_elem_bytes.bit_length() - 1)
+
+    @property
+    def log_acc_depth(self) -> int:
+        return self.log_acc_buff_size - (self.acc_elem_bytes.bit_length() - 1)
+
+    @property
+    def log_out_depth(self) -> int:
+        return self.log_acc_depth
+
+    @property
+    def uop_depth(self) -> int:
+        return 1 << self.log_uop_depth
+
+    @property
+    def inp_depth(self) -> int:
+        return 1 << self.log_inp_depth
+
+    @property
+    def wgt_depth(self) -> int:
+        return 1 << self.log_wgt_depth
+
+    @property
+    def acc_depth(self) -> int:
+        return 1 << self.log_acc_depth
+
+    @property
+    def out_depth(self) -> int:
+        return self.acc_depth
+
+    # -- the bus ---------------------------------------------------------------------------------
+
+    @property
+    def bus_width(self) -> int:
+        """Data bits of the memory bus."""
+        return 1 << self.log_bus_width
+
+    @property
+    def bus_bytes(self) -> int:
+        return self.bus_width // 8
+
+    @property
+    def insn_queue_depth(self) -> int:
+        return 1 << self.log_insn_queue
+
+    @property
+    def bitstream(self) -> str:
+        """VTA's name for a bitstream of this configuration, such as 1x16_i8w8a32_15_15_18_17."""
+        sizes = "_".join(str(getattr(self, f"log_{memory}_buff_size"))
+                         for memory in ("uop", "inp", "wgt", "acc"))
+        return (f"{self.batch}x{self.block}_i{self.inp_width}w{self.wgt_width}"
+                f"a{self.acc_width}_{sizes}")
+
+
+def _unique(source: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object's pairs as a dict, refusing a key that is given twice."""
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise ConfigError(f"{source}: key {twice!r} is given twice")
+    return values
+
+
+def default_path() -> Path:
+    """Where `Config.load()` looks: `$VTA_CONFIG`, else the file in the package."""
+    named = os.environ.get("VTA_CONFIG")
+    return Path(named) if named else Path(__file__).with_name("vta_config.json")
+
+
+_DEFAULT = Config(target="sim", hw_ver="0.0.2", log_inp_width=3, log_wgt_width=3, log_acc_width=5,
+                  log_batch=0, log_block=4, log_uop_buff_size=15, log_inp_buff_size=15,
+                  log_wgt_buff_size=18, log_acc_buff_size=17)
+
+PRESETS = {
+    "default": _DEFAULT,
+    # Small buffers build and run fast, and reach the ends of their ranges soon.
+    "tiny": _DEFAULT.replace(log_block=3, log_uop_buff_size=8, log_inp_buff_size=9,
+                             log_wgt_buff_size=11, log_acc_buff_size=11),
+    # Two rows a tile, odd buffer sizes, a bus wider than an INP element.
+    "small": _DEFAULT.replace(log_batch=1, log_block=3, log_uop_buff_size=9, log_inp_buff_size=10,
+                              log_wgt_buff_size=10, log_acc_buff_size=11, log_bus_width=8,
+                              max_burst=16),
+    "wide": _DEFAULT.replace(log_block=5, log_uop_buff_size=14, log_inp_buff_size=15,
+                             log_wgt_buff_size=18, log_acc_buff_size=17, log_bus_width=7),
+    "batch4": _DEFAULT.replace(log_batch=2, log_block=3, log_uop_buff_size=13,
+                               log_inp_buff_size=14, log_wgt_buff_size=15, log_acc_buff_size=16),
+}
+"""Named configurations: for tests, for bug reports, and in place of a file's path."""

@@ -1,0 +1,116 @@
+"""One family of exceptions: whatever is wrong with a user's input is a `VtaError`.
+
+Each class is also the built-in exception that fits, so that code which knows nothing of VTA can
+still catch it sensibly. Messages name what was wrong, what is allowed, and where.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "CompileError",
+    "ConfigError",
+    "DeviceError",
+    "DeviceTimeout",
+    "EncodingError",
+    "Fault",
+    "ImageError",
+    "MachineError",
+    "ProgramError",
+    "ScheduleError",
+    "ToolError",
+    "VtaError",
+]
+
+
+class VtaError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+
+class ConfigError(VtaError, ValueError):
+    """A configuration that is not legal, or a target that cannot be used."""
+
+
+class EncodingError(VtaError, ValueError):
+    """A value that does not fit its instruction field."""
+
+
+class ProgramError(VtaError, ValueError):
+    """A program file that is damaged, foreign, or made for another configuration."""
+
+
+class ImageError(VtaError, ValueError):
+    """A memory image that is damaged or contradicts itself."""
+
+
+class ScheduleError(VtaError, ValueError):
+    """A schedule that names what is not there, or asks for what cannot be done."""
+
+
+class CompileError(VtaError, ValueError):
+    """A computation that VTA cannot do."""
+
+
+class ToolError(VtaError, RuntimeError):
+    """A tool that the project calls (Verilator, a C++ compiler) is missing or failed."""
+
+
+class DeviceError(VtaError, RuntimeError):
+    """A device that cannot do what was asked of it."""
+
+
+class DeviceTimeout(DeviceError, TimeoutError):
+    """A device did not finish in the time it was given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """What a machine reports when it stops on an error (ISA.md, "Errors").
+
+    Parameters
+    ----------
+    cause : str
+        A member name of `vta.isa.Cause`, such as ``sram_range``.
+    module : str
+        Who stopped: ``fetch``, ``load``, ``compute`` or ``store``.
+    insn_index : int
+        Position in the stream; `insn_count` for ``no_finish``.
+    insn : str
+        The instruction as text; empty where there is none (``no_finish``).
+    detail : str
+        In words: which index, which address.
+    waiting : tuple of dict
+        For a deadlock, every module that waits: ``module``, ``insn_index``, ``insn`` and ``token``
+        (the queue's name, or e.g. ``"l2g full"`` for a producer that cannot push).
+    """
+
+    cause: str
+    module: str
+    insn_index: int
+    insn: str = ""
+    detail: str = ""
+    waiting: tuple[dict[str, Any], ...] = field(default=())
+
+    def __str__(self) -> str:
+        where = f"instruction {self.insn_index}"
+        if self.insn:
+            where += f" ({self.insn})"
+        text = f"{self.cause} in {self.module} at {where}"
+        if self.detail:
+            text += f": {self.detail}"
+        if self.waiting:
+            text += "; " + "; ".join(
+                f"{w['module']} waits for {w['token']} at instruction {w['insn_index']}"
+                for w in self.waiting
+            )
+        return text
+
+
+class MachineError(DeviceError):
+    """The machine stopped with an error; `fault` says which."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(f"the machine reported {fault}")
+        self.fault = fault

@@ -1,0 +1,168 @@
+"""Memory images: one run of a machine as plain arrays (memory before, and what it must become).
+
+The format is described in `docs/images.md`: a JSON ``manifest`` and segments ``before_addr``,
+``before_0`` …, ``after_addr``, ``after_0`` ….
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vta.config import Config
+from vta.errors import ConfigError, ImageError
+from vta.isa import INSN_BYTES, MAX_TOKENS, TOKEN_QUEUES
+from vta.program import read_npz
+
+__all__ = ["BASES", "Image", "Segment"]
+
+FORMAT = "vta-image"
+VERSION = 1
+
+BASES = ("uop", "inp", "wgt", "acc", "out")
+"""The base registers, in the manifest's order."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """`data` (uint8) from byte `addr` on."""
+
+    addr: int
+    data: NDArray[np.uint8]
+
+    @property
+    def end(self) -> int:
+        return self.addr + len(self.data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A run: configuration, stream, base registers, memory before and (or None) after."""
+
+    config: Config
+    insn_addr: int
+    insn_count: int
+    before: tuple[Segment, ...]
+    after: tuple[Segment, ...] | None = None
+    base: dict[str, int] = field(default_factory=lambda: dict.fromkeys(BASES, 0))
+    tokens_before: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TOKEN_QUEUES, 0))
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        limit = 1 << self.config.addr_width
+        for name, segments in (("before", self.before), ("after", self.after or ())):
+            _check_segments(name, segments, limit)
+        _check_number("insn_addr", self.insn_addr, limit - 1)
+        _check_number("insn_count", self.insn_count, (1 << 32) - 1)
+        _check_counts("base", self.base, BASES, limit - 1)
+        _check_counts("tokens_before", self.tokens_before, TOKEN_QUEUES, MAX_TOKENS)
+
+    def stream(self) -> NDArray[np.uint64]:
+        """The (n, 2) uint64 instructions that lie in `before`; zeros where it says nothing.
+
+        Raises
+        ------
+        ImageError
+            More instructions than the segments could hold.
+        """
+        size = sum(len(segment.data) for segment in self.before)
+        if self.insn_count * INSN_BYTES > size:
+            raise ImageError(f"insn_count {self.insn_count} is more than the image's {size} bytes "
+                             "hold")
+        start, end = self.insn_addr, self.insn_addr + self.insn_count * INSN_BYTES
+        raw = np.zeros(end - start, np.uint8)
+        for segment in self.before:
+            low, high = max(start, segment.addr), min(end, segment.end)
+            if low < high:
+                raw[low - start:high - start] = segment.data[low - segment.addr:
+                                                             high - segment.addr]
+        return raw.view("<u8").reshape(-1, 2)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Image:
+        """The image in a file; raises `ImageError` naming the file and what is wrong with it."""
+        manifest, arrays = read_npz(path, FORMAT, VERSION, ImageError)
+        try:
+            known = {key: manifest[key] for key in ("base", "tokens_before", "description")
+                     if key in manifest}
+            for key in ("config", "insn_addr", "insn_count"):
+                if key not in manifest:
+                    raise ImageError(f"manifest has no {key}")
+            return cls(config=Config.from_dict(manifest["config"]),
+                       insn_addr=manifest["insn_addr"], insn_count=manifest["insn_count"],
+                       before=_segments(arrays, "before") or (),
+                       after=_segments(arrays, "after"), **known)
+        except (ConfigError, ImageError) as error:
+            raise ImageError(f"{path}: {error}") from None
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the file, atomically: a crash leaves no half of one."""
+        manifest = {"format": FORMAT, "version": VERSION, "description": self.description,
+                    "config": self.config.to_dict(), "insn_addr": self.insn_addr,
+                    "insn_count": self.insn_count, "base": self.base,
+                    "tokens_before": self.tokens_before}
+        arrays: dict[str, NDArray[Any]] = {
+            "manifest": np.frombuffer(json.dumps(manifest).encode(), np.uint8)}
+        for name, segments in (("before", self.before), ("after", self.after)):
+            if segments is not None:
+                arrays[f"{name}_addr"] = np.array([part.addr for part in segments], np.uint64)
+                arrays |= {f"{name}_{index}": part.data for index, part in enumerate(segments)}
+        partial = f"{os.fspath(path)}.{os.getpid()}.part"
+        try:
+            with open(partial, "wb") as file:
+                np.savez_compressed(file, allow_pickle=False, **arrays)
+            os.replace(partial, path)
+        except OSError as error:
+            raise ImageError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _segments(arrays: dict[str, NDArray[Any]], name: str) -> tuple[Segment, ...] | None:
+    if f"{name}_addr" not in arrays:
+        if name == "before":
+            raise ImageError("before_addr is missing")
+        return None
+    addresses = arrays[f"{name}_addr"]
+    if addresses.ndim != 1 or addresses.dtype.kind not in "ui" and addresses.size:
+        raise ImageError(f"{name}_addr must be uint64[k], not "
+                         f"{addresses.dtype}{list(addresses.shape)}")
+    segments = []
+    for index, address in enumerate(addresses.tolist()):
+        data = arrays.get(f"{name}_{index}")
+        if data is None:
+            raise ImageError(f"{name}_{index} is missing: {name}_addr has {len(addresses)} "
+                             "segments")
+        if data.dtype != np.uint8 or data.ndim != 1:
+            raise ImageError(f"{name}_{index} must be uint8[n], not "
+                             f"{data.dtype}{list(data.shape)}")
+        segments.append(Segment(int(address), data))
+    return tuple(segments)
+
+
+def _check_segments(name: str, segments: tuple[Segment, ...], limit: int) -> None:
+    for index, segment in enumerate(segments):
+        if segment.addr < 0 or segment.end > limit:
+            raise ImageError(f"{name}_{index} must lie below {limit:#x}, not at "
+                             f"{segment.addr:#x} to {segment.end:#x}")
+    order = sorted(range(len(segments)), key=lambda index: segments[index].addr)
+    for low, high in zip(order, order[1:], strict=False):
+        if segments[low].end > segments[high].addr:
+            raise ImageError(
+                f"{name}_{low} and {name}_{high} overlap: the first ends at "
+                f"{segments[low].end:#x}, the second starts at {segments[high].addr:#x}")
+
+
+def _check_number(name: str, value: object, limit: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= limit:
+        raise ImageError(f"{name} must be 0 to {limit:#x}, not {value!r}")
+
+
+def _check_counts(name: str, values: object, keys: tuple[str, ...], limit: int) -> None:
+    if not isinstance(values, dict) or set(values) != set(keys):
+        raise ImageError(f"{name} must have the keys {', '.join(keys)}, not {values!r}")
+    for key in keys:
+        _check_number(f"{name}.{key}", values[key], limit)

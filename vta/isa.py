@@ -1,0 +1,436 @@
+"""The instruction set: every format once; layouts, packing, decoding and text are derived.
+
+`ISA.md` of the project's documentation is the specification. Words used throughout:
+
+- *element* (tile): one row of an on-chip buffer; every base, size and stride counts elements.
+- Modules stand in the order ``load``, ``compute``, ``store``; *prev* and *next* are neighbours in
+  it. Token queues keep their traditional names, in which g is the compute module:
+  ``l2g`` load to compute, ``g2l`` compute to load, ``g2s`` compute to store, ``s2g`` store to
+  compute.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vta.config import Config
+from vta.errors import EncodingError
+
+if TYPE_CHECKING:
+    from amaranth.lib.data import StructLayout
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "INSN_BYTES",
+    "MAX_TOKENS",
+    "TOKEN_QUEUES",
+    "AluOp",
+    "Cause",
+    "Field",
+    "Format",
+    "Insn",
+    "Isa",
+    "MemoryType",
+    "Module",
+    "Opcode",
+]
+
+INSN_BYTES = 16
+MAX_TOKENS = 65_535
+"""What a token counter holds; one more stalls the producer."""
+
+TOKEN_QUEUES = ("l2g", "g2l", "g2s", "s2g")
+
+
+class Opcode(enum.IntEnum):
+    """Bits 0 to 2 of every instruction."""
+
+    LOAD = 0
+    STORE = 1
+    GEMM = 2
+    FINISH = 3
+    ALU = 4
+
+
+class MemoryType(enum.IntEnum):
+    """`memory_type` of LOAD and STORE."""
+
+    UOP = 0
+    WGT = 1
+    INP = 2
+    ACC = 3
+    OUT = 4
+    ACC_8BIT = 5
+
+
+class AluOp(enum.IntEnum):
+    """`alu_opcode`."""
+
+    MIN = 0
+    MAX = 1
+    ADD = 2
+    SHR = 3
+    MUL = 4
+
+
+class Module(enum.IntEnum):
+    """Who executes an instruction, as the error registers number them."""
+
+    FETCH = 0
+    LOAD = 1
+    COMPUTE = 2
+    STORE = 3
+
+
+class Cause(enum.IntEnum):
+    """Why a machine stopped, in the order in which causes are looked for."""
+
+    NONE = 0
+    ILLEGAL_OPCODE = 1
+    ILLEGAL_TOKEN = 2
+    ILLEGAL_MEMORY_TYPE = 3
+    ILLEGAL_ALU_OPCODE = 4
+    ILLEGAL_PADDING = 5
+    SRAM_RANGE = 6
+    MEMORY_RESPONSE = 7
+    NO_FINISH = 8
+    MISALIGNED_BASE = 9
+    DEADLOCK = 10
+    TIMEOUT = 11
+
+
+@dataclass(frozen=True)
+class Field:
+    """`bits` of a format, unsigned unless `signed`."""
+
+    name: str
+    bits: int
+    doc: str
+    signed: bool = False
+
+    @property
+    def min(self) -> int:
+        return -(1 << (self.bits - 1)) if self.signed else 0
+
+    @property
+    def max(self) -> int:
+        return (1 << (self.bits - self.signed)) - 1
+
+
+class Format:
+    """An ordered list of fields in one or two words; no field crosses from a word into the next.
+
+    Parameters
+    ----------
+    name : str
+        For messages and the documentation.
+    word_bits : int
+        64 for instructions, 32 for micro-ops.
+    words : tuple of tuples of Field
+        From bit 0 of each word. What is left at a word's end is ignored by the machine and packed
+        as zero.
+    """
+
+    def __init__(self, name: str, word_bits: int, *words: tuple[Field, ...]) -> None:
+        self.name = name
+        self.word_bits = word_bits
+        self.words = words
+        self._places = {field.name: (field, index, offset)
+                        for index, word in enumerate(words)
+                        for field, offset in zip(word, _offsets(word), strict=True)}
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        return tuple(field for word in self.words for field in word)
+
+    @property
+    def bits(self) -> int:
+        return self.word_bits * len(self.words)
+
+    def offset(self, name: str) -> int:
+        """The lowest bit of a field, counted from bit 0 of word 0."""
+        _, index, offset = self._places[name]
+        return index * self.word_bits + offset
+
+    @functools.cached_property
+    def layout(self) -> StructLayout:
+        """The Amaranth layout, with the padding between words as members ``_0``, ``_1``."""
+        from amaranth import signed, unsigned
+        from amaranth.lib.data import StructLayout
+
+        members: dict[str, Any] = {}
+        for index, word in enumerate(self.words):
+            for field in word:
+                members[field.name] = (signed if field.signed else unsigned)(field.bits)
+            if left := self.word_bits - sum(field.bits for field in word):
+                members[f"_{index}"] = left
+        return StructLayout(members)
+
+    def pack(self, **values: int) -> int:
+        """One integer of `bits`; fields that are not named are 0.
+
+        Raises
+        ------
+        EncodingError
+            An unknown field, or a value that does not fit.
+        """
+        word = 0
+        for name, value in values.items():
+            field = self._field(name)
+            if not field.min <= value <= field.max:
+                raise EncodingError(
+                    f"{self.name}.{name} must be {field.min} to {field.max}, not {value}")
+            word |= (int(value) & ((1 << field.bits) - 1)) << self.offset(name)
+        return word
+
+    def pack_array(self, **values: ArrayLike) -> NDArray[np.uint64] | NDArray[np.uint32]:
+        """`pack` in bulk: arrays that broadcast to (n,) give (n, words); (n,) for one word.
+
+        The result is little-endian uint64 for instructions and uint32 for micro-ops.
+        """
+        arrays = {name: np.asarray(value) for name, value in values.items()}
+        shape = np.broadcast_shapes((1,), *(array.shape for array in arrays.values()))
+        packed = np.zeros((*shape, len(self.words)), np.uint64)
+        for name, array in arrays.items():
+            field = self._field(name)
+            if array.dtype.kind not in "iub":
+                raise EncodingError(
+                    f"{self.name}.{name} must be whole numbers, not {array.dtype}")
+            if array.size and not (field.min <= array.min() and array.max() <= field.max):
+                wrong = array[(array < field.min) | (array > field.max)].flat[0]
+                raise EncodingError(
+                    f"{self.name}.{name} must be {field.min} to {field.max}, not {wrong}")
+            _, index, offset = self._places[name]
+            mask = np.uint64((1 << field.bits) - 1)
+            packed[..., index] |= (array.astype(np.uint64) & mask) << np.uint64(offset)
+        if self.word_bits == 32:
+            return packed[..., 0].astype("<u4")
+        return packed.astype("<u8", copy=False)
+
+    def unpack(self, word: int) -> dict[str, int]:
+        """Every field's value, from an integer of `bits`."""
+        values = {}
+        for name, (field, _, _) in self._places.items():
+            value = (word >> self.offset(name)) & ((1 << field.bits) - 1)
+            values[name] = value - (1 << field.bits) if value > field.max else value
+        return values
+
+    def unpack_array(self, words: NDArray[Any]) -> dict[str, NDArray[np.int64]]:
+        """`unpack` in bulk: (n, words) uint64, or (n,) uint32 micro-ops; gives (n,) int64 each."""
+        columns = np.asarray(words).astype(np.uint64).reshape(-1, len(self.words))
+        values = {}
+        for name, (field, index, offset) in self._places.items():
+            mask = np.uint64((1 << field.bits) - 1)
+            value = ((columns[:, index] >> np.uint64(offset)) & mask).astype(np.int64)
+            values[name] = np.where(value > field.max, value - (1 << field.bits), value)
+        return values
+
+    def _field(self, name: str) -> Field:
+        if name not in self._places:
+            raise EncodingError(
+                f"{self.name} has no field {name!r}; it has {', '.join(self._places)}")
+        return self._places[name][0]
+
+
+def _offsets(word: tuple[Field, ...]) -> Iterator[int]:
+    offset = 0
+    for field in word:
+        yield offset
+        offset += field.bits
+
+
+def _name(kind: type[enum.IntEnum], value: int, otherwise: str) -> str:
+    try:
+        return kind(value).name
+    except ValueError:
+        return f"{otherwise}_{value}"
+
+
+COMMON = (
+    Field("opcode", 3, "what to do"),
+    Field("pop_prev", 1, "wait for a token of the module before"),
+    Field("pop_next", 1, "wait for a token of the module after"),
+    Field("push_prev", 1, "give the module before a token at the end"),
+    Field("push_next", 1, "give the module after a token at the end"),
+)
+
+
+@dataclass(frozen=True)
+class Insn:
+    """One decoded instruction: what simulators, printer, verifier and statistics read.
+
+    `values` holds every field of the instruction's format by name; a field reads as an attribute
+    too (``insn.x_size``). `opcode` is the number in the stream, which may be illegal.
+    """
+
+    index: int
+    opcode: int
+    values: Mapping[str, int]
+
+    def __getattr__(self, name: str) -> int:
+        try:
+            return self.values[name]
+        except KeyError:
+            raise AttributeError(f"{self.name} has no field {name!r}") from None
+
+    @property
+    def name(self) -> str:
+        """`LOAD`, `STORE`, `GEMM`, `FINISH`, `ALU`, or `OPCODE_n` where illegal."""
+        return _name(Opcode, self.opcode, "OPCODE")
+
+    @property
+    def module(self) -> Module:
+        """Whose queue fetch sends it to (ISA.md, "Dispatch")."""
+        if self.opcode == Opcode.STORE:
+            return Module.STORE
+        if self.opcode == Opcode.LOAD and self.memory_type in (MemoryType.INP, MemoryType.WGT):
+            return Module.LOAD
+        return Module.COMPUTE
+
+    @property
+    def pops(self) -> tuple[str, ...]:
+        """Neighbours whose tokens it waits for: "prev", "next" or both."""
+        return tuple(side for side in ("prev", "next") if self.values[f"pop_{side}"])
+
+    @property
+    def pushes(self) -> tuple[str, ...]:
+        """Neighbours that it gives tokens to: "prev", "next" or both."""
+        return tuple(side for side in ("prev", "next") if self.values[f"push_{side}"])
+
+    def __str__(self) -> str:
+        return " ".join([self._operation(), *self._operands(), *self._tokens()])
+
+    def _operation(self) -> str:
+        if self.opcode in (Opcode.LOAD, Opcode.STORE):
+            return f"{self.name} {_name(MemoryType, self.memory_type, 'TYPE')}"
+        if self.opcode == Opcode.ALU:
+            return f"ALU {_name(AluOp, self.alu_opcode, 'OPCODE')}"
+        if self.opcode == Opcode.GEMM and self.reset:
+            return "GEMM RESET"
+        return self.name
+
+    def _operands(self) -> Iterator[str]:
+        value = self.values
+        if self.opcode in (Opcode.LOAD, Opcode.STORE):
+            yield f"sram={value['sram_base']} dram={value['dram_base']:#x}"
+            yield f"size={value['y_size']}x{value['x_size']} stride={value['x_stride']}"
+            pads = [value[name] for name in ("y_pad_0", "y_pad_1", "x_pad_0", "x_pad_1")]
+            if any(pads):
+                yield "pad=y{}+{},x{}+{}".format(*pads)
+        elif self.opcode in (Opcode.GEMM, Opcode.ALU):
+            yield f"uop={value['uop_bgn']}:{value['uop_end']}"
+            yield f"iter={value['iter_out']}x{value['iter_in']}"
+            for name in ("dst", "src", "wgt"):
+                if f"{name}_factor_out" in value:
+                    yield f"{name}={value[f'{name}_factor_out']},{value[f'{name}_factor_in']}"
+            if self.opcode == Opcode.ALU and value["use_imm"]:
+                yield f"imm={value['imm']}"
+
+    def _tokens(self) -> Iterator[str]:
+        neighbours = {
+            Module.LOAD: {"next": ("g2l", "l2g")},
+            Module.COMPUTE: {"prev": ("l2g", "g2l"), "next": ("s2g", "g2s")},
+            Module.STORE: {"prev": ("g2s", "s2g")},
+        }[self.module]
+        for side in self.pops:
+            yield f"pop:{neighbours[side][0] if side in neighbours else f'{side}?'}"
+        for side in self.pushes:
+            yield f"push:{neighbours[side][1] if side in neighbours else f'{side}?'}"
+
+
+class Isa:
+    """The formats of one configuration.
+
+    Attributes
+    ----------
+    mem, gemm, alu, common : Format
+        128-bit instructions; `common` reads the fields that all of them share.
+    uop : Format
+        The 32-bit micro-op.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        acc, inp, wgt = config.log_acc_depth, config.log_inp_depth, config.log_wgt_depth
+        uop = config.log_uop_depth
+        loops = (
+            Field("uop_bgn", uop, "first micro-op"),
+            Field("uop_end", uop + 1, "one past the last micro-op"),
+            Field("iter_out", 14, "count of the outer loop"),
+            Field("iter_in", 14, "count of the inner loop"),
+        )
+        self.common = Format("instruction", 64, COMMON, ())
+        self.mem = Format("LOAD/STORE", 64, (
+            *COMMON,
+            Field("memory_type", 3, "which buffer"),
+            Field("sram_base", 16, "first element on chip"),
+            Field("dram_base", 32, "first element in memory, relative to the base register"),
+        ), (
+            Field("y_size", 16, "rows"),
+            Field("x_size", 16, "elements in a row"),
+            Field("x_stride", 16, "elements from row to row in memory"),
+            Field("y_pad_0", 4, "rows of zeros before"),
+            Field("y_pad_1", 4, "rows of zeros after"),
+            Field("x_pad_0", 4, "zeros before each row"),
+            Field("x_pad_1", 4, "zeros after each row"),
+        ))
+        self.gemm = Format("GEMM", 64, (
+            *COMMON, Field("reset", 1, "write zeros instead of sums"), *loops,
+        ), (
+            Field("dst_factor_out", acc, "step of the ACC index in the outer loop"),
+            Field("dst_factor_in", acc, "step of the ACC index in the inner loop"),
+            Field("src_factor_out", inp, "step of the INP index in the outer loop"),
+            Field("src_factor_in", inp, "step of the INP index in the inner loop"),
+            Field("wgt_factor_out", wgt, "step of the WGT index in the outer loop"),
+            Field("wgt_factor_in", wgt, "step of the WGT index in the inner loop"),
+        ))
+        self.alu = Format("ALU", 64, (
+            *COMMON, Field("reset", 1, "ignored"), *loops,
+        ), (
+            Field("dst_factor_out", acc, "step of the destination in the outer loop"),
+            Field("dst_factor_in", acc, "step of the destination in the inner loop"),
+            Field("src_factor_out", acc, "step of the source in the outer loop"),
+            Field("src_factor_in", acc, "step of the source in the inner loop"),
+            Field("alu_opcode", 3, "MIN, MAX, ADD, SHR or MUL"),
+            Field("use_imm", 1, "the second operand is imm, not acc[src]"),
+            Field("imm", 16, "the immediate operand", signed=True),
+        ))
+        self.uop = Format("micro-op", 32, (
+            Field("dst_idx", acc, "ACC element"),
+            Field("src_idx", max(acc, inp), "INP element (GEMM) or ACC element (ALU)"),
+            Field("wgt_idx", wgt, "WGT element"),
+        ))
+
+    def format_of(self, opcode: int) -> Format:
+        """The format of an opcode's instruction; `common` for FINISH and illegal opcodes."""
+        return {Opcode.LOAD: self.mem, Opcode.STORE: self.mem, Opcode.GEMM: self.gemm,
+                Opcode.ALU: self.alu}.get(opcode, self.common)  # type: ignore[call-overload]
+
+    def decode(self, word: int, index: int = 0) -> Insn:
+        """The instruction in a 128-bit integer."""
+        opcode = word & 7
+        return Insn(index, opcode, self.format_of(opcode).unpack(word))
+
+    def decode_stream(self, words: NDArray[np.uint64]) -> list[Insn]:
+        """The instructions of an (n, 2) uint64 array."""
+        decoded: list[Insn | None] = [None] * len(words)
+        opcodes = (words[:, 0] & np.uint64(7)).astype(int)
+        for opcode in np.unique(opcodes):
+            where = np.flatnonzero(opcodes == opcode)
+            columns = self.format_of(opcode).unpack_array(words[where])
+            rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+            for index, row in zip(where.tolist(), rows, strict=True):
+                decoded[index] = Insn(index, int(opcode), dict(zip(columns, row, strict=True)))
+        return [insn for insn in decoded if insn is not None]
+
+    @staticmethod
+    def words(insns: list[int]) -> NDArray[np.uint64]:
+        """128-bit integers as an (n, 2) little-endian uint64 array."""
+        raw = b"".join(insn.to_bytes(INSN_BYTES, "little") for insn in insns)
+        return np.frombuffer(raw, "<u8").reshape(-1, 2)

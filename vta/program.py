@@ -1,0 +1,245 @@
+"""`Program`: what passes from the compiler to simulators and devices, and its file format.
+
+A program is plain data: instructions whose DRAM addresses are relative to named buffers, the
+buffers, and the configuration it was made for. It is saved as an ``.npz`` of plain arrays with a
+JSON manifest and no pickles, so that loading one from a stranger is safe.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vta.config import Config
+from vta.errors import ConfigError, ProgramError
+from vta.isa import INSN_BYTES, Isa, MemoryType, Opcode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+__all__ = ["FORMAT", "Buffer", "Program", "RunReport", "read_npz"]
+
+FORMAT = "vta-program"
+VERSION = 1
+
+ROLES = ("input", "output", "temp", "const")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Buffer:
+    """An array in DRAM, contiguous and row-major.
+
+    `role` is ``input`` or ``output`` for an argument of the program, ``temp`` for scratch memory,
+    ``const`` for data that comes with the program (`data`, uint8, the array's bytes).
+    """
+
+    name: str
+    role: str
+    shape: tuple[int, ...]
+    dtype: str
+    data: NDArray[np.uint8] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A compiled program.
+
+    Attributes
+    ----------
+    name : str
+    config : Config
+        What it was compiled for.
+    insns : (n, 2) uint64
+        The instruction stream. `dram_base` of each LOAD and STORE counts elements from its
+        buffer's start.
+    refs : (n,) int32
+        For each instruction the buffer that it reads or writes, an index into `buffers`; -1 for
+        none.
+    buffers : tuple of Buffer
+        Arguments first, in the order of the call; then temporaries and constants (micro-ops).
+    """
+
+    name: str
+    config: Config
+    insns: NDArray[np.uint64]
+    refs: NDArray[np.int32]
+    buffers: tuple[Buffer, ...]
+
+    def __post_init__(self) -> None:
+        if self.insns.ndim != 2 or self.insns.shape[1] != 2 or self.insns.dtype != np.uint64:
+            raise ProgramError(f"insns must be (n, 2) uint64, not "
+                               f"{self.insns.shape} {self.insns.dtype}")
+        if self.refs.shape != (len(self.insns),):
+            raise ProgramError(f"refs must be one number for each of {len(self.insns)} "
+                               f"instructions, not {self.refs.shape}")
+        if self.refs.size and not (self.refs.min() >= -1 and self.refs.max() < len(self.buffers)):
+            raise ProgramError(f"refs must be -1 to {len(self.buffers) - 1}")
+        for buffer in self.buffers:
+            if buffer.role not in ROLES:
+                raise ProgramError(
+                    f"buffer {buffer.name}: role must be one of {', '.join(ROLES)}, "
+                    f"not {buffer.role!r}")
+            if buffer.role == "const" and (
+                    buffer.data is None or buffer.data.dtype != np.uint8
+                    or buffer.data.shape != (buffer.nbytes,)):
+                raise ProgramError(f"buffer {buffer.name}: data must be {buffer.nbytes} bytes")
+
+    @property
+    def args(self) -> tuple[Buffer, ...]:
+        """The buffers that a call passes, in order."""
+        return tuple(buffer for buffer in self.buffers if buffer.role in ("input", "output"))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hex, of all that decides what the program does."""
+        digest = hashlib.sha256(json.dumps(self._manifest(), sort_keys=True).encode())
+        digest.update(self.insns.astype("<u8").tobytes())
+        digest.update(self.refs.astype("<i4").tobytes())
+        for buffer in self.buffers:
+            if buffer.data is not None:
+                digest.update(buffer.data.tobytes())
+        return digest.hexdigest()
+
+    def link(self, addresses: Mapping[str, int]) -> NDArray[np.uint64]:
+        """The stream for base registers of 0, with each buffer at its byte address.
+
+        Raises
+        ------
+        ProgramError
+            An address that is not a multiple of the element's bytes, or too high for `dram_base`.
+        """
+        isa, linked = Isa(self.config), self.insns.copy()
+        offset, bits = isa.mem.offset("dram_base"), 32
+        for index in np.flatnonzero(self.refs >= 0):
+            insn = isa.decode(int(linked[index, 0]) | int(linked[index, 1]) << 64, int(index))
+            if insn.opcode not in (Opcode.LOAD, Opcode.STORE):
+                raise ProgramError(f"instruction {index} ({insn}) cannot refer to a buffer")
+            buffer = self.buffers[self.refs[index]]
+            elem = getattr(self.config, f"{MemoryType(insn.memory_type).name.lower()}_elem_bytes")
+            base, rest = divmod(addresses[buffer.name], elem)
+            if rest:
+                raise ProgramError(f"buffer {buffer.name} must lie at a multiple of {elem} bytes, "
+                                   f"not {addresses[buffer.name]:#x}")
+            base += insn.dram_base
+            if base >> bits:
+                raise ProgramError(f"buffer {buffer.name} at {addresses[buffer.name]:#x} is out "
+                                   f"of reach of dram_base's {bits} bits")
+            mask = np.uint64(((1 << bits) - 1) << offset)
+            linked[index, 0] = (linked[index, 0] & ~mask) | np.uint64(base << offset)
+        return linked
+
+    # -- file ------------------------------------------------------------------------------------
+
+    def _manifest(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "name": self.name,
+            "config": self.config.to_dict(),
+            "buffers": [{"name": buffer.name, "role": buffer.role, "shape": list(buffer.shape),
+                         "dtype": buffer.dtype} for buffer in self.buffers],
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the file; its name's suffix says nothing about the content."""
+        arrays: dict[str, NDArray[Any]] = {
+            f"buffer_{index}": buffer.data
+            for index, buffer in enumerate(self.buffers) if buffer.data is not None}
+        manifest = json.dumps(self._manifest()).encode()
+        with open(path, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False,
+                                manifest=np.frombuffer(manifest, np.uint8),
+                                insns=self.insns.astype("<u8"), refs=self.refs.astype("<i4"),
+                                **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Program:
+        """The program in a file.
+
+        Raises
+        ------
+        ProgramError
+            A file that is missing, truncated, foreign, or of a later version.
+        """
+        manifest, arrays = read_npz(path, FORMAT, VERSION, ProgramError)
+        try:
+            buffers = tuple(
+                Buffer(name=str(item["name"]), role=item["role"],
+                       shape=tuple(int(size) for size in item["shape"]),
+                       dtype=np.dtype(item["dtype"]).name, data=arrays.get(f"buffer_{index}"))
+                for index, item in enumerate(manifest["buffers"]))
+            return cls(name=manifest["name"], config=Config.from_dict(manifest["config"]),
+                       insns=arrays["insns"].astype(np.uint64),
+                       refs=arrays["refs"].astype(np.int32), buffers=buffers)
+        except (ConfigError, ProgramError) as error:
+            raise ProgramError(f"{path}: {error}") from None
+        except (KeyError, TypeError, ValueError) as error:
+            raise ProgramError(f"{path}: damaged program file ({error!r})") from None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the instruction stream."""
+        return len(self.insns) * INSN_BYTES
+
+
+def read_npz(path: str | os.PathLike[str], kind: str, version: int,
+             error: type[Exception]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """The manifest and the other arrays of an ``.npz`` of ours; raises `error` naming the file.
+
+    `kind` and `version` are what the manifest's ``format`` and ``version`` must be.
+    """
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise error(f"{path}: not a {kind} file (a plain array)")
+            arrays = {name: archive[name] for name in archive.files}
+    except OSError as problem:
+        raise error(f"{path}: cannot be read ({problem.strerror or problem})") from None
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as problem:
+        if isinstance(problem, error):
+            raise
+        raise error(f"{path}: not a {kind} file, or a damaged one ({problem})") from None
+    except Exception as problem:  # zlib.error has no common base with the rest
+        raise error(f"{path}: a damaged {kind} file ({problem})") from None
+    try:
+        manifest = json.loads(bytes(arrays.pop("manifest")))
+    except (KeyError, ValueError, TypeError):
+        raise error(f"{path}: not a {kind} file (no manifest)") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != kind:
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        raise error(f"{path}: must be a {kind} file, not {found!r}")
+    if manifest.get("version") != version:
+        raise error(f"{path}: must be version {version} of {kind}, "
+                    f"not {manifest.get('version')!r}")
+    return manifest, arrays
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunReport:
+    """What a run did, whichever machine ran it.
+
+    `stats` counts what the ISA defines and both simulators therefore agree on:
+    ``{load,compute,store}_insns``, ``{uop,inp,wgt,acc}_load_nbytes``, ``out_store_nbytes`` (bytes
+    really moved, of retired instructions), ``gemm_counter``, ``reset_counter``, ``alu_counter``
+    (tiles). `cycles` is None where the machine has no clock.
+    """
+
+    target: str
+    instructions: int
+    stats: Mapping[str, int]
+    cycles: int | None = None
+    fault: Any = None
+    counters: Mapping[str, int] = dataclasses.field(default_factory=dict)
