@@ -52,7 +52,7 @@ class Config:
     log_inp_width: int = _key("bits of one INP number", (3,))
     log_wgt_width: int = _key("bits of one WGT number", (3,))
     log_acc_width: int = _key("bits of one ACC number", (5,))
-    log_batch: int = _key("rows of a tile", range(0, 3))
+    log_batch: int = _key("rows of a tile", range(3))
     log_block: int = _key("columns of a tile", range(3, 7))
     log_uop_buff_size: int = _key("bytes of the UOP buffer", range(5, 19))
     log_inp_buff_size: int = _key("bytes of the INP buffer", range(6, 25))
@@ -158,7 +158,7 @@ class Config:
                                 object_pairs_hook=functools.partial(_unique, str(file)))
         except OSError as error:
             raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if isinstance(error, ConfigError):
                 raise
             raise ConfigError(f"{file}: not JSON ({error})") from None
@@ -320,8 +320,8 @@ def _unique(source: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object's pairs as a dict, refusing a key that is given twice."""
     values = dict(pairs)
     if len(values) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        names = [key for key, _ in pairs]
+        twice = next(key for key in names if names.count(key) > 1)
         raise ConfigError(f"{source}: key {twice!r} is given twice")
     return values
 

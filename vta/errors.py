@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = [
+    "ArgumentError",
     "CompileError",
     "ConfigError",
     "DeviceError",
@@ -59,6 +60,10 @@ class ToolError(VtaError, RuntimeError):
 
 class DeviceError(VtaError, RuntimeError):
     """A device that cannot do what was asked of it."""
+
+
+class ArgumentError(DeviceError, ValueError):
+    """A call's arguments that do not fit the program's signature."""
 
 
 class DeviceTimeout(DeviceError, TimeoutError):

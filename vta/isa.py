@@ -304,9 +304,12 @@ class Insn:
         return tuple(side for side in ("prev", "next") if self.values[f"push_{side}"])
 
     def __str__(self) -> str:
-        return " ".join([self._operation(), *self._operands(), *self._tokens()])
+        tokens = [f"{verb}:{queue}" for verb, queue in self.tokens]
+        return " ".join([self.operation, *self._operands(), *tokens])
 
-    def _operation(self) -> str:
+    @property
+    def operation(self) -> str:
+        """What it does, without operands: ``LOAD INP``, ``ALU ADD``, ``GEMM RESET``."""
         if self.opcode in (Opcode.LOAD, Opcode.STORE):
             return f"{self.name} {_name(MemoryType, self.memory_type, 'TYPE')}"
         if self.opcode == Opcode.ALU:
@@ -332,16 +335,18 @@ class Insn:
             if self.opcode == Opcode.ALU and value["use_imm"]:
                 yield f"imm={value['imm']}"
 
-    def _tokens(self) -> Iterator[str]:
+    @property
+    def tokens(self) -> tuple[tuple[str, str], ...]:
+        """``pop`` or ``push`` and the queue, in the order of the bits; a neighbour that does not
+        exist is ``prev?`` or ``next?``."""
         neighbours = {
             Module.LOAD: {"next": ("g2l", "l2g")},
             Module.COMPUTE: {"prev": ("l2g", "g2l"), "next": ("s2g", "g2s")},
             Module.STORE: {"prev": ("g2s", "s2g")},
         }[self.module]
-        for side in self.pops:
-            yield f"pop:{neighbours[side][0] if side in neighbours else f'{side}?'}"
-        for side in self.pushes:
-            yield f"push:{neighbours[side][1] if side in neighbours else f'{side}?'}"
+        return tuple((verb, neighbours[side][way] if side in neighbours else f"{side}?")
+                     for way, verb, sides in ((0, "pop", self.pops), (1, "push", self.pushes))
+                     for side in sides)
 
 
 class Isa:
@@ -409,16 +414,17 @@ class Isa:
 
     def format_of(self, opcode: int) -> Format:
         """The format of an opcode's instruction; `common` for FINISH and illegal opcodes."""
-        return {Opcode.LOAD: self.mem, Opcode.STORE: self.mem, Opcode.GEMM: self.gemm,
-                Opcode.ALU: self.alu}.get(opcode, self.common)  # type: ignore[call-overload]
+        formats: dict[int, Format] = {Opcode.LOAD: self.mem, Opcode.STORE: self.mem,
+                                      Opcode.GEMM: self.gemm, Opcode.ALU: self.alu}
+        return formats.get(opcode, self.common)
 
     def decode(self, word: int, index: int = 0) -> Insn:
         """The instruction in a 128-bit integer."""
         opcode = word & 7
         return Insn(index, opcode, self.format_of(opcode).unpack(word))
 
-    def decode_stream(self, words: NDArray[np.uint64]) -> list[Insn]:
-        """The instructions of an (n, 2) uint64 array."""
+    def decode_stream(self, words: NDArray[np.uint64], first: int = 0) -> list[Insn]:
+        """The instructions of an (n, 2) uint64 array, numbered from `first` on."""
         decoded: list[Insn | None] = [None] * len(words)
         opcodes = (words[:, 0] & np.uint64(7)).astype(int)
         for opcode in np.unique(opcodes):
@@ -426,7 +432,8 @@ class Isa:
             columns = self.format_of(opcode).unpack_array(words[where])
             rows = zip(*(column.tolist() for column in columns.values()), strict=True)
             for index, row in zip(where.tolist(), rows, strict=True):
-                decoded[index] = Insn(index, int(opcode), dict(zip(columns, row, strict=True)))
+                decoded[index] = Insn(first + index, int(opcode),
+                                      dict(zip(columns, row, strict=True)))
         return [insn for insn in decoded if insn is not None]
 
     @staticmethod

@@ -88,6 +88,9 @@ class Program:
         if self.refs.size and not (self.refs.min() >= -1 and self.refs.max() < len(self.buffers)):
             raise ProgramError(f"refs must be -1 to {len(self.buffers) - 1}")
         for buffer in self.buffers:
+            if any(size < 0 for size in buffer.shape):
+                raise ProgramError(f"buffer {buffer.name}: shape must not be negative, "
+                                   f"as {buffer.shape} is")
             if buffer.role not in ROLES:
                 raise ProgramError(
                     f"buffer {buffer.name}: role must be one of {', '.join(ROLES)}, "
@@ -127,6 +130,9 @@ class Program:
             insn = isa.decode(int(linked[index, 0]) | int(linked[index, 1]) << 64, int(index))
             if insn.opcode not in (Opcode.LOAD, Opcode.STORE):
                 raise ProgramError(f"instruction {index} ({insn}) cannot refer to a buffer")
+            if insn.memory_type > MemoryType.ACC_8BIT:
+                raise ProgramError(f"instruction {index} ({insn}) is of a memory that does not "
+                                   "exist")
             buffer = self.buffers[self.refs[index]]
             elem = getattr(self.config, f"{MemoryType(insn.memory_type).name.lower()}_elem_bytes")
             base, rest = divmod(addresses[buffer.name], elem)
@@ -181,12 +187,16 @@ class Program:
                        shape=tuple(int(size) for size in item["shape"]),
                        dtype=np.dtype(item["dtype"]).name, data=arrays.get(f"buffer_{index}"))
                 for index, item in enumerate(manifest["buffers"]))
-            return cls(name=manifest["name"], config=Config.from_dict(manifest["config"]),
+            for name in ("insns", "refs"):
+                if arrays[name].dtype.kind not in "iu":
+                    raise ProgramError(f"{name} must be whole numbers, not {arrays[name].dtype}")
+            return cls(name=str(manifest["name"]), config=Config.from_dict(manifest["config"]),
                        insns=arrays["insns"].astype(np.uint64),
                        refs=arrays["refs"].astype(np.int32), buffers=buffers)
         except (ConfigError, ProgramError) as error:
             raise ProgramError(f"{path}: {error}") from None
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, SyntaxError) as error:
+            # Some texts are a syntax error to numpy when it makes a dtype of them.
             raise ProgramError(f"{path}: damaged program file ({error!r})") from None
 
     @property
@@ -202,9 +212,11 @@ def read_npz(path: str | os.PathLike[str], kind: str, version: int,
     `kind` and `version` are what the manifest's ``format`` and ``version`` must be.
     """
     try:
+        with open(path, "rb") as file:
+            # NumPy would take a stranger's bytes for a pickle, and say how to load it unsafely.
+            if not zipfile.is_zipfile(file):
+                raise error(f"{path}: not a {kind} file, or a truncated one (no .npz archive)")
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise error(f"{path}: not a {kind} file (a plain array)")
             arrays = {name: archive[name] for name in archive.files}
     except OSError as problem:
         raise error(f"{path}: cannot be read ({problem.strerror or problem})") from None
@@ -216,7 +228,7 @@ def read_npz(path: str | os.PathLike[str], kind: str, version: int,
         raise error(f"{path}: a damaged {kind} file ({problem})") from None
     try:
         manifest = json.loads(bytes(arrays.pop("manifest")))
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         raise error(f"{path}: not a {kind} file (no manifest)") from None
     if not isinstance(manifest, dict) or manifest.get("format") != kind:
         found = manifest.get("format") if isinstance(manifest, dict) else None

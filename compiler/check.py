@@ -1,0 +1,208 @@
+"""What must hold of a program between two passes; run after every one of them.
+
+Where a user's declaration can be at fault (an index out of bounds) the message says so; everything
+else that is found here is a mistake of a pass, named as such.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+from vta.compiler.affine import affine
+from vta.compiler.expr import Binary, Cast, Expr, Read, Var, walk
+from vta.compiler.hazards import Access
+from vta.compiler.ir import (
+    Alu,
+    Assign,
+    Buffer,
+    Compute,
+    Finish,
+    For,
+    Group,
+    Kernel,
+    LoopProgram,
+    Program,
+    Put,
+    Stmt,
+    TileOp,
+    TileProgram,
+    Transfer,
+    VtaProgram,
+)
+from vta.compiler.tokens import accesses
+from vta.compiler.verify import VerifyError
+from vta.config import Config
+from vta.errors import CompileError
+from vta.isa import Isa, MemoryType
+
+__all__ = ["verify"]
+
+
+def verify(program: Program, config: Config | None) -> None:
+    """Checks a program of any form; only `LoopProgram` goes without a configuration.
+
+    Raises
+    ------
+    CompileError
+        A read outside its tensor.
+    VerifyError
+        A program that no pass should have made.
+    """
+    if isinstance(program, LoopProgram):
+        _loops(program)
+        return
+    assert config is not None, "what comes after loops depends on the configuration"
+    if isinstance(program, TileProgram):
+        _tiles(program, config)
+    else:
+        _instructions(program, config)
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise VerifyError(message)
+
+
+def _unique(buffers: Iterable[Buffer]) -> dict[str, Buffer]:
+    found: dict[str, Buffer] = {}
+    for buffer in buffers:
+        _require(buffer.name not in found, f"two buffers are named {buffer.name}")
+        found[buffer.name] = buffer
+    return found
+
+
+# -- loops ---------------------------------------------------------------------------------------
+
+
+def _loops(program: LoopProgram) -> None:
+    buffers = _unique((*program.args, *program.allocs))
+    defined = {item.name for item in program.args if item.name not in program.outputs}
+    for assign, extents in _assigns(program.body, {}):
+        target = assign.buffer
+        _require(buffers.get(target.name) == target, f"{target.name} is not declared")
+        for node in (part for root in (*assign.indices, assign.value) for part in walk(root)):
+            _require(not isinstance(node, Var) or node in extents,
+                     f"{target.name} uses {getattr(node, 'name', '')} outside its loop")
+        _require(assign.value.dtype == target.dtype,
+                 f"{target.name} is {target.dtype}, what it is given {assign.value.dtype}")
+        _bounds(target.name, target.name, assign.indices, target.shape, extents)
+        for node in walk(assign.value):
+            _typed(node)
+            if isinstance(node, Read):
+                name = node.source.name
+                _require(name in defined, f"{target.name} reads {name} before it is computed")
+                _bounds(target.name, name, node.indices, node.source.shape, extents)
+        defined.add(target.name)
+
+
+def _assigns(body: Iterable[Stmt],
+             extents: dict[Var, int]) -> Iterator[tuple[Assign, dict[Var, int]]]:
+    for stmt in body:
+        if isinstance(stmt, Assign):
+            yield stmt, extents
+        else:
+            inside = {**extents, stmt.var: stmt.extent} if isinstance(stmt, For) else extents
+            yield from _assigns(stmt.body, inside)
+
+
+def _typed(node: Expr) -> None:
+    if isinstance(node, Binary):
+        _require(node.a.dtype == node.b.dtype == node.dtype, f"{node.op} of mixed dtypes")
+    elif isinstance(node, Cast):
+        _require(node.value.dtype != node.dtype, f"a cast from {node.dtype} to itself")
+
+
+def _bounds(stage: str, name: str, indices: tuple[Expr, ...], shape: tuple[int, ...],
+            extents: dict[Var, int]) -> None:
+    for place, (index, size) in enumerate(zip(indices, shape, strict=True)):
+        form = affine(index)
+        if form is None:
+            continue  # matched to nothing later, and refused there
+        low, high = form.span(extents)
+        if low < 0 or high >= size:
+            raise CompileError(f"{stage} reads {name} {list(shape)} out of its bounds: index "
+                               f"{place} runs from {low} to {high}, but must be 0 to {size - 1}")
+
+
+# -- tiles ---------------------------------------------------------------------------------------
+
+
+def _tiles(program: TileProgram, config: Config) -> None:
+    _unique((*program.args, *program.temps))
+    constants = {item.name for item in program.constants}
+    for group in program.groups:
+        defined = set(constants)
+        for op in group.ops:
+            for name in _reads(op, in_place=bool(group.slots)):
+                _require(name in defined, f"{name} is read before it is computed")
+            _require(op.run >= 1, "an instruction covers at least a tile")
+            if isinstance(op, Alu) and isinstance(op.b, int):
+                imm = next(item for item in Isa(config).alu.fields if item.name == "imm")
+                _require(imm.min <= op.b <= imm.max, f"{op.b} does not fit an immediate")
+            if not isinstance(op, Put):
+                _require(op.dst not in constants, f"{op.dst} is a constant")
+                defined.add(op.dst)
+        if group.slots:
+            _slots(group)
+
+
+def _reads(op: TileOp, in_place: bool) -> tuple[str, ...]:
+    if isinstance(op, Alu):
+        _require(not in_place or op.a == op.dst, f"{op.dst} does not overwrite {op.a}")
+        return (op.a, op.b) if isinstance(op.b, str) else (op.a,)
+    if isinstance(op, Compute):
+        return tuple(node.source.name for node in walk(op.value) if isinstance(node, Read))
+    return (op.src,) if isinstance(op, Put) else ()
+
+
+def _slots(group: Group) -> None:
+    """What is read from a slot must be the value that was last written there."""
+    slots = dict(group.slots)
+    holds: dict[int, str] = {}
+    for op in group.ops:
+        for name in _reads(op, in_place=True):
+            _require(name not in slots or holds[slots[name]] == name,
+                     f"{name} is overwritten while it is alive")
+        if not isinstance(op, Put):
+            _require(op.dst in slots, f"{op.dst} has no slot")
+            holds[slots[op.dst]] = op.dst
+
+
+# -- instructions --------------------------------------------------------------------------------
+
+
+def _instructions(program: VtaProgram, config: Config) -> None:
+    buffers = _unique((*program.args, *program.temps))
+    depths = {"acc": config.acc_depth, "inp": config.inp_depth, "wgt": config.wgt_depth}
+    for op in program.ops[:-1]:
+        _require(not isinstance(op, Finish), "FINISH is not last")
+        for access in accesses(op, config):
+            if access.space in depths:
+                low, high = _reach(access)
+                _require(low >= 0 and high <= depths[access.space],
+                         f"{op} touches {access.space}[{low}:{high}] of {depths[access.space]}")
+        if isinstance(op, Transfer):
+            _require(op.buffer in buffers, f"{op.buffer} is not declared")
+            _transfer(op, buffers[op.buffer], config)
+        if isinstance(op, Kernel):
+            _require(len(op.loops) <= 2, "a kernel has at most two loops")
+    _require(bool(program.ops) and isinstance(program.ops[-1], Finish), "there is no FINISH")
+
+
+def _reach(access: Access) -> tuple[int, int]:
+    if isinstance(access.index, slice):
+        return access.index.start, access.index.stop
+    return int(access.index.min(initial=0)), int(access.index.max(initial=-1)) + 1
+
+
+def _transfer(op: Transfer, buffer: Buffer, config: Config) -> None:
+    kind = op.memory_type
+    dtype = "int32" if kind == MemoryType.ACC else "int8"
+    _require(kind != MemoryType.UOP and buffer.dtype == dtype,
+             f"{buffer.name} is {buffer.dtype}, which {kind.name} does not move")
+    nbytes = math.prod(buffer.shape) * (4 if dtype == "int32" else 1)
+    elements = nbytes // getattr(config, f"{kind.name.lower()}_elem_bytes")
+    end = op.dram_base + (op.y_size - 1) * op.x_stride + op.x_size
+    _require(op.dram_base >= 0 and end <= elements,
+             f"{buffer.name}[{op.dram_base}:{end}] is beyond its {elements} elements")

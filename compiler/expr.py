@@ -1,0 +1,297 @@
+"""Scalar expressions: what one element of a tensor is computed from.
+
+Nodes are immutable and carry their dtype. Arithmetic follows numpy: operands of two dtypes become
+the wider one, and a Python number takes the dtype of what it meets. Whatever the hardware has no
+operation for is refused where it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
+
+import numpy as np
+
+from vta.errors import CompileError
+
+__all__ = [
+    "ABILITIES",
+    "DTYPES",
+    "OPERATORS",
+    "Binary",
+    "Cast",
+    "Const",
+    "Expr",
+    "Read",
+    "Source",
+    "Var",
+    "as_expr",
+    "const",
+    "dtype_name",
+    "maximum",
+    "minimum",
+    "parts",
+    "substitute",
+    "walk",
+]
+
+DTYPES = ("int8", "int32")
+"""What tensors and values may be made of."""
+
+ABILITIES = "VTA computes + - * << >> min max and astype on int8 and int32"
+"""Ends every message about something that VTA cannot do."""
+
+OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "+": np.add, "-": np.subtract, "*": np.multiply, "<<": np.left_shift, ">>": np.right_shift,
+    "min": np.minimum, "max": np.maximum,
+}
+"""The binary operators and their meaning."""
+
+
+class Source(Protocol):
+    """What a `Read` reads: a tensor of an expression, or a buffer of the loop IR."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+
+def dtype_name(dtype: Any, what: str) -> str:
+    """The name of a dtype that VTA has; `what` begins the message where it has not."""
+    try:
+        name = np.dtype(dtype).name if dtype is not None else ""
+    except TypeError:
+        name = ""
+    if name not in DTYPES:
+        raise CompileError(f"dtype of {what} must be {' or '.join(DTYPES)}, not {dtype!r}; "
+                           f"{ABILITIES}")
+    return name
+
+
+@dataclass(frozen=True, eq=False)
+class Expr:
+    """Base of all expressions; `dtype` is the name of the element's type."""
+
+    dtype: str
+
+    # A numpy number on the left leaves the operation to us instead of making an array of it.
+    __array_ufunc__ = None
+
+    def astype(self, dtype: Any) -> Expr:
+        """The value in another dtype; narrowing wraps, as in numpy."""
+        name = dtype_name(dtype, "astype")
+        if name == self.dtype:
+            return self
+        if isinstance(self, Const):
+            return Const(name, int(np.array(self.number).astype(name)))
+        return Cast(name, self)
+
+    def __add__(self, other: object) -> Expr:
+        return _binary("+", self, other)
+
+    def __radd__(self, other: object) -> Expr:
+        return _binary("+", other, self)
+
+    def __sub__(self, other: object) -> Expr:
+        return _binary("-", self, other)
+
+    def __rsub__(self, other: object) -> Expr:
+        return _binary("-", other, self)
+
+    def __mul__(self, other: object) -> Expr:
+        return _binary("*", self, other)
+
+    def __rmul__(self, other: object) -> Expr:
+        return _binary("*", other, self)
+
+    def __lshift__(self, other: object) -> Expr:
+        return _binary("<<", self, other)
+
+    def __rlshift__(self, other: object) -> Expr:
+        return _binary("<<", other, self)
+
+    def __rshift__(self, other: object) -> Expr:
+        return _binary(">>", self, other)
+
+    def __rrshift__(self, other: object) -> Expr:
+        return _binary(">>", other, self)
+
+    def __neg__(self) -> Expr:
+        return self * -1
+
+    def __pos__(self) -> Expr:
+        return self
+
+    def _cannot(self, *_: object) -> NoReturn:
+        raise CompileError("VTA can neither divide nor take remainders (>> divides by powers of "
+                           f"two); {ABILITIES}")
+
+    def _cannot_compare(self, *_: object) -> NoReturn:
+        raise CompileError("VTA cannot compare values (min and max may do instead); "
+                           f"{ABILITIES}")
+
+    def _cannot_bits(self, *_: object) -> NoReturn:
+        raise CompileError(f"VTA has no bitwise operations, powers or abs; {ABILITIES}")
+
+    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _cannot
+    __divmod__ = __rdivmod__ = _cannot
+    __lt__ = __le__ = __gt__ = __ge__ = _cannot_compare
+    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = _cannot_bits
+    __pow__ = __rpow__ = __invert__ = __abs__ = _cannot_bits
+
+    def __bool__(self) -> bool:
+        raise CompileError("an expression has no truth value while it is being declared; "
+                           f"{ABILITIES}")
+
+
+@dataclass(frozen=True, eq=False)
+class Var(Expr):
+    """A loop index, known by identity; `name` is for people."""
+
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Const(Expr):
+    """A number that fits its dtype."""
+
+    number: int
+
+
+@dataclass(frozen=True, eq=False)
+class Binary(Expr):
+    """`a op b`, both of this node's dtype; `op` is a key of `OPERATORS`."""
+
+    op: str
+    a: Expr
+    b: Expr
+
+
+@dataclass(frozen=True, eq=False)
+class Cast(Expr):
+    """`value` in this node's dtype."""
+
+    value: Expr
+
+
+@dataclass(frozen=True, eq=False)
+class Read(Expr):
+    """One element of `source`."""
+
+    source: Source
+    indices: tuple[Expr, ...]
+
+
+def const(value: int, dtype: Any = "int32") -> Const:
+    """A number of a dtype of its own, as against a plain one, which takes its neighbour's."""
+    name = dtype_name(dtype, "a constant")
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise CompileError(f"a constant must be a whole number, not {value!r}; {ABILITIES}")
+    limits = np.iinfo(name)
+    if not limits.min <= value <= limits.max:
+        raise CompileError(f"a constant of {name} must be {limits.min} to {limits.max}, "
+                           f"not {value}; te.const(…, 'int32') or astype widens")
+    return Const(name, int(value))
+
+
+def as_expr(value: object, dtype: str = "int32") -> Expr:
+    """An expression as it is; a number as a constant (of `dtype` if it has none of its own)."""
+    if isinstance(value, Expr):
+        return value
+    if isinstance(value, np.integer):
+        return const(int(value), value.dtype)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return const(value, dtype)
+    if hasattr(value, "shape") and hasattr(value, "op"):
+        name = getattr(value, "name", "T")
+        raise CompileError(f"{name} is a whole tensor where one element is needed: index it, "
+                           f"{name}(*i)")
+    raise CompileError(f"must be an expression or a whole number, not {value!r}; {ABILITIES}")
+
+
+def _binary(op: str, left: object, right: object) -> Expr:
+    a = as_expr(left, right.dtype if isinstance(right, Expr) else "int32")
+    b = as_expr(right, a.dtype)
+    dtype = np.promote_types(a.dtype, b.dtype).name
+    a, b = a.astype(dtype), b.astype(dtype)
+    if op in ("<<", ">>") and isinstance(b, Const) and b.number < 0:
+        raise CompileError(f"a shift by a constant must be by 0 or more, not {b.number}; "
+                           "shift the other way")
+    if isinstance(a, Const) and isinstance(b, Const):
+        with np.errstate(over="ignore"):
+            folded = OPERATORS[op](np.array(a.number, dtype), np.array(b.number, dtype))
+        return Const(dtype, int(folded))
+    return Binary(dtype, op, a, b)
+
+
+def maximum(a: object, b: object = None, *, axis: object = None) -> Expr:
+    """The larger of two values, signed."""
+    return _extreme("max", a, b, axis)
+
+
+def minimum(a: object, b: object = None, *, axis: object = None) -> Expr:
+    """The smaller of two values, signed."""
+    return _extreme("min", a, b, axis)
+
+
+def _extreme(op: str, a: object, b: object, axis: object) -> Expr:
+    if axis is not None or b is None:
+        raise CompileError(f"{op} takes two values; reductions over an axis are not supported; "
+                           f"{ABILITIES}")
+    return _binary(op, a, b)
+
+
+def walk(expr: Expr) -> Iterator[Expr]:
+    """The expression and all its parts, indices included, each once and before its own parts."""
+    seen: set[int] = set()
+    todo = [expr]
+    while todo:
+        node = todo.pop()
+        if id(node) not in seen:
+            seen.add(id(node))
+            yield node
+            todo += reversed(parts(node))
+
+
+def parts(expr: Expr) -> tuple[Expr, ...]:
+    """What an expression is directly made of."""
+    if isinstance(expr, Binary):
+        return (expr.a, expr.b)
+    if isinstance(expr, Cast):
+        return (expr.value,)
+    if isinstance(expr, Read):
+        return expr.indices
+    return ()
+
+
+def substitute(expr: Expr, variables: Mapping[Var, Expr],
+               reads: Callable[[Read], Read] = lambda read: read) -> Expr:
+    """The expression with variables replaced, and each read, its indices done, by `reads` of it.
+
+    What several parts share is shared afterwards too.
+    """
+    done: dict[int, Expr] = {}
+
+    def replaced(node: Expr) -> Expr:
+        if id(node) not in done:
+            done[id(node)] = changed(node)
+        return done[id(node)]
+
+    def changed(node: Expr) -> Expr:
+        if isinstance(node, Var):
+            return variables.get(node, node)
+        if isinstance(node, Binary):
+            return _binary(node.op, replaced(node.a), replaced(node.b))
+        if isinstance(node, Cast):
+            return replaced(node.value).astype(node.dtype)
+        if isinstance(node, Read):
+            return reads(Read(node.dtype, node.source, tuple(map(replaced, node.indices))))
+        return node
+
+    return replaced(expr)

@@ -1,0 +1,317 @@
+"""The three intermediate forms, each a page of frozen dataclasses.
+
+1. `LoopProgram`: loop nests over buffers, straight from the schedule.
+2. `TileProgram`: whole tensors held in ACC, one operation at a time, with no addresses yet. A
+   *value* is known by its name and has as many tiles as its group.
+3. `VtaProgram`: instructions with addresses and tokens; micro-ops still stand beside the
+   instruction that uses them.
+
+`str()` of any of them is readable and stable (`vta.compiler.printer`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vta.compiler.expr import Expr, Var
+from vta.isa import AluOp, MemoryType, Module, Opcode
+
+__all__ = [
+    "Alu",
+    "Assign",
+    "Buffer",
+    "Compute",
+    "Constant",
+    "Copy",
+    "Fill",
+    "Finish",
+    "For",
+    "Group",
+    "Kernel",
+    "LoopProgram",
+    "MicroOp",
+    "Op",
+    "Pragma",
+    "Program",
+    "Put",
+    "Reset",
+    "Stmt",
+    "TileOp",
+    "TileProgram",
+    "Tokens",
+    "Transfer",
+    "UopLoop",
+    "VtaProgram",
+]
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """An array: its name is unique in the program; `scope` is the memory that it lives in."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scope: str
+
+
+class _Printed:
+    def __str__(self) -> str:
+        from vta.compiler.printer import show  # the printer reads this module
+
+        return show(self)  # type: ignore[arg-type]
+
+
+# -- 1. loops ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class For:
+    """`body` for `var` in ``range(extent)``."""
+
+    var: Var
+    extent: int
+    body: tuple[Stmt, ...]
+
+
+@dataclass(frozen=True)
+class Pragma:
+    """`body` is to be carried out as `key` says; `axis` is where the schedule asked for it."""
+
+    key: str
+    axis: str
+    body: tuple[Stmt, ...]
+
+
+@dataclass(frozen=True)
+class Assign:
+    """``buffer[indices] = value``."""
+
+    buffer: Buffer
+    indices: tuple[Expr, ...]
+    value: Expr
+
+
+Stmt = For | Pragma | Assign
+
+
+@dataclass(frozen=True)
+class LoopProgram(_Printed):
+    """`allocs` are the buffers that are not arguments."""
+
+    name: str
+    args: tuple[Buffer, ...]
+    allocs: tuple[Buffer, ...]
+    outputs: tuple[str, ...]
+    body: tuple[Stmt, ...]
+
+
+# -- 2. tiles ------------------------------------------------------------------------------------
+# `run` is how many tiles one instruction may cover at most, as the schedule's pragma says.
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Loads value `dst`, declared as `dtype`, from `buffer`, from its tile `offset` on."""
+
+    dst: str
+    buffer: Buffer
+    offset: int
+    memory_type: MemoryType
+    run: int
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Compute:
+    """`dst` is an expression of other values; its reads name them."""
+
+    dst: str
+    value: Expr
+    run: int
+
+
+@dataclass(frozen=True)
+class Fill:
+    """Every number of `dst` is `number`, or what the constant of that name holds."""
+
+    dst: str
+    number: int | str
+    run: int
+
+
+@dataclass(frozen=True)
+class Alu:
+    """``dst = op(a, b)``; `b` is a value, a constant or a number of 16 bits.
+
+    Once the program is in place, `dst` is `a`, the storage of what now becomes value `makes`.
+    """
+
+    op: AluOp
+    dst: str
+    a: str
+    b: str | int
+    run: int
+    makes: str = ""
+
+
+@dataclass(frozen=True)
+class Reset:
+    """``dst = 0``."""
+
+    dst: str
+    run: int
+
+
+@dataclass(frozen=True)
+class Put:
+    """Stores the low bits of value `src` in `buffer`.
+
+    Once the program is in place, `src` is the storage of value `value`.
+    """
+
+    buffer: Buffer
+    src: str
+    run: int
+    value: str = ""
+
+
+TileOp = Copy | Compute | Fill | Alu | Reset | Put
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A number too wide for an immediate: one tile that stays in ACC for the whole program."""
+
+    name: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Operations on values of `tiles` tiles, which any part of the tiles can go through alone.
+
+    `slots` are the numbers of the places in ACC that values have, where they have one already.
+    """
+
+    tiles: int
+    ops: tuple[TileOp, ...]
+    slots: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class TileProgram(_Printed):
+    """`temps` are buffers in main memory that are no arguments."""
+
+    name: str
+    args: tuple[Buffer, ...]
+    temps: tuple[Buffer, ...]
+    outputs: tuple[str, ...]
+    groups: tuple[Group, ...]
+    constants: tuple[Constant, ...] = ()
+
+
+# -- 3. instructions -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What an instruction waits for before it starts, and gives when it has finished."""
+
+    pop_prev: bool = False
+    pop_next: bool = False
+    push_prev: bool = False
+    push_next: bool = False
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A LOAD or STORE; `pads` are y_pad_0, y_pad_1, x_pad_0, x_pad_1. `note` is for people."""
+
+    opcode: Opcode
+    memory_type: MemoryType
+    buffer: str
+    dram_base: int
+    sram_base: int
+    x_size: int
+    y_size: int = 1
+    x_stride: int = 0
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    tokens: Tokens = Tokens()
+    note: str = ""
+
+    @property
+    def module(self) -> Module:
+        if self.opcode == Opcode.STORE:
+            return Module.STORE
+        if self.memory_type in (MemoryType.INP, MemoryType.WGT):
+            return Module.LOAD
+        return Module.COMPUTE
+
+
+@dataclass(frozen=True)
+class UopLoop:
+    """One of the two loops around a micro-op kernel: its count, and what it adds to the indices."""
+
+    extent: int
+    dst: int
+    src: int
+    wgt: int = 0
+
+
+@dataclass(frozen=True)
+class MicroOp:
+    """The indices of one operation at the loops' start."""
+
+    dst: int
+    src: int
+    wgt: int = 0
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A GEMM or ALU: micro-ops inside up to two loops, outermost first."""
+
+    opcode: Opcode
+    loops: tuple[UopLoop, ...]
+    uops: tuple[MicroOp, ...]
+    reset: bool = False
+    alu_opcode: AluOp = AluOp.MIN
+    imm: int | None = None
+    tokens: Tokens = Tokens()
+    note: str = ""
+
+    @property
+    def module(self) -> Module:
+        return Module.COMPUTE
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The end of the program."""
+
+    tokens: Tokens = Tokens()
+    note: str = ""
+
+    @property
+    def module(self) -> Module:
+        return Module.COMPUTE
+
+
+Op = Transfer | Kernel | Finish
+
+
+@dataclass(frozen=True)
+class VtaProgram(_Printed):
+    """The instructions in stream order; `ordered` once tokens have been inserted."""
+
+    name: str
+    args: tuple[Buffer, ...]
+    temps: tuple[Buffer, ...]
+    outputs: tuple[str, ...]
+    ops: tuple[Op, ...]
+    ordered: bool = False
+    notes: bool = False
+
+
+Program = LoopProgram | TileProgram | VtaProgram

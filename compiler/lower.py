@@ -1,0 +1,46 @@
+"""What a schedule becomes, to look at: loop nests, or VTA's instructions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vta.compiler.ir import Program
+from vta.compiler.passes.simplify import simplify
+from vta.compiler.pipeline import depth_checked, run_all, to_loops
+from vta.compiler.schedule import Schedule
+from vta.compiler.tensor import Tensor
+from vta.config import Config
+
+__all__ = ["Module", "lower", "lower_vta"]
+
+
+@dataclass(frozen=True)
+class Module:
+    """A lowered program; `str()` shows it."""
+
+    program: Program
+
+    def __str__(self) -> str:
+        return str(self.program)
+
+
+def lower(schedule: Schedule, args: Sequence[Tensor], simple_mode: bool = False) -> Module:
+    """The loop nests of a schedule, whatever machine they are for.
+
+    `simple_mode` leaves out the loops of one round.
+    """
+    program = to_loops(schedule, args, "main")
+    with depth_checked():
+        return Module(simplify(program) if simple_mode else program)
+
+
+def lower_vta(schedule: Schedule, args: Sequence[Tensor], config: Config,
+              simple_mode: bool = False) -> Module:
+    """The calls that VTA's instructions come from, with tokens.
+
+    Without `simple_mode` a comment beside each says which tiles of which tensor it is about.
+    """
+    program = run_all(schedule, args, config)
+    return Module(dataclasses.replace(program, notes=not simple_mode))

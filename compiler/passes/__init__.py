@@ -1,0 +1,1 @@
+"""The compiler's passes, one a file; `vta.compiler.pipeline` lists them in order."""

@@ -1,0 +1,195 @@
+"""From expressions to ALU operations, one at a time, each making a new value.
+
+What the ALU has no instruction for is spelled with those that it has:
+
+- ``x - y`` is ``x + y * -1``, ``x << y`` is a right shift by ``-y``, as the ISA defines it;
+- a number of more than an immediate's bits becomes a `Constant`;
+- an int8 value is kept in 32 bits. Additions, products and left shifts may leave the upper bits
+  wrong, which shows only where they are looked at: there the value is *narrowed*, shifted up and
+  back down.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from vta.compiler.expr import Binary, Cast, Const, Expr, Read
+from vta.compiler.ir import (
+    Alu,
+    Compute,
+    Constant,
+    Copy,
+    Fill,
+    Group,
+    Put,
+    TileOp,
+    TileProgram,
+)
+from vta.config import Config
+from vta.isa import AluOp, Isa
+
+__all__ = ["select"]
+
+COMMUTATIVE = {"+": AluOp.ADD, "*": AluOp.MUL, "min": AluOp.MIN, "max": AluOp.MAX}
+
+
+@dataclass(frozen=True)
+class _Operand:
+    """A value's name or a number; `exact` if the upper bits of an int8 are its sign."""
+
+    ref: str | int
+    exact: bool = True
+
+
+def select(program: TileProgram, config: Config) -> TileProgram:
+    """The program without `Compute`."""
+    selector = _Selector(config, {op.dst for group in program.groups for op in group.ops
+                                  if not isinstance(op, Put)})
+    groups = tuple(selector.group(group) for group in program.groups)
+    return dataclasses.replace(program, groups=groups, constants=tuple(selector.constants))
+
+
+class _Selector:
+    def __init__(self, config: Config, taken: set[str]) -> None:
+        self.taken = taken
+        imm = next(field for field in Isa(config).alu.fields if field.name == "imm")
+        self.imm_min, self.imm_max = imm.min, imm.max
+        self.width = config.acc_width
+        self.constants: list[Constant] = []
+        self.values: dict[str, _Operand] = {}
+        self.ops: list[TileOp] = []
+        self.known: dict[tuple[AluOp, str, str | int], str] = {}
+        self.done: dict[int, _Operand] = {}
+        self.stage = ""
+        self.run = 1
+        self.count = 0
+
+    def group(self, group: Group) -> Group:
+        self.ops = []
+        for op in group.ops:
+            if isinstance(op, Compute):
+                self._compute(op)
+            elif isinstance(op, Copy):
+                wide = op.buffer.dtype != op.dtype == "int8"
+                self.values[op.dst] = _Operand(op.dst, exact=not wide)
+                self.ops.append(op)
+            else:
+                assert isinstance(op, Put), op
+                ref = self.values[op.src].ref
+                assert isinstance(ref, str)
+                self.ops.append(dataclasses.replace(op, src=ref))
+        return Group(group.tiles, tuple(self.ops))
+
+    def _compute(self, op: Compute) -> None:
+        self.stage, self.run, self.count, self.known, self.done = op.dst, op.run, 0, {}, {}
+        start = len(self.ops)
+        result = self._expr(op.value)
+        ref = self._value(result)
+        last = self.ops[-1] if len(self.ops) > start else None
+        if isinstance(last, (Alu, Fill)) and last.dst == ref:
+            # The stage's own name for what it made; a mere copy stays under its old name.
+            self.ops[-1] = dataclasses.replace(last, dst=op.dst)
+            ref = op.dst
+        self.values[op.dst] = _Operand(ref, result.exact)
+
+    # -- expressions -------------------------------------------------------------------------
+
+    def _expr(self, expr: Expr) -> _Operand:
+        if id(expr) not in self.done:
+            self.done[id(expr)] = self._new(expr)
+        return self.done[id(expr)]
+
+    def _new(self, expr: Expr) -> _Operand:
+        if isinstance(expr, Const):
+            return _Operand(expr.number)
+        if isinstance(expr, Read):
+            return self.values[expr.source.name]
+        if isinstance(expr, Cast):
+            inner = self._expr(expr.value)
+            if expr.dtype == "int8":  # from int32
+                return _Operand(inner.ref, exact=False)
+            return self._narrow(inner)
+        assert isinstance(expr, Binary), expr
+        return self._binary(expr)
+
+    def _binary(self, expr: Binary) -> _Operand:
+        a, b = self._expr(expr.a), self._expr(expr.b)
+        narrow = expr.dtype == "int8"
+        if expr.op in ("min", "max"):
+            return _Operand(self._commutative(COMMUTATIVE[expr.op], self._narrow(a),
+                                              self._narrow(b)))
+        if expr.op in COMMUTATIVE:
+            return _Operand(self._commutative(COMMUTATIVE[expr.op], a, b), exact=not narrow)
+        if expr.op == "-":
+            return _Operand(self._subtract(a, b), exact=not narrow)
+        b = self._narrow(b)
+        if expr.op == ">>":
+            ref = self._value(self._narrow(a))
+            return _Operand(self._alu(AluOp.SHR, ref, self._shift(b)))
+        negated = self._shift(b)
+        amount = -negated if isinstance(negated, int) else self._alu(AluOp.MUL, negated, -1)
+        return _Operand(self._alu(AluOp.SHR, self._value(a), amount), exact=not narrow)
+
+    def _commutative(self, op: AluOp, a: _Operand, b: _Operand) -> str:
+        if isinstance(a.ref, int):
+            a, b = b, a
+        return self._alu(op, self._value(a), self._second(b.ref))
+
+    def _subtract(self, a: _Operand, b: _Operand) -> str:
+        if isinstance(b.ref, int):
+            return self._alu(AluOp.ADD, self._value(a), self._second(self._wrap(-b.ref)))
+        minus = self._alu(AluOp.MUL, b.ref, -1)
+        return minus if a.ref == 0 else self._alu(AluOp.ADD, minus, self._second(a.ref))
+
+    def _shift(self, amount: _Operand) -> str | int:
+        # From the accumulator's width on every shift does the same, so that it fits imm.
+        return min(amount.ref, self.width) if isinstance(amount.ref, int) else amount.ref
+
+    def _narrow(self, operand: _Operand) -> _Operand:
+        if operand.exact or isinstance(operand.ref, int):
+            return operand
+        spare = self.width - 8
+        up = self._alu(AluOp.SHR, operand.ref, -spare)
+        return _Operand(self._alu(AluOp.SHR, up, spare))
+
+    # -- operations --------------------------------------------------------------------------
+
+    def _alu(self, op: AluOp, a: str, b: str | int) -> str:
+        if (op, a, b) not in self.known:
+            self.known[op, a, b] = dst = self._fresh()
+            self.ops.append(Alu(op, dst, a, b, self.run))
+        return self.known[op, a, b]
+
+    def _value(self, operand: _Operand) -> str:
+        """The operand as a whole value."""
+        if isinstance(operand.ref, str):
+            return operand.ref
+        dst = self._fresh()
+        self.ops.append(Fill(dst, self._second(operand.ref), self.run))
+        return dst
+
+    def _second(self, ref: str | int) -> str | int:
+        """The operand as an instruction's second: numbers that are too wide are constants."""
+        if isinstance(ref, str) or self.imm_min <= ref <= self.imm_max:
+            return ref
+        for item in self.constants:
+            if item.number == ref:
+                return item.name
+        self.constants.append(Constant(self._unique("const", len(self.constants)), ref))
+        return self.constants[-1].name
+
+    def _wrap(self, number: int) -> int:
+        half = 1 << (self.width - 1)
+        return (number + half) % (2 * half) - half
+
+    def _fresh(self) -> str:
+        self.count += 1
+        return self._unique(self.stage, self.count)
+
+    def _unique(self, stem: str, number: int) -> str:
+        name = f"{stem}.{number}"
+        while name in self.taken:
+            name += "_"
+        self.taken.add(name)
+        return name

@@ -1,0 +1,31 @@
+"""Drops loops of one round, so that what remains shows the shape of the work."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from vta.compiler.expr import Const, Expr, Var, substitute
+from vta.compiler.ir import Assign, For, LoopProgram, Pragma, Stmt
+from vta.config import Config
+
+__all__ = ["simplify"]
+
+
+def simplify(program: LoopProgram, config: Config | None = None) -> LoopProgram:
+    """The same program, in which every loop goes round at least twice."""
+    return dataclasses.replace(program, body=_body(program.body, {}))
+
+
+def _body(body: tuple[Stmt, ...], known: dict[Var, Expr]) -> tuple[Stmt, ...]:
+    return tuple(simple for stmt in body for simple in _stmt(stmt, known))
+
+
+def _stmt(stmt: Stmt, known: dict[Var, Expr]) -> tuple[Stmt, ...]:
+    if isinstance(stmt, For):
+        if stmt.extent == 1:
+            return _body(stmt.body, {**known, stmt.var: Const(stmt.var.dtype, 0)})
+        return (For(stmt.var, stmt.extent, _body(stmt.body, known)),)
+    if isinstance(stmt, Pragma):
+        return (Pragma(stmt.key, stmt.axis, _body(stmt.body, known)),)
+    return (Assign(stmt.buffer, tuple(substitute(index, known) for index in stmt.indices),
+                   substitute(stmt.value, known)),)

@@ -1,0 +1,225 @@
+"""The intermediate forms as text: readable, stable, with every buffer's shape and memory.
+
+Instructions are shown as the calls that VTA's users know (`VTALoadBuffer2D`, `VTAUopLoopBegin`,
+`coproc_dep_push` ...), with the same arguments in the same order.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+
+from vta.compiler.expr import Binary, Cast, Const, Expr, Read, Var, parts, walk
+from vta.compiler.ir import (
+    Alu,
+    Assign,
+    Buffer,
+    Compute,
+    Copy,
+    Fill,
+    Finish,
+    For,
+    Group,
+    Kernel,
+    LoopProgram,
+    Op,
+    Pragma,
+    Program,
+    Put,
+    Reset,
+    Stmt,
+    TileOp,
+    TileProgram,
+    Transfer,
+    VtaProgram,
+)
+from vta.isa import Module, Opcode
+
+__all__ = ["show", "show_expr"]
+
+INDENT = "    "
+PRECEDENCE = {"<<": 1, ">>": 1, "+": 2, "-": 2, "*": 3}
+MOST_NODES = 300
+HANDLE = "T.tvm_thread_context(T.tir.vta.command_handle())"
+
+
+def show(program: Program) -> str:
+    """The whole program, without a newline at the end."""
+    args = ", ".join(f"{arg.name}: {_shape(arg)}" for arg in program.args)
+    if isinstance(program, LoopProgram):
+        allocs, body = program.allocs, _statements(program.body)
+    elif isinstance(program, TileProgram):
+        allocs, body = program.temps, _groups(program)
+    else:
+        allocs, body = program.temps, _calls(program)
+    lines = [f"def {program.name}({args}):"]
+    lines += [f"{INDENT}{item.name} = allocate({_shape(item)}, {item.scope!r})" for item in allocs]
+    lines += [INDENT + line for line in body]
+    return "\n".join(lines)
+
+
+def _shape(buffer: Buffer) -> str:
+    return f"{buffer.dtype}[{', '.join(map(str, buffer.shape))}]"
+
+
+def show_expr(expr: Expr) -> str:
+    """An expression; one whose text would be beyond reading, by its size alone."""
+    nodes = sum(1 for _ in itertools.islice(walk(expr), MOST_NODES + 1))
+    if nodes > MOST_NODES or _text_nodes(expr, {}) > MOST_NODES:
+        return f"<{sum(isinstance(node, Binary) for node in walk(expr))} operations>"
+    return _expr(expr)
+
+
+def _text_nodes(expr: Expr, known: dict[int, int]) -> int:
+    """How many nodes the text has, in which what is shared appears each time."""
+    if id(expr) not in known:
+        known[id(expr)] = 1 + sum(_text_nodes(part, known) for part in parts(expr))
+    return known[id(expr)]
+
+
+def _expr(expr: Expr, outer: int = 0) -> str:
+    """An expression, with brackets where an operator of strength `outer` around it needs them."""
+    if isinstance(expr, Const):
+        return str(expr.number)
+    if isinstance(expr, Var):
+        return expr.name
+    if isinstance(expr, Cast):
+        return f"{expr.dtype}({_expr(expr.value)})"
+    if isinstance(expr, Read):
+        indices = ", ".join(map(_expr, expr.indices))
+        return f"{expr.source.name}[{indices}]" if indices else expr.source.name
+    if isinstance(expr, Binary):
+        if expr.op not in PRECEDENCE:
+            return f"{expr.op}({_expr(expr.a)}, {_expr(expr.b)})"
+        strength = PRECEDENCE[expr.op]
+        text = f"{_expr(expr.a, strength)} {expr.op} {_expr(expr.b, strength + 1)}"
+        return f"({text})" if strength < outer else text
+    raise AssertionError(f"no such expression: {expr!r}")
+
+
+# -- loops ---------------------------------------------------------------------------------------
+
+
+def _statements(body: Iterable[Stmt]) -> Iterator[str]:
+    for stmt in body:
+        if isinstance(stmt, Assign):
+            indices = ", ".join(map(show_expr, stmt.indices))
+            yield f"{stmt.buffer.name}[{indices}] = {show_expr(stmt.value)}"
+        elif isinstance(stmt, Pragma):
+            yield f"with pragma({stmt.key!r}):"
+            yield from (INDENT + line for line in _statements(stmt.body))
+        else:
+            loops = _perfect_nest(stmt)
+            names = ", ".join(loop.var.name for loop in loops)
+            kind = "range" if len(loops) == 1 else "grid"
+            yield f"for {names} in {kind}({', '.join(str(loop.extent) for loop in loops)}):"
+            yield from (INDENT + line for line in _statements(loops[-1].body))
+
+
+def _perfect_nest(loop: For) -> list[For]:
+    loops = [loop]
+    while len(loops[-1].body) == 1 and isinstance(loops[-1].body[0], For):
+        loops.append(loops[-1].body[0])
+    return loops
+
+
+# -- tiles ---------------------------------------------------------------------------------------
+
+
+def _groups(program: TileProgram) -> Iterator[str]:
+    for item in program.constants:
+        yield f"{item.name} = constant({item.number})"
+    for group in program.groups:
+        yield f"for {group.tiles} tiles{_slots(group)}:"
+        for op in group.ops:
+            yield INDENT + _tile_op(op, group.tiles)
+
+
+def _slots(group: Group) -> str:
+    if not group.slots:
+        return ""
+    return " with " + ", ".join(f"{name} in slot {slot}" for name, slot in group.slots)
+
+
+def _tile_op(op: TileOp, tiles: int) -> str:
+    remarks = []
+    if isinstance(op, Alu) and op.makes not in ("", op.dst):
+        remarks.append(op.makes)
+    if isinstance(op, Put) and op.value not in ("", op.src):
+        remarks.append(op.value)
+    remarks += [f"{op.run} tiles at a time"] if op.run < tiles else []
+    if isinstance(op, Copy):
+        text = f"{op.dst} = load_{op.memory_type.name.lower()}({op.buffer.name}, {op.offset})"
+    elif isinstance(op, Compute):
+        text = f"{op.dst} = {show_expr(op.value)}"
+    elif isinstance(op, Fill):
+        text = f"{op.dst} = fill({op.number})"
+    elif isinstance(op, Alu):
+        text = f"{op.dst} = {op.op.name.lower()}({op.a}, {op.b})"
+    elif isinstance(op, Reset):
+        text = f"{op.dst} = reset()"
+    else:
+        text = f"store_out({op.buffer.name}, {op.src})"
+    return text + (f"  # {', '.join(remarks)}" if remarks else "")
+
+
+# -- instructions --------------------------------------------------------------------------------
+
+
+def _calls(program: VtaProgram) -> Iterator[str]:
+    scope: Module | None = None
+    for op in program.ops:
+        tokens = _tokens(op)
+        if isinstance(op, Finish):
+            yield from tokens["pop"]
+            yield from tokens["push"]
+            yield "T.tir.vta.coproc_sync()"
+            continue
+        if op.module != scope:
+            scope = op.module
+            yield f'with T.attr("vta", "coproc_scope", {int(scope)}):'
+        lines = [*tokens["pop"], *_call(op), *tokens["push"]]
+        if program.notes and op.note:
+            lines.insert(0, f"# {op.note}")
+        yield from (INDENT + line for line in lines)
+
+
+def _tokens(op: Op) -> dict[str, list[str]]:
+    own, tokens = int(op.module), op.tokens
+    pops = [(own + step, own) for step, flag in ((-1, tokens.pop_prev), (1, tokens.pop_next))
+            if flag]
+    pushes = [(own, own + step) for step, flag in ((-1, tokens.push_prev), (1, tokens.push_next))
+              if flag]
+    return {"pop": [f"T.tir.vta.coproc_dep_pop({a}, {b})" for a, b in pops],
+            "push": [f"T.tir.vta.coproc_dep_push({a}, {b})" for a, b in pushes]}
+
+
+def _extern(name: str, *arguments: object) -> str:
+    listed = ", ".join(['"int32"', f'"{name}"', *map(str, arguments)])
+    return f"T.call_extern({listed})"
+
+
+def _call(op: Transfer | Kernel) -> Iterator[str]:
+    if isinstance(op, Kernel):
+        yield from _kernel(op)
+    elif op.opcode == Opcode.LOAD:
+        y_before, y_after, x_before, x_after = op.pads
+        yield _extern("VTALoadBuffer2D", HANDLE, f"{op.buffer}.data", op.dram_base, op.x_size,
+                      op.y_size, op.x_stride, x_before, y_before, x_after, y_after, op.sram_base,
+                      int(op.memory_type))
+    else:
+        yield _extern("VTAStoreBuffer2D", HANDLE, op.sram_base, int(op.memory_type),
+                      f"{op.buffer}.data", op.dram_base, op.x_size, op.y_size, op.x_stride)
+
+
+def _kernel(op: Kernel) -> Iterator[str]:
+    alu = op.opcode == Opcode.ALU
+    yield f'with T.attr("vta", "coproc_uop_scope", "VTAPush{op.opcode.name}Op"):'
+    for loop in op.loops:
+        yield INDENT + _extern("VTAUopLoopBegin", loop.extent, loop.dst, loop.src, loop.wgt)
+    for uop in op.uops:
+        numbers = (int(alu), int(op.reset), uop.dst, uop.src, uop.wgt, int(op.alu_opcode),
+                   int(op.imm is not None), op.imm or 0)
+        yield f"{INDENT}T.tir.vta.uop_push({', '.join(map(str, numbers))})"
+    for _ in op.loops:
+        yield INDENT + _extern("VTAUopLoopEnd")

@@ -1,0 +1,104 @@
+"""Token insertion: one pass, from what each instruction reads and writes.
+
+The three modules run side by side, and tokens are all that orders them. Going through the
+instructions in stream order, this pass keeps for each module what it already knows to be finished
+in the others (a vector clock). Where an instruction touches what a later instruction of another
+module still might, and its module does not know that one to be finished yet, the latest of those
+pushes a token and this one pops it: no token where an earlier one already tells.
+
+That is enough for tokens to match: positions that a module learns of only grow, so that the k-th
+pop from a queue is the one that waits for the k-th push. Every push has its pop, so that all queues
+are empty at the end; and every pop comes after its push in the stream, so that nothing deadlocks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from vta.compiler.hazards import Access, History, Index, loop_indices, scaled
+from vta.compiler.ir import Kernel, Op, Tokens, Transfer, VtaProgram
+from vta.config import Config
+from vta.isa import MemoryType, Module, Opcode
+
+__all__ = ["accesses", "insert_tokens"]
+
+MODULES: tuple[Module, ...] = (Module.LOAD, Module.COMPUTE, Module.STORE)
+
+SPACES = {MemoryType.UOP: "uop", MemoryType.INP: "inp", MemoryType.WGT: "wgt",
+          MemoryType.ACC: "acc", MemoryType.OUT: "acc", MemoryType.ACC_8BIT: "acc"}
+"""The memory that a transfer's on-chip side is; OUT is a narrow view of ACC."""
+
+
+def accesses(op: Op, config: Config) -> tuple[Access, ...]:
+    """What an instruction reads and writes. Buffers in main memory count by tiles of OUT."""
+    if isinstance(op, Transfer):
+        return _transfer(op, config)
+    if isinstance(op, Kernel):
+        return _kernel(op)
+    return ()
+
+
+def _transfer(op: Transfer, config: Config) -> tuple[Access, ...]:
+    y_before, y_after, x_before, x_after = op.pads
+    tiles = (y_before + op.y_size + y_after) * (x_before + op.x_size + x_after)
+    load = op.opcode == Opcode.LOAD
+    rows = loop_indices(range(op.dram_base, op.dram_base + op.x_size),
+                        [(op.y_size, op.x_stride)])
+    nbytes = getattr(config, f"{op.memory_type.name.lower()}_elem_bytes")
+    rows = scaled(rows, nbytes // config.out_elem_bytes)
+    return (Access(f"dram:{op.buffer}", rows, not load),
+            Access(SPACES[op.memory_type], slice(op.sram_base, op.sram_base + tiles), load))
+
+
+def _kernel(op: Kernel) -> tuple[Access, ...]:
+    def indices(side: str) -> Index:
+        return loop_indices([getattr(uop, side) for uop in op.uops],
+                            [(loop.extent, getattr(loop, side)) for loop in op.loops])
+
+    dst = indices("dst")
+    found = [Access("acc", dst, True)]
+    if op.opcode == Opcode.ALU:
+        found.append(Access("acc", dst, False))
+        if op.imm is None:
+            found.append(Access("acc", indices("src"), False))
+    elif not op.reset:
+        found += [Access("acc", dst, False), Access("inp", indices("src"), False),
+                  Access("wgt", indices("wgt"), False)]
+    return tuple(found)
+
+
+def insert_tokens(program: VtaProgram, config: Config) -> VtaProgram:
+    """The program with every two conflicting accesses of different modules in order."""
+    stored = {op.buffer for op in program.ops
+              if isinstance(op, Transfer) and op.opcode == Opcode.STORE}
+    tile = config.batch * config.block
+    sizes = {"acc": config.acc_depth, "inp": config.inp_depth, "wgt": config.wgt_depth}
+    for buffer in (*program.args, *program.temps):
+        if buffer.name in stored:
+            sizes[f"dram:{buffer.name}"] = -(-math.prod(buffer.shape) // tile)
+    history = History(sizes)
+    places: dict[Module, list[int]] = {module: [] for module in MODULES}
+    finished: dict[Module, list[dict[Module, int]]] = {module: [] for module in MODULES}
+    clocks: dict[Module, dict[Module, int]] = {
+        module: dict.fromkeys(MODULES, 0) for module in MODULES}
+    tokens = [Tokens() for _ in program.ops]
+    for index, op in enumerate(program.ops):
+        module, touched, clock = op.module, accesses(op, config), clocks[op.module]
+        for other, position in history.conflicts(module, touched).items():
+            if position <= clock[other]:
+                continue
+            giver = places[other][position - 1]
+            assert abs(other - module) == 1, "load and store have no queue between them"
+            side = "next" if module > other else "prev"
+            back = "prev" if module > other else "next"
+            tokens[giver] = dataclasses.replace(tokens[giver], **{f"push_{side}": True})
+            tokens[index] = dataclasses.replace(tokens[index], **{f"pop_{back}": True})
+            for third, known in finished[other][position - 1].items():
+                clock[third] = max(clock[third], known)
+        places[module].append(index)
+        clock[module] = len(places[module])
+        finished[module].append(dict(clock))
+        history.record(module, len(places[module]), touched)
+    return dataclasses.replace(program, ordered=True, ops=tuple(
+        dataclasses.replace(op, tokens=own) for op, own in zip(program.ops, tokens, strict=True)))

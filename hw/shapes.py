@@ -1,0 +1,111 @@
+"""Payloads that several blocks pass on: one definition each, so that field order cannot differ."""
+
+from amaranth import *
+from amaranth.lib import data
+
+from vta.config import Config
+from vta.isa import MemoryType
+
+__all__ = [
+    "INDEX_BITS",
+    "LOG_BURST_BYTES_LIMIT",
+    "QueuedInsn",
+    "Status",
+    "Tokens",
+    "beat_layout",
+    "burst_beats",
+    "burst_layout",
+    "dram_elem_bytes",
+    "transfer_layout",
+]
+
+INDEX_BITS = 32
+"""Bits of a position in the stream, as `insn_count` has them."""
+
+LOG_BURST_BYTES_LIMIT = 12
+"""A burst that is aligned to its own length and has at most 4 KiB never crosses 4 KiB."""
+
+
+class QueuedInsn(data.Struct):
+    """An instruction on its way to a module, with its position in the stream."""
+
+    insn: 128
+    index: INDEX_BITS
+
+
+class Tokens(data.Struct):
+    """The token bits of an instruction, or a pulse for each token queue of a module."""
+
+    pop_prev: 1
+    pop_next: 1
+    push_prev: 1
+    push_next: 1
+
+
+class Status(data.Struct):
+    """What a module is doing, for the monitor and the status registers.
+
+    `active` holds from the moment an instruction's tokens are popped until it retires; the four
+    token flags only while nothing is in flight, so that a flag means that the module is stuck
+    unless the neighbour moves. `cause` is not 0 once the module has stopped.
+    """
+
+    active: 1
+    pop_prev: 1
+    pop_next: 1
+    push_prev: 1
+    push_next: 1
+    cause: 4
+    index: INDEX_BITS
+
+
+def dram_elem_bytes(config: Config, kind: MemoryType) -> int:
+    """Bytes in DRAM of one element of a memory type."""
+    return int(getattr(config, f"{kind.name.lower()}_elem_bytes"))
+
+
+def burst_beats(config: Config) -> int:
+    """Beats of the longest burst."""
+    return min(config.max_burst, (1 << LOG_BURST_BYTES_LIMIT) // config.bus_bytes)
+
+
+def burst_layout(config: Config) -> data.StructLayout:
+    """A burst to ask memory for: byte address of its first beat, and the number of beats."""
+    return data.StructLayout({
+        "addr": config.addr_width,
+        "beats": range(burst_beats(config) + 1),
+    })
+
+
+def beat_layout(config: Config) -> data.StructLayout:
+    """A beat that memory returned, and whether the response was an error."""
+    return data.StructLayout({"data": config.bus_width, "error": 1})
+
+
+def transfer_layout(config: Config) -> data.StructLayout:
+    """A checked LOAD or STORE: all that the engines need, worked out once.
+
+    DRAM holds `runs` runs of `run_elems` elements, `run_stride` elements apart from byte address
+    `addr` on (rows that follow each other without a gap are one run). In SRAM there are `rows`
+    rows of `cols` elements, the first at `data_addr`, with `gap` elements of padding between one
+    row and the next, `lead` before the first row and `tail` after the last, the latter at
+    `tail_addr`. `moved` elements come from or go to DRAM; in SRAM the transfer ends before
+    `sram_end`.
+    """
+    return data.StructLayout({
+        "kind": 3,
+        "addr": config.addr_width,
+        "runs": 16,
+        "run_elems": 17,
+        "run_stride": 16,
+        "sram_base": 16,
+        "data_addr": 17,
+        "rows": 16,
+        "cols": 16,
+        "gap": 5,
+        "lead": 17,
+        "tail": 17,
+        "tail_addr": 17,
+        "moved": 17,
+        "sram_end": 17,
+    })

@@ -1,0 +1,45 @@
+"""The token queues between modules."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from vta.isa import MAX_TOKENS
+
+__all__ = ["TokenQueue"]
+
+
+class TokenQueue(wiring.Component):
+    """Counts tokens from one module to another; none is ever lost.
+
+    Members
+    -------
+    push : In(1)
+        One more; only while not `full`.
+    pop : In(1)
+        One less; only while `available`.
+    available : Out(1)
+        At least one is there. Registered: a push shows in the next cycle.
+    full : Out(1)
+        `MAX_TOKENS` are there.
+    count : Out(16)
+
+    Source: ISA.md, "Tokens".
+    """
+
+    push: In(1)
+    pop: In(1)
+    available: Out(1)
+    full: Out(1)
+    count: Out(range(MAX_TOKENS + 1))
+
+    def elaborate(self, platform):
+        m = Module()
+        after = Signal.like(self.count)
+        m.d.comb += after.eq(self.count + self.push - self.pop)
+        m.d.sync += [
+            self.count.eq(after),
+            self.available.eq(after != 0),
+            self.full.eq(after == MAX_TOKENS),
+        ]
+        return m

@@ -1,0 +1,68 @@
+"""The top: registers in front of the core, AXI on both sides."""
+
+from __future__ import annotations
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from vta.config import Config
+from vta.hw import control as registers
+from vta.hw.core import Core
+from vta.hw.dma import bus_signature
+from vta.registers import POINTERS
+
+__all__ = ["Top"]
+
+
+class Top(wiring.Component):
+    """The accelerator, in one clock domain.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    m_axi : Out(AxiSignature)
+        To memory.
+    s_axi : In(AxiLiteSignature)
+        From the host.
+    irq : Out(1)
+        Level.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__({
+            "m_axi": Out(bus_signature(config)),
+            "s_axi": In(registers.bus_signature()),
+            "irq": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.control = control = registers.Control(self._config)
+        core = Core(self._config)
+        # The reset bit of the control register resets all of the core; memories keep their data.
+        m.submodules.core = ResetInserter(control.clear)(core)
+        connect(m, flipped(self.m_axi), core.bus)
+        connect(m, flipped(self.s_axi), control.bus)
+        m.d.comb += [
+            self.irq.eq(control.irq),
+            core.start.eq(control.start),
+            core.running.eq(control.running),
+            core.stop.eq(control.stop),
+            core.clear_counters.eq(control.launch),
+            core.insn_count.eq(control.insn_count),
+            core.watchdog.eq(control.watchdog),
+            control.bus_quiet.eq(core.bus_quiet),
+            control.done.eq(core.done),
+            control.halt.eq(core.halt),
+            control.verdict.eq(core.verdict),
+        ]
+        for name in POINTERS:
+            m.d.comb += getattr(core, f"{name}_ptr").eq(getattr(control, f"{name}_ptr"))
+        for name in registers.READ_FROM_CORE:
+            m.d.comb += getattr(control, name).eq(getattr(core, name))
+        return m

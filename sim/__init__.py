@@ -1,0 +1,1 @@
+"""Simulators: the functional one in numpy, and the RTL under Verilator."""

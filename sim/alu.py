@@ -1,0 +1,108 @@
+"""The ALU's operations on arrays of tiles, with the meaning of one iteration after the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vta.isa import AluOp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+__all__ = ["ACC_WIDTH", "execute", "operate"]
+
+ACC_WIDTH = 32
+
+REDUCIBLE: dict[int, Callable[..., Any]] = {
+    AluOp.MIN: np.minimum.reduceat,
+    AluOp.MAX: np.maximum.reduceat,
+    AluOp.ADD: np.add.reduceat,
+    AluOp.MUL: np.multiply.reduceat,
+}
+"""Operations for which a run of operands on one destination may first be combined: they are
+associative, in arithmetic modulo 2^32 too."""
+
+
+def operate(op: int, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.int32]:
+    """`op` lane by lane; the shapes broadcast. Everything wraps at 32 bits."""
+    if op == AluOp.MIN:
+        return np.minimum(left, right)
+    if op == AluOp.MAX:
+        return np.maximum(left, right)
+    if op == AluOp.ADD:
+        return np.add(left, right)
+    if op == AluOp.MUL:
+        return np.multiply(left, right)
+    return _shift(left, right)
+
+
+def _shift(value: NDArray[np.int32], by: NDArray[np.int32]) -> NDArray[np.int32]:
+    # Both directions for every lane, each with an amount that the host's shift defines.
+    right = value >> np.clip(by, 0, ACC_WIDTH - 1)
+    if by.min() >= 0:
+        return right
+    amount = -np.clip(by, 1 - ACC_WIDTH, 0)
+    left = (value.view(np.uint32) << amount.view(np.uint32)).view(np.int32)
+    return np.where(by >= 0, right, np.where(by <= -ACC_WIDTH, np.int32(0), left))
+
+
+def execute(acc: NDArray[np.int32], op: int, dst: NDArray[np.int64], src: NDArray[np.int64] | None,
+            imm: NDArray[np.int32]) -> None:
+    """``acc[dst[k]] = op(acc[dst[k]], acc[src[k]])`` for k = 0, 1, ..., in this order.
+
+    Parameters
+    ----------
+    acc : (depth, lanes) int32
+        Changed in place.
+    op : int
+        A legal `AluOp`.
+    dst, src : (n,) int64
+        `src` is None where `imm`, a (1,) int32, is the second operand.
+    """
+    count = len(dst)
+    order = np.arange(count)
+    # The first iteration that writes each tile; `count` for those that none writes. (Of values
+    # assigned to one place the last stays, so the assignment runs backwards.)
+    first = np.full(len(acc), count)
+    first[dst[::-1]] = order[::-1]
+    repeated = bool((first[dst] < order).any())
+    if src is None:
+        reads_writes = forwards = False
+    else:
+        reads_writes = bool((first[src] < count).any())
+        forwards = reads_writes and bool((first[src] < order).any())
+    if not repeated and not forwards:
+        acc[dst] = operate(op, acc[dst], imm if src is None else acc[src])
+    elif not reads_writes and op in REDUCIBLE:
+        # Only repeated destinations: combine each one's operands.
+        by_dst = np.argsort(dst, kind="stable")
+        starts = np.flatnonzero(np.diff(dst[by_dst], prepend=-1))
+        operands = np.broadcast_to(imm, (count, 1)) if src is None else acc[src[by_dst]]
+        tiles = dst[by_dst[starts]]
+        # Unless told, numpy sums 32-bit numbers in 64 bits.
+        combined = REDUCIBLE[op](operands, starts, axis=0, dtype=np.int32)
+        acc[tiles] = operate(op, acc[tiles], combined)
+    else:
+        for begin, end in _independent(dst, src):
+            to = dst[begin:end]
+            acc[to] = operate(op, acc[to], imm if src is None else acc[src[begin:end]])
+
+
+def _independent(dst: NDArray[np.int64], src: NDArray[np.int64] | None
+                 ) -> Iterator[tuple[int, int]]:
+    """Ranges of iterations, in order, none of which reads or rewrites what its own range wrote."""
+    written: set[int] = set()
+    begin = 0
+    targets = dst.tolist()
+    for k, (to, source) in enumerate(
+            zip(targets, targets if src is None else src.tolist(), strict=True)):
+        if to in written or source in written:
+            yield begin, k
+            begin = k
+            written.clear()
+        written.add(to)
+    yield begin, len(targets)

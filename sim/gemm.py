@@ -1,0 +1,111 @@
+"""GEMM on arrays of tile indices.
+
+Within one GEMM, INP and WGT do not change and sums wrap, so that the order of its iterations does
+not matter: they may be regrouped into few large matrix products. Products are taken in 32-bit
+floating point, by far the fastest that numpy has, in pieces so short that every sum is exact.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["EXACT_TERMS", "accumulate", "accumulate_one"]
+
+EXACT_TERMS = 1 << (24 - 14)
+"""Products of two int8 (at most 2^14 each) whose float32 sums are exact in any order (2^24)."""
+
+FEW = 8
+"""From so many iterations a weight tile on, a product for each weight tile pays."""
+
+GATHERED = 1 << 20
+"""Numbers of WGT that are copied at a time."""
+
+
+def accumulate_one(acc: NDArray[np.int32], inp: NDArray[np.float32], wgt: NDArray[np.float32],
+                   dst: int, src: int, wgt_index: int) -> None:
+    """`accumulate` for a single iteration."""
+    acc[dst] += (inp[src] @ wgt[wgt_index].T).astype(np.int32).reshape(-1)
+
+
+def accumulate(acc: NDArray[np.int32], inp: NDArray[np.float32], wgt: NDArray[np.float32],
+               indices: list[NDArray[np.int64]]) -> None:
+    """``acc[dst] += inp[src] @ wgt[w].T`` for all of `indices`, modulo 2^32.
+
+    Parameters
+    ----------
+    acc : (acc_depth, batch * block) int32
+        Changed in place.
+    inp : (inp_depth, batch, block) float32
+        Whole numbers of 8 bits; so are those of `wgt`.
+    wgt : (wgt_depth, block, block) float32
+        Output-major.
+    indices : list of three (n,) int64
+        dst, src and w.
+    """
+    dst, src, weights = indices
+    # Each destination's iterations together, in their order. (Of 16 bits, as a depth has, numpy
+    # sorts in linear time.)
+    order = np.argsort(dst.astype(np.uint16), kind="stable")
+    dst, src, weights = dst[order], src[order], weights[order]
+    starts = _starts(dst)
+    tiles, terms = len(starts), len(dst) // len(starts)
+    if np.array_equal(starts, np.arange(tiles) * terms) and tiles * terms == len(dst):
+        # Sums of equal length, as compilers make them. Which of them use the same weights?
+        dst, src, weights = dst[starts], src.reshape(tiles, terms), weights.reshape(tiles, terms)
+        by_weight = np.argsort(weights[:, 0].astype(np.uint16), kind="stable")
+        dst, src, weights = dst[by_weight], src[by_weight], weights[by_weight]
+        changes = (weights[1:] != weights[:-1]).any(axis=1).nonzero()[0] + 1
+        if (len(changes) + 1) * FEW <= tiles:
+            for begin, end in itertools.pairwise((0, *changes.tolist(), tiles)):
+                _shared(acc, inp, wgt, dst[begin:end], src[begin:end], weights[begin])
+            return
+        src, weights = src.reshape(-1), weights.reshape(-1)
+    else:
+        dst = dst[starts]
+    products = _products(inp, wgt, src, weights)
+    acc[dst] += np.add.reduceat(products, starts, axis=0, dtype=np.int32)
+
+
+def _starts(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where runs of equal values begin."""
+    return np.concatenate(([0], np.flatnonzero(values[1:] != values[:-1]) + 1))
+
+
+def _shared(acc: NDArray[np.int32], inp: NDArray[np.float32], wgt: NDArray[np.float32],
+            dst: NDArray[np.int64], src: NDArray[np.int64], weights: NDArray[np.int64]) -> None:
+    """Every one of `dst` (t,) sums over `src` (t, k) with the same `weights` (k,): convolutions,
+    and matrices of more than one row of tiles."""
+    _, batch, block = inp.shape
+    step = EXACT_TERMS // block
+    for begin in range(0, len(weights), step):
+        rows = inp.take(src[:, begin:begin + step], axis=0)
+        if batch > 1:
+            rows = rows.swapaxes(1, 2)
+        rows = rows.reshape(len(dst) * batch, -1)
+        columns = wgt[weights[begin:begin + step]].swapaxes(0, 1).reshape(block, -1)
+        acc[dst] += (rows @ columns.T).astype(np.int32).reshape(len(dst), -1)
+
+
+def _products(inp: NDArray[np.float32], wgt: NDArray[np.float32], src: NDArray[np.int64],
+              weights: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Each iteration's product, (n, batch * block)."""
+    _, batch, block = inp.shape
+    products = np.empty((len(src), batch, block), np.int32)
+    order = np.argsort(weights.astype(np.uint16), kind="stable")
+    starts = _starts(weights[order])
+    if len(starts) * FEW > len(src):
+        step = max(1, GATHERED // block ** 2)
+        for begin in range(0, len(src), step):
+            part = slice(begin, begin + step)
+            products[part] = np.matmul(inp[src[part]], wgt[weights[part]].swapaxes(1, 2))
+    else:
+        for where in np.split(order, starts[1:]):
+            rows = inp[src[where]].reshape(-1, block)
+            products[where] = (rows @ wgt[weights[where[0]]].T).reshape(-1, batch, block)
+    return products.reshape(len(src), -1)

@@ -1,0 +1,53 @@
+"""`MemoryModel`: how the simulated RTL's memory behaves in time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vta.errors import ConfigError
+
+__all__ = ["MemoryModel"]
+
+MAX_CYCLES = (1 << 31) - 1
+MAX_SEED = (1 << 32) - 1
+
+
+@dataclass(frozen=True)
+class MemoryModel:
+    """Parameters of the memory behind the AXI bus. Data never depend on them, only cycles do.
+
+    Parameters
+    ----------
+    latency : int
+        Cycles from a read burst's address to its first beat, at least 1. The other beats follow
+        one a cycle, bursts in order.
+    write_response : int
+        Cycles from a write burst's last beat to its response, at least 1.
+    outstanding : int or None
+        Read bursts, and likewise write bursts, that may be in flight at once; None for no limit.
+    stall_seed : int or None
+        Seed of random stalls on every channel; None for no stalls.
+
+    Raises
+    ------
+    ConfigError
+        A value out of its range.
+    """
+
+    latency: int = 20
+    write_response: int = 1
+    outstanding: int | None = None
+    stall_seed: int | None = None
+
+    def __post_init__(self) -> None:
+        _check("latency", self.latency, 1, MAX_CYCLES)
+        _check("write_response", self.write_response, 1, MAX_CYCLES)
+        if self.outstanding is not None:
+            _check("outstanding", self.outstanding, 1, MAX_CYCLES)
+        if self.stall_seed is not None:
+            _check("stall_seed", self.stall_seed, 0, MAX_SEED)
+
+
+def _check(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ConfigError(f"{name} must be a whole number from {low} to {high}, not {value!r}")

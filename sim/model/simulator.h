@@ -1,0 +1,50 @@
+// The C interface of a library that holds a verilated device and its memory.
+
+#ifndef VTA_SIMULATOR_H
+#define VTA_SIMULATOR_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct vta_sim vta_sim;
+
+typedef struct {
+    uint8_t* memory;          // byte 0 of the address space
+    uint64_t memory_bytes;    // whole pages; the bus answers DECERR beyond
+    uint8_t* dirty;           // one byte for each page of 4096, set to 1 by writes
+    uint64_t latency;         // cycles from a read burst's address to its first beat, 1 or more
+    uint64_t write_response;  // cycles from a write's last beat to its response, 1 or more
+    uint64_t outstanding;     // bursts in flight, reads and writes apart; 0 for no limit
+    uint64_t stall_seed;
+    uint32_t stalls;     // 1 for random stalls on every channel
+    uint32_t max_burst;  // beats; a longer burst is a violation
+    const char* waves;   // file to trace into, or NULL; needs a library built for tracing
+} vta_settings;
+
+// A device just out of reset. It never fails.
+vta_sim* vta_create(const vta_settings* settings);
+void vta_destroy(vta_sim* sim);
+
+// Runs up to `cycles` cycles; ends early at a violation and, if asked, when the interrupt is high.
+// Returns how many cycles it ran.
+uint64_t vta_step(vta_sim* sim, uint64_t cycles, int until_irq);
+
+// One transaction on the register interface. Returns 0, or 1 if there was no answer, 2 if the
+// answer was an error, 3 after a violation on the memory bus.
+int vta_read(vta_sim* sim, uint32_t addr, uint32_t* value);
+int vta_write(vta_sim* sim, uint32_t addr, uint32_t value);
+
+// Cycles since creation, reset included.
+uint64_t vta_cycle(const vta_sim* sim);
+
+// The first violation of the bus protocol; empty if there was none.
+const char* vta_error(const vta_sim* sim);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

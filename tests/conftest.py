@@ -1,0 +1,37 @@
+"""What all tests share: the option ``--full``, the shared folder, configurations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vta.config import PRESETS, Config
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="run the tests marked `full` too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--full"):
+        return
+    left_out = [item for item in items if "full" in item.keywords]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if "full" not in item.keywords]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of specifications and reference images beside the checkout."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"{folder}, where the reference images lie, is not there")
+    return folder
+
+
+@pytest.fixture(params=sorted(PRESETS))
+def configs(request: pytest.FixtureRequest) -> Config:
+    """Each of the named configurations."""
+    return PRESETS[request.param]

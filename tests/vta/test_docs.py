@@ -1,0 +1,104 @@
+"""Generated pages are up to date, and what the documentation claims is so."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vta
+from vta.cli import app
+from vta.config import PRESETS, TARGETS, Config
+from vta.image import Image
+from vta.isa import AluOp, Isa, Opcode
+from vta.registers import REGISTERS
+
+ROOT = Path(vta.__file__).parent.parent
+DOCS = ROOT / "docs"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def _generate(*arguments: str, folder: Path = DOCS) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(folder / "generate.py"), *arguments],
+                          capture_output=True, text=True, check=False,
+                          env={"PYTHONPATH": str(ROOT)})
+
+
+def test_generated_pages_are_up_to_date() -> None:
+    done = _generate("--check")
+    assert done.returncode == 0, done.stderr
+
+
+def test_check_notices_a_change(tmp_path: Path) -> None:
+    for name in ("generate.py", "isa.md", "registers.md"):
+        (tmp_path / name).write_bytes((DOCS / name).read_bytes())
+    assert _generate("--check", folder=tmp_path).returncode == 0
+    page = tmp_path / "registers.md"
+    page.write_text(page.read_text(encoding="utf-8").replace("0x004", "0x005"), encoding="utf-8")
+    done = _generate("--check", folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("out of date: registers.md")
+    _generate(folder=tmp_path)
+    assert page.read_bytes() == (DOCS / "registers.md").read_bytes()
+
+
+def test_isa_page_names_everything() -> None:
+    text = (DOCS / "isa.md").read_text(encoding="utf-8")
+    isa = Isa(PRESETS["default"])
+    for form in (isa.mem, isa.gemm, isa.alu, isa.uop):
+        for field in form.fields:
+            assert f"`{field.name}`" in text
+    for name in (*Opcode.__members__, *AluOp.__members__):
+        assert f"| {name} |" in text
+    # By hand from the encoding: dram_base follows 3 + 4 + 3 + 16 bits.
+    assert "| 0 | 57:26 | `dram_base` |" in text
+    assert "| 1 | 63:48 | `imm` | signed; " in text
+
+
+def test_registers_page_names_everything() -> None:
+    text = (DOCS / "registers.md").read_text(encoding="utf-8")
+    for register in REGISTERS:
+        assert f"| `{register.offset:#05x}` | `{register.name}` | {register.access} |" in text
+    assert "| `0x00c` | `insn_ptr` | rw |" in text
+
+
+def test_links_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", *DOCS.glob("*.md")):
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_readme_names_every_key_target_preset_and_command() -> None:
+    for key in (*(key.upper() for key in Config.__dataclass_fields__), *TARGETS):
+        assert f"`{key}`" in README
+    assert f"`{' '.join(PRESETS)}`" in README
+    for command in app.COMMANDS:
+        assert f"| `vta {command}" in README
+
+
+def test_the_program_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    values, result = names["a"].numpy(), names["b"].numpy()
+    np.testing.assert_array_equal(result, (np.maximum(values, 0) >> 2).astype(np.int8))
+
+
+def test_an_image_made_by_the_page_loads(tmp_path: Path) -> None:
+    """`docs/images.md` is enough to write an image with numpy alone."""
+    manifest = {"format": "vta-image", "version": 1, "config": PRESETS["tiny"].to_dict(),
+                "insn_addr": 64, "insn_count": 1}
+    stop = np.zeros(16, np.uint8)
+    stop[0] = 3
+    np.savez(tmp_path / "x.npz", manifest=np.frombuffer(json.dumps(manifest).encode(), np.uint8),
+             before_addr=np.array([64], np.uint64), before_0=stop,
+             after_addr=np.zeros(0, np.uint64))
+    image = Image.load(tmp_path / "x.npz")
+    assert image.after == ()
+    assert app.run(["replay", str(tmp_path / "x.npz")]) == 0
