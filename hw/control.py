@@ -10,7 +10,8 @@ from vta.config import Config
 from vta.hw.axi import AxiLiteSignature, Response
 from vta.hw.monitor import Verdict
 from vta.hw.shapes import INDEX_BITS
-from vta.isa import INSN_BYTES, Cause, Module as Who
+from vta.isa import INSN_BYTES, Cause
+from vta.isa import Module as Who
 from vta.registers import BY_NAME, ID, POINTERS, REGISTERS, VERSION, config_words
 
 __all__ = ["ADDR_WIDTH", "READ_FROM_CORE", "Control", "bus_signature"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth import *
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, Out, connect
 
 from vta.config import Config
 from vta.hw.compute import Compute
@@ -16,7 +16,7 @@ from vta.hw.load import Load
 from vta.hw.monitor import Monitor, Verdict
 from vta.hw.queue import Queue
 from vta.hw.scratchpad import Scratchpad
-from vta.hw.shapes import INDEX_BITS, QueuedInsn
+from vta.hw.shapes import INDEX_BITS, Events, QueuedInsn
 from vta.hw.store import Store
 from vta.hw.tokens import TokenQueue
 from vta.isa import TOKEN_QUEUES, MemoryType
@@ -56,6 +56,7 @@ class Core(wiring.Component):
     done, halt, verdict
         From the monitor.
     clear_counters : In(1)
+    events : Out(Events)
     NAME : Out(32)
         For each of `READ_FROM_CORE`: the register's value.
     """
@@ -75,6 +76,7 @@ class Core(wiring.Component):
             "halt": Out(1),
             "verdict": Out(Verdict),
             "clear_counters": In(1),
+            "events": Out(Events),
             **{name: Out(32) for name in READ_FROM_CORE},
         })
         self.fetch = Fetch(config)
@@ -245,9 +247,14 @@ class Core(wiring.Component):
             self.fetch_status.eq(Cat(~self.fetch.over, Const(0, 7), self.fetch.cause)),
             self.fetch_index.eq(self.fetch.dispatched),
         ]
-        for name, module in modules.items():
+        for number, (name, module) in enumerate(modules.items()):
             status = module.port.status
             m.d.comb += [
+                self.events.issue[number].eq(module.port.issue),
+                self.events.retire[number].eq(module.port.retire),
+                self.events.wait_prev[number].eq(status.pop_prev | status.push_prev),
+                self.events.wait_next[number].eq(status.pop_next | status.push_next),
+                self.events.wait_memory[number].eq(status.active & module.waiting),
                 getattr(self, f"{name}_status").eq(Cat(
                     status.active, status.pop_prev, status.pop_next, status.push_prev,
                     status.push_next, Const(0, 3), status.cause)),

@@ -110,14 +110,14 @@ class DotProducts(wiring.Component):
                 for values in (lows, highs, borrows))
             level += 1
             if level % 2 == 0 and len(lows) > 1:
-                kept = []
+                kept: list[list[Value]] = []
                 with m.If(stages[register]):
                     for name, values in (("l", lows), ("h", highs), ("b", borrows)):
                         held = [Signal(value.shape(), name=f"{name}{level}_{tag}_{index}",
                                        reset_less=True) for index, value in enumerate(values)]
                         m.d.sync += [reg.eq(value)
                                      for reg, value in zip(held, values, strict=True)]
-                        kept.append(held)
+                        kept.append(list(held))
                 lows, highs, borrows = kept
                 register += 1
         m.d.comb += [

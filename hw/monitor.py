@@ -5,7 +5,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from vta.hw.shapes import INDEX_BITS, Status
-from vta.isa import Cause, Module as Who
+from vta.isa import Cause
+from vta.isa import Module as Who
 
 __all__ = ["Monitor", "Verdict"]
 

@@ -9,6 +9,7 @@ from vta.isa import MemoryType
 __all__ = [
     "INDEX_BITS",
     "LOG_BURST_BYTES_LIMIT",
+    "Events",
     "QueuedInsn",
     "Status",
     "Tokens",
@@ -57,6 +58,21 @@ class Status(data.Struct):
     push_next: 1
     cause: 4
     index: INDEX_BITS
+
+
+class Events(data.Struct):
+    """What happens in a cycle, a bit each for load, compute and store: for profilers.
+
+    Instructions issue and retire in the order of each module's queue, so that counting the pulses
+    tells which instruction each of them is about. `wait_*` as in `Status`, for a token or for room
+    for one; `wait_memory` while an instruction is under way that memory delays.
+    """
+
+    issue: 3
+    retire: 3
+    wait_prev: 3
+    wait_next: 3
+    wait_memory: 3
 
 
 def dram_elem_bytes(config: Config, kind: MemoryType) -> int:

@@ -10,6 +10,7 @@ from vta.config import Config
 from vta.hw import control as registers
 from vta.hw.core import Core
 from vta.hw.dma import bus_signature
+from vta.hw.shapes import Events
 from vta.registers import POINTERS
 
 __all__ = ["Top"]
@@ -30,6 +31,8 @@ class Top(wiring.Component):
         From the host.
     irq : Out(1)
         Level.
+    events : Out(Events)
+        For profilers; a board leaves it open.
     """
 
     def __init__(self, config: Config) -> None:
@@ -38,6 +41,7 @@ class Top(wiring.Component):
             "m_axi": Out(bus_signature(config)),
             "s_axi": In(registers.bus_signature()),
             "irq": Out(1),
+            "events": Out(Events),
         })
 
     def elaborate(self, platform):
@@ -50,6 +54,7 @@ class Top(wiring.Component):
         connect(m, flipped(self.s_axi), control.bus)
         m.d.comb += [
             self.irq.eq(control.irq),
+            self.events.eq(core.events),
             core.start.eq(control.start),
             core.running.eq(control.running),
             core.stop.eq(control.stop),

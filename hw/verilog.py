@@ -10,6 +10,7 @@ from amaranth.back import rtlil
 
 from vta.config import Config
 from vta.errors import ToolError
+from vta.hw.pins import FewPins
 from vta.hw.top import Top
 
 __all__ = ["TOP", "generate"]
@@ -35,15 +36,18 @@ _ZERO_WORDS = re.compile(
     r"(?:(?P=indent)(?P=memory)\[\d+\] = (?P=zero);\n)+")
 
 
-def generate(config: Config) -> str:
+def generate(config: Config, *, few_pins: bool = False) -> str:
     """The whole machine as Verilog-2005, top module `vta`, clock `clk`, synchronous reset `rst`.
+
+    With `few_pins` its ports are behind shift registers (`FewPins`), for place and route.
 
     Raises
     ------
     ToolError
         The Yosys that comes with Amaranth (``amaranth[builtin-yosys]``) is missing or failed.
     """
-    design = rtlil.convert(Top(config), name=TOP, emit_src=False)
+    top = FewPins(config) if few_pins else Top(config)
+    design = rtlil.convert(top, name=TOP, emit_src=False)
     # Processes become registers and multiplexers here: the text is smaller, and simulates faster,
     # than with a process for each signal.
     script = "\n".join((

@@ -38,14 +38,18 @@ LIBRARY = "libvta.so"
 
 VERILATE = ("--cc", "--no-timing", "-O3", "--x-assign", "fast", "--x-initial", "fast",
             "--noassert", "--timescale-override", "1ns/1ns", "--output-split", "10000",
-            "-Wno-fatal", "-Wno-lint", "-Wno-style", "--top-module", TOP, "--prefix", PREFIX)
-"""Assertions belong to the RTL tests; lint is `lint`'s affair."""
+            "--output-split-cfuncs", "400", "-Wno-fatal", "-Wno-lint", "-Wno-style",
+            "--top-module", TOP, "--prefix", PREFIX)
+"""Assertions belong to the RTL tests; lint is `lint`'s affair. The compiler is quicker with short
+functions, and their code no slower."""
 
 COMPILE = ("-std=c++17", "-march=native", "-fPIC", "-fvisibility=hidden",
            "-DVL_IGNORE_UNKNOWN_ARCH")
 """Native code runs GEMM half as fast again. Hidden symbols: several libraries with the same names
 live in one process."""
 OPTIMISE_FAST = "-O2"
+OPTIMISE_TRACED = "-O1"
+"""Tracing takes most of the time itself, and twice as much code is to be compiled."""
 OPTIMISE_SLOW = "-O0"
 """For code that runs once (constructors, initial values) and Verilator's own run time."""
 
@@ -197,7 +201,7 @@ def _tools() -> tuple[str, ...]:
     except OSError:
         cpu = f"{platform.machine()} {platform.processor()}"
     return (verilator.version, *compiler.command, compiler.version, cpu, *VERILATE, *COMPILE,
-            OPTIMISE_FAST, OPTIMISE_SLOW)
+            OPTIMISE_FAST, OPTIMISE_TRACED, OPTIMISE_SLOW)
 
 
 def _library_key(verilog: str, waves: str | None) -> str:
@@ -239,7 +243,7 @@ def build(verilog: str, folder: Path, *, waves: str | None = None) -> Path:
     flags = _flags(verilator, waves)
     classes = _classes(folder / "obj" / f"{PREFIX}_classes.mk")
     objects = _runtime(verilator, compiler, flags, waves, classes)
-    objects += _compile(compiler, _jobs(folder / "obj", classes), flags, folder / "obj")
+    objects += _compile(compiler, _jobs(folder / "obj", classes, waves), flags, folder / "obj")
     _log.info("linking the simulator")
     library = folder / LIBRARY
     libraries = ["-lz"] if waves == "fst" and not _own_fst(verilator) else []
@@ -264,8 +268,10 @@ def _own_fst(verilator: Verilator) -> bool:
     return (verilator.root / "include" / "fstcpp").is_dir()
 
 
-def _jobs(folder: Path, classes: dict[str, list[str]]) -> list[tuple[Path, str]]:
+def _jobs(folder: Path, classes: dict[str, list[str]], waves: str | None
+          ) -> list[tuple[Path, str]]:
     """What to compile for one design, each with its optimisation."""
+    optimise = OPTIMISE_TRACED if waves else OPTIMISE_FAST
     fast = classes["VM_CLASSES_FAST"] + classes["VM_SUPPORT_FAST"]
     slow = classes["VM_CLASSES_SLOW"] + classes["VM_SUPPORT_SLOW"]
     if classes["VM_PARALLEL_BUILDS"] == ["0"]:
@@ -273,18 +279,18 @@ def _jobs(folder: Path, classes: dict[str, list[str]]) -> list[tuple[Path, str]]
         whole = folder / f"{PREFIX}__ALL.cpp"
         whole.write_text("".join(f'#include "{name}.cpp"\n' for name in fast + slow),
                          encoding="ascii")
-        jobs = [(whole, OPTIMISE_FAST)]
+        jobs = [(whole, optimise)]
     else:
-        jobs = [(folder / f"{name}.cpp", OPTIMISE_FAST) for name in fast]
+        jobs = [(folder / f"{name}.cpp", optimise) for name in fast]
         jobs += [(folder / f"{name}.cpp", OPTIMISE_SLOW) for name in slow]
-    return [*jobs, (MODEL_DIR / "simulator.cpp", OPTIMISE_FAST)]
+    return [*jobs, (MODEL_DIR / "simulator.cpp", optimise)]
 
 
 def _runtime(verilator: Verilator, compiler: Compiler, flags: list[str], waves: str | None,
              classes: dict[str, list[str]]) -> list[Path]:
     """Verilator's own run time, compiled: the same for all designs, so it is cached apart."""
     names = classes["VM_GLOBAL_FAST"] + classes["VM_GLOBAL_SLOW"]
-    optimise = OPTIMISE_FAST if waves else OPTIMISE_SLOW
+    optimise = OPTIMISE_TRACED if waves else OPTIMISE_SLOW
     jobs = [(verilator.root / "include" / f"{name}.cpp", optimise) for name in names]
     key = cache.digest(*_tools(), *flags, *names, *(
         path.read_bytes() for path in sorted(MODEL_DIR.glob("fst/*.h"))))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vta.errors import DeviceError, DeviceTimeout, ToolError
+from vta.errors import DeviceError, DeviceTimeout
 from vta.sim.library import Simulation
 from vta.sim.memory import Memory
 from vta.sim.memory_model import MemoryModel
@@ -40,10 +40,9 @@ class Beat:
 class Probe:
     """The host's side of `bus_probe.v`."""
 
-    def __init__(self, memory: Memory, *, verilog: str = PROBE, waves: Path | None = None,
-                 max_burst: int = 256, **model: int | None) -> None:
-        self.sim = Simulation(verilog, memory, model=MemoryModel(**model), max_burst=max_burst,
-                              waves=waves)
+    def __init__(self, memory: Memory, *, verilog: str = PROBE, max_burst: int = 256,
+                 **model: int | None) -> None:
+        self.sim = Simulation(verilog, memory, model=MemoryModel(**model), max_burst=max_burst)
         self.bus_bytes = 32 if verilog == WIDE_PROBE else 8
 
     def _burst(self, register: int, addr: int, beats: int, id: int, size: int | None,
@@ -469,83 +468,3 @@ def test_close(memory):
     sim.close()
     with pytest.raises(DeviceError, match="the simulation is closed"):
         sim.step(1)
-
-
-# -- waveforms -----------------------------------------------------------------------------------
-
-
-def _unpack_lz4(block: bytes, size: int) -> bytes:
-    """Decodes an LZ4 block, by the format's description."""
-    out, at = bytearray(), 0
-
-    def length(start: int, nibble: int) -> tuple[int, int]:
-        total = nibble
-        if nibble == 15:
-            while True:
-                total += block[start]
-                start += 1
-                if block[start - 1] != 255:
-                    break
-        return total, start
-
-    while at < len(block):
-        token = block[at]
-        literals, at = length(at + 1, token >> 4)
-        out += block[at:at + literals]
-        at += literals
-        if at >= len(block):
-            break
-        offset = int.from_bytes(block[at:at + 2], "little")
-        match, at = length(at + 2, token & 15)
-        for _ in range(match + 4):
-            out.append(out[-offset])
-    assert len(out) == size
-    return bytes(out)
-
-
-def test_waves_fst(memory, tmp_path):
-    probe = Probe(memory, waves=tmp_path / "probe.fst")
-    probe.sim.step(20_000)
-    probe.sim.close()
-    raw = (tmp_path / "probe.fst").read_bytes()
-    blocks, at = {}, 0
-    while at < len(raw):
-        size = int.from_bytes(raw[at + 1:at + 9], "big")
-        blocks[raw[at]] = raw[at + 9:at + 1 + size]
-        at += 1 + size
-    # Header (times in ns), geometry, LZ4 hierarchy: FST's block types 0, 3, 6.
-    start, end = (int.from_bytes(blocks[0][place:place + 8], "big") for place in (0, 8))
-    assert end - start == pytest.approx(200_000, abs=200)
-    names = _unpack_lz4(blocks[6][8:], int.from_bytes(blocks[6][:8], "big"))
-    for name in (b"m_axi__araddr", b"s_axi__wdata", b"now"):
-        assert name in names
-
-
-def test_waves_fst_as_a_viewer_reads_them(memory, tmp_path):
-    pywellen = pytest.importorskip("pywellen", reason="reads FST files; not installed")
-    probe = Probe(memory, waves=tmp_path / "probe.fst")
-    probe.sim.step(3000)
-    probe.sim.close()
-    waveform = pywellen.Waveform(str(tmp_path / "probe.fst"))
-    variables = {variable.full_name: variable for variable in waveform.all_vars()}
-    now = variables["TOP.vta.now"].signal
-    # Edges of the clock lie 10 ns apart, from 10 ns on, and the counter starts after the reset.
-    values = [now.value_at(10 * cycle + 2) for cycle in (1000, 2000, 2999)]
-    assert values[1] - values[0] == 1000
-    assert values[2] - values[1] == 999
-
-
-def test_waves_vcd(memory, tmp_path):
-    probe = Probe(memory, waves=tmp_path / "probe.vcd")
-    probe.sim.step(50)
-    probe.sim.close()
-    text = (tmp_path / "probe.vcd").read_text(encoding="ascii")
-    assert "m_axi__araddr" in text
-    assert text.rstrip().splitlines()[-1] != "$end"
-
-
-def test_waves_refused(memory, tmp_path):
-    with pytest.raises(ToolError, match=r"must end in \.fst or \.vcd, not 'probe.png'"):
-        Probe(memory, waves=tmp_path / "probe.png")
-    with pytest.raises(ToolError, match="cannot be written"):
-        Probe(memory, waves=tmp_path / "missing" / "probe.fst")
