@@ -64,7 +64,10 @@ def generate(config: Config, *, few_pins: bool = False) -> str:
         raise ToolError(f"Yosys could not write Verilog: {last} "
                         "(it is installed by 'pip install amaranth[builtin-yosys]')")
     header = _HEADER.format(bitstream=config.bitstream, bus=config.bus_width)
-    return header + _ZERO_WORDS.sub(_zero_loop, yosys.stdout)
+    # The attribute says what the old comment said, and no tool complains of it.
+    body = yosys.stdout.replace("casez (s) // synopsys parallel_case",
+                                "(* parallel_case *) casez (s)")
+    return header + _ZERO_WORDS.sub(_zero_loop, body)
 
 
 def _zero_loop(match: re.Match[str]) -> str:

@@ -6,11 +6,15 @@ import ctypes
 import os
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from vta.errors import DeviceError, DeviceTimeout, ToolError
 from vta.sim import verilator
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from vta.sim.memory import Memory
     from vta.sim.memory_model import MemoryModel
@@ -42,11 +46,16 @@ _FUNCTIONS = {
     "vta_read": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_uint32,
                                 ctypes.POINTER(ctypes.c_uint32))),
     "vta_write": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32)),
+    "vta_record": (None, (ctypes.c_void_p, ctypes.c_int)),
+    "vta_changes": (ctypes.c_uint64, (ctypes.c_void_p,
+                                      ctypes.POINTER(ctypes.POINTER(ctypes.c_uint64)))),
     "vta_cycle": (ctypes.c_uint64, (ctypes.c_void_p,)),
     "vta_error": (ctypes.c_char_p, (ctypes.c_void_p,)),
 }
 
 _SILENT, _REFUSED, _VIOLATION = 1, 2, 3
+_RECORD_BITS = 24
+"""`VTA_RECORD_BITS` of model/simulator.h."""
 
 
 class Simulation:
@@ -104,6 +113,22 @@ class Simulation:
         """Writes the register at byte `addr`."""
         status = self._library.vta_write(self._open(), addr, value)
         self._answered(status, f"a write to register {addr:#05x}")
+
+    def record(self, on: bool) -> None:
+        """Starts to record what happens, forgetting what was recorded before, or stops."""
+        self._library.vta_record(self._open(), on)
+
+    def changes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The record, as changes: the cycle of each, and the word from then on.
+
+        Bits 14:0 of a word are the device's `events`; bit 15 is high in a cycle in which a beat of
+        read data was taken, bit 16 in one in which a beat of write data was.
+        """
+        first = ctypes.POINTER(ctypes.c_uint64)()
+        count = int(self._library.vta_changes(self._open(), ctypes.byref(first)))
+        packed = (np.ctypeslib.as_array(first, (count,)).astype(np.int64) if count
+                  else np.empty(0, np.int64))
+        return packed >> _RECORD_BITS, packed & ((1 << _RECORD_BITS) - 1)
 
     @property
     def cycle(self) -> int:

@@ -14,6 +14,7 @@ from vta.program import RunReport
 from vta.registers import BY_NAME, ID, MODULES, REGISTERS, VERSION, config_words
 from vta.sim.library import Simulation
 from vta.sim.memory_model import MemoryModel
+from vta.sim.recording import Recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,6 +30,9 @@ PROGRESS_CYCLES = 1 << 16
 
 DONE_SLACK = 16
 """Cycles after the last one for its end to show at the interrupt."""
+
+LAUNCH_CYCLES = 1
+"""Cycles from the answer to the write that launches to the first cycle that the machine counts."""
 
 RESET_PATIENCE = 1 << 24
 """Cycles that a reset may wait for the bus; a memory model may be slow, but not that slow."""
@@ -74,6 +78,13 @@ class RtlMachine:
     waves : Path or None
         A file to trace every signal into: FST, or VCD if its name ends in ``.vcd``. Tracing has its
         own library, several times slower.
+    record : bool
+        Whether to record each run.
+
+    Attributes
+    ----------
+    recording : Recording or None
+        What happened in the last run, if it was to be recorded.
 
     Raises
     ------
@@ -87,7 +98,8 @@ class RtlMachine:
     target = "tsim"
 
     def __init__(self, config: Config, verilog: str, memory: Memory, *,
-                 model: MemoryModel | None = None, waves: Path | None = None) -> None:
+                 model: MemoryModel | None = None, waves: Path | None = None,
+                 record: bool = False) -> None:
         if memory.size != 1 << config.addr_width:
             raise DeviceError(f"memory must have 2^{config.addr_width} bytes for this "
                               f"configuration, not {memory.size:#x}")
@@ -95,6 +107,8 @@ class RtlMachine:
         self.memory = memory
         self._isa = Isa(config)
         self._halted: Fault | None = None
+        self._record = record
+        self.recording: Recording | None = None
         self._simulation = Simulation(verilog, memory, model=model or MemoryModel(),
                                       max_burst=config.max_burst, waves=waves)
         try:
@@ -122,9 +136,14 @@ class RtlMachine:
             self._write(f"{name}_ptr_hi", address >> 32)
         self._write("insn_count", insn_count)
         self._write("irq_status", 0xffff_ffff)
+        self._simulation.record(self._record)
         self._write("control", _bits("control", "launch"))
+        begin = self._simulation.cycle + LAUNCH_CYCLES
         ended = self._wait(max_cycles, progress)
         cycles = self._read("cycle_count")
+        if self._record:
+            self.recording = Recording.cut(*self._simulation.changes(), begin, cycles)
+            self._simulation.record(False)
         if self._read("error"):
             fault: Fault | None = self._fault(insn_addr, insn_count)
         elif not ended or (max_cycles is not None and cycles > max_cycles):

@@ -1,12 +1,18 @@
-"""What all tests share: the option ``--full``, the shared folder, configurations."""
+"""What all tests share: ``--full``, hypothesis's profile, the shared folder, configurations."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from vta.config import PRESETS, Config
+
+# How fast a busy machine is says nothing about the code.
+settings.register_profile("vta", deadline=None, print_blob=True,
+                          suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("vta")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -6,6 +6,7 @@ The format is described in `docs/images.md`: a JSON ``manifest`` and segments ``
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -119,6 +120,9 @@ class Image:
             os.replace(partial, path)
         except OSError as error:
             raise ImageError(f"{path}: cannot be written ({error.strerror})") from None
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(partial)
 
 
 def _segments(arrays: dict[str, NDArray[Any]], name: str) -> tuple[Segment, ...] | None:

@@ -6,6 +6,7 @@
 #include <memory>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "Vvta.h"
 #include "memory_model.h"
@@ -112,6 +113,14 @@ struct vta_sim {
 
     uint64_t cycle() const { return cycle_; }
 
+    void record(bool on) {
+        if (on) changes_.clear();
+        recording_ = on;
+        recorded_ = NOTHING;
+    }
+
+    const std::vector<uint64_t>& changes() const { return changes_; }
+
     const char* error() {
         if (!memory_.failed()) return "";
         message_ = memory_.error() + " (cycle " + std::to_string(cycle_ - 1) + ")";
@@ -152,6 +161,7 @@ private:
         top_.M_AXI(bid) = memory_.b_id;
         top_.M_AXI(bresp) = memory_.b_resp;
         settle();
+        if (recording_) note_change();
 
         Model::Device device;
         device.ar_valid = top_.M_AXI(arvalid);
@@ -172,6 +182,16 @@ private:
                  bool(top_.S_AXI(arready)), bool(top_.S_AXI(rvalid)), top_.S_AXI(bresp),
                  top_.S_AXI(rresp),         top_.S_AXI(rdata)};
         edge();
+    }
+
+    // Long stretches are alike, so that millions of cycles make a short record.
+    void note_change() {
+        const uint64_t word = top_.events |
+                              uint64_t(memory_.r_valid && top_.M_AXI(rready)) << 15 |
+                              uint64_t(memory_.w_ready && top_.M_AXI(wvalid)) << 16;
+        if (word == recorded_) return;
+        changes_.push_back(cycle_ << VTA_RECORD_BITS | word);
+        recorded_ = word;
     }
 
     // One cycle that the memory does not see: the device is in reset.
@@ -208,6 +228,11 @@ private:
     Lite lite_{};
     uint64_t cycle_ = 0;
     std::string message_;
+    // A word that no cycle has: the first one recorded is always a change.
+    static constexpr uint64_t NOTHING = ~uint64_t(0);
+    bool recording_ = false;
+    uint64_t recorded_ = NOTHING;
+    std::vector<uint64_t> changes_;
 #if VM_TRACE
     std::unique_ptr<Trace> trace_;
 #endif
@@ -227,6 +252,13 @@ VTA_EXPORT int vta_read(vta_sim* sim, uint32_t addr, uint32_t* value) {
 
 VTA_EXPORT int vta_write(vta_sim* sim, uint32_t addr, uint32_t value) {
     return sim->write(addr, value);
+}
+
+VTA_EXPORT void vta_record(vta_sim* sim, int on) { sim->record(on != 0); }
+
+VTA_EXPORT uint64_t vta_changes(const vta_sim* sim, const uint64_t** changes) {
+    *changes = sim->changes().data();
+    return sim->changes().size();
 }
 
 VTA_EXPORT uint64_t vta_cycle(const vta_sim* sim) { return sim->cycle(); }

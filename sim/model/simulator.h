@@ -9,6 +9,9 @@
 extern "C" {
 #endif
 
+// Bits of a change's word, see vta_record.
+#define VTA_RECORD_BITS 24
+
 typedef struct vta_sim vta_sim;
 
 typedef struct {
@@ -36,6 +39,16 @@ uint64_t vta_step(vta_sim* sim, uint64_t cycles, int until_irq);
 // answer was an error, 3 after a violation on the memory bus.
 int vta_read(vta_sim* sim, uint32_t addr, uint32_t* value);
 int vta_write(vta_sim* sim, uint32_t addr, uint32_t value);
+
+// Starts to record, forgetting what was recorded before, or stops. A record is a list of changes,
+// `cycle << VTA_RECORD_BITS | word`: from that cycle on, until the next change, the word is
+//   bits 14:0  the output port `events`
+//   bit 15     a beat of read data was taken
+//   bit 16     a beat of write data was taken
+void vta_record(vta_sim* sim, int on);
+
+// How many changes there are, and where they begin: valid until the simulation goes on.
+uint64_t vta_changes(const vta_sim* sim, const uint64_t** changes);
 
 // Cycles since creation, reset included.
 uint64_t vta_cycle(const vta_sim* sim);

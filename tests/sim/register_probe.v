@@ -1,9 +1,9 @@
 // A device with the accelerator's ports of which only the registers work: they hold what was
 // written, except that a run, from the launch bit on, lasts as many cycles as insn_count says and
 // then raises the interrupt; a reset lasts as long as the register at 0xffc says.
-// IDENTITY stands for assignments that the test puts in.
+// `events` shows the register at 0xff8. IDENTITY stands for assignments that the test puts in.
 module vta (
-  input clk, input rst, output irq,
+  input clk, input rst, output irq, output [14:0] events,
   output [2:0] m_axi__awid, output [31:0] m_axi__awaddr, output [7:0] m_axi__awlen,
   output [2:0] m_axi__awsize, output [1:0] m_axi__awburst, output m_axi__awvalid,
   input m_axi__awready, output [63:0] m_axi__wdata, output [7:0] m_axi__wstrb,
@@ -32,6 +32,7 @@ module vta (
   end
 
   assign irq = ended;
+  assign events = words[1022][14:0];
   assign {m_axi__awid, m_axi__awaddr, m_axi__awlen, m_axi__awsize, m_axi__awburst} = 0;
   assign {m_axi__awvalid, m_axi__wdata, m_axi__wstrb, m_axi__wlast, m_axi__wvalid} = 0;
   assign {m_axi__arid, m_axi__araddr, m_axi__arlen, m_axi__arsize, m_axi__arburst} = 0;

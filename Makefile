@@ -1,0 +1,48 @@
+# Names for the project's commands; what they do is in pyproject.toml and in Python.
+
+PYTHON ?= python3
+# Relative, so that the checkout's own path may hold spaces.
+BIN := .venv/bin
+READY := .venv/.ready
+TEST_JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help vadd test test-full verilog docs lint format clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+vadd: $(READY)  ## Run the vector add on both simulators and compare with numpy
+	$(BIN)/vta vadd
+
+test: $(READY)  ## Run the tests (under 15 minutes on 2 cores)
+	$(BIN)/python -m pytest -n $(TEST_JOBS)
+
+test-full: $(READY)  ## Run the long tests too
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --full
+
+verilog: $(READY)  ## Write build/vta.v for the current configuration
+	@mkdir -p build
+	$(BIN)/vta verilog -o build/vta.v
+
+docs: $(READY)  ## Write docs/isa.md and docs/registers.md again
+	$(BIN)/python docs/generate.py
+
+lint: $(READY)  ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY)  ## Repair the style where it can be done by itself
+	$(BIN)/ruff check --fix .
+
+clean:  ## Remove what the build made, .venv included
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Made on first use, and again when pyproject.toml changes. pip shows what it downloads.
+$(READY): pyproject.toml
+	@echo "Making .venv (a minute on first use) ..."
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not installed" >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev]'
+	@touch $(READY)

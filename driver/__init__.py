@@ -1,0 +1,1 @@
+"""The driver: devices, their memory, tensors, loaded modules and sessions."""

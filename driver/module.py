@@ -1,0 +1,190 @@
+"""`Module`, what `vta.build` returns, and `LoadedModule`, which a device runs."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vta.driver.ndarray import Context, NDArray
+from vta.errors import ArgumentError, DeviceError
+
+if TYPE_CHECKING:
+    from vta.driver.device import Device
+    from vta.program import Buffer, Program, RunReport
+
+__all__ = ["LoadedModule", "Module", "TimingResult"]
+
+
+class Module:
+    """A compiled program on the host, to be saved.
+
+    Attributes
+    ----------
+    program : Program
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+
+    @property
+    def entry_name(self) -> str:
+        return self.program.name
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the program's file; the name's suffix says nothing about the content."""
+        try:
+            self.program.save(path)
+        except OSError as error:
+            raise DeviceError(f"{path}: cannot be written ({error.strerror})") from None
+
+    def __repr__(self) -> str:
+        return f"Module({_signature(self.program)})"
+
+
+@dataclass(frozen=True)
+class TimingResult:
+    """Seconds of a call, for each of the repeats."""
+
+    results: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.results)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.results)
+
+    @property
+    def min(self) -> float:
+        return min(self.results)
+
+    @property
+    def max(self) -> float:
+        return max(self.results)
+
+    @property
+    def std(self) -> float:
+        return statistics.pstdev(self.results)
+
+
+class LoadedModule:
+    """A program that a device can run: calling it with its arguments runs it.
+
+    Parameters
+    ----------
+    program : Program
+    device : Device
+
+    Raises
+    ------
+    ProgramError
+        The program was compiled for another configuration than the device's.
+    """
+
+    def __init__(self, program: Program, device: Device) -> None:
+        device.check(program)
+        self.program = program
+        self.device = device
+
+    @property
+    def entry_name(self) -> str:
+        return self.program.name
+
+    def __call__(self, *args: NDArray) -> None:
+        self.run(*args)
+
+    def run(self, *args: NDArray, timeout: float | None = None) -> RunReport:
+        """Runs the program on arrays that lie in the device's memory.
+
+        Raises
+        ------
+        ArgumentError
+            Arrays that do not fit the signature.
+        MachineError
+            The machine reported an error.
+        DeviceTimeout
+            It took longer than `timeout` seconds.
+        """
+        return self.device.run(self.program, self._addresses(args), timeout=timeout)
+
+    def time_evaluator(self, name: str, ctx: Context, number: int = 10,
+                       repeat: int = 1) -> Callable[..., TimingResult]:
+        """A function that calls this one and measures it.
+
+        Parameters
+        ----------
+        name : str
+            The entry's name, `entry_name`.
+        ctx : Context
+            The device that it runs on.
+        number : int
+            Calls in one measurement, which is their mean.
+        repeat : int
+            Measurements.
+        """
+        if name != self.entry_name:
+            raise ArgumentError(f"name must be {self.entry_name!r}, not {name!r}")
+        if ctx.device is not self.device:
+            raise ArgumentError(f"ctx must be the device that the module was loaded on, not {ctx}")
+        for what, value in (("number", number), ("repeat", repeat)):
+            if value < 1:
+                raise ArgumentError(f"{what} must be at least 1, not {value}")
+
+        def measure(*args: NDArray) -> TimingResult:
+            self(*args)  # what is made at the first run is not measured
+            results = []
+            for _ in range(repeat):
+                start = time.perf_counter()
+                for _ in range(number):
+                    self(*args)
+                results.append((time.perf_counter() - start) / number)
+            return TimingResult(tuple(results))
+
+        return measure
+
+    def _addresses(self, args: tuple[Any, ...]) -> dict[str, int]:
+        """Each argument's address by its buffer's name, after checking all of them."""
+        wanted = self.program.args
+        if len(args) != len(wanted):
+            raise ArgumentError(f"{_signature(self.program)} takes {len(wanted)} arguments, "
+                                f"not {len(args)}")
+        addresses: dict[str, int] = {}
+        for index, (buffer, arg) in enumerate(zip(wanted, args, strict=True)):
+            where = f"argument {index} ({buffer.name}) of {self.entry_name}"
+            addresses[buffer.name] = self._address(where, buffer, arg)
+        for buffer in wanted:
+            for other in wanted:
+                if (buffer.role == "output" and other is not buffer
+                        and addresses[buffer.name] == addresses[other.name]):
+                    raise ArgumentError(f"output {buffer.name} of {self.entry_name} must be an "
+                                        f"array of its own, not the same as {other.name}")
+        return addresses
+
+    def _address(self, where: str, buffer: Buffer, arg: Any) -> int:
+        if not isinstance(arg, NDArray):
+            raise ArgumentError(f"{where} must be made with vta.nd.array(..., ctx), not a "
+                                f"{type(arg).__name__}")
+        wanted = f"{np.dtype(buffer.dtype).name}{list(buffer.shape)}"
+        if arg.shape != buffer.shape or arg.dtype != buffer.dtype:
+            raise ArgumentError(f"{where} must be {wanted}, not {arg.dtype}{list(arg.shape)}")
+        if arg.ctx.device is not self.device or arg.addr is None:
+            raise ArgumentError(f"{where} must lie on the device that the module was loaded on, "
+                                f"not on {arg.ctx}" + (" of another session"
+                                                       if arg.ctx.device is not None else ""))
+        return arg.addr
+
+    def __repr__(self) -> str:
+        return f"LoadedModule({_signature(self.program)}, {self.device.target})"
+
+
+def _signature(program: Program) -> str:
+    args = ", ".join(f"{buffer.name}: {buffer.dtype}{list(buffer.shape)}"
+                     for buffer in program.args)
+    return f"{program.name}({args})"

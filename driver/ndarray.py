@@ -1,0 +1,154 @@
+"""`NDArray`: a tensor on the host or in a device's memory, and `array`, `empty` that make it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from vta.driver.device import Device
+from vta.errors import ArgumentError
+
+__all__ = ["Context", "NDArray", "array", "cpu", "empty"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where an array lives: a device, or (None) the host's memory."""
+
+    device_type: str
+    device_id: int = 0
+    device: Device | None = None
+
+    def __str__(self) -> str:
+        return f"{self.device_type}({self.device_id})"
+
+
+def cpu(device_id: int = 0) -> Context:
+    """The host's memory."""
+    if device_id != 0:
+        raise ArgumentError(f"cpu has only device 0, not {device_id}")
+    return Context("cpu")
+
+
+class NDArray:
+    """A contiguous row-major array; made by `array` and `empty`.
+
+    On a device its memory is given back when nothing refers to the array any more. DLPack and
+    NumPy see a copy on the host: a device's memory is not theirs to keep.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : str
+        NumPy's name, such as ``int8``.
+    ctx : Context
+    addr : int or None
+        Byte address in the device's memory.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: str, ctx: Context) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.ctx = ctx
+        self.addr: int | None = None
+        self._host = np.zeros(shape if ctx.device is None else 0, dtype)
+        if ctx.device is not None:
+            self.addr = ctx.device.allocate(self.nbytes)
+            weakref.finalize(self, ctx.device.free, self.addr)
+
+    @property
+    def nbytes(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def copyfrom(self, source: Any) -> NDArray:
+        """Copies an array-like of the same shape and dtype into this one; returns it."""
+        values = _as_numpy(source)
+        if values.shape != self.shape or values.dtype != np.dtype(self.dtype):
+            raise ArgumentError(f"source must be {_spell(self.shape, self.dtype)}, not "
+                                f"{_spell(values.shape, values.dtype.name)}")
+        if self.ctx.device is None or self.addr is None:
+            self._host[...] = values
+        else:
+            self.ctx.device.write(self.addr, np.ascontiguousarray(values))
+        return self
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """A copy as a NumPy array."""
+        if self.ctx.device is None or self.addr is None:
+            return self._host.copy()
+        raw = self.ctx.device.read(self.addr, self.nbytes)
+        return raw.view(self.dtype).reshape(self.shape)
+
+    asnumpy = numpy
+
+    def __array__(self, dtype: DTypeLike | None = None,
+                  copy: bool | None = None) -> np.ndarray[Any, Any]:
+        if copy is False:
+            raise ValueError("an NDArray can only be copied: its memory is the device's")
+        return self.numpy() if dtype is None else self.numpy().astype(dtype)
+
+    def __dlpack__(self, *, stream: Any = None, max_version: tuple[int, int] | None = None,
+                   dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
+        if copy is False:
+            raise BufferError("an NDArray can only be copied: its memory is the device's")
+        return self.numpy().__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0  # the host's memory, where `__dlpack__` puts the copy
+
+    def __repr__(self) -> str:
+        return f"NDArray({_spell(self.shape, self.dtype)}, {self.ctx})"
+
+
+def array(source: Any, ctx: Context | None = None) -> NDArray:
+    """An array on `ctx` (default: the host) with the values of an array-like.
+
+    `source` is a NumPy array, nested lists, an `NDArray`, or anything that speaks DLPack or
+    NumPy's array protocol.
+    """
+    values = _as_numpy(source)
+    return empty(values.shape, values.dtype, ctx).copyfrom(values)
+
+
+def empty(shape: int | Sequence[int], dtype: DTypeLike = "float32",
+          ctx: Context | None = None) -> NDArray:
+    """An array on `ctx` (default: the host) whose values nobody has set."""
+    sizes = (shape,) if isinstance(shape, int) else tuple(int(size) for size in shape)
+    if any(size < 0 for size in sizes):
+        raise ArgumentError(f"shape must have sizes of at least 0, not {sizes}")
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        raise ArgumentError(f"dtype must be one of NumPy's, not {dtype!r}") from None
+    return NDArray(sizes, name, ctx or cpu())
+
+
+def _as_numpy(source: Any) -> np.ndarray[Any, Any]:
+    """`source` as an array in the host's byte order."""
+    if isinstance(source, NDArray):
+        return source.numpy()
+    if hasattr(source, "__dlpack__") and not isinstance(source, np.ndarray):
+        try:
+            return np.from_dlpack(source)
+        except (BufferError, RuntimeError, TypeError) as error:
+            raise ArgumentError(f"source cannot be read through DLPack ({error})") from None
+    try:
+        values = np.asarray(source)
+    except ValueError as error:
+        raise ArgumentError(f"source must be an array ({error})") from None
+    if values.dtype.hasobject:
+        raise ArgumentError(f"source must be an array of numbers, not of {values.dtype}")
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _spell(shape: tuple[int, ...], dtype: str) -> str:
+    return f"{dtype}[{', '.join(str(size) for size in shape)}]"

@@ -1,0 +1,116 @@
+"""`LocalSession`: a device of this process, used as if it were far away."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vta.driver.backends import open_device, require_backend
+from vta.driver.module import LoadedModule
+from vta.driver.ndarray import Context, cpu
+from vta.errors import DeviceError
+from vta.program import Program
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from vta.config import Config
+    from vta.driver.device import Device
+
+__all__ = ["LocalSession"]
+
+
+class LocalSession:
+    """A folder for uploads and one device; a context manager, and `close` may be called twice.
+
+    Parameters
+    ----------
+    config : Config
+        Its `TARGET` chooses the device.
+
+    Raises
+    ------
+    ConfigError
+        The target has no back end yet.
+    """
+
+    def __init__(self, config: Config) -> None:
+        require_backend(config.target)
+        self.config = config
+        self._device: Device | None = None
+        self._folder = Path(tempfile.mkdtemp(prefix="vta-session-"))
+        # When the session is closed, collected, or the process ends. Scripts seldom close one, and
+        # that is no reason for the warning that tempfile.TemporaryDirectory would give.
+        self._remove = weakref.finalize(self, shutil.rmtree, self._folder, True)
+        self._closed = False
+
+    def upload(self, path: str | os.PathLike[str], target: str | None = None) -> None:
+        """Copies a file into the session, under its own name or `target`."""
+        self._check_open()
+        name = target if target is not None else Path(path).name
+        try:
+            shutil.copyfile(path, self._place(name))
+        except OSError as error:
+            raise DeviceError(f"{path}: cannot be uploaded ({error.strerror or error})") from None
+
+    def load_module(self, name: str) -> LoadedModule:
+        """The program of an uploaded file, ready to be called.
+
+        Raises
+        ------
+        ProgramError
+            A file that is damaged or foreign, or a program for another configuration.
+        """
+        self._check_open()
+        place = self._place(name)
+        if not place.is_file():
+            there = ", ".join(sorted(item.name for item in place.parent.iterdir())) or "nothing"
+            raise DeviceError(f"{name} was not uploaded to this session; there is {there}")
+        return LoadedModule(Program.load(place), self.device)
+
+    def ext_dev(self, device_id: int = 0) -> Context:
+        """The accelerator's memory."""
+        if device_id != 0:
+            raise DeviceError(f"ext_dev has only device 0, not {device_id}")
+        return Context("ext_dev", device_id, self.device)
+
+    def cpu(self, device_id: int = 0) -> Context:
+        """The host's memory."""
+        self._check_open()
+        return cpu(device_id)
+
+    @property
+    def device(self) -> Device:
+        """The session's device, opened at first use."""
+        self._check_open()
+        if self._device is None:
+            self._device = open_device(self.config)
+        return self._device
+
+    def close(self) -> None:
+        """Closes the device and removes what was uploaded."""
+        if not self._closed:
+            self._closed = True
+            if self._device is not None:
+                self._device.close()
+            self._remove()
+
+    def _place(self, name: str) -> Path:
+        if not name or name in (".", "..") or Path(name).name != name:
+            raise DeviceError(f"name must be a file name without folders, not {name!r}")
+        return self._folder / name
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DeviceError("the session is closed")
+
+    def __enter__(self) -> LocalSession:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,189 @@
+"""The simulated devices: the functional simulator, and the RTL under Verilator."""
+
+from __future__ import annotations
+
+import abc
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from vta.driver.allocator import Allocator
+from vta.driver.device import Device
+from vta.driver.statistics import STAT_KEYS, Statistics, count_stream
+from vta.errors import DeviceError, DeviceTimeout
+from vta.isa import Isa
+from vta.program import RunReport
+from vta.sim.memory import Memory
+from vta.sim.memory_model import MemoryModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from vta.config import Config
+    from vta.sim.machine import Machine
+
+__all__ = ["DEBUG_DUMP_INSN", "DEBUG_SKIP_EXEC", "PROFILE", "Profile", "SimDevice",
+           "SimulatedDevice", "TsimDevice"]
+
+logger = logging.getLogger(__name__)
+
+DEBUG_SKIP_EXEC = 1
+DEBUG_DUMP_INSN = 2
+
+_RESERVED = 4096
+"""Bytes at address 0 that nobody gets, so that a pointer left at zero reaches nothing."""
+
+
+class Profile(Statistics):
+    """Statistics of several devices together, and what they shall do beside running."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.debug_flag = 0
+
+
+PROFILE = Profile()
+"""What `vta.testing.simulator` shows: every simulated device of the process counts here."""
+
+
+class SimulatedDevice(Device):
+    """What both simulated devices share: memory, and a machine that is made at the first run.
+
+    Parameters
+    ----------
+    config : Config
+    target : str
+    profile : Profile
+        Counts beside the device's own statistics.
+    """
+
+    def __init__(self, config: Config, target: str, profile: Profile) -> None:
+        super().__init__(config, target)
+        self.memory = Memory(config.addr_width)
+        self._profile = profile
+        self._machine: Machine | None = None
+        self._closed = False
+        alignment = max(64, *(getattr(config, f"{name}_elem_bytes")
+                              for name in ("uop", "inp", "wgt", "acc", "out")))
+        self._allocator = Allocator(_RESERVED, self.memory.size, alignment)
+
+    @abc.abstractmethod
+    def _make_machine(self) -> Machine:
+        """The machine, on `self.memory`; called once, at the first run."""
+
+    def allocate(self, nbytes: int) -> int:
+        self._check_open()
+        return self._allocator.allocate(nbytes)
+
+    def free(self, addr: int) -> None:
+        # What is freed after `close` went with the memory.
+        if not self._closed:
+            self._allocator.free(addr)
+
+    def write(self, addr: int, data: NDArray[Any]) -> None:
+        self._check_open()
+        self.memory.write(addr, data)
+
+    def read(self, addr: int, nbytes: int) -> NDArray[np.uint8]:
+        self._check_open()
+        return self.memory.read(addr, nbytes)
+
+    def launch(self, insn_addr: int, insn_count: int, base: Mapping[str, int],
+               timeout: float | None) -> RunReport:
+        self._check_open()
+        if self._profile.debug_flag:
+            stream = self.memory.read(insn_addr, insn_count * 16).view("<u8").reshape(-1, 2)
+            if self._profile.debug_flag & DEBUG_DUMP_INSN:
+                for insn in Isa(self.config).decode_stream(stream):
+                    # The user asked for it, so it must show where logging is not set up, too.
+                    logger.warning("%5d  %s", insn.index, insn)
+            if self._profile.debug_flag & DEBUG_SKIP_EXEC:
+                stats = count_stream(self.config, stream)
+                report = RunReport(target=self.target, stats=stats, instructions=sum(
+                    stats[key] for key in STAT_KEYS if key.endswith("_insns")))
+                self._profile.add(report)
+                return report
+        if self._machine is None:
+            self._machine = self._make_machine()
+        report = self._machine.run(insn_addr, insn_count, base,
+                                   progress=_deadline(timeout) if timeout is not None else None)
+        self._profile.add(report)
+        return report
+
+    def reset(self) -> None:
+        if self._machine is not None:
+            self._machine.reset()
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            if self._machine is not None:
+                self._machine.close()
+            self.memory.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DeviceError(f"the {self.target} device is closed")
+
+
+def _deadline(timeout: float) -> Callable[[int], None]:
+    """A progress callback that ends the run when the time is up."""
+    end = time.monotonic() + timeout
+
+    def check(done: int) -> None:
+        if time.monotonic() > end:
+            raise DeviceTimeout(f"the run was not through after {timeout:g} s ({done} steps done)")
+
+    return check
+
+
+class SimDevice(SimulatedDevice):
+    """The functional simulator.
+
+    Parameters
+    ----------
+    config : Config
+    seed : int
+        Of the interleaving of the three modules.
+    profile : Profile
+    """
+
+    def __init__(self, config: Config, *, seed: int = 0, profile: Profile = PROFILE) -> None:
+        super().__init__(config, "sim", profile)
+        self._seed = seed
+
+    def _make_machine(self) -> Machine:
+        from vta.sim.functional import FunctionalMachine
+
+        return FunctionalMachine(self.config, self.memory, seed=self._seed)
+
+
+class TsimDevice(SimulatedDevice):
+    """The RTL under Verilator. Verilog and library are built at the first run, and cached.
+
+    Parameters
+    ----------
+    config : Config
+    model : MemoryModel
+        How its memory behaves in time.
+    waves : path, optional
+        Where to write a waveform (FST).
+    profile : Profile
+    """
+
+    def __init__(self, config: Config, *, model: MemoryModel | None = None,
+                 waves: Path | None = None, profile: Profile = PROFILE) -> None:
+        super().__init__(config, "tsim", profile)
+        self._model = model or MemoryModel()
+        self._waves = waves
+
+    def _make_machine(self) -> Machine:
+        from vta.driver.verilog import cached_verilog
+        from vta.sim.rtl import RtlMachine
+
+        return RtlMachine(self.config, cached_verilog(self.config), self.memory,
+                          model=self._model, waves=self._waves)

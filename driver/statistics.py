@@ -1,0 +1,79 @@
+"""What runs did, summed up; and what a stream would do, counted without running it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vta.isa import Isa, MemoryType, Module, Opcode
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from vta.config import Config
+    from vta.isa import Insn
+    from vta.program import RunReport
+
+__all__ = ["STAT_KEYS", "Statistics", "count_stream"]
+
+STAT_KEYS = ("load_insns", "compute_insns", "store_insns", "uop_load_nbytes", "inp_load_nbytes",
+             "wgt_load_nbytes", "acc_load_nbytes", "out_store_nbytes", "gemm_counter",
+             "reset_counter", "alu_counter")
+
+_TRANSFERS = {
+    (Opcode.LOAD, MemoryType.UOP): "uop_load_nbytes",
+    (Opcode.LOAD, MemoryType.WGT): "wgt_load_nbytes",
+    (Opcode.LOAD, MemoryType.INP): "inp_load_nbytes",
+    (Opcode.LOAD, MemoryType.ACC): "acc_load_nbytes",
+    (Opcode.LOAD, MemoryType.ACC_8BIT): "acc_load_nbytes",
+    (Opcode.STORE, MemoryType.OUT): "out_store_nbytes",
+}
+
+
+class Statistics:
+    """Totals over runs, by the keys of `RunReport.stats`; `cycle_count` where there is a clock."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self._totals = dict.fromkeys(STAT_KEYS, 0)
+        self._cycles: int | None = None
+
+    def add(self, report: RunReport) -> None:
+        for key in STAT_KEYS:
+            self._totals[key] += report.stats[key]
+        if report.cycles is not None:
+            self._cycles = (self._cycles or 0) + report.cycles
+
+    def totals(self) -> dict[str, int]:
+        totals = dict(self._totals)
+        if self._cycles is not None:
+            totals["cycle_count"] = self._cycles
+        return totals
+
+
+def count_stream(config: Config, insns: NDArray[np.uint64]) -> dict[str, int]:
+    """What a stream that meets no error does, up to and with its FINISH; keys of `STAT_KEYS`."""
+    stats = dict.fromkeys(STAT_KEYS, 0)
+    for insn in Isa(config).decode_stream(insns):
+        stats[f"{Module(insn.module).name.lower()}_insns"] += 1
+        if insn.opcode == Opcode.FINISH:
+            break
+        _count(config, insn, stats)
+    return stats
+
+
+def _count(config: Config, insn: Insn, stats: dict[str, int]) -> None:
+    if insn.opcode in (Opcode.LOAD, Opcode.STORE):
+        # What is not in the table is an illegal memory type, which moves nothing.
+        for (opcode, memory), key in _TRANSFERS.items():
+            if (opcode, memory) == (insn.opcode, insn.memory_type):
+                elem_bytes = getattr(config, f"{memory.name.lower()}_elem_bytes")
+                stats[key] += insn.y_size * insn.x_size * elem_bytes
+    elif insn.opcode in (Opcode.GEMM, Opcode.ALU):
+        tiles = max(insn.uop_end - insn.uop_bgn, 0) * insn.iter_out * insn.iter_in
+        if insn.opcode == Opcode.ALU:
+            stats["alu_counter"] += tiles
+        else:
+            stats["reset_counter" if insn.reset else "gemm_counter"] += tiles

@@ -1,0 +1,130 @@
+"""Get started: a vector addition on VTA, from the expression to the checked result.
+
+The steps are those of VTA's own first tutorial. What is computed is one line; the rest says how
+the accelerator shall do it, which is what programming VTA is about. Run it with
+
+    python examples/vta_get_started.py
+
+`TARGET` in the configuration decides where: "sim" is the functional simulator, "tsim" the
+hardware itself, simulated cycle by cycle.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+import vta
+from vta import nd, rpc, te
+from vta.testing import simulator, utils
+
+# 1. The parameters of the machine -------------------------------------------------------------
+#
+# VTA is a family of machines. Its parameters, as base-2 logarithms, are in a JSON file: the one
+# that $VTA_CONFIG names, else vta/vta_config.json. `env` has them, and what follows from them.
+
+env = vta.get_env()
+print(f"VTA {env.BITSTREAM}, target {env.TARGET}")
+
+# 2. A device to run on ------------------------------------------------------------------------
+#
+# A simulator lives in this process, but is used like a board at the other end of a network: what
+# is to run there is uploaded, and its tensors lie in its own memory.
+
+if env.TARGET not in ("sim", "tsim"):
+    raise SystemExit(f"this example runs on sim and tsim, and TARGET is {env.TARGET}")
+remote = rpc.LocalSession()
+vta.reconfig_runtime(remote)  # nothing to do on a simulator, where a board adapts its runtime
+
+# 3. What to compute ---------------------------------------------------------------------------
+#
+# VTA works on tiles of (BATCH, BLOCK_OUT) numbers, so tensors are arranged in tiles: here one row
+# of 64. A and B lie in main memory. Their copies A_buf and B_buf will lie on the chip, where C_buf
+# becomes their sum; the accumulator's numbers have 32 bits. Only 8-bit numbers can be stored, so
+# the last step casts (and wraps around, as NumPy's cast does) on the way out to C.
+
+m = 64
+o = 1
+shape = (o, m, env.BATCH, env.BLOCK_OUT)
+
+A = te.placeholder(shape, name="A", dtype=env.acc_dtype)
+B = te.placeholder(shape, name="B", dtype=env.acc_dtype)
+A_buf = te.compute(shape, lambda *i: A(*i), "A_buf")
+B_buf = te.compute(shape, lambda *i: B(*i), "B_buf")
+C_buf = te.compute(
+    shape,
+    lambda *i: A_buf(*i).astype(env.acc_dtype) + B_buf(*i).astype(env.acc_dtype),
+    name="C_buf",
+)
+C = te.compute(shape, lambda *i: C_buf(*i).astype(env.inp_dtype), name="C")
+
+# 4. How to compute it -------------------------------------------------------------------------
+#
+# A schedule starts out as plain loops over every element, which any processor could follow.
+
+s = te.create_schedule(C.op)
+print("\nThe default schedule:\n")
+print(te.lower(s, [A, B, C], simple_mode=True))
+
+# It has to say what VTA's units shall do. The intermediate tensors live in the accumulator buffer.
+
+s[A_buf].set_scope(env.acc_scope)
+s[B_buf].set_scope(env.acc_scope)
+s[C_buf].set_scope(env.acc_scope)
+
+# Copies between main memory and the chip are made in bulk, by the load and store units (DMA).
+
+s[A_buf].pragma(s[A_buf].op.axis[0], env.dma_copy)
+s[B_buf].pragma(s[B_buf].op.axis[0], env.dma_copy)
+s[C].pragma(s[C].op.axis[0], env.dma_copy)
+
+# And the addition runs on the vector ALU, a tile at a time.
+
+s[C_buf].pragma(C_buf.op.axis[0], env.alu)
+
+print("\nThe same, in VTA's instructions:\n")
+print(vta.lower(s, [A, B, C], simple_mode=True))
+
+# 5. Compile, save, upload, load ---------------------------------------------------------------
+#
+# The compiled program is plain data: instructions, micro-ops and a signature. The device refuses it
+# if it was made for a machine with other parameters.
+
+my_vadd = vta.build(s, [A, B, C], vta.target.Target("ext_dev", host=env.target_host),
+                    name="my_vadd")
+temp = utils.tempdir()
+my_vadd.save(temp.relpath("vadd.o"))
+remote.upload(temp.relpath("vadd.o"))
+f = remote.load_module("vadd.o")
+
+# 6. Run ---------------------------------------------------------------------------------------
+#
+# Two matrices of random numbers, cut into tiles, go to the device's memory.
+
+ctx = remote.ext_dev(0)
+rng = np.random.default_rng(int(os.environ.get("SEED", "0")))
+A_orig = rng.integers(-128, 128, size=(o * env.BATCH, m * env.BLOCK_OUT)).astype(A.dtype)
+B_orig = rng.integers(-128, 128, size=(o * env.BATCH, m * env.BLOCK_OUT)).astype(B.dtype)
+
+
+def pack(matrix: np.ndarray) -> np.ndarray:
+    """From (rows, columns) to (o, m, BATCH, BLOCK_OUT): tiles one after the other."""
+    return matrix.reshape(o, env.BATCH, m, env.BLOCK_OUT).transpose((0, 2, 1, 3))
+
+
+A_nd = nd.array(pack(A_orig), ctx)
+B_nd = nd.array(pack(B_orig), ctx)
+C_nd = nd.array(np.zeros(shape).astype(C.dtype), ctx)
+simulator.clear_stats()
+f(A_nd, B_nd, C_nd)
+
+# 7. Check -------------------------------------------------------------------------------------
+
+C_ref = pack((A_orig.astype(env.acc_dtype) + B_orig.astype(env.acc_dtype)).astype(C.dtype))
+np.testing.assert_equal(C_ref, C_nd.numpy())
+print("\nWhat the simulator counted:")
+for key, value in simulator.stats().items():
+    print(f"  {key:18}{value:>8,}")
+print("Successful vector add test!")
+remote.close()

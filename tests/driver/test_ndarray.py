@@ -1,0 +1,114 @@
+"""Tensors on the host and on a device."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import pytest
+
+import vta
+from vta import nd
+from vta.config import PRESETS
+from vta.driver.ndarray import Context
+from vta.driver.simulated import SimDevice
+from vta.errors import ArgumentError, DeviceError
+
+
+@pytest.fixture
+def ctx():
+    with SimDevice(PRESETS["tiny"]) as device:
+        yield Context("ext_dev", 0, device)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "float32", "bool"])
+def test_round_trip_on_device_and_host(ctx: Context, dtype: str) -> None:
+    values = np.random.default_rng(1).integers(-9, 9, (3, 4, 5)).astype(dtype)
+    for where in (ctx, None, nd.cpu()):
+        array = nd.array(values, where)
+        assert array.shape == (3, 4, 5)
+        assert array.dtype == dtype
+        np.testing.assert_array_equal(array.numpy(), values)
+        np.testing.assert_array_equal(array.asnumpy(), values)
+        np.testing.assert_array_equal(np.asarray(array), values)
+
+
+def test_accepts_what_is_not_contiguous_or_not_native(ctx: Context) -> None:
+    values = np.arange(24, dtype=">i4").reshape(4, 6).T[::2]
+    array = nd.array(values, ctx)
+    assert array.dtype == "int32"
+    np.testing.assert_array_equal(array.numpy(), values)
+    np.testing.assert_array_equal(nd.array([[1, 2], [3, 4]], ctx).numpy(), [[1, 2], [3, 4]])
+    np.testing.assert_array_equal(nd.array(array, nd.cpu()).numpy(), values)
+
+
+def test_numpy_gives_a_copy(ctx: Context) -> None:
+    array = nd.array(np.zeros(4, np.int8), ctx)
+    array.numpy()[:] = 5
+    np.testing.assert_array_equal(array.numpy(), 0)
+
+
+class ForeignTensor:
+    """Speaks DLPack and nothing else."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._values = values
+
+    def __dlpack__(self, **options: object) -> object:
+        return self._values.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._values.__dlpack_device__()
+
+
+def test_dlpack_in_and_out(ctx: Context) -> None:
+    values = np.arange(12, dtype=np.int32).reshape(3, 4)
+    array = nd.array(ForeignTensor(values), ctx)
+    np.testing.assert_array_equal(array.numpy(), values)
+    np.testing.assert_array_equal(np.from_dlpack(array), values)
+    assert array.__dlpack_device__() == (1, 0)
+    with pytest.raises(BufferError, match="only be copied"):
+        np.from_dlpack(array, copy=False)
+
+
+def test_empty_and_copyfrom(ctx: Context) -> None:
+    array = nd.empty((2, 3), "int8", ctx)
+    array.copyfrom(np.full((2, 3), 7, np.int8))
+    np.testing.assert_array_equal(array.numpy(), 7)
+    assert nd.empty(5, np.int32, ctx).shape == (5,)
+    assert repr(array) == "NDArray(int8[2, 3], ext_dev(0))"
+    with pytest.raises(ArgumentError, match=r"must be int8\[2, 3\], not int32\[2, 3\]"):
+        array.copyfrom(np.zeros((2, 3), np.int32))
+    with pytest.raises(ArgumentError, match=r"must be int8\[2, 3\], not int8\[3, 2\]"):
+        array.copyfrom(np.zeros((3, 2), np.int8))
+
+
+def test_errors(ctx: Context) -> None:
+    with pytest.raises(ArgumentError, match="at least 0"):
+        nd.empty((2, -1), "int8", ctx)
+    with pytest.raises(ArgumentError, match="one of NumPy's, not 'int7'"):
+        nd.empty((2,), "int7", ctx)
+    with pytest.raises(ArgumentError, match="array of numbers"):
+        nd.array([object()], ctx)
+    with pytest.raises(ArgumentError, match="must be an array"):
+        nd.array([[1, 2], [3]], ctx)
+    with pytest.raises(DeviceError, match="out of device memory"):
+        nd.empty((1 << 33,), "int8", ctx)
+
+
+def test_memory_is_given_back_when_the_array_goes() -> None:
+    with SimDevice(PRESETS["tiny"]) as device:
+        array = nd.array(np.zeros(1000, np.int8), Context("ext_dev", 0, device))
+        first = array.addr
+        del array
+        gc.collect()
+        assert nd.empty(10, "int8", Context("ext_dev", 0, device)).addr == first
+
+
+def test_an_array_may_outlive_its_device() -> None:
+    with SimDevice(PRESETS["tiny"]) as device:
+        array = vta.nd.array(np.zeros(4, np.int8), Context("ext_dev", 0, device))
+    with pytest.raises(DeviceError, match="the sim device is closed"):
+        array.numpy()
+    del array
+    gc.collect()

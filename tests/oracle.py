@@ -1,0 +1,164 @@
+"""A third reading of ISA.md: instructions one after the other, nothing else.
+
+No queues, no tokens, no checks, no speed: a legal program without races means what its instructions
+do in an order that its tokens allow. Only the decoding is shared with what it is compared with.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vta.isa import AluOp, Isa, MemoryType, Opcode
+
+PAGE = 4096
+
+ADDRESSED = {MemoryType.UOP: "uop", MemoryType.WGT: "wgt", MemoryType.INP: "inp",
+             MemoryType.ACC: "acc", MemoryType.OUT: "out", MemoryType.ACC_8BIT: "acc"}
+
+
+class Oracle:
+    """Buffers, memory and statistics of a machine of `config`, from power-on.
+
+    Attributes
+    ----------
+    uop : (uop_depth,) uint32
+    inp : (inp_depth, batch, block) int8
+    wgt : (wgt_depth, block, block) int8
+    acc : (acc_depth, batch, block) int32
+    pages : dict of int to (4096,) uint8
+        Memory, as far as it was touched.
+    stats : dict of str to int
+        As `vta.program.RunReport.stats`, of the run.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self.isa = Isa(config)
+        self.uop = np.zeros(config.uop_depth, np.uint32)
+        self.inp = np.zeros((config.inp_depth, config.batch, config.block), np.int8)
+        self.wgt = np.zeros((config.wgt_depth, config.block, config.block), np.int8)
+        self.acc = np.zeros((config.acc_depth, config.batch, config.block), np.int32)
+        self.pages = {}
+        self.stats = {}
+
+    # -- memory ----------------------------------------------------------------------------------
+
+    def page(self, number):
+        return self.pages.setdefault(number, np.zeros(PAGE, np.uint8))
+
+    def read(self, addr, nbytes):
+        return np.concatenate([self.page(number)[low:high]
+                               for number, low, high in _pieces(addr, nbytes)])
+
+    def write(self, addr, data):
+        done = 0
+        for number, low, high in _pieces(addr, len(data)):
+            self.page(number)[low:high] = data[done:done + high - low]
+            done += high - low
+
+    # -- instructions ----------------------------------------------------------------------------
+
+    def run(self, words, base):
+        """Executes 128-bit instructions in the order given."""
+        self.stats = dict.fromkeys((
+            "load_insns", "compute_insns", "store_insns", "uop_load_nbytes", "inp_load_nbytes",
+            "wgt_load_nbytes", "acc_load_nbytes", "out_store_nbytes", "gemm_counter",
+            "reset_counter", "alu_counter"), 0)
+        for word in words:
+            insn = self.isa.decode(word)
+            self.stats[f"{insn.module.name.lower()}_insns"] += 1
+            if insn.opcode == Opcode.LOAD and insn.x_size:
+                self.load(insn, base)
+            elif insn.opcode == Opcode.STORE and insn.x_size and insn.y_size:
+                self.store(insn, base)
+            elif insn.opcode == Opcode.GEMM:
+                self.gemm(insn)
+            elif insn.opcode == Opcode.ALU:
+                self.alu(insn)
+
+    def load(self, insn, base):
+        memory = MemoryType(insn.memory_type)
+        name = ADDRESSED[memory]
+        buffer = getattr(self, name)
+        nbytes = getattr(self.config, f"{memory.name.lower()}_elem_bytes")
+        in_dram = {MemoryType.UOP: "<u4", MemoryType.ACC: "<i4"}.get(memory, "i1")
+        place = insn.sram_base
+        width = insn.x_pad_0 + insn.x_size + insn.x_pad_1
+        for row in range(-insn.y_pad_0, insn.y_size + insn.y_pad_1):
+            buffer[place:place + width] = 0
+            if 0 <= row < insn.y_size:
+                first = insn.dram_base + row * insn.x_stride
+                line = self.read(base[name] + first * nbytes, insn.x_size * nbytes)
+                buffer[place + insn.x_pad_0:place + insn.x_pad_0 + insn.x_size] = (
+                    line.view(in_dram).reshape(insn.x_size, *buffer.shape[1:]))
+            place += width
+        self.stats[f"{name}_load_nbytes"] += insn.y_size * insn.x_size * nbytes
+
+    def store(self, insn, base):
+        nbytes = self.config.out_elem_bytes
+        low = (self.acc & 0xff).astype(np.uint8)
+        for row in range(insn.y_size):
+            first = insn.sram_base + row * insn.x_size
+            addr = base["out"] + (insn.dram_base + row * insn.x_stride) * nbytes
+            self.write(addr, low[first:first + insn.x_size].reshape(-1))
+        self.stats["out_store_nbytes"] += insn.y_size * insn.x_size * nbytes
+
+    def iterations(self, insn):
+        """(uop fields, i_out, i_in) of each iteration."""
+        for i_out in range(insn.iter_out):
+            for i_in in range(insn.iter_in):
+                for place in range(insn.uop_bgn, insn.uop_end):
+                    yield self.isa.uop.unpack(int(self.uop[place])), i_out, i_in
+
+    def gemm(self, insn):
+        for uop, i_out, i_in in self.iterations(insn):
+            dst = uop["dst_idx"] + i_out * insn.dst_factor_out + i_in * insn.dst_factor_in
+            if insn.reset:
+                self.acc[dst] = 0
+                self.stats["reset_counter"] += 1
+                continue
+            src = uop["src_idx"] + i_out * insn.src_factor_out + i_in * insn.src_factor_in
+            wgt = uop["wgt_idx"] + i_out * insn.wgt_factor_out + i_in * insn.wgt_factor_in
+            product = self.inp[src].astype(np.int64) @ self.wgt[wgt].astype(np.int64).T
+            self.acc[dst] = _wrap(self.acc[dst] + product)
+            self.stats["gemm_counter"] += 1
+
+    def alu(self, insn):
+        for uop, i_out, i_in in self.iterations(insn):
+            dst = uop["dst_idx"] + i_out * insn.dst_factor_out + i_in * insn.dst_factor_in
+            left = self.acc[dst].astype(np.int64)
+            if insn.use_imm:
+                right = np.full_like(left, insn.imm)
+            else:
+                src = uop["src_idx"] + i_out * insn.src_factor_out + i_in * insn.src_factor_in
+                right = self.acc[src].astype(np.int64)
+            self.acc[dst] = _wrap(_operate(insn.alu_opcode, left, right))
+            self.stats["alu_counter"] += 1
+
+
+def _operate(op, left, right):
+    if op == AluOp.MIN:
+        return np.minimum(left, right)
+    if op == AluOp.MAX:
+        return np.maximum(left, right)
+    if op == AluOp.ADD:
+        return left + right
+    if op == AluOp.MUL:
+        return left * right
+    shifted_right = left >> np.clip(right, 0, 31)
+    shifted_left = np.where(right <= -32, 0, left << np.clip(-right, 0, 31))
+    return np.where(right >= 0, shifted_right, shifted_left)
+
+
+def _wrap(values):
+    """int64 to the int32 that has the same low bits."""
+    return ((values + 2**31) % 2**32 - 2**31).astype(np.int32)
+
+
+def _pieces(addr, nbytes):
+    """(page, first byte, end) of a range."""
+    while nbytes:
+        number, low = divmod(addr, PAGE)
+        part = min(nbytes, PAGE - low)
+        yield number, low, low + part
+        addr, nbytes = addr + part, nbytes - part

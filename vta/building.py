@@ -1,0 +1,158 @@
+"""`build`, `lower` and their options: the compiler, for the current environment."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vta.driver.backends import require_backend
+from vta.driver.module import Module
+from vta.environment import Environment, get_env
+from vta.errors import CompileError, ConfigError
+from vta.isa import Isa, MemoryType, Opcode
+from vta.target import Target
+
+if TYPE_CHECKING:
+    from vta.compiler import lower as lowering
+    from vta.compiler.schedule import Schedule
+    from vta.compiler.tensor import Tensor
+    from vta.driver.session import LocalSession
+    from vta.program import Program
+
+__all__ = ["BuildOptions", "build", "build_config", "lower", "program_fpga", "reconfig_runtime"]
+
+logger = logging.getLogger(__name__)
+
+KIND = "ext_dev"
+"""The kind of target that VTA is."""
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What `build_config` sets."""
+
+    debug_flag: int = 0
+    disabled_pass: tuple[str, ...] = ()
+
+
+_options: ContextVar[BuildOptions | None] = ContextVar("vta_build_options", default=None)
+
+
+@contextlib.contextmanager
+def build_config(*, debug_flag: int = 0, disabled_pass: Collection[str] = ()
+                 ) -> Iterator[BuildOptions]:
+    """Options for the builds within a ``with``.
+
+    Parameters
+    ----------
+    debug_flag : int
+        The sum of `env.DEBUG_DUMP_INSN` (2) and `env.DEBUG_DUMP_UOP` (4): what `build` logs.
+    disabled_pass : names
+        Passes of the compiler to leave out. None of its own can be, for each does a part of the
+        translation; names that it does not know are another compiler's and change nothing.
+
+    Raises
+    ------
+    CompileError
+        A pass that cannot be left out.
+    """
+    from vta.compiler.pipeline import PASSES
+
+    if needed := sorted(set(disabled_pass) & {"loops", *(name for name, _ in PASSES)}):
+        raise CompileError(f"disabled_pass: {', '.join(needed)} cannot be left out")
+    options = BuildOptions(debug_flag, tuple(disabled_pass))
+    token = _options.set(options)
+    try:
+        yield options
+    finally:
+        _options.reset(token)
+
+
+def lower(schedule: Schedule, args: Sequence[Tensor], simple_mode: bool = False
+          ) -> lowering.Module:
+    """The VTA instructions of a schedule, to be printed."""
+    from vta.compiler.lower import lower_vta
+
+    return lower_vta(schedule, args, get_env().config, simple_mode=simple_mode)
+
+
+def build(schedule: Schedule, args: Sequence[Tensor], target: Target | str | Any = None,
+          *, name: str = "main") -> Module:
+    """Compiles a schedule for the current environment.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    args : sequence of Tensor
+        The arguments of a call, in order.
+    target : Target, str or Environment
+        ``ext_dev``, as text or as `env.target`; default `env.target`.
+    name : str
+        The entry's name.
+    """
+    from vta.compiler import build as compiling
+
+    env = target if isinstance(target, Environment) else get_env()
+    kind = target.kind if isinstance(target, Target) else target
+    if kind is not None and not isinstance(target, Environment) and (
+            not isinstance(kind, str) or kind.split(" ")[0] != KIND):
+        raise ConfigError(f"target must be {KIND!r} or env.target, not {target!r}")
+    program = compiling.build(schedule, args, env.config, name)
+    _dump(program, (_options.get() or BuildOptions()).debug_flag)
+    return Module(program)
+
+
+def reconfig_runtime(remote: LocalSession) -> None:
+    """Makes a session's runtime fit the current environment's configuration.
+
+    There is nothing to do where that is so already, as it is for a simulator.
+
+    Raises
+    ------
+    ConfigError
+        The session's machine is another, or there is no back end for the target.
+    """
+    _check_session(remote)
+
+
+def program_fpga(remote: LocalSession, bitstream: str | None = None) -> None:
+    """Programs the FPGA of a session's board. A simulator has none, which is no error.
+
+    Raises
+    ------
+    ConfigError
+        As for `reconfig_runtime`; or a bitstream for a simulator.
+    """
+    _check_session(remote)
+    if bitstream is not None:
+        raise ConfigError(f"TARGET {remote.config.target} has no FPGA to program with {bitstream}")
+
+
+def _check_session(remote: LocalSession) -> None:
+    env = get_env()
+    require_backend(env.TARGET)
+    if difference := env.config.difference(remote.config):
+        raise ConfigError(f"the session's machine has another configuration: {difference} "
+                          "(here: the environment, there: the session)")
+
+
+def _dump(program: Program, flag: int) -> None:
+    """Logs what `debug_flag` asks for, loud enough to show where logging is not set up."""
+    isa = Isa(program.config)
+    if flag & Environment.DEBUG_DUMP_INSN:
+        for insn in isa.decode_stream(program.insns):
+            logger.warning("%s %5d  %s", program.name, insn.index, insn)
+    if flag & Environment.DEBUG_DUMP_UOP:
+        for insn in isa.decode_stream(program.insns):
+            data = program.buffers[program.refs[insn.index]].data
+            if insn.opcode != Opcode.LOAD or insn.memory_type != MemoryType.UOP or data is None:
+                continue
+            columns = isa.uop.unpack_array(
+                data.view("<u4")[insn.dram_base:insn.dram_base + insn.x_size])
+            for place in range(insn.x_size):
+                fields = " ".join(f"{key}={value[place]}" for key, value in columns.items())
+                logger.warning("%s uop %5d  %s", program.name, insn.sram_base + place, fields)

@@ -1,0 +1,22 @@
+"""The command `vta`: one module for each subcommand."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+_NEEDED = ("click", "rich")
+
+
+def main() -> None:
+    """Runs the command line of this process, and exits."""
+    try:
+        from vta.cli.app import run
+    except ModuleNotFoundError as error:
+        if error.name not in _NEEDED:
+            raise
+        sys.stderr.write(f"vta: the command line needs {' and '.join(_NEEDED)}: "
+                         "pip install 'amaranth-vta[cli]'\n")
+        sys.exit(2)
+    sys.exit(run(sys.argv[1:]))

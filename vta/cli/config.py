@@ -1,0 +1,82 @@
+"""`vta config`: every size that follows from a configuration, and whether its fields fit."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from vta.cli.output import path_argument, print_table
+from vta.config import Config, default_path
+from vta.errors import ConfigError
+from vta.isa import Isa
+
+__all__ = ["command"]
+
+_MEMORIES = ("uop", "inp", "wgt", "acc", "out")
+
+
+@click.command("config", short_help="Show every derived size; does it fit, and why?")
+@click.argument("file", required=False, metavar="[F]", type=path_argument)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def command(file: str | None, as_json: bool) -> None:
+    """Show every size that follows from a configuration, and whether its fields fit the ISA.
+
+    F is a JSON file or a preset's name; without it, $VTA_CONFIG or the package's own file counts.
+    A configuration that is not legal is refused with the reason (exit status 2).
+
+    Example: vta config tiny
+    """
+    try:
+        config = Config.load(file)
+    except ConfigError as error:
+        if as_json:
+            click.echo(json.dumps({"fits": False, "error": str(error)}))
+        raise
+    described = _describe(config)
+    if as_json:
+        click.echo(json.dumps(described))
+        return
+    source = file or str(default_path())
+    click.echo(f"{source}: {config.bitstream}, target {config.target}")
+    print_table("Configuration", ("key", "value"),
+                [(key, str(value)) for key, value in
+                 {"TARGET": config.target, "HW_VER": config.hw_ver, **config.hardware()}.items()])
+    print_table("Sizes", ("what", "value"),
+                [(key, str(value)) for key, value in described["sizes"].items()])
+    print_table("Buffers", ("buffer", "bytes", "bytes of an element", "depth", "log2 depth"), [
+        (name.upper(), row["bytes"], row["elem_bytes"], row["depth"], row["log_depth"])
+        for name, row in described["buffers"].items()])
+    print_table("Encoding", ("word", "bits used", "bits there", "fits"), [
+        (row["word"], row["bits"], row["limit"], "yes" if row["bits"] <= row["limit"] else "no")
+        for row in described["encoding"]])
+    click.echo("fits: every instruction word and the micro-op hold their fields")
+
+
+def _describe(config: Config) -> dict[str, Any]:
+    isa = Isa(config)
+    encoding = [
+        {"word": form.name if len(form.words) == 1 else f"{form.name} word {index}",
+         "bits": sum(field.bits for field in word), "limit": form.word_bits}
+        for form in (isa.mem, isa.gemm, isa.alu, isa.uop) for index, word in enumerate(form.words)]
+    return {
+        "fits": True,
+        "config": config.to_dict(),
+        "bitstream": config.bitstream,
+        "sizes": {
+            "BATCH": config.batch, "BLOCK_IN": config.block, "BLOCK_OUT": config.block,
+            "INP_WIDTH": config.inp_width, "WGT_WIDTH": config.wgt_width,
+            "ACC_WIDTH": config.acc_width, "OUT_WIDTH": config.out_width,
+            "bus_width": config.bus_width, "addr_width": config.addr_width,
+            "max_burst": config.max_burst, "insn_queue_depth": config.insn_queue_depth,
+            "multipliers": config.batch * config.block * config.block,
+        },
+        "buffers": {name: {
+            "bytes": 1 << getattr(config, f"log_{name}_buff_size"),
+            "elem_bytes": getattr(config, f"{name}_elem_bytes"),
+            "depth": getattr(config, f"{name}_depth"),
+            "log_depth": getattr(config, f"log_{name}_depth"),
+        } for name in _MEMORIES},
+        "encoding": encoding,
+    }

@@ -1,0 +1,178 @@
+"""`Environment`: the configuration under the names that VTA scripts use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from vta.config import Config
+from vta.isa import AluOp, MemoryType
+from vta.target import Target
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["DevConstants", "Environment", "get_env"]
+
+
+class DevConstants:
+    """Numbers of the hardware interface, as `env.dev` has them."""
+
+    MEM_ID_UOP = int(MemoryType.UOP)
+    MEM_ID_WGT = int(MemoryType.WGT)
+    MEM_ID_INP = int(MemoryType.INP)
+    MEM_ID_ACC = int(MemoryType.ACC)
+    MEM_ID_OUT = int(MemoryType.OUT)
+    MEM_ID_ACC_8BIT = int(MemoryType.ACC_8BIT)
+    ALU_OPCODE_MIN = int(AluOp.MIN)
+    ALU_OPCODE_MAX = int(AluOp.MAX)
+    ALU_OPCODE_ADD = int(AluOp.ADD)
+    ALU_OPCODE_SHR = int(AluOp.SHR)
+    ALU_OPCODE_MUL = int(AluOp.MUL)
+    # Pipeline stages, as dependency pushes and pops in printed programs name them.
+    QID_LOAD_INP = 1
+    QID_LOAD_WGT = 1
+    QID_LOAD_OUT = 2
+    QID_COMPUTE = 2
+    QID_STORE_OUT = 3
+
+
+class _EnvironmentType(type):
+    """Makes `Environment.current` a property of the class."""
+
+    @property
+    def current(cls) -> Environment:
+        """The innermost environment that a ``with`` entered, else the default one."""
+        return get_env()
+
+
+class Environment(metaclass=_EnvironmentType):
+    """A view on one `Config`; with ``with``, the current one.
+
+    Parameters
+    ----------
+    config : Config, mapping, path, or None
+        A configuration, a JSON object of one, the path of one, or (None) what `Config.load` finds.
+
+    Attributes
+    ----------
+    config : Config
+    BATCH, BLOCK_IN, BLOCK_OUT : int
+        The shape of a tile.
+    {INP,WGT,ACC,OUT}_WIDTH : int
+        Bits of a number; `LOG_` before it for the logarithm. Likewise `{UOP,…}_BUFF_SIZE` (bytes
+        of a buffer) and `{UOP,…}_ELEM_BITS`, `_ELEM_BYTES` (of a tile).
+    {inp,wgt,acc,out}_dtype : str
+    {inp,wgt,acc}_scope : str
+        On-chip buffers, for `set_scope`.
+    dma_copy, alu : str
+        Keys for `pragma`.
+    """
+
+    DEBUG_DUMP_INSN: ClassVar[int] = 2
+    DEBUG_DUMP_UOP: ClassVar[int] = 4
+    MAX_XFER: ClassVar[int] = 1 << 22
+    """Bytes of the largest transfer that scripts should ask for at once."""
+
+    inp_scope: ClassVar[str] = "local.inp_buffer"
+    wgt_scope: ClassVar[str] = "local.wgt_buffer"
+    acc_scope: ClassVar[str] = "local.acc_buffer"
+    dma_copy: ClassVar[str] = "dma_copy"
+    alu: ClassVar[str] = "alu"
+    dev: ClassVar[type[DevConstants]] = DevConstants
+
+    def __init__(self, config: Config | Mapping[str, Any] | str | os.PathLike[str] | None = None
+                 ) -> None:
+        if isinstance(config, Config):
+            self.config = config
+        elif isinstance(config, Mapping):
+            self.config = Config.from_dict(dict(config))
+        else:
+            self.config = Config.load(config)
+        self._tokens: list[Token[Environment | None]] = []
+        self._set_sizes(self.config)
+
+    def _set_sizes(self, config: Config) -> None:
+        self.TARGET: str = config.target
+        self.HW_VER: str = config.hw_ver
+        self.BATCH = config.batch
+        self.BLOCK_IN = self.BLOCK_OUT = config.block
+        self.LOG_BATCH = config.log_batch
+        self.LOG_BLOCK = self.LOG_BLOCK_IN = self.LOG_BLOCK_OUT = config.log_block
+        self.LOG_INP_WIDTH, self.INP_WIDTH = config.log_inp_width, config.inp_width
+        self.LOG_WGT_WIDTH, self.WGT_WIDTH = config.log_wgt_width, config.wgt_width
+        self.LOG_ACC_WIDTH, self.ACC_WIDTH = config.log_acc_width, config.acc_width
+        self.LOG_OUT_WIDTH, self.OUT_WIDTH = config.log_out_width, config.out_width
+        self.inp_dtype = f"int{config.inp_width}"
+        self.wgt_dtype = f"int{config.wgt_width}"
+        self.acc_dtype = f"int{config.acc_width}"
+        self.out_dtype = f"int{config.out_width}"
+        self.LOG_UOP_BUFF_SIZE = config.log_uop_buff_size
+        self.LOG_INP_BUFF_SIZE = config.log_inp_buff_size
+        self.LOG_WGT_BUFF_SIZE = config.log_wgt_buff_size
+        self.LOG_ACC_BUFF_SIZE = config.log_acc_buff_size
+        self.LOG_OUT_BUFF_SIZE = config.log_out_buff_size
+        self.UOP_BUFF_SIZE = 1 << config.log_uop_buff_size
+        self.INP_BUFF_SIZE = 1 << config.log_inp_buff_size
+        self.WGT_BUFF_SIZE = 1 << config.log_wgt_buff_size
+        self.ACC_BUFF_SIZE = 1 << config.log_acc_buff_size
+        self.OUT_BUFF_SIZE = 1 << config.log_out_buff_size
+        self.UOP_ELEM_BYTES, self.UOP_ELEM_BITS = config.uop_elem_bytes, config.uop_elem_bytes * 8
+        self.INP_ELEM_BYTES, self.INP_ELEM_BITS = config.inp_elem_bytes, config.inp_elem_bytes * 8
+        self.WGT_ELEM_BYTES, self.WGT_ELEM_BITS = config.wgt_elem_bytes, config.wgt_elem_bytes * 8
+        self.ACC_ELEM_BYTES, self.ACC_ELEM_BITS = config.acc_elem_bytes, config.acc_elem_bytes * 8
+        self.OUT_ELEM_BYTES, self.OUT_ELEM_BITS = config.out_elem_bytes, config.out_elem_bytes * 8
+
+    @property
+    def BITSTREAM(self) -> str:
+        """A bitstream's name, such as 1x16_i8w8a32_15_15_18_17."""
+        return self.config.bitstream
+
+    @property
+    def MODEL(self) -> str:
+        return f"{self.TARGET}_{self.BITSTREAM}"
+
+    @property
+    def cfg_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        return self.config.to_dict()
+
+    @property
+    def target_host(self) -> Target:
+        return Target("cpu")
+
+    @property
+    def target(self) -> Target:
+        """What `vta.build` compiles for."""
+        return Target("ext_dev", host=self.target_host)
+
+    def __enter__(self) -> Environment:
+        self._tokens.append(_current.set(self))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        _current.reset(self._tokens.pop())
+
+    def __repr__(self) -> str:
+        return f"Environment({self.MODEL})"
+
+
+_current: ContextVar[Environment | None] = ContextVar("vta_environment", default=None)
+_default: dict[str, Environment] = {}
+
+
+def get_env() -> Environment:
+    """The current environment: the innermost ``with Environment(...)``, else the default.
+
+    The default is read from the configuration file once; a change of ``$VTA_CONFIG`` reads anew.
+    """
+    current = _current.get()
+    if current is None:
+        key = os.environ.get("VTA_CONFIG", "")
+        if key not in _default:
+            _default[key] = Environment()
+        current = _default[key]
+    return current

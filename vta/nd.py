@@ -1,0 +1,5 @@
+"""Tensors for the arguments of a call: `vta.nd.array(values, ctx)`."""
+
+from vta.driver.ndarray import Context, NDArray, array, cpu, empty
+
+__all__ = ["Context", "NDArray", "array", "cpu", "empty"]

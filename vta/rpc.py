@@ -1,0 +1,22 @@
+"""Sessions: `rpc.LocalSession()` runs programs on a device of this process."""
+
+from __future__ import annotations
+
+from vta.config import Config
+from vta.driver import session
+from vta.environment import get_env
+
+__all__ = ["LocalSession"]
+
+
+class LocalSession(session.LocalSession):
+    """A session on the device that the current environment's `TARGET` names.
+
+    Parameters
+    ----------
+    config : Config, optional
+        In place of the current environment's.
+    """
+
+    def __init__(self, config: Config | None = None) -> None:
+        super().__init__(config if config is not None else get_env().config)

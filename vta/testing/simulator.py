@@ -1,0 +1,38 @@
+"""What the simulated devices of this process did: bytes moved, tiles computed, cycles."""
+
+from __future__ import annotations
+
+from vta.config import SIMULATED_TARGETS
+from vta.driver.simulated import PROFILE
+from vta.environment import get_env
+
+__all__ = ["clear_stats", "debug_mode", "enabled", "stats"]
+
+
+def stats() -> dict[str, int]:
+    """Sums over all runs since `clear_stats`.
+
+    Bytes that were moved: ``uop_load_nbytes``, ``inp_load_nbytes``, ``wgt_load_nbytes``,
+    ``acc_load_nbytes``, ``out_store_nbytes``; tiles: ``gemm_counter`` (multiplied, resets not
+    counted), ``reset_counter``, ``alu_counter``; instructions: ``load_insns``, ``compute_insns``,
+    ``store_insns``; and ``cycle_count`` once the RTL has run.
+    """
+    return PROFILE.totals()
+
+
+def clear_stats() -> None:
+    """Starts counting from zero."""
+    PROFILE.clear()
+
+
+def enabled() -> bool:
+    """Whether the current environment's target is a simulator."""
+    return get_env().TARGET in SIMULATED_TARGETS
+
+
+def debug_mode(flag: int) -> None:
+    """What later runs do beside running: the sum of 1 (don't execute, only count) and 2 (log the
+    instructions); 0 for neither."""
+    if not 0 <= flag <= 3:
+        raise ValueError(f"flag must be 0 to 3, not {flag!r}")
+    PROFILE.debug_flag = flag
