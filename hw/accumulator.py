@@ -45,18 +45,21 @@ class Accumulator(wiring.Component):
     step : In(acc_step_layout)
         Cycle t; an idle cycle is a step that neither reads nor writes, with HOLD and NONE.
     sums : In
-        Cycle t: (BATCH, BLOCK_OUT) dot products, for an `operand` SUM.
+        Cycle t + 1: (BATCH, BLOCK_OUT) dot products, for an `operand` SUM.
     load : In(8 * acc_elem_bytes)
-        Cycle t + 1: the tile of a LOAD step.
+        Cycle t + 2: the tile of a LOAD step.
     load_take : Out(1)
         `load` is used in this cycle.
     out_en, out_addr, out_data
         The read port of OUT; data comes in the cycle after and holds.
 
-    Timing: a step's result can be read by the next step, and by STORE from cycle t + 4 on.
+    Timing: a step's result can be read by the next step, and by STORE from cycle t + 5 on.
     """
 
-    LATENCY = 3
+    SUM_DELAY = 1
+    """Cycles from `step` until its dot product is needed."""
+
+    LATENCY = 4
     """Cycles from `step` until the result is in the buffers."""
 
     def __init__(self, config: Config, *, sum_bits: int) -> None:
@@ -75,24 +78,31 @@ class Accumulator(wiring.Component):
         m = Module()
         config, step = self._config, self.step
 
-        # t: read. t + 1: compute. t + 2: write. t + 3: the value is still at hand as `older`.
+        # t: read. t + 1: take what was read. t + 2: compute. t + 3: write. t + 4: the value is still
+        # at hand, and the buffer has it from now on.
+        taken = Signal(acc_step_layout(config))
         compute = Signal(acc_step_layout(config))
         write_en, write_addr = Signal(), Signal(config.log_acc_depth)
-        forward_new, forward_old = Signal(), Signal()
+        taken_forward_1 = Signal()
+        forward_1, forward_2, forward_3 = Signal(), Signal(), Signal()
         m.d.sync += [
-            compute.eq(step),
+            taken.eq(step),
+            compute.eq(taken),
             write_en.eq(compute.writes),
             write_addr.eq(compute.addr),
-            forward_new.eq(compute.writes & (compute.addr == step.addr)),
-            forward_old.eq(write_en & (write_addr == step.addr)),
+            taken_forward_1.eq(taken.writes & (taken.addr == step.addr)),
+            forward_1.eq(taken_forward_1),
+            forward_2.eq(compute.writes & (compute.addr == step.addr)),
+            forward_3.eq(write_en & (write_addr == step.addr)),
         ]
         control = Signal(LaneControl)
         m.d.comb += [
-            control.operand.eq(step.operand),
-            control.imm.eq(step.imm),
+            control.operand.eq(taken.operand),
+            control.imm.eq(taken.imm),
             control.operation.eq(compute.operation),
-            control.forward_new.eq(forward_new),
-            control.forward_old.eq(forward_old),
+            control.forward_1.eq(forward_1),
+            control.forward_2.eq(forward_2),
+            control.forward_3.eq(forward_3),
             self.load_take.eq(compute.operation == Operation.LOAD),
         ]
 

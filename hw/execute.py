@@ -137,13 +137,15 @@ class Execute(wiring.Component):
             products.wgt.eq(self.wgt_data),
         ]
         stages = [first]
-        for number in range(1 + products.latency + Accumulator.LATENCY):
+        # The step reads ACC early enough for the tile to be there when its dot product is.
+        reads_acc = 1 + products.latency - Accumulator.SUM_DELAY
+        for number in range(reads_acc + Accumulator.LATENCY):
             stage = Signal(step_layout, name=f"stage_{number}")
             m.d.sync += stage.eq(stages[-1])
             stages.append(stage)
         m.d.comb += [
             products.valid.eq(stages[1].multiply),
-            accumulator.step.eq(stages[1 + products.latency].acc),
+            accumulator.step.eq(stages[reads_acc].acc),
             accumulator.load.eq(self.load_data),
             self.load_take.eq(accumulator.load_take),
             accumulator.out_en.eq(self.out_en),

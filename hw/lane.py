@@ -45,23 +45,26 @@ class Operand(enum.Enum, shape=2):
 class LaneControl(data.Struct):
     """Decoded control for all lanes, registered.
 
-    `operand` belongs to the step that is one stage before `operation`: the operand register is
-    loaded in the cycle in which the read of `acc[dst]` is under way.
+    `operation` and `forward_1` belong to the step that computes; `operand`, `imm`, `forward_2` and
+    `forward_3` to the one behind it, whose tile has just come out of the buffer. `forward_N` says
+    that the step reads what the step N before it wrote.
     """
 
     operand: Operand
     imm: signed(16)
     operation: Operation
-    forward_new: 1
-    forward_old: 1
+    forward_1: 1
+    forward_2: 1
+    forward_3: 1
 
 
 class Lane(wiring.Component):
     """ACC_WIDTH bits of every tile.
 
-    Reads, computes and writes in consecutive cycles, one step in each. A step that reads what one
-    of the two steps before it wrote gets it forwarded: the buffer itself would return the value
-    from before.
+    Reads, takes what was read, computes and writes in consecutive cycles, one step in each. A step
+    that reads what one of the three steps before it wrote gets it forwarded: the buffer itself would
+    return the value from before. Block RAM is slow to answer, so its output meets no more than a
+    multiplexer before a register.
 
     Parameters
     ----------
@@ -76,13 +79,13 @@ class Lane(wiring.Component):
     read_en, read_addr : In
         Cycle t: which tile to read.
     sum : In(signed(sum_bits))
-        Cycle t: the operand of a GEMM step.
+        Cycle t + 1: the operand of a GEMM step.
     load : In(32)
-        Cycle t + 1: the value of a LOAD step.
+        Cycle t + 2: the value of a LOAD step.
     write_en, write_addr : In
-        Cycle t + 2: put `result` into the buffer.
+        Cycle t + 3: put `result` into the buffer.
     result : Out(32)
-        Cycle t + 2.
+        Cycle t + 3.
 
     Source: ISA.md, "GEMM" and "ALU" (strictly sequential meaning).
     """
@@ -114,11 +117,13 @@ class Lane(wiring.Component):
         ]
 
         # What the buffer holds once every earlier step is through.
-        older = Signal(32, reset_less=True)
+        older, taken = Signal(32, reset_less=True), Signal(32, reset_less=True)
         value = Signal(32)
-        m.d.sync += older.eq(result)
-        m.d.comb += value.eq(Mux(control.forward_new, result,
-                                 Mux(control.forward_old, older, read.data)))
+        m.d.sync += [
+            older.eq(result),
+            taken.eq(Mux(control.forward_2, result, Mux(control.forward_3, older, read.data))),
+        ]
+        m.d.comb += value.eq(Mux(control.forward_1, result, taken))
 
         operand = Signal(32, reset_less=True)
         with m.Switch(control.operand):

@@ -134,8 +134,9 @@ class Monitor(wiring.Component):
         with m.If(lowest.valid):
             m.d.comb += self.verdict.eq(lowest.verdict)
         with m.Else():
+            # Memory may also fail to answer what nobody waits for: fetch reads past FINISH.
             m.d.comb += [
-                self.verdict.cause.eq(Cause.NO_FINISH),
+                self.verdict.cause.eq(Mux(over, Cause.NO_FINISH, Cause.TIMEOUT)),
                 self.verdict.module.eq(Who.FETCH),
                 self.verdict.index.eq(self.fetch_index),
             ]

