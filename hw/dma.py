@@ -11,16 +11,15 @@ from vta.hw.axi import AxiSignature, Burst, Response
 from vta.hw.queue import SkidBuffer
 from vta.hw.shapes import beat_layout, burst_beats, burst_layout
 
-__all__ = ["BEATS_IN_FLIGHT", "ID_WIDTH", "ReadDma", "bus_signature"]
+__all__ = ["ID_WIDTH", "ReadDma", "bus_signature"]
 
 ID_WIDTH = 3
 
-BEATS_IN_FLIGHT = 160
-"""Beats asked for and not yet received beyond which nobody asks for more.
+LATENCY_BITS = 8
+"""Latencies beyond 2**8 cycles are not hidden entirely."""
 
-Enough to hide 100 cycles of latency behind a stream of bursts; and no more, because a small load
-that comes while a large one runs waits for all of them.
-"""
+MARGIN = 12
+"""Beats beyond the latency that are asked for, so that a burst in time never comes late."""
 
 
 def bus_signature(config: Config) -> AxiSignature:
@@ -35,6 +34,9 @@ class ReadDma(wiring.Component):
     A client's number is its AXI identifier, so memory may answer different clients in any order;
     each client gets its own beats in the order of its bursts. Clients take beats in bounded time
     whatever the others do, so none can block another for good.
+
+    As much is asked for ahead as hides memory's latency, and no more: a small load that comes while
+    a large one runs waits for all of it. The latency is measured whenever memory was at rest.
 
     Parameters
     ----------
@@ -79,9 +81,10 @@ class ReadDma(wiring.Component):
         # Requests: in turn, starting after the client that was served last.
         request = data.StructLayout({"id": ID_WIDTH, "burst": burst_layout(config)})
         m.submodules.address = address = SkidBuffer(request)
-        outstanding = Signal(range(2 * BEATS_IN_FLIGHT + 512))
+        latency = Signal(LATENCY_BITS, init=~0)
+        outstanding = Signal(range((1 << LATENCY_BITS) + MARGIN + 3 * burst_beats(config)))
         may_ask = Signal()
-        m.d.sync += may_ask.eq((outstanding < BEATS_IN_FLIGHT) & ~self.stop)
+        m.d.sync += may_ask.eq((outstanding < latency + MARGIN) & ~self.stop)
         last_served = Signal(range(self._clients))
         chosen = Signal(range(self._clients))
         with m.Switch(last_served):
@@ -139,6 +142,13 @@ class ReadDma(wiring.Component):
                 m.d.comb += response.o.ready.eq(beat.ready)
 
         received = response.o.valid & response.o.ready
+        timing, timer = Signal(), Signal(LATENCY_BITS)
+        with m.If(asked & (outstanding == 0)):
+            m.d.sync += [timing.eq(1), timer.eq(0)]
+        with m.Elif(timing & received):
+            m.d.sync += [timing.eq(0), latency.eq(timer)]
+        with m.Elif(timer != (1 << LATENCY_BITS) - 1):
+            m.d.sync += timer.eq(timer + 1)
         m.d.sync += outstanding.eq(outstanding + Mux(asked, granted.beats, 0) - received)
         m.d.comb += [
             self.quiet.eq((outstanding == 0) & address.empty & ~asked),
