@@ -5,9 +5,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 TEST_JOBS ?= 2
+# Memory images that `make performance` measures beside the project's own streams.
+IMAGES ?= $(wildcard ../shared/vectors/*.npz)
 
 .DEFAULT_GOAL := help
-.PHONY: help vadd test test-full verilog docs lint format clean
+.PHONY: help vadd test test-full verilog docs performance lint format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +26,9 @@ test-full: $(READY)  ## Run the long tests too
 verilog: $(READY)  ## Write build/vta.v for the current configuration
 	@mkdir -p build
 	$(BIN)/vta verilog -o build/vta.v
+
+performance: $(READY)  ## Measure docs/performance.md again (minutes; needs the reference images)
+	$(BIN)/vta bench --page docs/performance.md $(IMAGES)
 
 docs: $(READY)  ## Write docs/isa.md and docs/registers.md again
 	$(BIN)/python docs/generate.py

@@ -122,7 +122,8 @@ class Simulation:
         """The record, as changes: the cycle of each, and the word from then on.
 
         Bits 14:0 of a word are the device's `events`; bit 15 is high in a cycle in which a beat of
-        read data was taken, bit 16 in one in which a beat of write data was.
+        read data was taken, bit 16 in one in which a beat of write data was, bit 17 in one in which
+        memory had a burst to answer.
         """
         first = ctypes.POINTER(ctypes.c_uint64)()
         count = int(self._library.vta_changes(self._open(), ctypes.byref(first)))

@@ -18,7 +18,7 @@ MODULES = ("load", "compute", "store")
 _GROUPS = {name: 3 * index
            for index, name in enumerate(("issue", "retire", "wait_prev", "wait_next",
                                          "wait_memory"))}
-_READ, _WRITE = 15, 16
+_READ, _WRITE, _PENDING = 15, 16, 17
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,10 @@ class Recording:
     def beats(self, direction: str) -> NDArray[np.bool_]:
         """Per stretch, whether each of its cycles moves a beat; ``read`` or ``write``."""
         return self._bit({"read": _READ, "write": _WRITE}[direction])
+
+    def pending(self) -> NDArray[np.bool_]:
+        """Per stretch, whether memory had a burst to answer."""
+        return self._bit(_PENDING)
 
     def lengths(self) -> NDArray[np.int64]:
         """Cycles of each stretch."""

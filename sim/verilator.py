@@ -51,7 +51,9 @@ OPTIMISE_FAST = "-O2"
 OPTIMISE_TRACED = "-O1"
 """Tracing takes most of the time itself, and twice as much code is to be compiled."""
 OPTIMISE_SLOW = "-O0"
-"""For code that runs once (constructors, initial values) and Verilator's own run time."""
+"""For code that runs once (constructors, initial values)."""
+OPTIMISE_RUNTIME = "-O2"
+"""For Verilator's own run time: it has a few small functions that every evaluation calls."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,7 @@ def _tools() -> tuple[str, ...]:
     except OSError:
         cpu = f"{platform.machine()} {platform.processor()}"
     return (verilator.version, *compiler.command, compiler.version, cpu, *VERILATE, *COMPILE,
-            OPTIMISE_FAST, OPTIMISE_TRACED, OPTIMISE_SLOW)
+            OPTIMISE_FAST, OPTIMISE_TRACED, OPTIMISE_SLOW, OPTIMISE_RUNTIME)
 
 
 def _library_key(verilog: str, waves: str | None) -> str:
@@ -290,7 +292,7 @@ def _runtime(verilator: Verilator, compiler: Compiler, flags: list[str], waves: 
              classes: dict[str, list[str]]) -> list[Path]:
     """Verilator's own run time, compiled: the same for all designs, so it is cached apart."""
     names = classes["VM_GLOBAL_FAST"] + classes["VM_GLOBAL_SLOW"]
-    optimise = OPTIMISE_TRACED if waves else OPTIMISE_SLOW
+    optimise = OPTIMISE_TRACED if waves else OPTIMISE_RUNTIME
     jobs = [(verilator.root / "include" / f"{name}.cpp", optimise) for name in names]
     key = cache.digest(*_tools(), *flags, *names, *(
         path.read_bytes() for path in sorted(MODEL_DIR.glob("fst/*.h"))))

@@ -28,6 +28,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if "full" not in item.keywords]
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says how many random programs ran; the tests tell by `record_property`."""
+    properties = [dict(report.user_properties) for report in terminalreporter.getreports("passed")
+                  + terminalreporter.getreports("failed") if report.when == "call"]
+    properties = [found for found in properties if "programs" in found]
+    if properties:
+        programs = sum(found["programs"] for found in properties)
+        faulty = sum(found["errors"] for found in properties)
+        configurations = {found["configuration"] for found in properties}
+        terminalreporter.write_line(
+            f"generator: {programs} programs on {len(configurations)} configurations, {faulty} of "
+            "them with an error, on the RTL, the functional simulator and numpy")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of specifications and reference images beside the checkout."""

@@ -2,9 +2,9 @@
 
 A sequence says what is meant: one instruction after the other. On the machine only the order within
 a module holds by itself, so for every two instructions of different modules that touch the same,
-the later must know that the earlier is over. `Sequence` tracks what each instruction knows and, where
-that is not enough, has an earlier one push a token and the later one pop it; between load and store
-the message goes through compute. Where there is no instruction to carry a token, a no-op does.
+the later must know that the earlier is over. `Sequence` tracks what each instruction knows and,
+where that is not enough, has an earlier one push a token and the later one pop it; between load and
+store the message goes through compute. Where no instruction can carry a token, a no-op does.
 """
 
 from __future__ import annotations

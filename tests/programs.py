@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
+from tests.faults import BASE_OF, IN_STREAM, LOADED, make_wrong, transfer
 from tests.ordering import BITS, COMPUTE, LOAD, QUEUES, STORE, Access, Item, Sequence
 from vta.isa import Isa, MemoryType, Opcode
 
@@ -22,16 +23,11 @@ ARENA_BYTES = 1 << 17
 
 UOP_BYTES = 1 << 15
 
-KINDS = ("gemm", "gemm", "gemm", "alu", "alu", "alu", "load_inp", "load_wgt", "load_acc",
-         "load_acc_8bit", "load_uop", "store", "store", "noop", "burst", "chain")
+KINDS = ("gemm", "gemm", "gemm", "alu", "alu", "alu", "inp", "wgt", "acc", "acc_8bit", "uop",
+         "store", "store", "idle", "burst", "chain", "relay")
+"""Steps: instructions by name or by the memory that they load, and the methods with several."""
 
-FAULTS = ("illegal_opcode", "illegal_token", "illegal_memory_type", "illegal_alu_opcode",
-          "illegal_padding", "sram_range", "sram_range_loop", "memory_response", "no_finish",
-          "misaligned_base", "deadlock", "fetch")
-
-LOADED = {"inp": LOAD, "wgt": LOAD, "acc": COMPUTE, "acc_8bit": COMPUTE, "uop": COMPUTE}
-
-BASE_OF = {"uop": "uop", "inp": "inp", "wgt": "wgt", "acc": "acc", "acc_8bit": "acc", "out": "out"}
+FAULTS = (*IN_STREAM, "no_finish", "misaligned_base", "fetch")
 
 IMMEDIATES = (0, 1, -1, 2, 3, 7, 15, 31, 32, 33, 127, 128, -5, -31, -32, -33, -128, 32767, -32768)
 
@@ -75,8 +71,6 @@ class Launch:
     insn_addr, insn_count, base
     meaning : list of int
         The instructions in an order that their tokens allow, FINISH included.
-    fault : str or None
-        Which of `FAULTS` was put in.
     """
 
     writes: list
@@ -84,11 +78,24 @@ class Launch:
     insn_count: int
     base: dict
     meaning: list
-    fault: str | None
 
 
 class Builder:
-    """Makes the launches of one machine, one after the other."""
+    """Makes the launches of one machine, one after the other.
+
+    Attributes
+    ----------
+    depth, nbytes : dict of str to int
+        Elements of each buffer, bytes of an element in memory.
+    uops : (uop_depth,) uint32
+        What the UOP buffer holds after the instructions so far.
+    base : dict of str to int
+        Base registers of the launch.
+    recent : list of int
+        Where micro-ops were loaded of late.
+    tokens : dict of str to int
+        Left over by the launches so far.
+    """
 
     def __init__(self, config):
         self.config = config
@@ -108,7 +115,7 @@ class Builder:
         self._writes = []
         self._place_memory(rng)
         self._sequence = Sequence(rng, self._noop, self.tokens)
-        self._recent = [0]
+        self.recent = [0]
         self._focus = [0, self.depth["acc"] - 1, rng.randrange(self.depth["acc"]),
                        rng.randrange(self.depth["acc"])]
         fault, fault_seed = plan.fault or (None, 0)
@@ -117,10 +124,16 @@ class Builder:
             if number == when:
                 self._fault(fault, random.Random(fault_seed))
             if len(self._sequence.items) < 300:
-                getattr(self, f"_{kind}")(random.Random(seed))
+                self._step(kind, random.Random(seed))
         if when == len(plan.steps):
             self._fault(fault, random.Random(fault_seed))
         return self._finish(plan, rng)
+
+    def _step(self, kind, rng):
+        if kind in LOADED and kind != "uop":
+            self._load(rng, kind)
+        else:
+            getattr(self, f"_{kind}")(rng)
 
     def recovery(self):
         """A launch that clears ACC and UOP, which an error leaves undefined, after a reset."""
@@ -131,7 +144,7 @@ class Builder:
                  for memory, name in ((MemoryType.UOP, "uop"), (MemoryType.ACC, "acc"))]
         words.append(self.isa.common.pack(opcode=Opcode.FINISH))
         return Launch([(0, Isa.words(words).reshape(-1).view(np.uint8))], 0, len(words),
-                      dict.fromkeys(self._base, 0), words, None)
+                      dict.fromkeys(self.base, 0), words)
 
     # -- memory ----------------------------------------------------------------------------------
 
@@ -144,21 +157,21 @@ class Builder:
             self._write(self._arena, _arena_bytes(rng.randrange(2**32)))
         self._uop_region = self._arena - UOP_BYTES * rng.randrange(1, 9)
         self._uop_used = 0
-        self._base = {}
+        self.base = {}
         for name in ("uop", "inp", "wgt", "acc", "out"):
             nbytes = self.nbytes[name]
             # dram_base has 32 bits, which need not reach all of memory from base 0.
             lowest = max(0, self._arena + ARENA_BYTES - nbytes * (2**32 - 1))
             first = self._uop_region if name == "uop" else self._arena
             base = rng.choice((lowest, first, rng.randrange(lowest, first + 1)))
-            self._base[name] = -(-base // nbytes) * nbytes
+            self.base[name] = -(-base // nbytes) * nbytes
 
     def _write(self, addr, data):
         self._writes.append((addr, np.ascontiguousarray(data).reshape(-1).view(np.uint8)))
 
     def _dram(self, rng, name, rows, columns):
         """Where in the arena a transfer lies: (dram_base, x_stride, byte ranges)."""
-        nbytes, base = self.nbytes[name], self._base[BASE_OF[name]]
+        nbytes, base = self.nbytes[name], self.base[BASE_OF[name]]
         first = max(0, -((base - self._arena) // nbytes))
         room = (self._arena + ARENA_BYTES - base) // nbytes - first
         widest = 65_535 if rows < 2 else (room - columns) // (rows - 1)
@@ -178,6 +191,9 @@ class Builder:
         """(y_size, x_size, pads) that fit a buffer."""
         rows = rng.choice((1, 1, 1, 2, 3, rng.randrange(least, 9)))
         columns = rng.choice((1, 1, 2, 3, rng.randrange(1, 13), rng.randrange(1, 40)))
+        if rng.random() < 0.03:
+            rows, columns = rng.choice(((rng.randrange(1, 40), columns),
+                                        (rows, rng.randrange(1, 300))))
         amounts = [rng.choice((0, 0, 0, 1, 2, rng.randrange(16))) if pads else 0
                    for _ in range(4)]
         if rng.random() < 0.4:
@@ -209,20 +225,8 @@ class Builder:
         self._add(rng, Item(
             LOADED[name], "mem",
             {"opcode": Opcode.LOAD, "memory_type": MemoryType[name.upper()],
-             **_transfer(sram, dram, rows, columns, stride, pads)},
+             **transfer(sram, dram, rows, columns, stride, pads)},
             reads=Access(dram=ranges), writes=Access({buffer: ((1 << count) - 1) << sram})))
-
-    def _load_inp(self, rng):
-        self._load(rng, "inp")
-
-    def _load_wgt(self, rng):
-        self._load(rng, "wgt")
-
-    def _load_acc(self, rng):
-        self._load(rng, "acc")
-
-    def _load_acc_8bit(self, rng):
-        self._load(rng, "acc_8bit")
 
     def _store(self, rng, *, tile=None):
         rows, columns, pads = self._shape(rng, self.depth["out"], pads=False, least=1)
@@ -232,11 +236,11 @@ class Builder:
         dram, stride, ranges = self._dram(rng, "out", rows, columns)
         self._add(rng, Item(
             STORE, "mem", {"opcode": Opcode.STORE, "memory_type": MemoryType.OUT,
-                           **_transfer(sram, dram, rows, columns, stride, pads)},
+                           **transfer(sram, dram, rows, columns, stride, pads)},
             reads=Access({"acc": ((1 << rows * columns) - 1) << sram}),
             writes=Access(dram=ranges)))
 
-    def _load_uop(self, rng, *, tile=None):
+    def _uop(self, rng, *, tile=None):
         """Fresh micro-ops, preferably over such as were just used; returns their range."""
         rows, columns, pads = self._shape(rng, self.depth["uop"], pads=rng.random() < 0.2)
         if tile is not None or rng.random() < 0.5:
@@ -245,8 +249,8 @@ class Builder:
             pads = [0] * 4
         pitch = pads[2] + columns + pads[3]
         count = (pads[0] + rows + pads[1]) * pitch
-        sram = max(0, rng.choice(self._recent) + rng.randrange(-3, 4))
-        if rng.random() < 0.2:
+        sram = max(0, rng.choice(self.recent) + rng.randrange(-3, 4))
+        if rng.random() < 0.3:
             sram = rng.randrange(self.depth["uop"])
         sram = min(sram, self.depth["uop"] - count)
         stride = rng.choice((0, columns, columns, columns + rng.randrange(5)))
@@ -261,10 +265,10 @@ class Builder:
         for row in range(rows):
             first = sram + (pads[0] + row) * pitch + pads[2]
             self.uops[first:first + columns] = words[row * stride:row * stride + columns]
-        self._recent = [*self._recent[-3:], sram]
+        self.recent = [*self.recent[-3:], sram]
         self._add(rng, Item(
             COMPUTE, "mem", {"opcode": Opcode.LOAD, "memory_type": MemoryType.UOP,
-                             **_transfer(sram, (addr - self._base["uop"]) // 4, rows, columns,
+                             **transfer(sram, (addr - self.base["uop"]) // 4, rows, columns,
                                          stride, pads)}))
         return sram, count
 
@@ -291,12 +295,14 @@ class Builder:
     def _alu(self, rng, **more):
         self._loop(rng, rng.choice(("alu", "imm")), **more)
 
-    def _loop(self, rng, kind, *, single=False, tile=None):
+    def _loop(self, rng, kind, *, single=False, at=None):
         """A GEMM, a reset, or an ALU operation with a register or an immediate."""
-        if tile is not None or (not single and rng.random() < 0.5):
-            first, count = self._load_uop(rng, tile=tile)
+        if at is not None:
+            first, count = at, 1
+        elif not single and rng.random() < 0.5:
+            first, count = self._uop(rng)
         else:
-            first, count = rng.choice(self._recent), rng.randrange(1, 8)
+            first, count = rng.choice(self.recent), rng.randrange(1, 8)
             if rng.random() < 0.2:
                 first = rng.randrange(self.depth["uop"])
         count = max(1, min(count, rng.choice((1, 2, 4, 16)), self.depth["uop"] - first))
@@ -328,7 +334,7 @@ class Builder:
                                           used=name in used)
             if touched[name] is None:
                 # Such micro-ops do not fit; a reset always does.
-                self._loop(rng, "reset", single=single)
+                self._loop(rng, "reset", single=single, at=at)
                 return
         format_name = "gemm" if values["opcode"] == Opcode.GEMM else "alu"
         reads = {}
@@ -362,9 +368,9 @@ class Builder:
     # -- steps of several instructions -----------------------------------------------------------
 
     def _noop(self, module):
-        return self._make_noop(self._rng, module)
+        return self.make_noop(self._rng, module)
 
-    def _make_noop(self, rng, module):
+    def make_noop(self, rng, module):
         """A transfer of nothing; its other fields may be anything."""
         values = {field.name: rng.randrange(field.max + 1) for field in self.isa.mem.fields}
         for name in BITS.values():
@@ -378,7 +384,7 @@ class Builder:
 
     def _burst(self, rng):
         """Loops of one iteration, back to back, with no time to hide anything."""
-        self._load_uop(rng)
+        self._uop(rng)
         kind = rng.choice(("gemm", "alu", "both"))
         for _ in range(rng.choice((3, 8, 24))):
             if kind == "gemm" or (kind == "both" and rng.random() < 0.5):
@@ -386,17 +392,32 @@ class Builder:
             else:
                 self._alu(rng, single=True)
 
+    def _relay(self, rng):
+        """Several loads of micro-ops in flight, and loops that use the older of them."""
+        ranges = [self._uop(rng) for _ in range(rng.randrange(2, 5))]
+        for _ in range(rng.randrange(1, 4)):
+            first, count = rng.choice(ranges)
+            if count:
+                kind = rng.choice(("gemm", "reset", "alu", "imm"))
+                self._loop(rng, kind, single=rng.random() < 0.5, at=first + rng.randrange(count))
+
+    def _idle(self, rng):
+        """Transfers of nothing, with tokens perhaps."""
+        for _ in range(rng.choice((1, 2, 9))):
+            self._add(rng, self.make_noop(rng, rng.choice((LOAD, COMPUTE, STORE))))
+
     def _chain(self, rng):
         """Everything that can be done to one tile, one after the other."""
         tile = rng.choice(self._focus)
-        for _ in range(rng.randrange(2, 7)):
-            step = rng.choice(("load", "gemm", "alu", "store", "load_8bit"))
-            if step in ("load", "load_8bit"):
-                self._load(rng, "acc" if step == "load" else "acc_8bit", tile=tile)
-            elif step == "store":
+        first, count = self._uop(rng, tile=tile)
+        for _ in range(rng.randrange(2, 9)):
+            step = rng.choice(("acc", "acc_8bit", "store", "gemm", "alu", "alu"))
+            if step == "store":
                 self._store(rng, tile=tile)
+            elif step in ("acc", "acc_8bit"):
+                self._load(rng, step, tile=rng.choice((tile, rng.choice(self._focus))))
             else:
-                getattr(self, f"_{step}")(rng, single=True, tile=tile)
+                getattr(self, f"_{step}")(rng, single=True, at=first + rng.randrange(count))
 
     def _add(self, rng, item):
         self._sequence.add(item, greedy=rng.random() < 0.1)
@@ -404,99 +425,13 @@ class Builder:
             if producer == item.module and rng.random() < 0.04:
                 self._sequence.push(item, queue)
 
-    # -- faults ----------------------------------------------------------------------------------
-
     def _fault(self, fault, rng):
-        """An instruction that must not be; what comes before and after is as ever."""
-        if fault is None or fault in ("no_finish", "misaligned_base", "fetch"):
-            return
-        isa, wrong = self.isa, None
-        if fault == "illegal_opcode":
-            wrong = Item(COMPUTE, "common", {"opcode": rng.randrange(5, 8)})
-        elif fault == "illegal_token":
-            wrong = self._make_noop(rng, rng.choice((LOAD, STORE)))
-            side = "prev" if wrong.module == LOAD else "next"
-            wrong.values[f"{rng.choice(('pop', 'push'))}_{side}"] = 1
-        elif fault == "illegal_memory_type":
-            module = rng.choice((COMPUTE, STORE))
-            wrong = self._make_noop(rng, module)
-            wrong.values |= {"x_size": 1, "y_size": 1, "memory_type": rng.choice(
-                (4, 6, 7) if module == COMPUTE else (0, 1, 2, 3, 5, 6, 7))}
-        elif fault == "illegal_alu_opcode":
-            wrong = Item(COMPUTE, "alu", {
-                field.name: rng.randrange(field.max + 1) for field in isa.alu.fields
-                if field.name not in BITS.values()})
-            wrong.values |= {"opcode": Opcode.ALU, "alu_opcode": rng.randrange(5, 8)}
-        elif fault == "illegal_padding":
-            wrong = self._make_noop(rng, STORE)
-            wrong.values |= {"x_size": 1, "y_size": 1, "memory_type": MemoryType.OUT,
-                             f"{rng.choice('xy')}_pad_{rng.randrange(2)}": rng.randrange(1, 16)}
-        elif fault in ("sram_range", "memory_response"):
-            wrong = self._bad_transfer(rng, fault)
-        elif fault == "sram_range_loop":
-            wrong = self._bad_loop(rng)
-        elif fault == "deadlock":
-            wrong = self._make_noop(rng, rng.choice((LOAD, COMPUTE, STORE)))
-        # Its effect is undefined in ACC, so that nobody may use ACC beside it.
-        if wrong.module == COMPUTE:
-            every = {name: (1 << self.depth[name]) - 1 for name in ("acc", "inp", "wgt")}
-            wrong.reads, wrong.writes = Access(every), Access({"acc": every["acc"]})
-        self._sequence.add(wrong)
-        if fault == "deadlock":
-            # The token that it takes is one that somebody else was to have.
-            wrong.pops.add(rng.choice([queue for (_, consumer), queue in QUEUES.items()
-                                       if consumer == wrong.module]))
-
-    def _bad_transfer(self, rng, fault):
-        name = rng.choice(("inp", "wgt", "acc", "acc_8bit", "uop", "out"))
-        pads = [0 if name == "out" else rng.randrange(3) for _ in range(4)]
-        rows, columns = rng.randrange(1, 4), rng.randrange(1, 4)
-        count = (pads[0] + rows + pads[1]) * (pads[2] + columns + pads[3])
-        nbytes, stride = self.nbytes[name], rng.randrange(5)
-        # The last element that memory has, and how far from it the transfer ends.
-        last = ((1 << self.config.addr_width) - self._base[BASE_OF[name]]) // nbytes
-        span = columns + (rows - 1) * stride
-        if fault == "sram_range" or last - span + 1 >= 2**32:
-            sram = rng.choice((max(0, self.depth[name] - count + 1), 65_535))
-            if sram + count <= self.depth[name]:
-                sram, rows, columns = 0, 65_535, 65_535
-            dram = rng.randrange(2**32)
-        else:
-            pads = [0] * 4
-            sram = 0
-            rows, columns, stride, span = (1, 1, stride, 1) if rows * columns > 8 else (
-                rows, columns, stride, span)
-            dram = min(2**32 - 1, last - span + rng.choice((1, 2, 1000)))
-        module = STORE if name == "out" else LOADED[name]
-        opcode = Opcode.STORE if name == "out" else Opcode.LOAD
-        return Item(module, "mem", {"opcode": opcode, "memory_type": MemoryType[name.upper()],
-                                    **_transfer(sram, dram, rows, columns, stride, pads)})
-
-    def _bad_loop(self, rng):
-        """Goes on until some index leaves its buffer."""
-        opcode = rng.choice((Opcode.GEMM, Opcode.ALU))
-        names = ("dst", "src", "wgt") if opcode == Opcode.GEMM else ("dst", "src")
-        values = {"opcode": opcode, "uop_bgn": rng.choice(self._recent), "iter_out": 1,
-                  "iter_in": 1}
-        values["uop_end"] = min(values["uop_bgn"] + rng.randrange(1, 4), self.depth["uop"])
-        way = rng.choice((*names, "uop"))
-        if way == "uop":
-            # One micro-op too many.
-            values["uop_bgn"] = max(0, self.depth["uop"] - rng.randrange(4))
-            values["uop_bgn"] = min(values["uop_bgn"], self.depth["uop"] - 1)
-            values["uop_end"] = self.depth["uop"] + 1
-        else:
-            depth = self.depth["acc" if way == "dst" or opcode == Opcode.ALU else
-                               "inp" if way == "src" else "wgt"]
-            loop = rng.choice(("out", "in"))
-            values[f"iter_{loop}"] = depth + rng.randrange(2)
-            values[f"{way}_factor_{loop}"] = rng.choice((1, 2, depth - 1))
-        if opcode == Opcode.ALU:
-            values |= {"alu_opcode": rng.randrange(5), "imm": rng.randrange(100),
-                       "use_imm": rng.randrange(2) if way in ("dst", "uop") else 0}
-        elif way in ("dst", "uop"):
-            values["reset"] = rng.randrange(2)
-        return Item(COMPUTE, "gemm" if opcode == Opcode.GEMM else "alu", values)
+        if fault in IN_STREAM:
+            item, queue = make_wrong(self, fault, rng)
+            self._sequence.add(item)
+            if queue is not None:
+                # The token that it takes is one that somebody else was to have.
+                item.pops.add(queue)
 
     # -- the stream ------------------------------------------------------------------------------
 
@@ -528,29 +463,20 @@ class Builder:
             addr = (1 << self.config.addr_width) - 16 * count
             count += rng.randrange(1, 100)
             if self._arena + ARENA_BYTES > addr:
-                addr, count, fault = 0x200_0000, len(words), "no_finish"
+                addr, count = 0x200_0000, len(words)
         elif fault == "misaligned_base":
-            self._misalign(rng)
+            name = rng.choice(tuple(self.base))
+            self.base[name] += rng.randrange(1, self.nbytes[name])
         self._write(addr, Isa.words(words + after) if words else np.zeros(0, np.uint64))
         if fault == "misaligned_base" and rng.random() < 0.2:
             addr += rng.randrange(1, 16)
-        return Launch(self._writes, addr, count, self._base,
-                      [packed[item] for item in self._sequence.items], fault)
-
-    def _misalign(self, rng):
-        name = rng.choice(tuple(self._base))
-        self._base[name] += rng.randrange(1, self.nbytes[name])
+        return Launch(self._writes, addr, count, self.base,
+                      [packed[item] for item in self._sequence.items])
 
     def _pack(self, item, rng):
         fmt = getattr(self.isa, item.kind)
         word = fmt.pack(**{**item.values, **item.token_bits()})
         return word | _unnamed(fmt) & rng.getrandbits(128)
-
-
-def _transfer(sram, dram, rows, columns, stride, pads):
-    return {"sram_base": sram, "dram_base": dram, "y_size": rows, "x_size": columns,
-            "x_stride": stride, "y_pad_0": pads[0], "y_pad_1": pads[1], "x_pad_0": pads[2],
-            "x_pad_1": pads[3]}
 
 
 def _unnamed(fmt):

@@ -153,6 +153,8 @@ public:
 
     bool failed() const { return !error_.empty(); }
     const std::string& error() const { return error_; }
+    // Whether a burst has been asked for and not been answered to the end.
+    bool pending() const { return !reads_.empty() || writes_in_flight_ != 0; }
 
     void drive(uint64_t now) {
         const uint64_t limit = set_.outstanding ? set_.outstanding : UINT64_MAX;

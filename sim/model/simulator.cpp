@@ -188,7 +188,8 @@ private:
     void note_change() {
         const uint64_t word = top_.events |
                               uint64_t(memory_.r_valid && top_.M_AXI(rready)) << 15 |
-                              uint64_t(memory_.w_ready && top_.M_AXI(wvalid)) << 16;
+                              uint64_t(memory_.w_ready && top_.M_AXI(wvalid)) << 16 |
+                              uint64_t(memory_.pending()) << 17;
         if (word == recorded_) return;
         changes_.push_back(cycle_ << VTA_RECORD_BITS | word);
         recorded_ = word;

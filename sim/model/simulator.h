@@ -45,6 +45,7 @@ int vta_write(vta_sim* sim, uint32_t addr, uint32_t value);
 //   bits 14:0  the output port `events`
 //   bit 15     a beat of read data was taken
 //   bit 16     a beat of write data was taken
+//   bit 17     memory had a burst to answer, asked for in a cycle before
 void vta_record(vta_sim* sim, int on);
 
 // How many changes there are, and where they begin: valid until the simulation goes on.

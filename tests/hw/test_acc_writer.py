@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from tests.hw.streams import Pauses, STALLS, raw, rest, simulate
+from tests.hw.streams import STALLS, Pauses, raw, rest, simulate
 from vta.config import PRESETS
 from vta.hw.acc_writer import TILES, AccWriter
 from vta.isa import MemoryType

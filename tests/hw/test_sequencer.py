@@ -210,7 +210,7 @@ def test_holds_no_more_than_it_may():
     assert max(counts) == IN_FLIGHT
 
 
-@pytest.mark.parametrize("insns, cause, index, retired", [
+@pytest.mark.parametrize(("insns", "cause", "index", "retired"), [
     # A static error at the head waits for what is in flight ...
     ([Insn(unit=0, delay=30), Insn(cause=Cause.SRAM_RANGE, quick=True), Insn()],
      Cause.SRAM_RANGE, 1, 1),

@@ -79,7 +79,9 @@ def random_move(config, rng, kinds, *, pads=True, limit=None, span=1 << 14) -> M
     kind = rng.choice(kinds)
     room = min(depth(config, kind), limit or 1 << 16)
     while True:
-        pad = tuple(rng.choice((0, 0, 1, rng.randrange(16))) for _ in range(4)) if pads else (0,) * 4
+        pad = (0,) * 4
+        if pads:
+            pad = tuple(rng.choice((0, 0, 1, rng.randrange(16))) for _ in range(4))
         y, x = rng.choice((0, 1, 2, 3, rng.randrange(1, 12))), rng.randrange(1, room + 1)
         if not pads and y == 0:
             continue
