@@ -95,6 +95,11 @@ class AccWriter(wiring.Component):
             loads.i.payload.error.eq(self.done & self.error),
             loads.i.valid.eq(complete | self.done),
         ]
+        m.d.sync += [
+            Assert(~tiles.i.valid | tiles.i.ready, "a tile came without room"),
+            Assert(~loads.i.valid | loads.i.ready, "a tile's news came without room"),
+            Assert(~self.take | tiles.o.valid, "a tile is taken before it is there"),
+        ]
         wiring.connect(m, loads.o, wiring.flipped(self.load))
         return m
 

@@ -142,10 +142,14 @@ class Compute(wiring.Component):
         is_load = common.opcode == Opcode.LOAD
         is_alu = common.opcode == Opcode.ALU
         is_loop = (common.opcode == Opcode.GEMM) | is_alu
-        loads_nothing = mem.x_size == 0
+        # A LOAD's own checks take five cycles; these two are registered to keep issue short.
+        loads_nothing, is_kind = Signal(), Signal()
+        m.d.sync += [
+            loads_nothing.eq(mem.x_size == 0),
+            is_kind.eq(Cat(mem.memory_type == kind for kind in KINDS).any()),
+        ]
         loops_nothing = ((gemm.uop_bgn >= gemm.uop_end) | (gemm.iter_out == 0)
                          | (gemm.iter_in == 0))
-        is_kind = Cat(mem.memory_type == kind for kind in KINDS).any()
         does_load = is_load & ~loads_nothing
         does_loop = is_loop & ~loops_nothing
         with m.If(common.opcode > Opcode.ALU):

@@ -149,7 +149,10 @@ class ReadDma(wiring.Component):
             m.d.sync += [timing.eq(0), latency.eq(timer)]
         with m.Elif(timer != (1 << LATENCY_BITS) - 1):
             m.d.sync += timer.eq(timer + 1)
-        m.d.sync += outstanding.eq(outstanding + Mux(asked, granted.beats, 0) - received)
+        m.d.sync += [
+            outstanding.eq(outstanding + Mux(asked, granted.beats, 0) - received),
+            Assert(~received | (outstanding != 0), "a beat came that nobody asked for"),
+        ]
         m.d.comb += [
             self.quiet.eq((outstanding == 0) & address.empty & ~asked),
             self.moved.eq((bus.arvalid & bus.arready) | (bus.rvalid & bus.rready)),

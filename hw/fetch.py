@@ -91,6 +91,7 @@ class Fetch(wiring.Component):
             self.waiting.eq(active & ~held & (ahead.level == 0)),
         ]
         self._receive(m, ahead.i)
+        m.d.sync += Assert(~ahead.i.valid | ahead.i.ready, "an instruction came without room")
 
         # Dispatch: a register between the buffer and the queues cuts decoding from their depth.
         fetched = Signal(item)

@@ -62,9 +62,9 @@ class Lane(wiring.Component):
     """ACC_WIDTH bits of every tile.
 
     Reads, takes what was read, computes and writes in consecutive cycles, one step in each. A step
-    that reads what one of the three steps before it wrote gets it forwarded: the buffer itself would
-    return the value from before. Block RAM is slow to answer, so its output meets no more than a
-    multiplexer before a register.
+    that reads what one of the three steps before it wrote gets it forwarded: the buffer itself
+    would return the value from before. Block RAM is slow to answer, so its output meets no more
+    than a multiplexer before a register.
 
     Parameters
     ----------

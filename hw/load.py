@@ -79,9 +79,15 @@ class Load(wiring.Component):
             check.base.eq(Mux(insn.memory_type == MemoryType.INP, self.inp_base, self.wgt_base)),
         ]
 
-        # A LOAD with x_size 0 moves tokens only; of its errors only the token's counts.
-        nothing = insn.x_size == 0
-        with m.If(insn.pop_prev | insn.push_prev):
+        # A LOAD with x_size 0 moves tokens only; of its errors only the token's counts. What the
+        # instruction alone decides is registered: it has the time of the other checks, and issue
+        # has not.
+        nothing, illegal = Signal(), Signal()
+        m.d.sync += [
+            nothing.eq(insn.x_size == 0),
+            illegal.eq(insn.pop_prev | insn.push_prev),
+        ]
+        with m.If(illegal):
             m.d.comb += sequencer.cause.eq(Cause.ILLEGAL_TOKEN)
         with m.Elif(~nothing):
             m.d.comb += sequencer.cause.eq(check.cause)

@@ -172,6 +172,8 @@ class Sequencer(wiring.Component):
                 outcomes.i.valid.eq(self.done[unit]),
                 outcomes.i.payload.eq(self.failed[unit]),
             ]
+            m.d.sync += Assert(~outcomes.i.valid | outcomes.i.ready,
+                               "a unit finished more than was issued")
             with m.If(oldest.unit == unit):
                 m.d.comb += [
                     finished.eq(outcomes.o.valid),

@@ -89,19 +89,21 @@ class Store(wiring.Component):
             check.base.eq(self.out_base),
         ]
 
-        # A STORE with a size of 0 moves tokens only, whatever its memory type.
-        nothing = (insn.x_size == 0) | (insn.y_size == 0)
+        # A STORE with a size of 0 moves tokens only, whatever its memory type. What the instruction
+        # alone decides is registered: it has the time of the other checks, and issue has not.
+        nothing, static = Signal(), Signal(4)
         pads = insn.y_pad_0.any() | insn.y_pad_1.any() | insn.x_pad_0.any() | insn.x_pad_1.any()
+        m.d.sync += [nothing.eq((insn.x_size == 0) | (insn.y_size == 0)), static.eq(Cause.NONE)]
         with m.If(insn.pop_next | insn.push_next):
-            m.d.comb += sequencer.cause.eq(Cause.ILLEGAL_TOKEN)
-        with m.Elif(nothing):
-            m.d.comb += sequencer.cause.eq(Cause.NONE)
+            m.d.sync += static.eq(Cause.ILLEGAL_TOKEN)
+        with m.Elif((insn.x_size == 0) | (insn.y_size == 0)):
+            m.d.sync += static.eq(Cause.NONE)
         with m.Elif(insn.memory_type != MemoryType.OUT):
-            m.d.comb += sequencer.cause.eq(Cause.ILLEGAL_MEMORY_TYPE)
+            m.d.sync += static.eq(Cause.ILLEGAL_MEMORY_TYPE)
         with m.Elif(pads):
-            m.d.comb += sequencer.cause.eq(Cause.ILLEGAL_PADDING)
-        with m.Else():
-            m.d.comb += sequencer.cause.eq(check.cause)
+            m.d.sync += static.eq(Cause.ILLEGAL_PADDING)
+        m.d.comb += sequencer.cause.eq(
+            Mux((static != Cause.NONE) | nothing, static, check.cause))
         m.d.comb += [
             sequencer.tokens.pop_prev.eq(insn.pop_prev),
             sequencer.tokens.push_prev.eq(insn.push_prev),

@@ -159,6 +159,8 @@ class Storer(wiring.Component):
         m.d.sync += [
             acknowledged.eq(acknowledged + answered),
             in_flight.eq(in_flight + asked - answered),
+            Assert(~answered | (in_flight != 0), "a response came that nobody waits for"),
+            Assert(~ends.i.valid | ends.i.ready, "more jobs are in flight than may be"),
         ]
         # The next job's answers may arrive right behind: an error sticks until its job is told.
         with m.If(answered & (bus.bresp != Response.OKAY)):

@@ -35,11 +35,21 @@ class TokenQueue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        after = Signal.like(self.count)
-        m.d.comb += after.eq(self.count + self.push - self.pop)
+        # A push or a pop comes late in its cycle: what it makes of the flags is known before.
+        with m.If(self.push & ~self.pop):
+            m.d.sync += [
+                self.count.eq(self.count + 1),
+                self.available.eq(1),
+                self.full.eq(self.count == MAX_TOKENS - 1),
+            ]
+        with m.Elif(self.pop & ~self.push):
+            m.d.sync += [
+                self.count.eq(self.count - 1),
+                self.available.eq(self.count > 1),
+                self.full.eq(0),
+            ]
         m.d.sync += [
-            self.count.eq(after),
-            self.available.eq(after != 0),
-            self.full.eq(after == MAX_TOKENS),
+            Assert(~self.push | ~self.full, "a token is lost"),
+            Assert(~self.pop | self.available, "a token is taken that is not there"),
         ]
         return m

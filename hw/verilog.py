@@ -53,6 +53,8 @@ def generate(config: Config, *, few_pins: bool = False) -> str:
     script = "\n".join((
         f"read_rtlil <<rtlil\n{design}\nrtlil",
         "proc -norom",
+        # Assertions are for the tests of the blocks.
+        "delete t:$check",
         "memory_collect",
         "clean -purge",
         "write_verilog -noattr -norename",
