@@ -80,8 +80,13 @@ class Expr:
 
     dtype: str
 
-    # A numpy number on the left leaves the operation to us instead of making an array of it.
-    __array_ufunc__ = None
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: object,
+                        **options: object) -> Expr:
+        """NumPy's functions, and its operators with a number on the left, as ours."""
+        for op, known in OPERATORS.items():
+            if ufunc is known and method == "__call__" and not options:
+                return _binary(op, *inputs)
+        raise CompileError(f"VTA has no {ufunc.__name__}; {ABILITIES}")
 
     def astype(self, dtype: Any) -> Expr:
         """The value in another dtype; narrowing wraps, as in numpy."""
@@ -212,7 +217,8 @@ def as_expr(value: object, dtype: str = "int32") -> Expr:
         name = getattr(value, "name", "T")
         raise CompileError(f"{name} is a whole tensor where one element is needed: index it, "
                            f"{name}(*i)")
-    raise CompileError(f"must be an expression or a whole number, not {value!r}; {ABILITIES}")
+    raise CompileError(f"a value must be an expression or a whole number, not {value!r}; "
+                       f"{ABILITIES}")
 
 
 def _binary(op: str, left: object, right: object) -> Expr:

@@ -97,7 +97,7 @@ class Stage:
 
     def set_scope(self, scope: str) -> Stage:
         """Puts the stage's tensor into a memory, a key of `SCOPES`."""
-        if scope not in SCOPES:
+        if not isinstance(scope, str) or scope not in SCOPES:
             raise ScheduleError(f"stage {self.name}: unknown scope {scope!r}"
                                 + _choices(scope, SCOPES))
         if not isinstance(self.op, ComputeOp):
@@ -109,7 +109,7 @@ class Stage:
 
     def pragma(self, axis: Axis, key: str) -> Stage:
         """Marks the loop of an axis with a key of `PRAGMAS`."""
-        if key not in PRAGMAS:
+        if not isinstance(key, str) or key not in PRAGMAS:
             raise ScheduleError(f"stage {self.name}: unknown pragma {key!r}"
                                 + _choices(key, PRAGMAS))
         if not any(axis is own for own in self.axes):

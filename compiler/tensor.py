@@ -168,7 +168,12 @@ def _axis_names(fcompute: Callable[..., object], ndim: int, name: str) -> list[s
     kinds = inspect.Parameter
     names: list[str] = []
     rest = None
-    for parameter in inspect.signature(fcompute).parameters.values():
+    try:
+        parameters = inspect.signature(fcompute).parameters.values()
+    except ValueError:
+        raise CompileError(f"the rule of {name} must be a Python function, whose parameters can be "
+                           f"seen, not {fcompute!r}") from None
+    for parameter in parameters:
         if parameter.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD):
             names.append(parameter.name)
         elif parameter.kind is kinds.VAR_POSITIONAL:

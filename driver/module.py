@@ -131,11 +131,11 @@ class LoadedModule:
         """
         if name != self.entry_name:
             raise ArgumentError(f"name must be {self.entry_name!r}, not {name!r}")
-        if ctx.device is not self.device:
+        if not isinstance(ctx, Context) or ctx.device is not self.device:
             raise ArgumentError(f"ctx must be the device that the module was loaded on, not {ctx}")
         for what, value in (("number", number), ("repeat", repeat)):
-            if value < 1:
-                raise ArgumentError(f"{what} must be at least 1, not {value}")
+            if not isinstance(value, int) or value < 1:
+                raise ArgumentError(f"{what} must be a whole number of at least 1, not {value!r}")
 
         def measure(*args: NDArray) -> TimingResult:
             self(*args)  # what is made at the first run is not measured

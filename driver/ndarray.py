@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,9 @@ from vta.driver.device import Device
 from vta.errors import ArgumentError
 
 __all__ = ["Context", "NDArray", "array", "cpu", "empty"]
+
+_KINDS = "biufc"
+"""NumPy's kinds of dtype that are numbers (truth values, too)."""
 
 
 @dataclass(frozen=True)
@@ -122,14 +126,21 @@ def array(source: Any, ctx: Context | None = None) -> NDArray:
 def empty(shape: int | Sequence[int], dtype: DTypeLike = "float32",
           ctx: Context | None = None) -> NDArray:
     """An array on `ctx` (default: the host) whose values nobody has set."""
-    sizes = (shape,) if isinstance(shape, int) else tuple(int(size) for size in shape)
+    try:
+        sizes = tuple(map(operator.index, shape if isinstance(shape, Iterable) else (shape,)))
+    except TypeError:
+        raise ArgumentError(f"shape must be whole numbers, not {shape!r}") from None
     if any(size < 0 for size in sizes):
         raise ArgumentError(f"shape must have sizes of at least 0, not {sizes}")
+    if ctx is not None and not isinstance(ctx, Context):
+        raise ArgumentError(f"ctx must be a context, as remote.ext_dev(0) is, not {ctx!r}")
     try:
-        name = np.dtype(dtype).name
+        wanted = np.dtype(dtype)
     except TypeError:
         raise ArgumentError(f"dtype must be one of NumPy's, not {dtype!r}") from None
-    return NDArray(sizes, name, ctx or cpu())
+    if wanted.kind not in _KINDS:
+        raise ArgumentError(f"dtype must be one of numbers, not {wanted}")
+    return NDArray(sizes, wanted.name, ctx or cpu())
 
 
 def _as_numpy(source: Any) -> np.ndarray[Any, Any]:
@@ -145,7 +156,7 @@ def _as_numpy(source: Any) -> np.ndarray[Any, Any]:
         values = np.asarray(source)
     except ValueError as error:
         raise ArgumentError(f"source must be an array ({error})") from None
-    if values.dtype.hasobject:
+    if values.dtype.kind not in _KINDS:
         raise ArgumentError(f"source must be an array of numbers, not of {values.dtype}")
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 

@@ -93,8 +93,8 @@ def discard(kind: str, key: str) -> None:
 def entries() -> list[Entry]:
     """Everything in the cache, ordered by kind and key."""
     found = []
-    for path in sorted(cache_dir().glob("*/*")):
-        if _NAME.fullmatch(path.name) and _NAME.fullmatch(path.parent.name) and path.is_dir():
+    for path in sorted(_ours()):
+        if _NAME.fullmatch(path.name):
             with contextlib.suppress(OSError):  # somebody may be clearing the cache
                 found.append(Entry(path.parent.name, path.name, path, _nbytes(path),
                                    path.stat().st_mtime))
@@ -103,23 +103,32 @@ def entries() -> list[Entry]:
 
 def size() -> int:
     """Bytes that the cache takes, what is half made included."""
-    return _nbytes(cache_dir())
+    return sum(map(_nbytes, _ours()))
 
 
 def clear() -> int:
     """Removes everything that is in the cache; returns how many bytes that were."""
-    total, root = size(), cache_dir()
-    if root.is_dir():
-        for path in root.iterdir():
-            # Only what this module put there: the folder may have been chosen carelessly.
-            if path.is_dir() and (path.name == _LOCKS or _looks_ours(path)):
-                _remove(path)
+    total, ours = size(), list(_ours())
+    for path in ours:
+        _remove(path)
+    for kind in {path.parent for path in ours}:
+        with contextlib.suppress(OSError):  # something else is in it
+            kind.rmdir()
+    _remove(cache_dir() / _LOCKS)
     return total
 
 
-def _looks_ours(kind: Path) -> bool:
-    return _NAME.fullmatch(kind.name) is not None and all(
-        path.is_dir() for path in kind.iterdir())
+def _ours() -> Iterator[Path]:
+    """The folders of entries, half made ones too.
+
+    Only what this module put there: the folder may have been chosen carelessly, and each entry that
+    was ever begun has left a lock.
+    """
+    for path in cache_dir().glob("*/*"):
+        # A half made one is named `.KEY.` and a random end.
+        key = path.name[1:].rpartition(".")[0] if path.name.startswith(".") else path.name
+        if path.is_dir() and (cache_dir() / _LOCKS / f"{path.parent.name}.{key}").is_file():
+            yield path
 
 
 def _path(kind: str, key: str) -> Path:

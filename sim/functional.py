@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vta.errors import DeviceError, Fault
-from vta.image import BASES
 from vta.isa import INSN_BYTES, MAX_TOKENS, TOKEN_QUEUES, Cause, Isa, MemoryType, Module, Opcode
 from vta.program import RunReport
 from vta.sim.buffers import STATS, Datapath
 from vta.sim.checks import Checker, StoppedError, misaligned
+from vta.sim.machine import check_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from vta.sim.memory import Memory
 
 __all__ = ["FunctionalMachine"]
-
-MAX_INSNS = (1 << 32) - 1
 
 FETCHED = 4096
 """Instructions that are read and decoded at a time."""
@@ -136,7 +134,7 @@ class FunctionalMachine:
         DeviceError
             The machine is halted by an earlier error, or a number is no pointer or count.
         """
-        self._check_call(insn_addr, insn_count, base, max_cycles)
+        check_call(self.memory, self._halted, insn_addr, insn_count, base, max_cycles)
         self._launch(base, max_cycles, progress)
         if wrong := misaligned(self.config, insn_addr, base):
             fault: Fault | None = _fault(Cause.MISALIGNED_BASE, Module.FETCH, 0, detail=wrong)
@@ -149,22 +147,6 @@ class FunctionalMachine:
         stats = dict(self.datapath.stats)
         return RunReport(target=self.target, instructions=sum(
             stats[unit.counter] for unit in self._units), stats=stats, fault=fault)
-
-    def _check_call(self, insn_addr: int, insn_count: int, base: Mapping[str, int],
-                    max_cycles: int | None) -> None:
-        if self._halted is not None:
-            raise DeviceError(f"the machine is halted by {self._halted}; reset it first")
-        if not 0 <= insn_count <= MAX_INSNS:
-            raise DeviceError(f"insn_count must be 0 to {MAX_INSNS}, not {insn_count}")
-        if set(base) != set(BASES):
-            raise DeviceError(f"base must have the keys {', '.join(BASES)}, not "
-                              f"{', '.join(base)}")
-        for name, pointer in {"insn_addr": insn_addr, **base}.items():
-            if not 0 <= pointer < self.memory.size:
-                raise DeviceError(f"{name} must be 0 to {self.memory.size - 1:#x}, "
-                                  f"not {pointer:#x}")
-        if max_cycles is not None and max_cycles < 0:
-            raise DeviceError(f"max_cycles must not be negative, as {max_cycles} is")
 
     def _launch(self, base: Mapping[str, int], max_cycles: int | None,
                 progress: Callable[[int], None] | None) -> None:

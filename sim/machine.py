@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from vta.errors import DeviceError
+from vta.image import BASES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from vta.config import Config
+    from vta.errors import Fault
     from vta.program import RunReport
     from vta.sim.memory import Memory
 
-__all__ = ["Machine"]
+__all__ = ["Machine", "check_call"]
+
+_MAX_INSNS = (1 << 32) - 1
 
 
 class Machine(Protocol):
@@ -49,3 +55,25 @@ class Machine(Protocol):
     def close(self) -> None:
         """Gives back what the machine holds; calling it twice is no error."""
         ...
+
+
+def check_call(memory: Memory, halted: Fault | None, insn_addr: int, insn_count: int,
+               base: Mapping[str, int], max_cycles: int | None) -> None:
+    """Refuses a call of `Machine.run` that no machine can follow.
+
+    Raises
+    ------
+    DeviceError
+        The machine is `halted` by an earlier error, or a number is no pointer or count.
+    """
+    if halted is not None:
+        raise DeviceError(f"the machine is halted by {halted}; reset it first")
+    if not 0 <= insn_count <= _MAX_INSNS:
+        raise DeviceError(f"insn_count must be 0 to {_MAX_INSNS}, not {insn_count}")
+    if set(base) != set(BASES):
+        raise DeviceError(f"base must have the keys {', '.join(BASES)}, not {', '.join(base)}")
+    for name, pointer in {"insn_addr": insn_addr, **base}.items():
+        if not 0 <= pointer < memory.size:
+            raise DeviceError(f"{name} must be 0 to {memory.size - 1:#x}, not {pointer:#x}")
+    if max_cycles is not None and max_cycles < 0:
+        raise DeviceError(f"max_cycles must not be negative, as {max_cycles} is")

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vta.errors import DeviceError, DeviceTimeout, Fault
-from vta.image import BASES
 from vta.isa import INSN_BYTES, Cause, Isa, Module
 from vta.program import RunReport
 from vta.registers import BY_NAME, ID, MODULES, REGISTERS, VERSION, config_words
 from vta.sim.library import Simulation
+from vta.sim.machine import check_call
 from vta.sim.memory_model import MemoryModel
 from vta.sim.recording import Recording
 
@@ -36,8 +36,6 @@ LAUNCH_CYCLES = 1
 
 RESET_PATIENCE = 1 << 24
 """Cycles that a reset may wait for the bus; a memory model may be slow, but not that slow."""
-
-_MAX_INSNS = (1 << 32) - 1
 
 # The queue that each wait bit of a module's status register is about.
 _WAITS = {
@@ -130,7 +128,7 @@ class RtlMachine:
         DeviceError
             The machine is halted by an earlier error, or a number is no pointer or count.
         """
-        self._check_call(insn_addr, insn_count, base, max_cycles)
+        check_call(self.memory, self._halted, insn_addr, insn_count, base, max_cycles)
         for name, address in {"insn": insn_addr, **base}.items():
             self._write(f"{name}_ptr", address & 0xffff_ffff)
             self._write(f"{name}_ptr_hi", address >> 32)
@@ -187,22 +185,6 @@ class RtlMachine:
                 return True
             if progress is not None:
                 progress(simulation.cycle - start)
-
-    def _check_call(self, insn_addr: int, insn_count: int, base: Mapping[str, int],
-                    max_cycles: int | None) -> None:
-        if self._halted is not None:
-            raise DeviceError(f"the machine is halted by {self._halted}; reset it first")
-        if not 0 <= insn_count <= _MAX_INSNS:
-            raise DeviceError(f"insn_count must be 0 to {_MAX_INSNS}, not {insn_count}")
-        if set(base) != set(BASES):
-            raise DeviceError(f"base must have the keys {', '.join(BASES)}, not "
-                              f"{', '.join(base)}")
-        for name, pointer in {"insn_addr": insn_addr, **base}.items():
-            if not 0 <= pointer < self.memory.size:
-                raise DeviceError(f"{name} must be 0 to {self.memory.size - 1:#x}, "
-                                  f"not {pointer:#x}")
-        if max_cycles is not None and max_cycles < 0:
-            raise DeviceError(f"max_cycles must not be negative, as {max_cycles} is")
 
     # -- what it says ----------------------------------------------------------------------------
 

@@ -101,6 +101,8 @@ def build(schedule: Schedule, args: Sequence[Tensor], target: Target | str | Any
     if kind is not None and not isinstance(target, Environment) and (
             not isinstance(kind, str) or kind.split(" ")[0] != KIND):
         raise ConfigError(f"target must be {KIND!r} or env.target, not {target!r}")
+    if not isinstance(name, str) or not name:
+        raise CompileError(f"name must be text, not {name!r}")
     program = compiling.build(schedule, args, env.config, name)
     _dump(program, (_options.get() or BuildOptions()).debug_flag)
     return Module(program)

@@ -150,6 +150,8 @@ class Config:
 
         A name of `PRESETS` is taken in place of a path.
         """
+        if not isinstance(path, (str, os.PathLike, type(None))):
+            raise ConfigError(f"a configuration must be a path or a preset's name, not {path!r}")
         if path is not None and os.fspath(path) in PRESETS:
             return PRESETS[os.fspath(path)]
         file = Path(path) if path is not None else default_path()

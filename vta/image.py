@@ -6,7 +6,6 @@ The format is described in `docs/images.md`: a JSON ``manifest`` and segments ``
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from vta.config import Config
 from vta.errors import ConfigError, ImageError
+from vta.files import replacing
 from vta.isa import INSN_BYTES, MAX_TOKENS, TOKEN_QUEUES
 from vta.program import read_npz
 
@@ -113,16 +113,11 @@ class Image:
             if segments is not None:
                 arrays[f"{name}_addr"] = np.array([part.addr for part in segments], np.uint64)
                 arrays |= {f"{name}_{index}": part.data for index, part in enumerate(segments)}
-        partial = f"{os.fspath(path)}.{os.getpid()}.part"
         try:
-            with open(partial, "wb") as file:
+            with replacing(path) as partial, open(partial, "wb") as file:
                 np.savez_compressed(file, allow_pickle=False, **arrays)
-            os.replace(partial, path)
         except OSError as error:
             raise ImageError(f"{path}: cannot be written ({error.strerror})") from None
-        finally:
-            with contextlib.suppress(OSError):
-                os.unlink(partial)
 
 
 def _segments(arrays: dict[str, NDArray[Any]], name: str) -> tuple[Segment, ...] | None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from vta.config import Config
 from vta.errors import ConfigError, ProgramError
+from vta.files import replacing
 from vta.isa import INSN_BYTES, Isa, MemoryType, Opcode
 
 if TYPE_CHECKING:
@@ -160,12 +161,12 @@ class Program:
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the file; its name's suffix says nothing about the content."""
+        """Writes the file, atomically; its name's suffix says nothing about the content."""
         arrays: dict[str, NDArray[Any]] = {
             f"buffer_{index}": buffer.data
             for index, buffer in enumerate(self.buffers) if buffer.data is not None}
         manifest = json.dumps(self._manifest()).encode()
-        with open(path, "wb") as file:
+        with replacing(path) as partial, open(partial, "wb") as file:
             np.savez_compressed(file, allow_pickle=False,
                                 manifest=np.frombuffer(manifest, np.uint8),
                                 insns=self.insns.astype("<u8"), refs=self.refs.astype("<i4"),

@@ -190,6 +190,11 @@ class _Matcher:
 
     def _tiles(self, buffer: Buffer) -> int:
         total = math.prod(buffer.shape)
+        # Before anybody lists the parts of it.
+        if total * (4 if buffer.dtype == "int32" else 1) >> self.config.addr_width:
+            raise CompileError(
+                f"{buffer.name} {buffer.dtype}{list(buffer.shape)} is larger than the memory of "
+                f"2^{self.config.addr_width} bytes")
         tiles, rest = divmod(total, self.tile)
         if rest:
             raise CompileError(

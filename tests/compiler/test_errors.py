@@ -42,6 +42,10 @@ CAN = r"VTA computes \+ - \* << >> min max and astype on int8 and int32"
     (lambda x: x.astype("float32"), "must be int8 or int32, not 'float32'"),
     (lambda x: x.astype(np.uint8), "must be int8 or int32"),
     (lambda x: x + np.int16(3), "dtype of a constant must be int8 or int32"),
+    (np.sqrt, "no sqrt"),
+    (lambda x: np.add(x, 1, where=True), "no add"),
+    (np.add.reduce, "no add"),
+    (lambda x: np.zeros(2) + x, "whole number, not array"),
     (lambda x: te.max(x, axis=0), "max takes two values; reductions"),
     (lambda x: te.min(x), "min takes two values; reductions"),
 ])
@@ -77,9 +81,10 @@ def test_dtypes_of_tensors(dtype):
     (lambda: te.compute((4,), 5, "C"), "rule of C must be a function"),
     (lambda: te.compute((4, 4), lambda i: 1, "C"), "rule of C takes 1 indices.*2 dimensions"),
     (lambda: te.compute((4,), lambda i, j, *k: 1, "C"), "takes 2 indices"),
-    (lambda: te.compute((4,), lambda i: None, "C"), "the rule of C: must be an expression"),
+    (lambda: te.compute((4,), lambda i: None, "C"), "the rule of C: a value must be an expression"),
+    (lambda: te.compute((4,), max, "C"), "rule of C must be a Python function"),
     (lambda: te.compute((4,), lambda i: te.placeholder((4,), name="A")(i) == 1, "C"),
-     "the rule of C: must be an expression or a whole number, not False"),
+     "the rule of C: a value must be an expression or a whole number, not False"),
     (lambda: te.placeholder((4, 4), name="A")(1), "A has 2 dimensions .*indexed with 1"),
     (lambda: te.placeholder((4, 4), name="A")[1, 2, 3], "A has 2 dimensions .*indexed with 3"),
     (lambda: list(te.placeholder((4,), name="A")), "A cannot be iterated"),
@@ -144,6 +149,8 @@ def test_an_incomplete_schedule(without, message):
 @pytest.mark.parametrize(("step", "message"), [
     (lambda k: k.s[k.a_buf].set_scope("local.acc_bufer"),
      "stage A_buf: unknown scope 'local.acc_bufer'; did you mean 'local.acc_buffer'.*global"),
+    (lambda k: k.s[k.a_buf].set_scope([ACC]), "stage A_buf: unknown scope"),
+    (lambda k: k.s[k.a_buf].pragma(k.a_buf.op.axis[0], []), r"unknown pragma \[\]"),
     (lambda k: k.s[k.a].set_scope(ACC), "stage A is a placeholder.*copy it first"),
     (lambda k: k.s[k.a_buf].pragma(k.a_buf.op.axis[0], "dma"),
      "stage A_buf: unknown pragma 'dma'.*allowed: dma_copy, alu"),
@@ -224,6 +231,7 @@ def test_a_schedule_that_does_not_fit(spoil, shape, message):
 @pytest.mark.parametrize(("options", "message"), [
     ({"shape": (1000,)}, r"A has 1000 elements \[1000\], which is no multiple of a tile's 16 "
                          r"\(BATCH 1 x BLOCK_OUT 16\); pad it to 1008|A_buf has 1000"),
+    ({"shape": (1 << 40, 16)}, r"A_buf int32\[1099511627776, 16\] is larger than the memory"),
     ({"out": "int32"}, r"stage C would store int32; VTA stores int8 only.*astype\('int8'\)"),
 ])
 def test_computations(options, message):

@@ -218,8 +218,11 @@ def test_time_evaluator(make_program: MakeProgram) -> None:
             call.time_evaluator("main", ctx)
         with pytest.raises(ArgumentError, match="ctx must be the device"):
             call.time_evaluator(call.entry_name, nd.cpu())
-        with pytest.raises(ArgumentError, match="number must be at least 1, not 0"):
-            call.time_evaluator(call.entry_name, ctx, number=0)
+        with pytest.raises(ArgumentError, match="ctx must be the device"):
+            call.time_evaluator(call.entry_name, 5)
+        for wrong in (0, "2"):
+            with pytest.raises(ArgumentError, match=f"number must be .* not {wrong!r}"):
+                call.time_evaluator(call.entry_name, ctx, number=wrong)
 
 
 def test_counting_a_stream_gives_what_running_it_counts(config: Config,

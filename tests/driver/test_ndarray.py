@@ -92,6 +92,16 @@ def test_errors(ctx: Context) -> None:
         nd.array([object()], ctx)
     with pytest.raises(ArgumentError, match="must be an array"):
         nd.array([[1, 2], [3]], ctx)
+    for text in ("abc", ["abc"]):
+        with pytest.raises(ArgumentError, match="array of numbers"):
+            nd.array(text, ctx)
+    with pytest.raises(ArgumentError, match="one of numbers, not object"):
+        nd.empty((2,), object, ctx)
+    for shape in ("ab", 1.5, (1.5, 2), None):
+        with pytest.raises(ArgumentError, match="shape must be whole numbers, not"):
+            nd.empty(shape, "int8", ctx)
+    with pytest.raises(ArgumentError, match="ctx must be a context, .*not 5"):
+        nd.array([1], 5)
     with pytest.raises(DeviceError, match="out of device memory"):
         nd.empty((1 << 33,), "int8", ctx)
 

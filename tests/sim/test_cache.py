@@ -101,9 +101,17 @@ def test_clear_leaves_what_is_not_of_the_cache(folder):
     (folder / "notes").write_text("mine", encoding="ascii")
     (folder / "documents").mkdir()
     (folder / "documents" / "letter").touch()
-    cache.clear()
-    assert sorted(path.name for path in folder.iterdir()) == ["documents", "notes"]
-    assert (folder / "documents" / "letter").exists()
+    for name in ("sources/project", "kind/project"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "main.c").write_text("mine", encoding="ascii")
+    assert cache.size() == 5
+    assert [entry.key for entry in cache.entries()] == ["key"]
+    assert cache.clear() == 5
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "documents", "kind", "notes", "sources"]
+    for name in ("documents/letter", "sources/project/main.c", "kind/project/main.c"):
+        assert (folder / name).exists()
+    assert cache.lookup("kind", "key") is None
 
 
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "a b"])

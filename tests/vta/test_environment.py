@@ -67,6 +67,8 @@ def test_environment_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert vta.get_env().BATCH == 4
     with pytest.raises(ConfigError, match="unknown key 'LOG_BLOK'"):
         vta.Environment({"LOG_BLOK": 3})
+    with pytest.raises(ConfigError, match="must be a path or a preset's name, not 5"):
+        vta.Environment(5)
 
 
 def test_lazy_names() -> None:
@@ -93,6 +95,11 @@ def test_build_targets(target: object) -> None:
 def test_build_for_what_is_not_vta(target: object) -> None:
     with pytest.raises(ConfigError, match="target must be 'ext_dev' or env.target, not "):
         vta.build(*vector_add(vta.get_env()), target)
+
+
+def test_build_names_its_entry_with_text() -> None:
+    with pytest.raises(CompileError, match="name must be text, not 5"):
+        vta.build(*vector_add(vta.get_env()), name=5)
 
 
 def test_lower_follows_the_environment() -> None:

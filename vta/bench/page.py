@@ -12,6 +12,7 @@ from vta.bench.measure import MicroResult, StreamResult, measure_micro, measure_
 from vta.bench.micro import microbenchmarks
 from vta.config import PRESETS, Config
 from vta.errors import MachineError, VtaError
+from vta.files import replacing
 from vta.image import Image
 from vta.sim.memory_model import MemoryModel
 
@@ -94,12 +95,8 @@ def write(path: str | os.PathLike[str], images: Mapping[str, Image], say: Say) -
         raise VtaError(f"the page needs the images {', '.join(missing)}")
     head, tail = text[:text.index(BEGIN)], text[text.index(END):]
     new = f"{head}{BEGIN}\n\n{tables(images, say)}\n{tail}"
-    partial = page.with_name(f"{page.name}.{os.getpid()}.part")
-    try:
+    with replacing(page) as partial:
         partial.write_text(new, encoding="utf-8")
-        partial.replace(page)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def tables(images: Mapping[str, Image], say: Say) -> str:

@@ -15,6 +15,7 @@ from vta.cli.app import EXIT_DIFFERENCE, EXIT_MACHINE
 from vta.cli.files import load_any
 from vta.cli.model import memory_model_options
 from vta.cli.output import path_argument, print_table, step, thousands
+from vta.files import replacing
 from vta.image import Image
 from vta.sim.memory_model import MemoryModel
 
@@ -72,7 +73,8 @@ def command(file: str, model: MemoryModel, max_cycles: int | None, seed: int, to
     if trace is not None:
         from vta.sim.timeline import chrome_trace
 
-        _write(trace, json.dumps(chrome_trace(found, Path(file).name)))
+        with replacing(trace) as partial:
+            partial.write_text(json.dumps(chrome_trace(found, Path(file).name)), encoding="utf-8")
     if plot is not None and draw is not None:
         with step(f"Drawing {plot}"):
             draw(found, plot, title=f"{Path(file).name}: {thousands(found.cycles)} cycles",
@@ -108,15 +110,6 @@ def _image(file: str, seed: int) -> Image:
     from vta.driver.export import to_image
 
     return to_image(loaded, seed=seed)
-
-
-def _write(path: str, text: str) -> None:
-    partial = Path(f"{path}.{os.getpid()}.part")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 # -- what it shows -------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import click
 
 from vta.cli.output import config_option, path_argument, step, thousands
 from vta.config import Config
+from vta.files import replacing
 
 __all__ = ["command"]
 
@@ -32,12 +33,9 @@ def command(config_file: str | None, output: str | None) -> None:
     if output is None:
         click.echo(text, nl=False)
         return
-    partial = Path(f"{output}.{os.getpid()}.part")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(output)
+        with replacing(output) as partial:
+            partial.write_text(text, encoding="utf-8")
     except OSError as error:
         raise click.UsageError(f"{output}: cannot be written ({error.strerror})") from None
-    finally:
-        partial.unlink(missing_ok=True)
     click.echo(f"{output}: {thousands(text.count(chr(10)))} lines")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vta.config import SIMULATED_TARGETS
 from vta.driver.simulated import PROFILE
 from vta.environment import get_env
+from vta.errors import ArgumentError
 
 __all__ = ["clear_stats", "debug_mode", "enabled", "stats"]
 
@@ -33,6 +34,6 @@ def enabled() -> bool:
 def debug_mode(flag: int) -> None:
     """What later runs do beside running: the sum of 1 (don't execute, only count) and 2 (log the
     instructions); 0 for neither."""
-    if not 0 <= flag <= 3:
-        raise ValueError(f"flag must be 0 to 3, not {flag!r}")
+    if flag not in range(4):
+        raise ArgumentError(f"flag must be 0 to 3, not {flag!r}")
     PROFILE.debug_flag = flag
