@@ -202,7 +202,8 @@ def _transfer(op: Transfer, buffer: Buffer, config: Config) -> None:
     _require(kind != MemoryType.UOP and buffer.dtype == dtype,
              f"{buffer.name} is {buffer.dtype}, which {kind.name} does not move")
     nbytes = math.prod(buffer.shape) * (4 if dtype == "int32" else 1)
-    elements = nbytes // getattr(config, f"{kind.name.lower()}_elem_bytes")
+    # The last element may be filled partly.
+    elements = -(-nbytes // getattr(config, f"{kind.name.lower()}_elem_bytes"))
     end = op.dram_base + (op.y_size - 1) * op.x_stride + op.x_size
     _require(op.dram_base >= 0 and end <= elements,
              f"{buffer.name}[{op.dram_base}:{end}] is beyond its {elements} elements")

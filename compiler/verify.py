@@ -21,7 +21,7 @@ from vta.compiler.hazards import Access, History, loop_indices, scaled
 from vta.config import Config
 from vta.errors import CompileError
 from vta.isa import MAX_TOKENS, AluOp, Insn, Isa, MemoryType, Module, Opcode
-from vta.program import Program
+from vta.program import Buffer, Program
 
 __all__ = ["VerifyError", "verify_program"]
 
@@ -59,7 +59,7 @@ class _Verifier:
         self.uops = np.zeros(config.uop_depth, "<u4")
         # Buffers count by the smallest element that any instruction moves.
         self.grain = _grain(config)
-        self.sizes = {f"dram:{index}": -(-buffer.nbytes // self.grain)
+        self.sizes = {f"dram:{index}": -(-_whole_tiles(buffer, config) // self.grain)
                       for index, buffer in enumerate(program.buffers)}
         self.stored = {index: np.zeros(self.sizes[f"dram:{index}"], bool)
                        for index, buffer in enumerate(program.buffers)
@@ -148,7 +148,8 @@ class _Verifier:
         rows = loop_indices(range(insn.dram_base, insn.dram_base + insn.x_size),
                             [(insn.y_size, insn.x_stride)])
         last = insn.dram_base + (insn.y_size - 1) * insn.x_stride + insn.x_size
-        self._require(last * nbytes <= buffer.nbytes, f"reaches beyond buffer {buffer.name}")
+        self._require(last * nbytes <= _whole_tiles(buffer, self.config),
+                      f"reaches beyond buffer {buffer.name}")
         load = insn.opcode == Opcode.LOAD
         if kind == MemoryType.UOP:
             self._require(buffer.data is not None, f"micro-ops in {buffer.name} are not known")
@@ -202,6 +203,14 @@ class _Verifier:
             self._require(self.written[space][index].all(),
                           f"reads {space}[{low}:{high}] before all of it is written")
         return Access(space, index, write)
+
+
+def _whole_tiles(buffer: Buffer, config: Config) -> int:
+    """Bytes of a buffer, its last tile included to the end: devices give out no less."""
+    if buffer.role == "const":
+        return buffer.nbytes
+    tile = np.dtype(buffer.dtype).itemsize * config.batch * config.block
+    return -(-buffer.nbytes // tile) * tile
 
 
 def _grain(config: Config) -> int:

@@ -47,7 +47,11 @@ class Device(abc.ABC):
 
     @abc.abstractmethod
     def allocate(self, nbytes: int) -> int:
-        """The address of `nbytes` bytes, aligned for every kind of element."""
+        """The address of `nbytes` bytes, aligned for every kind of element.
+
+        What is given out reaches to the end of the last element, whatever its kind: programs
+        compute a tile that is not full like the others, and write all of it.
+        """
 
     @abc.abstractmethod
     def free(self, addr: int) -> None:

@@ -182,7 +182,10 @@ class _Matcher:
                 f"{nest.where()} {does}: axis {nest.pragma.axis} must have the pragma {key!r}, "
                 f"not {nest.pragma.key!r}")
         run, rest = divmod(nest.inner, self.tile)
-        if rest:
+        if rest and nest.inner == math.prod(nest.target.shape):
+            # All of a tensor, whose last tile is not full.
+            run += 1
+        elif rest:
             raise ScheduleError(
                 f"{nest.where()}: the pragma {key!r} at axis {nest.pragma.axis} covers "
                 f"{nest.inner} elements, but a tile has {self.tile}; put it on an outer axis")
@@ -195,13 +198,9 @@ class _Matcher:
             raise CompileError(
                 f"{buffer.name} {buffer.dtype}{list(buffer.shape)} is larger than the memory of "
                 f"2^{self.config.addr_width} bytes")
-        tiles, rest = divmod(total, self.tile)
-        if rest:
-            raise CompileError(
-                f"{buffer.name} has {total} elements {list(buffer.shape)}, which is no multiple "
-                f"of a tile's {self.tile} (BATCH {self.config.batch} x BLOCK_OUT "
-                f"{self.config.block}); pad it to {(tiles + 1) * self.tile}")
-        return tiles
+        # A last tile that is not full is computed like the others: lanes do not mix, and memory is
+        # given out in whole tiles.
+        return -(-total // self.tile)
 
     def _offset(self, nest: _Nest, read: Read) -> int:
         """Where in its source a read begins that goes through it as the stage's own index does."""

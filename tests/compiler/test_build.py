@@ -130,11 +130,23 @@ def test_many_inputs(kit, config):
 
 
 @pytest.mark.parametrize("dims", [(1024,), (4, 256), (2, 3, 5, 64), (64, 1, 1, 16)])
-def test_any_shape_of_whole_tiles(kit, dims):
+def test_any_shape(kit, dims):
     config = PRESETS["default"]
     schedule, args = kit.one(dims, lambda t, x: t.max(x, 0), "int32")
     x = values(np.random.default_rng(5), dims, "int32", -128, 127)
     kit.check(schedule, args, config, [x], [np.maximum(x, 0).astype(np.int8)])
+
+
+@pytest.mark.parametrize("name", ["default", "tiny", "small"])
+@pytest.mark.parametrize("dims", [(1,), (5,), (1000,), (3, 7, 11), (4099, 3)])
+def test_a_last_tile_that_is_not_full(kit, dims, name):
+    """Any number of elements: beyond the tensor's end nothing that matters is touched."""
+    config = PRESETS[name]
+    rng = np.random.default_rng(len(dims))
+    schedule, args = kit.one(dims, lambda t, x, y: (x - y) >> 1, "int32", "int8")
+    x, y = values(rng, dims, "int32"), values(rng, dims, "int8")
+    with np.errstate(over="ignore"):
+        kit.check(schedule, args, config, [x, y], [((x - y) >> 1).astype(np.int8)])
 
 
 def test_a_large_tensor_in_parts(kit):
