@@ -156,7 +156,7 @@ class Config:
             return PRESETS[os.fspath(path)]
         file = Path(path) if path is not None else default_path()
         try:
-            values = json.loads(file.read_text(encoding="utf-8"),
+            values = json.loads(file.read_text(encoding="utf-8-sig"),
                                 object_pairs_hook=functools.partial(_unique, str(file)))
         except OSError as error:
             raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None

@@ -58,6 +58,8 @@ class Image:
         limit = 1 << self.config.addr_width
         for name, segments in (("before", self.before), ("after", self.after or ())):
             _check_segments(name, segments, limit)
+        if not isinstance(self.description, str):
+            raise ImageError(f"description must be text, not {self.description!r}")
         _check_number("insn_addr", self.insn_addr, limit - 1)
         _check_number("insn_count", self.insn_count, (1 << 32) - 1)
         _check_counts("base", self.base, BASES, limit - 1)

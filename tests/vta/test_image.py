@@ -112,6 +112,7 @@ def test_stream_longer_than_the_image():
     ({"base": 7}, "base must have the keys"),
     ({"base": dict.fromkeys((*BASES, "more"), 0)}, "base must have the keys"),
     ({"base": dict.fromkeys(BASES, 2**32)}, "base.uop must be 0 to 0xffffffff"),
+    ({"description": 5}, "description must be text, not 5"),
     ({"tokens_before": {}}, "tokens_before must have the keys l2g, g2l, g2s, s2g"),
     ({"tokens_before": dict.fromkeys(TOKEN_QUEUES, 65_536)}, "tokens_before.l2g must be 0 to"),
     ({"tokens_before": dict.fromkeys(TOKEN_QUEUES, -1)}, "tokens_before.l2g must be 0 to")])
