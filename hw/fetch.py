@@ -169,7 +169,7 @@ class Fetch(wiring.Component):
             per_beat = config.bus_bytes // INSN_BYTES
             log = per_beat.bit_length() - 1
             m.d.comb += [
-                burst.payload.beats.eq((slot[:log] + insns + per_beat - 1) >> log),
+                burst.payload.beats.eq((slot[:log] + insns + (per_beat - 1)) >> log),
                 burst.payload.addr[:4 + log].eq(0),
             ]
 
