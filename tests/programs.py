@@ -159,9 +159,10 @@ class Builder:
         self._uop_used = 0
         self.base = {}
         for name in ("uop", "inp", "wgt", "acc", "out"):
-            nbytes = self.nbytes[name]
             # dram_base has 32 bits, which need not reach all of memory from base 0.
-            lowest = max(0, self._arena + ARENA_BYTES - nbytes * (2**32 - 1))
+            nbytes = self.nbytes[name]
+            reach = self.nbytes["acc_8bit" if name == "acc" else name] * (2**32 - 1)
+            lowest = max(0, self._arena + ARENA_BYTES - reach)
             first = self._uop_region if name == "uop" else self._arena
             base = rng.choice((lowest, first, rng.randrange(lowest, first + 1)))
             self.base[name] = -(-base // nbytes) * nbytes

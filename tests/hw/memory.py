@@ -34,8 +34,9 @@ class ReadMemory:
         while True:
             (burst,) = await get(ctx, self.dut.burst, 1, pauses)
             self.bursts.append((burst.addr, burst.beats))
-            self._beats.extend((self._now + self.latency, burst.addr + index * self.config.bus_bytes)
-                               for index in range(burst.beats))
+            self._beats.extend(
+                (self._now + self.latency, burst.addr + index * self.config.bus_bytes)
+                for index in range(burst.beats))
 
     async def _answers(self, ctx):
         pauses, size = Pauses(self.stalls, "beat"), self.config.bus_bytes

@@ -24,7 +24,8 @@ class Pauses:
     """Random rests of one side of one stream."""
 
     def __init__(self, kind: str, seed: object) -> None:
-        self._chance, self._longest = {"none": (0.0, 1), "short": (0.4, 3), "long": (0.15, 25)}[kind]
+        self._chance, self._longest = {
+            "none": (0.0, 1), "short": (0.4, 3), "long": (0.15, 25)}[kind]
         self._random = random.Random(f"{kind} {seed}")
 
     def next(self) -> int:
@@ -145,7 +146,7 @@ def record(found: list, when, *signals):
 
 
 class Clock:
-    """Counts cycles from 0; `run` is its background bench. `now` is the cycle that has just ended."""
+    """Counts cycles from 0; `run` is its background bench. `now` is the cycle that just ended."""
 
     def __init__(self) -> None:
         self.now = 0

@@ -84,7 +84,7 @@ def test_random_writes(name, stalls):
         ctx.set(dut.load.ready, 1)
         trigger = ctx.tick().sample(dut.load.valid, dut.load.payload, raw(dut.tile))
         late = [None] * 5
-        while len(found) < len(expected) or any(late):
+        while len(found) < len(expected) or any(index is not None for index in late):
             take = late.pop(0)
             ctx.set(dut.take, take is not None)
             _, _, valid, load, tile = await trigger
@@ -97,6 +97,7 @@ def test_random_writes(name, stalls):
                 if not load.zero:
                     late[-1] = len(found)
                 found.append((load.addr, None))
+        ctx.set(dut.take, 0)
 
     simulate(dut, send, pipeline)
     mask = (1 << 8 * config.acc_elem_bytes) - 1

@@ -177,7 +177,8 @@ def test_one_iteration_a_cycle():
     config = CONFIGS["tiny"]
     loops = [{"context": {"is_alu": True, "use_imm": True}, "uop_bgn": 0, "uop_end": end,
               "iter_out": out, "iter_in": inner}
-             for end, out, inner in ((1, 1, 1), (1, 1, 1), (3, 2, 2), (1, 3, 1), (1, 1, 4), (2, 1, 1))]
+             for end, out, inner in ((1, 1, 1), (1, 1, 1), (3, 2, 2), (1, 3, 1), (1, 1, 4),
+                                     (2, 1, 1))]
     count = 1 + 1 + 12 + 3 + 4 + 2
     found, times = Bench(config, [(0, 0, 0)] * 4).run(loops, count)
     assert len(found) == count

@@ -16,7 +16,8 @@ MUL = (Operation.MUL_TAKE, Operation.MUL_LOW, Operation.MUL_CROSS_A, Operation.M
 
 
 class Driver:
-    """Sends steps down the lane as the accumulator does: read, take, compute, write, a cycle each."""
+    """Sends steps down the lane as the accumulator does: read, take, compute, write; one each
+    cycle."""
 
     def __init__(self):
         self.dut = Lane(depth=DEPTH, sum_bits=20)

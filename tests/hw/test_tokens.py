@@ -2,7 +2,9 @@
 
 import random
 
-from tests.hw.streams import simulate
+import pytest
+
+from tests.hw.streams import rest, simulate
 from vta.hw.tokens import TokenQueue
 
 MOST = 65_535
@@ -52,3 +54,21 @@ def test_holds_as_many_as_the_isa_says():
         assert ctx.get(dut.available)
 
     simulate(dut, bench)
+
+
+@pytest.mark.parametrize(("signal", "message"), [("pop", "taken that is not there"),
+                                                 ("push", "a token is lost")])
+def test_misuse_stops_the_simulation(signal, message):
+    """The queue itself says so when a token would be made or lost."""
+    dut = TokenQueue()
+
+    async def bench(ctx):
+        if signal == "push":
+            ctx.set(dut.count, MOST - 1)
+            ctx.set(dut.push, 1)
+            await rest(ctx, 2)
+        ctx.set(getattr(dut, signal), 1)
+        await rest(ctx, 2)
+
+    with pytest.raises(AssertionError, match=message):
+        simulate(dut, bench)
