@@ -81,5 +81,6 @@ def test_the_default_fits_a_zynq_7020(tmp_path, record_property):
     assert area["FF"] <= 15_000
     assert modules["vta.core.compute.execute.products"]["DSP48E1"] == 128
     assert blocks(modules["vta.core.wgt"]) == 64
-    assert blocks(modules[ACCUMULATOR]) == 8
+    # OUT; Yosys cuts it into 2048 x 9, of which 15 halves suffice.
+    assert blocks(modules[ACCUMULATOR]) <= 8
     assert {blocks(modules[f"{ACCUMULATOR}.lane_0_{lane}"]) for lane in range(16)} == {2}
