@@ -188,13 +188,14 @@ class Builder:
 
     # -- LOAD and STORE --------------------------------------------------------------------------
 
-    def _shape(self, rng, depth, *, pads, least=0):
-        """(y_size, x_size, pads) that fit a buffer."""
+    def _shape(self, rng, depth, *, pads, least=0, flat=False):
+        """(y_size, x_size, pads) that fit a buffer; if `flat`, of one row."""
         rows = rng.choice((1, 1, 1, 2, 3, rng.randrange(least, 9)))
         columns = rng.choice((1, 1, 2, 3, rng.randrange(1, 13), rng.randrange(1, 40)))
         if rng.random() < 0.03:
             rows, columns = rng.choice(((rng.randrange(1, 40), columns),
                                         (rows, rng.randrange(1, 300))))
+        rows = 1 if flat else rows
         amounts = [rng.choice((0, 0, 0, 1, 2, rng.randrange(16))) if pads else 0
                    for _ in range(4)]
         if rng.random() < 0.4:
@@ -243,11 +244,9 @@ class Builder:
 
     def _uop(self, rng, *, tile=None):
         """Fresh micro-ops, preferably over such as were just used; returns their range."""
-        rows, columns, pads = self._shape(rng, self.depth["uop"], pads=rng.random() < 0.2)
-        if tile is not None or rng.random() < 0.5:
-            rows = 1
-        if tile is not None:
-            pads = [0] * 4
+        rows, columns, pads = self._shape(
+            rng, self.depth["uop"], pads=tile is None and rng.random() < 0.2,
+            flat=tile is not None or rng.random() < 0.5)
         pitch = pads[2] + columns + pads[3]
         count = (pads[0] + rows + pads[1]) * pitch
         sram = max(0, rng.choice(self.recent) + rng.randrange(-3, 4))

@@ -49,7 +49,7 @@ def test_a_second_run_takes_it_from_the_cache(tmp_path: Path,
     monkeypatch.setenv("VTA_CACHE_PATH", str(tmp_path))
     calls = []
 
-    def generate(config: object) -> str:
+    def generate(config: object, *, few_pins: bool) -> str:
         calls.append(config)
         return "module vta; endmodule\n"
 
