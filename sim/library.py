@@ -87,7 +87,7 @@ class Simulation:
         self._handle: int | None = None
         self._library = _load(verilog, None if waves is None else wave_format(waves))
         # Views keep the mapping alive for as long as the C++ side points into it.
-        self._views = memory.array, memory.dirty
+        self._views: tuple[NDArray[np.uint8], ...] = memory.array, memory.dirty
         settings = _Settings(
             memory=memory.array.ctypes.data, memory_bytes=memory.size,
             dirty=memory.dirty.ctypes.data, latency=model.latency,
@@ -141,6 +141,8 @@ class Simulation:
         if self._handle is not None:
             self._library.vta_destroy(self._handle)
             self._handle = None
+            # The memory may be large; nothing points into it any more.
+            self._views = ()
 
     def _open(self) -> int:
         if self._handle is None:
