@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vta.compiler.expr import Binary, Const, Expr, Var
+from vta.compiler.expr import Binary, Const, Expr, Var, binary
 
-__all__ = ["Affine", "affine", "flatten"]
+__all__ = ["Affine", "affine", "as_expression", "flatten"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,18 @@ def affine(expr: Expr) -> Affine | None:
         if not a.factors:
             return b.scaled(a.offset)
     return None
+
+
+def as_expression(form: Affine) -> Expr:
+    """An affine form as an index again."""
+    total: Expr = Const("int32", form.offset)
+    parts: list[Expr] = [var if factor == 1 else binary("*", var, factor)
+                         for var, factor in form.factors.items()]
+    for number, part in enumerate(parts):
+        total = part if number == 0 else binary("+", total, part)
+    if parts and form.offset:
+        total = binary("+" if form.offset > 0 else "-", total, abs(form.offset))
+    return total
 
 
 def flatten(indices: Sequence[Expr], shape: Sequence[int]) -> Affine | None:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 from vta.compiler.affine import affine
-from vta.compiler.expr import Binary, Cast, Expr, Read, Var, walk
+from vta.compiler.expr import Binary, Cast, Expr, Read, Select, Var, parts, walk
 from vta.compiler.hazards import Access
 from vta.compiler.ir import (
     Alu,
@@ -30,6 +30,7 @@ from vta.compiler.ir import (
     Transfer,
     VtaProgram,
 )
+from vta.compiler.nests import Nested
 from vta.compiler.tokens import accesses
 from vta.compiler.verify import VerifyError
 from vta.config import Config
@@ -39,7 +40,7 @@ from vta.isa import Isa, MemoryType
 __all__ = ["verify"]
 
 
-def verify(program: Program, config: Config | None) -> None:
+def verify(program: Program | Nested, config: Config | None) -> None:
     """Checks a program of any form; only `LoopProgram` goes without a configuration.
 
     Raises
@@ -55,7 +56,7 @@ def verify(program: Program, config: Config | None) -> None:
     assert config is not None, "what comes after loops depends on the configuration"
     if isinstance(program, TileProgram):
         _tiles(program, config)
-    else:
+    elif isinstance(program, VtaProgram):
         _instructions(program, config)
 
 
@@ -81,18 +82,19 @@ def _loops(program: LoopProgram) -> None:
     for assign, extents in _assigns(program.body, {}):
         target = assign.buffer
         _require(buffers.get(target.name) == target, f"{target.name} is not declared")
-        for node in (part for root in (*assign.indices, assign.value) for part in walk(root)):
+        roots = (*assign.indices, *assign.guards, assign.value)
+        for node in (part for root in roots for part in walk(root)):
             _require(not isinstance(node, Var) or node in extents,
                      f"{target.name} uses {getattr(node, 'name', '')} outside its loop")
         _require(assign.value.dtype == target.dtype,
                  f"{target.name} is {target.dtype}, what it is given {assign.value.dtype}")
-        _bounds(target.name, target.name, assign.indices, target.shape, extents)
+        _bounds(target.name, target.name, assign.indices, target.shape, extents, assign.guards)
         for node in walk(assign.value):
             _typed(node)
-            if isinstance(node, Read):
-                name = node.source.name
-                _require(name in defined, f"{target.name} reads {name} before it is computed")
-                _bounds(target.name, name, node.indices, node.source.shape, extents)
+        for read, conditions in _guarded(assign.value, assign.guards):
+            name = read.source.name
+            _require(name in defined, f"{target.name} reads {name} before it is computed")
+            _bounds(target.name, name, read.indices, read.source.shape, extents, conditions)
         defined.add(target.name)
 
 
@@ -113,13 +115,34 @@ def _typed(node: Expr) -> None:
         _require(node.value.dtype != node.dtype, f"a cast from {node.dtype} to itself")
 
 
+def _guarded(expr: Expr, conditions: tuple[Expr, ...]
+             ) -> Iterator[tuple[Read, tuple[Expr, ...]]]:
+    """Every read of an expression, with what is 0 or more where it is taken."""
+    if isinstance(expr, Select):
+        inside = (*conditions, *(item.value for item in expr.conditions))
+        yield from _guarded(expr.then, inside)
+        yield from _guarded(expr.other, conditions)
+    elif any(isinstance(node, Select) for node in walk(expr)):
+        for part in parts(expr):
+            yield from _guarded(part, conditions)
+    else:
+        yield from ((node, conditions) for node in walk(expr) if isinstance(node, Read))
+
+
 def _bounds(stage: str, name: str, indices: tuple[Expr, ...], shape: tuple[int, ...],
-            extents: dict[Var, int]) -> None:
+            extents: dict[Var, int], conditions: tuple[Expr, ...]) -> None:
+    guards = [form for form in map(affine, conditions) if form is not None]
     for place, (index, size) in enumerate(zip(indices, shape, strict=True)):
         form = affine(index)
         if form is None:
             continue  # matched to nothing later, and refused there
         low, high = form.span(extents)
+        for guard in guards:
+            above, below = form.plus(guard), form.plus(guard.scaled(-1))
+            if not above.factors:
+                high = min(high, above.offset)
+            if not below.factors:
+                low = max(low, below.offset)
         if low < 0 or high >= size:
             raise CompileError(f"{stage} reads {name} {list(shape)} out of its bounds: index "
                                f"{place} runs from {low} to {high}, but must be 0 to {size - 1}")
@@ -204,6 +227,6 @@ def _transfer(op: Transfer, buffer: Buffer, config: Config) -> None:
     nbytes = math.prod(buffer.shape) * (4 if dtype == "int32" else 1)
     # The last element may be filled partly.
     elements = -(-nbytes // getattr(config, f"{kind.name.lower()}_elem_bytes"))
-    end = op.dram_base + (op.y_size - 1) * op.x_stride + op.x_size
+    end = op.dram_base + ((op.y_size - 1) * op.x_stride + op.x_size if op.y_size else 0)
     _require(op.dram_base >= 0 and end <= elements,
              f"{buffer.name}[{op.dram_base}:{end}] is beyond its {elements} elements")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vta.compiler.ir import Buffer, Finish, Kernel, MicroOp, Op, Transfer, VtaProgram
-from vta.compiler.uops import Page, paginate
+from vta.compiler.uops import UopLoad, plan_uops
 from vta.config import Config
 from vta.isa import Isa, MemoryType, Opcode
 from vta.program import Buffer as DramBuffer
@@ -16,18 +16,14 @@ __all__ = ["emit"]
 
 def emit(program: VtaProgram, config: Config) -> Program:
     """The encoded program: its instructions, micro-ops and buffers."""
-    pages = paginate([(index, op) for index, op in enumerate(program.ops)
+    plan = plan_uops([(index, op) for index, op in enumerate(program.ops)
                       if isinstance(op, Kernel)], config)
     emitter = _Emitter(program, config)
-    coming = {page.first: page for page in pages}
-    page = Page(0, 0)
     for index, op in enumerate(program.ops):
-        if index in coming:
-            page = coming[index]
-            emitter.load_uops(page)
-        emitter.op(op, page)
-    uops = [uop for item in pages for uop in item.uops]
-    return emitter.finish(program, uops)
+        if index in plan.loads:
+            emitter.load_uops(plan.loads[index])
+        emitter.op(op, plan.places.get(index, 0))
+    return emitter.finish(program, plan.uops)
 
 
 class _Emitter:
@@ -47,13 +43,12 @@ class _Emitter:
         self.words.append(word)
         self.refs.append(-1 if buffer is None else self.places[buffer])
 
-    def load_uops(self, page: Page) -> None:
-        count = len(page.uops)
-        self._add(self.isa.mem.pack(opcode=Opcode.LOAD, memory_type=MemoryType.UOP, sram_base=0,
-                                    dram_base=page.start, y_size=1, x_size=count, x_stride=count),
-                  self.uop_name)
+    def load_uops(self, load: UopLoad) -> None:
+        self._add(self.isa.mem.pack(opcode=Opcode.LOAD, memory_type=MemoryType.UOP,
+                                    sram_base=load.base, dram_base=load.start, y_size=1,
+                                    x_size=load.count, x_stride=load.count), self.uop_name)
 
-    def op(self, op: Op, page: Page) -> None:
+    def op(self, op: Op, first: int) -> None:
         tokens = {name: int(value) for name, value in vars(op.tokens).items()}
         if isinstance(op, Finish):
             self._add(self.isa.common.pack(opcode=Opcode.FINISH, **tokens))
@@ -64,10 +59,9 @@ class _Emitter:
                 dram_base=op.dram_base, y_size=op.y_size, x_size=op.x_size, x_stride=op.x_stride,
                 **pads, **tokens), op.buffer)
         else:
-            self._add(self._kernel(op, page, tokens))
+            self._add(self._kernel(op, first, tokens))
 
-    def _kernel(self, op: Kernel, page: Page, tokens: dict[str, int]) -> int:
-        first = page.places[op.uops]
+    def _kernel(self, op: Kernel, first: int, tokens: dict[str, int]) -> int:
         fields = {"uop_bgn": first, "uop_end": first + len(op.uops), **tokens}
         outer, inner = _two(op)
         for name, loop in (("out", outer), ("in", inner)):

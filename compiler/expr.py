@@ -19,18 +19,21 @@ __all__ = [
     "ABILITIES",
     "DTYPES",
     "OPERATORS",
+    "Axis",
     "Binary",
     "Cast",
+    "Condition",
     "Const",
     "Expr",
     "Read",
+    "Reduce",
+    "Select",
     "Source",
     "Var",
     "as_expr",
+    "binary",
     "const",
     "dtype_name",
-    "maximum",
-    "minimum",
     "parts",
     "substitute",
     "walk",
@@ -74,11 +77,8 @@ def dtype_name(dtype: Any, what: str) -> str:
     return name
 
 
-@dataclass(frozen=True, eq=False)
-class Expr:
-    """Base of all expressions; `dtype` is the name of the element's type."""
-
-    dtype: str
+class _Operators:
+    """Python's operators on expressions, and on axes, which stand for their index."""
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: object,
                         **options: object) -> Expr:
@@ -87,15 +87,6 @@ class Expr:
             if ufunc is known and method == "__call__" and not options:
                 return _binary(op, *inputs)
         raise CompileError(f"VTA has no {ufunc.__name__}; {ABILITIES}")
-
-    def astype(self, dtype: Any) -> Expr:
-        """The value in another dtype; narrowing wraps, as in numpy."""
-        name = dtype_name(dtype, "astype")
-        if name == self.dtype:
-            return self
-        if isinstance(self, Const):
-            return Const(name, int(np.array(self.number).astype(name)))
-        return Cast(name, self)
 
     def __add__(self, other: object) -> Expr:
         return _binary("+", self, other)
@@ -128,25 +119,32 @@ class Expr:
         return _binary(">>", other, self)
 
     def __neg__(self) -> Expr:
-        return self * -1
+        return _binary("*", self, -1)
 
     def __pos__(self) -> Expr:
-        return self
+        return as_expr(self)
 
     def _cannot(self, *_: object) -> NoReturn:
         raise CompileError("VTA can neither divide nor take remainders (>> divides by powers of "
                            f"two); {ABILITIES}")
 
-    def _cannot_compare(self, *_: object) -> NoReturn:
-        raise CompileError("VTA cannot compare values (min and max may do instead); "
-                           f"{ABILITIES}")
+    def __ge__(self, other: object) -> Condition:
+        return _condition(self, other)
+
+    def __le__(self, other: object) -> Condition:
+        return _condition(other, self)
+
+    def __gt__(self, other: object) -> Condition:
+        return _condition(self, _binary("+", other, 1))
+
+    def __lt__(self, other: object) -> Condition:
+        return _condition(other, _binary("+", self, 1))
 
     def _cannot_bits(self, *_: object) -> NoReturn:
         raise CompileError(f"VTA has no bitwise operations, powers or abs; {ABILITIES}")
 
     __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _cannot
     __divmod__ = __rdivmod__ = _cannot
-    __lt__ = __le__ = __gt__ = __ge__ = _cannot_compare
     __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = _cannot_bits
     __pow__ = __rpow__ = __invert__ = __abs__ = _cannot_bits
 
@@ -156,10 +154,42 @@ class Expr:
 
 
 @dataclass(frozen=True, eq=False)
+class Expr(_Operators):
+    """Base of all expressions; `dtype` is the name of the element's type."""
+
+    dtype: str
+
+    def astype(self, dtype: Any) -> Expr:
+        """The value in another dtype; narrowing wraps, as in numpy."""
+        name = dtype_name(dtype, "astype")
+        if name == self.dtype:
+            return self
+        if isinstance(self, Const):
+            return Const(name, int(np.array(self.number).astype(name)))
+        return Cast(name, self)
+
+
+@dataclass(frozen=True, eq=False)
 class Var(Expr):
     """A loop index, known by identity; `name` is for people."""
 
     name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Axis(_Operators):
+    """A dimension of an operation, or one that it reduces: `var` runs over ``range(extent)``."""
+
+    var: Var
+    extent: int
+    reduces: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.var.name
+
+    def __repr__(self) -> str:
+        return f"{'reduce_axis' if self.reduces else 'axis'}({self.name}, {self.extent})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +223,35 @@ class Read(Expr):
     indices: tuple[Expr, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """Holds where `value`, an expression of indices alone, is 0 or more."""
+
+    value: Expr
+
+    def __bool__(self) -> bool:
+        raise CompileError("a condition on an index has no truth value while it is being declared; "
+                           "te.if_then_else takes it, te.all several")
+
+
+@dataclass(frozen=True, eq=False)
+class Select(Expr):
+    """`then` where all `conditions` hold, else `other`; the one not taken is not computed."""
+
+    conditions: tuple[Condition, ...]
+    then: Expr
+    other: Expr
+
+
+@dataclass(frozen=True, eq=False)
+class Reduce(Expr):
+    """`value` combined by `op` (``+ min max``) over all that `axes` run through."""
+
+    op: str
+    value: Expr
+    axes: tuple[Axis, ...]
+
+
 def const(value: int, dtype: Any = "int32") -> Const:
     """A number of a dtype of its own, as against a plain one, which takes its neighbour's."""
     name = dtype_name(dtype, "a constant")
@@ -209,6 +268,8 @@ def as_expr(value: object, dtype: str = "int32") -> Expr:
     """An expression as it is; a number as a constant (of `dtype` if it has none of its own)."""
     if isinstance(value, Expr):
         return value
+    if isinstance(value, Axis):
+        return value.var
     if isinstance(value, np.integer):
         return const(int(value), value.dtype)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -236,21 +297,16 @@ def _binary(op: str, left: object, right: object) -> Expr:
     return Binary(dtype, op, a, b)
 
 
-def maximum(a: object, b: object = None, *, axis: object = None) -> Expr:
-    """The larger of two values, signed."""
-    return _extreme("max", a, b, axis)
+binary = _binary
+"""`op` of two operands, of which numbers take the other's dtype."""
 
 
-def minimum(a: object, b: object = None, *, axis: object = None) -> Expr:
-    """The smaller of two values, signed."""
-    return _extreme("min", a, b, axis)
-
-
-def _extreme(op: str, a: object, b: object, axis: object) -> Expr:
-    if axis is not None or b is None:
-        raise CompileError(f"{op} takes two values; reductions over an axis are not supported; "
+def _condition(left: object, right: object) -> Condition:
+    value = _binary("-", left, right)
+    if any(isinstance(node, Read) for node in walk(value)):
+        raise CompileError("VTA cannot compare values (min and max may do instead), only indices; "
                            f"{ABILITIES}")
-    return _binary(op, a, b)
+    return Condition(value)
 
 
 def walk(expr: Expr) -> Iterator[Expr]:
@@ -269,15 +325,17 @@ def parts(expr: Expr) -> tuple[Expr, ...]:
     """What an expression is directly made of."""
     if isinstance(expr, Binary):
         return (expr.a, expr.b)
-    if isinstance(expr, Cast):
+    if isinstance(expr, Cast | Reduce):
         return (expr.value,)
     if isinstance(expr, Read):
         return expr.indices
+    if isinstance(expr, Select):
+        return (*(item.value for item in expr.conditions), expr.then, expr.other)
     return ()
 
 
 def substitute(expr: Expr, variables: Mapping[Var, Expr],
-               reads: Callable[[Read], Read] = lambda read: read) -> Expr:
+               reads: Callable[[Read], Expr] = lambda read: read) -> Expr:
     """The expression with variables replaced, and each read, its indices done, by `reads` of it.
 
     What several parts share is shared afterwards too.
@@ -298,6 +356,12 @@ def substitute(expr: Expr, variables: Mapping[Var, Expr],
             return replaced(node.value).astype(node.dtype)
         if isinstance(node, Read):
             return reads(Read(node.dtype, node.source, tuple(map(replaced, node.indices))))
+        if isinstance(node, Reduce):
+            return Reduce(node.dtype, node.op, replaced(node.value), node.axes)
+        if isinstance(node, Select):
+            return Select(node.dtype,
+                          tuple(Condition(replaced(item.value)) for item in node.conditions),
+                          replaced(node.then), replaced(node.other))
         return node
 
     return replaced(expr)

@@ -67,11 +67,16 @@ class _Printed:
 
 @dataclass(frozen=True)
 class For:
-    """`body` for `var` in ``range(extent)``."""
+    """`body` for `var` in ``range(extent)``.
+
+    The rounds of a `thread` take turns; those of an `unrolled` loop are no hardware loop.
+    """
 
     var: Var
     extent: int
     body: tuple[Stmt, ...]
+    thread: bool = False
+    unrolled: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,11 +90,16 @@ class Pragma:
 
 @dataclass(frozen=True)
 class Assign:
-    """``buffer[indices] = value``."""
+    """``buffer[indices] = value``, where all `guards` are 0 or more.
+
+    With `reduce`, an operator, the value is combined with what is there.
+    """
 
     buffer: Buffer
     indices: tuple[Expr, ...]
     value: Expr
+    guards: tuple[Expr, ...] = ()
+    reduce: str = ""
 
 
 Stmt = For | Pragma | Assign

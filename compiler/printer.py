@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 
-from vta.compiler.expr import Binary, Cast, Const, Expr, Read, Var, parts, walk
+from vta.compiler.expr import Binary, Cast, Const, Expr, Read, Select, Var, parts, walk
 from vta.compiler.ir import (
     Alu,
     Assign,
@@ -94,6 +94,9 @@ def _expr(expr: Expr, outer: int = 0) -> str:
         strength = PRECEDENCE[expr.op]
         text = f"{_expr(expr.a, strength)} {expr.op} {_expr(expr.b, strength + 1)}"
         return f"({text})" if strength < outer else text
+    if isinstance(expr, Select):
+        inside = " and ".join(f"{_expr(item.value)} >= 0" for item in expr.conditions)
+        return f"select({inside}, {_expr(expr.then)}, {_expr(expr.other)})"
     raise AssertionError(f"no such expression: {expr!r}")
 
 
@@ -103,22 +106,36 @@ def _expr(expr: Expr, outer: int = 0) -> str:
 def _statements(body: Iterable[Stmt]) -> Iterator[str]:
     for stmt in body:
         if isinstance(stmt, Assign):
-            indices = ", ".join(map(show_expr, stmt.indices))
-            yield f"{stmt.buffer.name}[{indices}] = {show_expr(stmt.value)}"
+            yield from _assign(stmt)
         elif isinstance(stmt, Pragma):
             yield f"with pragma({stmt.key!r}):"
             yield from (INDENT + line for line in _statements(stmt.body))
         else:
             loops = _perfect_nest(stmt)
             names = ", ".join(loop.var.name for loop in loops)
-            kind = "range" if len(loops) == 1 else "grid"
+            kind = "threads" if stmt.thread else "range" if len(loops) == 1 else "grid"
             yield f"for {names} in {kind}({', '.join(str(loop.extent) for loop in loops)}):"
             yield from (INDENT + line for line in _statements(loops[-1].body))
 
 
+def _assign(stmt: Assign) -> Iterator[str]:
+    target = f"{stmt.buffer.name}[{', '.join(map(show_expr, stmt.indices))}]"
+    value = show_expr(stmt.value)
+    if stmt.reduce in PRECEDENCE:
+        value = f"{target} {stmt.reduce} {value}"
+    elif stmt.reduce:
+        value = f"{stmt.reduce}({target}, {value})"
+    indent = ""
+    if stmt.guards:
+        yield f"if {' and '.join(f'{show_expr(guard)} >= 0' for guard in stmt.guards)}:"
+        indent = INDENT
+    yield f"{indent}{target} = {value}"
+
+
 def _perfect_nest(loop: For) -> list[For]:
     loops = [loop]
-    while len(loops[-1].body) == 1 and isinstance(loops[-1].body[0], For):
+    while len(loops[-1].body) == 1 and isinstance(loops[-1].body[0], For) and (
+            loops[-1].body[0].thread == loop.thread):
         loops.append(loops[-1].body[0])
     return loops
 

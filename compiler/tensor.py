@@ -13,25 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from vta.compiler.expr import Expr, Read, Var, as_expr, dtype_name, walk
+from vta.compiler.expr import (
+    Axis,
+    Expr,
+    Read,
+    Reduce,
+    Var,
+    as_expr,
+    dtype_name,
+    walk,
+)
 from vta.errors import CompileError
 
-__all__ = ["Axis", "ComputeOp", "Operation", "PlaceholderOp", "Tensor", "compute", "placeholder"]
-
-
-@dataclass(frozen=True, eq=False)
-class Axis:
-    """One dimension of a compute operation: the index `var` runs over ``range(extent)``."""
-
-    var: Var
-    extent: int
-
-    @property
-    def name(self) -> str:
-        return self.var.name
-
-    def __repr__(self) -> str:
-        return f"axis({self.name}, {self.extent})"
+__all__ = ["ComputeOp", "Operation", "PlaceholderOp", "Tensor", "compute", "placeholder"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +54,11 @@ class ComputeOp(Operation):
 
     axis: tuple[Axis, ...]
     body: Expr
+
+    @property
+    def reduce_axis(self) -> tuple[Axis, ...]:
+        """The axes that the body reduces; none unless it is a `Reduce`."""
+        return self.body.axes if isinstance(self.body, Reduce) else ()
 
     @property
     def input_tensors(self) -> tuple[Tensor, ...]:
@@ -158,6 +157,10 @@ def compute(shape: Sequence[int] | int, fcompute: Callable[..., object],
         body = as_expr(result)
     except CompileError as error:
         raise CompileError(f"the rule of {name}: {error}") from None
+    for node in walk(body):
+        if isinstance(node, Reduce) and node is not body:
+            raise CompileError(f"the rule of {name} goes on with a reduction's result; make the "
+                               "reduction a stage of its own")
     return Tensor(ComputeOp(name, sizes, body.dtype, axis, body))
 
 

@@ -14,6 +14,8 @@ from vta.target import Target
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from vta.compiler.intrin import GemmIntrin
+
 __all__ = ["DevConstants", "Environment", "get_env"]
 
 
@@ -133,6 +135,13 @@ class Environment(metaclass=_EnvironmentType):
     @property
     def MODEL(self) -> str:
         return f"{self.TARGET}_{self.BITSTREAM}"
+
+    @property
+    def gemm(self) -> GemmIntrin:
+        """The tensor intrinsic for `tensorize`: one tile's matrix product."""
+        from vta.compiler.intrin import gemm
+
+        return gemm
 
     @property
     def cfg_dict(self) -> dict[str, Any]:

@@ -3,13 +3,18 @@
 from typing import NoReturn
 
 from vta.compiler.expr import const
-from vta.compiler.expr import maximum as max
-from vta.compiler.expr import minimum as min
+from vta.compiler.functions import all_of as all
+from vta.compiler.functions import if_then_else, max_value, min_value, reduce_axis
+from vta.compiler.functions import maximum as max
+from vta.compiler.functions import minimum as min
+from vta.compiler.functions import reduce_sum as sum
 from vta.compiler.lower import lower
 from vta.compiler.schedule import create_schedule
+from vta.compiler.steps import thread_axis
 from vta.compiler.tensor import compute, placeholder
 
-__all__ = ["compute", "const", "create_schedule", "lower", "max", "min", "placeholder"]
+__all__ = ["all", "compute", "const", "create_schedule", "if_then_else", "lower", "max",
+           "max_value", "min", "min_value", "placeholder", "reduce_axis", "sum", "thread_axis"]
 
 
 def __getattr__(name: str) -> NoReturn:

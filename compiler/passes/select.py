@@ -29,13 +29,13 @@ from vta.compiler.ir import (
 from vta.config import Config
 from vta.isa import AluOp, Isa
 
-__all__ = ["select"]
+__all__ = ["Selected", "Selector", "select"]
 
 COMMUTATIVE = {"+": AluOp.ADD, "*": AluOp.MUL, "min": AluOp.MIN, "max": AluOp.MAX}
 
 
 @dataclass(frozen=True)
-class _Operand:
+class Selected:
     """A value's name or a number; `exact` if the upper bits of an int8 are its sign."""
 
     ref: str | int
@@ -44,23 +44,39 @@ class _Operand:
 
 def select(program: TileProgram, config: Config) -> TileProgram:
     """The program without `Compute`."""
-    selector = _Selector(config, {op.dst for group in program.groups for op in group.ops
+    selector = Selector(config, {op.dst for group in program.groups for op in group.ops
                                   if not isinstance(op, Put)})
     groups = tuple(selector.group(group) for group in program.groups)
     return dataclasses.replace(program, groups=groups, constants=tuple(selector.constants))
 
 
-class _Selector:
+class Selector:
+    """Spells expressions with ALU operations.
+
+    Parameters
+    ----------
+    config : Config
+    taken : set of str
+        Names that new values must not have; grows with every new one.
+
+    Attributes
+    ----------
+    values : dict of str to Selected
+        What reads of a name are, by that name.
+    constants : list of Constant
+        Numbers that became tiles, for all expressions so far.
+    """
+
     def __init__(self, config: Config, taken: set[str]) -> None:
         self.taken = taken
         imm = next(field for field in Isa(config).alu.fields if field.name == "imm")
         self.imm_min, self.imm_max = imm.min, imm.max
         self.width = config.acc_width
         self.constants: list[Constant] = []
-        self.values: dict[str, _Operand] = {}
+        self.values: dict[str, Selected] = {}
         self.ops: list[TileOp] = []
         self.known: dict[tuple[AluOp, str, str | int], str] = {}
-        self.done: dict[int, _Operand] = {}
+        self.done: dict[int, Selected] = {}
         self.stage = ""
         self.run = 1
         self.count = 0
@@ -72,7 +88,7 @@ class _Selector:
                 self._compute(op)
             elif isinstance(op, Copy):
                 wide = op.buffer.dtype != op.dtype == "int8"
-                self.values[op.dst] = _Operand(op.dst, exact=not wide)
+                self.values[op.dst] = Selected(op.dst, exact=not wide)
                 self.ops.append(op)
             else:
                 assert isinstance(op, Put), op
@@ -81,8 +97,18 @@ class _Selector:
                 self.ops.append(dataclasses.replace(op, src=ref))
         return Group(group.tiles, tuple(self.ops))
 
+    def expression(self, stage: str, value: Expr) -> tuple[list[TileOp], Selected]:
+        """The operations that make a stage's value, and which of their results it is."""
+        self.ops = []
+        self._begin(stage, 1)
+        result = self._expr(value)
+        return self.ops, result
+
+    def _begin(self, stage: str, run: int) -> None:
+        self.stage, self.run, self.count, self.known, self.done = stage, run, 0, {}, {}
+
     def _compute(self, op: Compute) -> None:
-        self.stage, self.run, self.count, self.known, self.done = op.dst, op.run, 0, {}, {}
+        self._begin(op.dst, op.run)
         start = len(self.ops)
         result = self._expr(op.value)
         ref = self._value(result)
@@ -91,67 +117,67 @@ class _Selector:
             # The stage's own name for what it made; a mere copy stays under its old name.
             self.ops[-1] = dataclasses.replace(last, dst=op.dst)
             ref = op.dst
-        self.values[op.dst] = _Operand(ref, result.exact)
+        self.values[op.dst] = Selected(ref, result.exact)
 
     # -- expressions -------------------------------------------------------------------------
 
-    def _expr(self, expr: Expr) -> _Operand:
+    def _expr(self, expr: Expr) -> Selected:
         if id(expr) not in self.done:
             self.done[id(expr)] = self._new(expr)
         return self.done[id(expr)]
 
-    def _new(self, expr: Expr) -> _Operand:
+    def _new(self, expr: Expr) -> Selected:
         if isinstance(expr, Const):
-            return _Operand(expr.number)
+            return Selected(expr.number)
         if isinstance(expr, Read):
             return self.values[expr.source.name]
         if isinstance(expr, Cast):
             inner = self._expr(expr.value)
             if expr.dtype == "int8":  # from int32
-                return _Operand(inner.ref, exact=False)
+                return Selected(inner.ref, exact=False)
             return self._narrow(inner)
         assert isinstance(expr, Binary), expr
         return self._binary(expr)
 
-    def _binary(self, expr: Binary) -> _Operand:
+    def _binary(self, expr: Binary) -> Selected:
         a, b = self._expr(expr.a), self._expr(expr.b)
         narrow = expr.dtype == "int8"
         if expr.op in ("min", "max"):
-            return _Operand(self._commutative(COMMUTATIVE[expr.op], self._narrow(a),
+            return Selected(self._commutative(COMMUTATIVE[expr.op], self._narrow(a),
                                               self._narrow(b)))
         if expr.op in COMMUTATIVE:
-            return _Operand(self._commutative(COMMUTATIVE[expr.op], a, b), exact=not narrow)
+            return Selected(self._commutative(COMMUTATIVE[expr.op], a, b), exact=not narrow)
         if expr.op == "-":
-            return _Operand(self._subtract(a, b), exact=not narrow)
+            return Selected(self._subtract(a, b), exact=not narrow)
         b = self._narrow(b)
         if expr.op == ">>":
             ref = self._value(self._narrow(a))
-            return _Operand(self._alu(AluOp.SHR, ref, self._shift(b)))
+            return Selected(self._alu(AluOp.SHR, ref, self._shift(b)))
         negated = self._shift(b)
         amount = -negated if isinstance(negated, int) else self._alu(AluOp.MUL, negated, -1)
-        return _Operand(self._alu(AluOp.SHR, self._value(a), amount), exact=not narrow)
+        return Selected(self._alu(AluOp.SHR, self._value(a), amount), exact=not narrow)
 
-    def _commutative(self, op: AluOp, a: _Operand, b: _Operand) -> str:
+    def _commutative(self, op: AluOp, a: Selected, b: Selected) -> str:
         if isinstance(a.ref, int):
             a, b = b, a
-        return self._alu(op, self._value(a), self._second(b.ref))
+        return self._alu(op, self._value(a), self.second(b.ref))
 
-    def _subtract(self, a: _Operand, b: _Operand) -> str:
+    def _subtract(self, a: Selected, b: Selected) -> str:
         if isinstance(b.ref, int):
-            return self._alu(AluOp.ADD, self._value(a), self._second(self._wrap(-b.ref)))
+            return self._alu(AluOp.ADD, self._value(a), self.second(self._wrap(-b.ref)))
         minus = self._alu(AluOp.MUL, b.ref, -1)
-        return minus if a.ref == 0 else self._alu(AluOp.ADD, minus, self._second(a.ref))
+        return minus if a.ref == 0 else self._alu(AluOp.ADD, minus, self.second(a.ref))
 
-    def _shift(self, amount: _Operand) -> str | int:
+    def _shift(self, amount: Selected) -> str | int:
         # From the accumulator's width on every shift does the same, so that it fits imm.
         return min(amount.ref, self.width) if isinstance(amount.ref, int) else amount.ref
 
-    def _narrow(self, operand: _Operand) -> _Operand:
+    def _narrow(self, operand: Selected) -> Selected:
         if operand.exact or isinstance(operand.ref, int):
             return operand
         spare = self.width - 8
         up = self._alu(AluOp.SHR, operand.ref, -spare)
-        return _Operand(self._alu(AluOp.SHR, up, spare))
+        return Selected(self._alu(AluOp.SHR, up, spare))
 
     # -- operations --------------------------------------------------------------------------
 
@@ -161,15 +187,15 @@ class _Selector:
             self.ops.append(Alu(op, dst, a, b, self.run))
         return self.known[op, a, b]
 
-    def _value(self, operand: _Operand) -> str:
+    def _value(self, operand: Selected) -> str:
         """The operand as a whole value."""
         if isinstance(operand.ref, str):
             return operand.ref
         dst = self._fresh()
-        self.ops.append(Fill(dst, self._second(operand.ref), self.run))
+        self.ops.append(Fill(dst, self.second(operand.ref), self.run))
         return dst
 
-    def _second(self, ref: str | int) -> str | int:
+    def second(self, ref: str | int) -> str | int:
         """The operand as an instruction's second: numbers that are too wide are constants."""
         if isinstance(ref, str) or self.imm_min <= ref <= self.imm_max:
             return ref

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from vta.compiler.expr import Const, Expr, Var, substitute
-from vta.compiler.ir import Assign, For, LoopProgram, Pragma, Stmt
+from vta.compiler.affine import affine, as_expression
+from vta.compiler.expr import Const, Expr, Read, Var, substitute
+from vta.compiler.ir import For, LoopProgram, Pragma, Stmt
 from vta.config import Config
 
 __all__ = ["simplify"]
@@ -24,8 +25,17 @@ def _stmt(stmt: Stmt, known: dict[Var, Expr]) -> tuple[Stmt, ...]:
     if isinstance(stmt, For):
         if stmt.extent == 1:
             return _body(stmt.body, {**known, stmt.var: Const(stmt.var.dtype, 0)})
-        return (For(stmt.var, stmt.extent, _body(stmt.body, known)),)
+        return (dataclasses.replace(stmt, body=_body(stmt.body, known)),)
     if isinstance(stmt, Pragma):
         return (Pragma(stmt.key, stmt.axis, _body(stmt.body, known)),)
-    return (Assign(stmt.buffer, tuple(substitute(index, known) for index in stmt.indices),
-                   substitute(stmt.value, known)),)
+    def simple(index: Expr) -> Expr:
+        index = substitute(index, known)
+        form = affine(index)
+        return index if form is None else as_expression(form)
+
+    def read(item: Read) -> Expr:
+        return Read(item.dtype, item.source, tuple(map(simple, item.indices)))
+
+    return (dataclasses.replace(
+        stmt, indices=tuple(map(simple, stmt.indices)),
+        value=substitute(stmt.value, known, read), guards=tuple(map(simple, stmt.guards))),)

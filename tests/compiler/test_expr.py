@@ -106,9 +106,6 @@ def test_schedules_are_values():
     assert str(s).splitlines()[:2] == [
         "placeholder(A, [16], int32)",
         "stage(A_buf[i: 16] in local.acc_buffer, dma_copy at i)"]
-    again = te.create_schedule(a_buf.op)
-    again.steps = list(s.steps)
-    assert str(again) == str(s)
 
 
 def test_affine_forms():

@@ -7,7 +7,7 @@ import pytest
 from vta.compiler.build import build
 from vta.compiler.ir import Alu, Kernel, MicroOp, Reset, Transfer, UopLoop
 from vta.compiler.pipeline import trace
-from vta.compiler.uops import paginate
+from vta.compiler.uops import plan_uops
 from vta.config import PRESETS
 from vta.errors import CompileError, ConfigError
 from vta.isa import Isa, Opcode
@@ -103,19 +103,38 @@ def kernel(*starts):
     return Kernel(Opcode.ALU, (UopLoop(4, 1, 1),), tuple(MicroOp(n, n) for n in starts))
 
 
-def test_pages_hold_each_kernel_once():
-    config = PRESETS["tiny"].replace(log_uop_buff_size=5)
+def replayed(plan, kernels):
+    """What each kernel finds in the buffer, with only the plan's loads filling it."""
+    buffer = {}
+    found = []
+    for index, item in enumerate(kernels):
+        if index in plan.loads:
+            load = plan.loads[index]
+            for offset in range(load.count):
+                buffer[load.base + offset] = plan.uops[load.start + offset]
+        place = plan.places[index]
+        found.append(tuple(buffer[place + offset] for offset in range(len(item.uops))))
+    return found
+
+
+def test_every_kernel_finds_its_micro_ops():
+    config = PRESETS["tiny"].replace(log_uop_buff_size=5)  # 8 micro-ops
     kernels = [kernel(0), kernel(1, 2), kernel(0), *(kernel(n) for n in range(3, 8)),
-               kernel(0, 1, 2, 3), kernel(0)]
-    pages = paginate(list(enumerate(kernels)), config)
-    assert [(page.start, page.first, len(page.uops)) for page in pages] == [(0, 0, 8), (8, 8, 5)]
-    for page in pages:
-        for uops, place in page.places.items():
-            assert tuple(page.uops[place:place + len(uops)]) == uops
+               kernel(0, 1, 2, 3), kernel(0), kernel(1, 2), kernel(7), kernel(0, 1, 2, 3)]
+    plan = plan_uops(list(enumerate(kernels)), config)
+    assert replayed(plan, kernels) == [item.uops for item in kernels]
+    assert all(load.base + load.count <= 8 for load in plan.loads.values())
+
+
+def test_a_kernel_is_loaded_once_where_all_fit():
+    kernels = [kernel(n % 5) for n in range(20)] + [kernel(*range(200))] * 2
+    plan = plan_uops(list(enumerate(kernels)), PRESETS["default"])
+    assert [load.count for load in plan.loads.values()] == [5, 200]
+    assert replayed(plan, kernels) == [item.uops for item in kernels]
 
 
 def test_a_kernel_must_fit_the_buffer():
     config = PRESETS["tiny"].replace(log_uop_buff_size=5)
     with pytest.raises(CompileError, match="kernel of 9 micro-ops does not fit the micro-op "
                                            "buffer's 8"):
-        paginate([(0, kernel(*range(9)))], config)
+        plan_uops([(0, kernel(*range(9)))], config)

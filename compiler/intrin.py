@@ -1,0 +1,21 @@
+"""The tensor intrinsic that `tensorize` takes: VTA's matrix product of one tile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["GemmIntrin", "gemm"]
+
+
+@dataclass(frozen=True)
+class GemmIntrin:
+    """``out[b, o] += sum(inp[b, i] * wgt[o, i])`` for one tile of each.
+
+    The sizes are those of the configuration that a schedule is compiled for.
+    """
+
+    def __str__(self) -> str:
+        return "env.gemm"
+
+
+gemm = GemmIntrin()

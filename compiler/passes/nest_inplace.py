@@ -1,0 +1,104 @@
+"""From three operands to the ALU's two, in tiled schedules: an operation overwrites its first.
+
+That is the operand that nobody reads afterwards, if it was computed in the same round of the same
+loops and is read where the result is written. Otherwise it is copied first; the ALU has no move, so
+a copy is a reset and an addition.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from vta.compiler.nests import (
+    Alu,
+    Loop,
+    Nested,
+    Node,
+    Operand,
+    Operation,
+    Reset,
+    Value,
+    names_of,
+    walk_operations,
+    with_operands,
+)
+from vta.compiler.passes.inplace import COMMUTATIVE
+from vta.config import Config
+from vta.isa import AluOp
+
+__all__ = ["homes", "nest_inplace"]
+
+
+def homes(body: tuple[Node, ...]) -> set[str]:
+    """The values that belong to a round of `body`: used in it, and not in one loop of it alone."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    for node in body:
+        if isinstance(node, Loop):
+            inside = {name for op in walk_operations(node.body) for name in names_of(op)}
+            found |= inside & seen
+            seen |= inside
+        else:
+            found |= set(names_of(node))
+            seen |= set(names_of(node))
+    return found
+
+
+def nest_inplace(program: Nested, config: Config) -> Nested:
+    """The program with `dst` the same as `a` in every `Alu`."""
+    rewriter = _Rewriter(program.values)
+    body = rewriter.body(program.body, set())
+    used = {name for op in walk_operations(body) for name in names_of(op)}
+    return dataclasses.replace(program, body=body, values={
+        name: value for name, value in program.values.items() if name in used})
+
+
+class _Rewriter:
+    def __init__(self, values: dict[str, Value]) -> None:
+        self.values = values
+        self.place: dict[str, str] = {}
+        """The value whose storage each value lives in: its own, or one that it overwrote."""
+
+    def body(self, body: tuple[Node, ...], outside: set[str]) -> tuple[Node, ...]:
+        own = homes(body) - outside
+        last: dict[str, int] = {}
+        for index, node in enumerate(body):
+            inside = walk_operations(node.body) if isinstance(node, Loop) else (node,)
+            for op in inside:
+                last.update(dict.fromkeys(names_of(op), index))
+        found: list[Node] = []
+        for index, node in enumerate(body):
+            if isinstance(node, Loop):
+                found.append(dataclasses.replace(
+                    node, body=self.body(node.body, outside | own)))
+            elif isinstance(node, Alu) and node.dst.value != node.a.value:
+                dying = {name for name in own if last[name] == index
+                         and self.values[name].constant is None}
+                found += self._alu(node, dying)
+            else:
+                found.append(with_operands(node, self._operand))
+        return tuple(found)
+
+    def _operand(self, item: Operand) -> Operand:
+        return Operand(self.place.setdefault(item.value, item.value), item.at)
+
+    def _alu(self, op: Alu, dying: set[str]) -> list[Operation]:
+        a, b = op.a, op.b
+        if not self._ends(a, op, dying) and op.op in COMMUTATIVE and isinstance(
+                b, Operand) and self._ends(b, dataclasses.replace(op, a=b, b=a), dying):
+            a, b = b, a
+        second = self._operand(b) if isinstance(b, Operand) else b
+        if self._ends(a, dataclasses.replace(op, a=a, b=b), dying):
+            self.place[op.dst.value] = self._operand(a).value
+            dst = self._operand(op.dst)
+            return [dataclasses.replace(op, dst=dst, a=dst, b=second)]
+        dst = self._operand(op.dst)
+        copy = Alu(AluOp.ADD, dst, dst, self._operand(a), op.domain)
+        return [Reset(dst, op.domain), copy, dataclasses.replace(op, dst=dst, a=dst, b=second)]
+
+    def _ends(self, a: Operand, op: Alu, dying: set[str]) -> bool:
+        """Whether `op` may overwrite its operand `a`."""
+        return (a.value in dying and a.at == op.dst.at
+                and self.values[a.value].tiles == self.values[op.dst.value].tiles
+                and not (isinstance(op.b, Operand) and op.b.value == a.value
+                         and op.b.at != a.at))

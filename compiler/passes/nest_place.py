@@ -1,0 +1,142 @@
+"""Gives every value of a tiled schedule its place in its buffer, one for each virtual thread."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from vta.compiler.affine import Affine
+from vta.compiler.expr import Var
+from vta.compiler.nests import Loop, Nested, Node, Operand, Value, names_of, with_operands
+from vta.compiler.passes.nest_inplace import homes
+from vta.compiler.schedule import ACC_SCOPE, INP_SCOPE, SCOPES, WGT_SCOPE
+from vta.config import Config
+from vta.errors import ScheduleError
+
+__all__ = ["nest_place"]
+
+
+def nest_place(program: Nested, config: Config) -> Nested:
+    """The program with every position counted from the start of its buffer.
+
+    Values that live at different times share a place only where they would not all fit otherwise:
+    a place of its own needs no waiting.
+
+    Raises
+    ------
+    ScheduleError
+        More tiles at once than a buffer has; the message names the stages and what they need.
+    """
+    survey = _Survey(program.values)
+    survey.body(program.body, (), set())
+    where: dict[str, Affine] = {}
+    for scope in (INP_SCOPE, WGT_SCOPE, ACC_SCOPE):
+        lives = [life for life in survey.lives.values() if life.value.scope == scope]
+        where.update(_allocate(scope, lives, config))
+    return dataclasses.replace(program, body=_moved(program.body, where))
+
+
+@dataclass
+class _Life:
+    """From which operation to which a value is needed, and the threads around it."""
+
+    value: Value
+    threads: tuple[tuple[Var, int], ...]
+    first: int
+    last: int
+
+    @property
+    def copies(self) -> int:
+        return math.prod(extent for _, extent in self.threads)
+
+
+class _Survey:
+    def __init__(self, values: dict[str, Value]) -> None:
+        self.values = values
+        self.lives: dict[str, _Life] = {}
+        self.position = 0
+
+    def body(self, body: tuple[Node, ...], threads: tuple[tuple[Var, int], ...],
+             outside: set[str]) -> set[str]:
+        """Records the values of a body; returns all that it touches."""
+        own = homes(body) - outside
+        for name in own:
+            self.lives[name] = _Life(self.values[name], threads, -1, -1)
+        touched: set[str] = set()
+        for node in body:
+            first = self.position
+            if isinstance(node, Loop):
+                inner = (*threads, (node.var, node.extent)) if node.thread else threads
+                names = self.body(node.body, inner, outside | own)
+            else:
+                self.position += 1
+                names = set(names_of(node))
+            for name in names & own:
+                life = self.lives[name]
+                life.first = first if life.first < 0 else life.first
+                # In a loop inside, every round may need it.
+                life.last = self.position - 1
+            touched |= names
+        return touched
+
+
+def _allocate(scope: str, lives: list[_Life], config: Config) -> dict[str, Affine]:
+    short = {INP_SCOPE: "inp", WGT_SCOPE: "wgt", ACC_SCOPE: "acc"}[scope]
+    depth: int = getattr(config, f"{short}_depth")
+    arenas: dict[tuple[tuple[Var, int], ...], list[_Life]] = {}
+    for life in lives:
+        arenas.setdefault(life.threads, []).append(life)
+    for share in (False, True):
+        total = 0
+        where: dict[str, Affine] = {}
+        for threads, members in arenas.items():
+            offsets, size = _fit(members, share)
+            factors: dict[Var, int] = {}
+            step = size
+            for var, extent in reversed(threads):
+                factors[var] = step
+                step *= extent
+            for life, offset in zip(members, offsets, strict=True):
+                where[life.value.name] = Affine(total + offset, factors if size else {})
+            total += step
+        if total <= depth:
+            return where
+    nbytes: int = getattr(config, f"{short}_elem_bytes")
+    needs = ", ".join(
+        f"{life.value.name} {life.value.tiles} tiles"
+        + (f" x {life.copies} threads" if life.copies > 1 else "")
+        for life in sorted(lives, key=lambda life: -life.value.tiles * life.copies)[:4])
+    raise ScheduleError(
+        f"stage {max(lives, key=lambda life: life.value.tiles * life.copies).value.stage}: "
+        f"{SCOPES[scope]} holds {depth} tiles of {nbytes} bytes ({depth * nbytes} bytes), but the "
+        f"schedule needs {total} ({total * nbytes} bytes): {needs}"
+        + (", ..." if len(lives) > 4 else "")
+        + "; compute less at a time (smaller splits, or compute_at further inside)")
+
+
+def _fit(lives: list[_Life], share: bool) -> tuple[list[int], int]:
+    """An offset for each value, and how much they take together."""
+    offsets: list[int] = []
+    size = 0
+    for number, life in enumerate(lives):
+        others = sorted((offset, offset + other.value.tiles)
+                        for offset, other in zip(offsets, lives[:number], strict=True)
+                        if not share or (other.first <= life.last and life.first <= other.last))
+        place = 0
+        for begin, end in others:
+            if place + life.value.tiles <= begin:
+                break
+            place = max(place, end)
+        offsets.append(place)
+        size = max(size, place + life.value.tiles)
+    return offsets, size
+
+
+def _moved(body: tuple[Node, ...], where: dict[str, Affine]) -> tuple[Node, ...]:
+    def moved(item: Operand) -> Operand:
+        return Operand(item.value, item.at.plus(where[item.value]))
+
+    return tuple(
+        dataclasses.replace(node, body=_moved(node.body, where)) if isinstance(node, Loop)
+        else with_operands(node, moved) for node in body)

@@ -1,0 +1,136 @@
+"""The order of instructions in the compute module: what waits less if it comes later, or sooner.
+
+The module issues in order, so that an instruction which waits for a token holds up all behind it.
+
+- A reset waits for the store that still reads what it clears. It goes down to right before the
+  first instruction that needs it, so that another thread's work can run in the meantime.
+- A LOAD of ACC takes its time on the bus. It goes up past computations that do not touch its tiles,
+  and runs beside them; but not so close behind a store of those tiles that it would wait for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from vta.compiler.ir import Kernel, Op, Transfer, VtaProgram
+from vta.compiler.tokens import accesses
+from vta.config import Config
+from vta.isa import MemoryType, Opcode
+
+__all__ = ["order"]
+
+STORE_CYCLES = 2
+"""Cycles for each tile of a store, on an 8 byte bus; more is assumed on no bus."""
+STORE_START = 64
+"""Cycles before and after a store's tiles, roughly."""
+
+
+def order(program: VtaProgram, config: Config) -> VtaProgram:
+    """The same instructions in a better order, as right as the one before."""
+    entries = [_Entry(op, *_ranges(op, config)) for op in program.ops]
+    return dataclasses.replace(
+        program, ops=tuple(entry.op for entry in _raised(_lowered(entries))))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Entry:
+    """An instruction with the ranges that it reads and writes, by space."""
+
+    op: Op
+    reads: dict[str, tuple[int, int]]
+    writes: dict[str, tuple[int, int]]
+
+    @property
+    def is_reset(self) -> bool:
+        return isinstance(self.op, Kernel) and self.op.reset
+
+    @property
+    def is_acc_load(self) -> bool:
+        return (isinstance(self.op, Transfer) and self.op.opcode == Opcode.LOAD
+                and self.op.memory_type in (MemoryType.ACC, MemoryType.ACC_8BIT))
+
+    def touches(self, other: _Entry) -> bool:
+        """Whether the two must stay in order."""
+        return (_meet(self.writes, other.writes) or _meet(self.writes, other.reads)
+                or _meet(self.reads, other.writes))
+
+
+def _ranges(op: Op, config: Config) -> tuple[dict[str, tuple[int, int]], ...]:
+    found: tuple[dict[str, tuple[int, int]], ...] = ({}, {})
+    for access in accesses(op, config):
+        if isinstance(access.index, slice):
+            begin, end = access.index.start, access.index.stop
+        elif access.index.size:
+            begin, end = int(access.index.min()), int(access.index.max()) + 1
+        else:
+            continue
+        known = found[access.write].get(access.space, (begin, end))
+        found[access.write][access.space] = min(begin, known[0]), max(end, known[1])
+    return found
+
+
+def _meet(a: dict[str, tuple[int, int]], b: dict[str, tuple[int, int]]) -> bool:
+    return any(a[space][0] < b[space][1] and b[space][0] < a[space][1]
+               for space in a.keys() & b.keys())
+
+
+def _lowered(entries: list[_Entry]) -> list[_Entry]:
+    """With every reset right before what needs it."""
+    found: list[_Entry] = []
+    waiting: list[_Entry] = []
+    for entry in entries:
+        if entry.is_reset:
+            waiting.append(entry)
+            continue
+        needed = [item for item in waiting if item.touches(entry)]
+        found += needed
+        waiting = [item for item in waiting if item not in needed]
+        found.append(entry)
+    assert not waiting or found, "a program is no resets alone"
+    return found[:-1] + waiting + found[-1:]
+
+
+def _raised(entries: list[_Entry]) -> list[_Entry]:
+    """With every LOAD of ACC as early as it can run without waiting."""
+    found: list[_Entry] = []
+    for entry in entries:
+        place = len(found)
+        if entry.is_acc_load:
+            best = place
+            while place > 0:
+                before = found[place - 1]
+                if before.is_acc_load or before.touches(entry):
+                    break
+                place -= 1
+                if isinstance(before.op, Kernel):
+                    best = place
+            place = best
+            if place > 0 and _stores(found[place - 1: place]):
+                place = _after_store(found, place)
+            elif place < len(found):
+                # A store of its tiles may be right before what it now stands in front of.
+                blocker = next((index for index in range(place - 1, -1, -1)
+                                if found[index].touches(entry)), None)
+                if blocker is not None and _stores(found[blocker: blocker + 1]):
+                    place = max(place, _after_store(found, blocker + 1))
+        found.insert(place, entry)
+    return found
+
+
+def _stores(entries: list[_Entry]) -> bool:
+    return any(isinstance(item.op, Transfer) and item.op.opcode == Opcode.STORE
+               for item in entries)
+
+
+def _after_store(found: list[_Entry], place: int) -> int:
+    """A place behind the store before `place` by which it should be through."""
+    store = found[place - 1].op
+    assert isinstance(store, Transfer)
+    left = STORE_CYCLES * store.x_size * store.y_size + STORE_START
+    while place < len(found) and left > 0:
+        op = found[place].op
+        if isinstance(op, Kernel):
+            left -= math.prod(loop.extent for loop in op.loops) * len(op.uops)
+        place += 1
+    return place
