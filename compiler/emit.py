@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vta.compiler.ir import Buffer, Finish, Kernel, MicroOp, Op, Transfer, VtaProgram
+from vta.compiler.ir import Buffer, Finish, Kernel, MicroOp, Nop, Op, Transfer, VtaProgram
 from vta.compiler.uops import UopLoad, plan_uops
 from vta.config import Config
 from vta.isa import Isa, MemoryType, Opcode
@@ -52,6 +52,9 @@ class _Emitter:
         tokens = {name: int(value) for name, value in vars(op.tokens).items()}
         if isinstance(op, Finish):
             self._add(self.isa.common.pack(opcode=Opcode.FINISH, **tokens))
+        elif isinstance(op, Nop):
+            # A LOAD of no tiles does nothing but its tokens.
+            self._add(self.isa.mem.pack(opcode=Opcode.LOAD, memory_type=MemoryType.UOP, **tokens))
         elif isinstance(op, Transfer):
             pads = dict(zip(("y_pad_0", "y_pad_1", "x_pad_0", "x_pad_1"), op.pads, strict=True))
             self._add(self.isa.mem.pack(

@@ -30,6 +30,7 @@ __all__ = [
     "Kernel",
     "LoopProgram",
     "MicroOp",
+    "Nop",
     "Op",
     "Pragma",
     "Program",
@@ -308,7 +309,19 @@ class Finish:
         return Module.COMPUTE
 
 
-Op = Transfer | Kernel | Finish
+@dataclass(frozen=True)
+class Nop:
+    """Moves nothing; it passes tokens on between load and store, which are no neighbours."""
+
+    tokens: Tokens = Tokens()
+    note: str = ""
+
+    @property
+    def module(self) -> Module:
+        return Module.COMPUTE
+
+
+Op = Transfer | Kernel | Nop | Finish
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from vta.compiler.ir import (
     Group,
     Kernel,
     LoopProgram,
+    Nop,
     Op,
     Pragma,
     Program,
@@ -195,7 +196,7 @@ def _calls(program: VtaProgram) -> Iterator[str]:
         if op.module != scope:
             scope = op.module
             yield f'with T.attr("vta", "coproc_scope", {int(scope)}):'
-        lines = [*tokens["pop"], *_call(op), *tokens["push"]]
+        lines = [*tokens["pop"], *(() if isinstance(op, Nop) else _call(op)), *tokens["push"]]
         if program.notes and op.note:
             lines.insert(0, f"# {op.note}")
         yield from (INDENT + line for line in lines)

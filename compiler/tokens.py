@@ -17,7 +17,7 @@ import dataclasses
 import math
 
 from vta.compiler.hazards import Access, History, Index, loop_indices, scaled
-from vta.compiler.ir import Kernel, Op, Tokens, Transfer, VtaProgram
+from vta.compiler.ir import Kernel, Nop, Op, Tokens, Transfer, VtaProgram
 from vta.config import Config
 from vta.isa import MemoryType, Module, Opcode
 
@@ -70,35 +70,61 @@ def _kernel(op: Kernel) -> tuple[Access, ...]:
 
 def insert_tokens(program: VtaProgram, config: Config) -> VtaProgram:
     """The program with every two conflicting accesses of different modules in order."""
-    stored = {op.buffer for op in program.ops
-              if isinstance(op, Transfer) and op.opcode == Opcode.STORE}
-    tile = config.batch * config.block
-    sizes = {"acc": config.acc_depth, "inp": config.inp_depth, "wgt": config.wgt_depth}
-    for buffer in (*program.args, *program.temps):
-        if buffer.name in stored:
-            sizes[f"dram:{buffer.name}"] = -(-math.prod(buffer.shape) // tile)
-    history = History(sizes)
-    places: dict[Module, list[int]] = {module: [] for module in MODULES}
-    finished: dict[Module, list[dict[Module, int]]] = {module: [] for module in MODULES}
-    clocks: dict[Module, dict[Module, int]] = {
-        module: dict.fromkeys(MODULES, 0) for module in MODULES}
-    tokens = [Tokens() for _ in program.ops]
-    for index, op in enumerate(program.ops):
-        module, touched, clock = op.module, accesses(op, config), clocks[op.module]
-        for other, position in history.conflicts(module, touched).items():
+    orderer = _Orderer(program, config)
+    for op in program.ops:
+        orderer.add(op)
+    return dataclasses.replace(program, ordered=True, ops=tuple(
+        dataclasses.replace(op, tokens=own)
+        for op, own in zip(orderer.ops, orderer.tokens, strict=True)))
+
+
+class _Orderer:
+    def __init__(self, program: VtaProgram, config: Config) -> None:
+        stored = {op.buffer for op in program.ops
+                  if isinstance(op, Transfer) and op.opcode == Opcode.STORE}
+        tile = config.batch * config.block
+        sizes = {"acc": config.acc_depth, "inp": config.inp_depth, "wgt": config.wgt_depth}
+        for buffer in (*program.args, *program.temps):
+            if buffer.name in stored:
+                sizes[f"dram:{buffer.name}"] = -(-math.prod(buffer.shape) // tile)
+        self.config = config
+        self.history = History(sizes)
+        self.ops: list[Op] = []
+        self.tokens: list[Tokens] = []
+        self.places: dict[Module, list[int]] = {module: [] for module in MODULES}
+        self.finished: dict[Module, list[dict[Module, int]]] = {module: [] for module in MODULES}
+        self.clocks: dict[Module, dict[Module, int]] = {
+            module: dict.fromkeys(MODULES, 0) for module in MODULES}
+
+    def add(self, op: Op) -> None:
+        """The next instruction, after what must come before it."""
+        module, touched = op.module, accesses(op, self.config)
+        waits = {other: position
+                 for other, position in self.history.conflicts(module, touched).items()
+                 if position > self.clocks[module][other]}
+        for other in list(waits):
+            if abs(other - module) != 1:
+                # Load and store have no queue between them: compute passes the token on.
+                self._append(Nop(), {other: waits.pop(other)})
+                waits[Module.COMPUTE] = len(self.places[Module.COMPUTE])
+        self._append(op, waits)
+        self.history.record(module, len(self.places[module]), touched)
+
+    def _append(self, op: Op, waits: dict[Module, int]) -> None:
+        """An instruction that waits for those at these positions of other modules."""
+        module, clock, own = op.module, self.clocks[op.module], Tokens()
+        for other, position in waits.items():
             if position <= clock[other]:
                 continue
-            giver = places[other][position - 1]
-            assert abs(other - module) == 1, "load and store have no queue between them"
-            side = "next" if module > other else "prev"
-            back = "prev" if module > other else "next"
-            tokens[giver] = dataclasses.replace(tokens[giver], **{f"push_{side}": True})
-            tokens[index] = dataclasses.replace(tokens[index], **{f"pop_{back}": True})
-            for third, known in finished[other][position - 1].items():
+            giver = self.places[other][position - 1]
+            side, back = ("next", "prev") if module > other else ("prev", "next")
+            self.tokens[giver] = dataclasses.replace(self.tokens[giver],
+                                                     **{f"push_{side}": True})
+            own = dataclasses.replace(own, **{f"pop_{back}": True})
+            for third, known in self.finished[other][position - 1].items():
                 clock[third] = max(clock[third], known)
-        places[module].append(index)
-        clock[module] = len(places[module])
-        finished[module].append(dict(clock))
-        history.record(module, len(places[module]), touched)
-    return dataclasses.replace(program, ordered=True, ops=tuple(
-        dataclasses.replace(op, tokens=own) for op, own in zip(program.ops, tokens, strict=True)))
+        self.places[module].append(len(self.ops))
+        self.ops.append(op)
+        self.tokens.append(own)
+        clock[module] = len(self.places[module])
+        self.finished[module].append(dict(clock))

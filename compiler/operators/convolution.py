@@ -1,0 +1,172 @@
+"""`Conv2d` and `Dense`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vta.compiler.operators.epilogue import Epilogue
+from vta.compiler.operators.layout import (
+    Blocking,
+    pack_bias,
+    pack_data,
+    pack_weight,
+    pad_images,
+)
+from vta.compiler.operators.nest import Nest
+from vta.compiler.operators.operator import Array, Operand, Plan, Spec
+from vta.compiler.operators.pieces import Piece, host_padding, plan_pieces, unpack_pieces
+from vta.compiler.operators.sizes import Padding, Window, as_shape, out_size
+from vta.errors import CompileError
+
+if TYPE_CHECKING:
+    from vta.compiler.operators.tiling import Tiling
+    from vta.config import Config
+
+__all__ = ["Conv2d", "Dense", "carried", "check_groups"]
+
+
+@dataclass(frozen=True)
+class Conv2d(Window, Spec):
+    """A convolution of images, grouped or not.
+
+    Parameters
+    ----------
+    data_shape : (N, C, H, W)
+    weight_shape : (O, C / groups, KH, KW)
+    stride, dilation : int or (y, x)
+    padding : int, (y, x) or (top, left, bottom, right)
+        Zeros around the data.
+    groups : int
+        Of channels, each convolved apart from the others; C for a depthwise convolution.
+    epilogue : Epilogue
+        `bias` is (O,) int32.
+    """
+
+    data_shape: tuple[int, ...]
+    weight_shape: tuple[int, ...]
+    groups: int = field(default=1, kw_only=True)
+    epilogue: Epilogue = field(default=Epilogue(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        set_field = object.__setattr__
+        set_field(self, "data_shape", as_shape(self.data_shape, "data_shape", 4))
+        set_field(self, "weight_shape", as_shape(self.weight_shape, "weight_shape", 4))
+        self._normalise()
+        channels, outputs = self.data_shape[1], self.weight_shape[0]
+        check_groups(self.groups, channels, outputs)
+        if self.weight_shape[1] * self.groups != channels:
+            raise CompileError(
+                f"weight_shape {list(self.weight_shape)} must have {channels // self.groups} input "
+                f"channels: data has {channels} in {self.groups} groups")
+        _ = self.output_shape
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        bias = (Operand("bias", (self.weight_shape[0],), "int32"),) * self.epilogue.bias
+        return (Operand("data", self.data_shape, "int8"),
+                Operand("weight", self.weight_shape, "int8"), *bias)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        sizes = [out_size(self.data_shape[2 + dim], self.weight_shape[2 + dim], self.strides[dim],
+                          self.dilations[dim], sum(self.pads[dim::2]), what)
+                 for dim, what in enumerate(("height", "width"))]
+        return (self.data_shape[0], self.weight_shape[0], *sizes)
+
+    def blocking(self, config: Config) -> Blocking:
+        """How its channels become blocks."""
+        return Blocking(block=config.block, groups=self.groups, inputs=self.weight_shape[1],
+                        outputs=self.weight_shape[0] // self.groups)
+
+    def pieces(self, config: Config) -> tuple[list[Piece], Padding]:
+        """Its one loop nest, and what is padded while packing."""
+        blocking = self.blocking(config)
+        images, _, rows, columns = self.output_shape
+        nest = Nest(images=-(-images // config.batch), parts=blocking.parts,
+                    outputs=blocking.output_blocks, rows=rows, columns=columns,
+                    inputs=blocking.input_blocks, taps_y=self.weight_shape[2],
+                    taps_x=self.weight_shape[3], height=self.data_shape[2],
+                    width=self.data_shape[3], stride=self.strides, dilation=self.dilations,
+                    pad=self.pads[:2], steps=self.epilogue.steps)
+        return host_padding([Piece(nest, slice(None), slice(None))])
+
+    def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
+        return plan_pieces(self, self.pieces(config)[0], config, tiling)
+
+    def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
+        blocking = self.blocking(config)
+        data, weight, *bias = arrays
+        padded = pad_images(data, self.pieces(config)[1])
+        return [pack_data(padded, config, blocking.input_chunk), pack_weight(weight, blocking),
+                *(pack_bias(carried(each, self.epilogue), blocking, config.batch)
+                  for each in bias)]
+
+    def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
+        return unpack_pieces(self.pieces(config)[0], outputs, self.output_shape,
+                             self.blocking(config).output_chunk)
+
+
+@dataclass(frozen=True)
+class Dense(Spec):
+    """The product of a matrix and a transposed matrix of weights.
+
+    Parameters
+    ----------
+    data_shape : (M, K)
+    weight_shape : (N, K)
+    epilogue : Epilogue
+        `bias` is (N,) int32.
+    """
+
+    data_shape: tuple[int, ...]
+    weight_shape: tuple[int, ...]
+    epilogue: Epilogue = field(default=Epilogue(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data_shape", as_shape(self.data_shape, "data_shape", 2))
+        object.__setattr__(self, "weight_shape", as_shape(self.weight_shape, "weight_shape", 2))
+        if self.data_shape[1] != self.weight_shape[1]:
+            raise CompileError(f"data_shape {list(self.data_shape)} and weight_shape "
+                               f"{list(self.weight_shape)} must end with the same number")
+
+    @property
+    def convolution(self) -> Conv2d:
+        """The same as a convolution of images of one pixel."""
+        return Conv2d((*self.data_shape, 1, 1), (*self.weight_shape, 1, 1), epilogue=self.epilogue)
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        return tuple(replace(operand, shape=operand.shape[:2])
+                     for operand in self.convolution.operands)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return self.data_shape[0], self.weight_shape[0]
+
+    def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
+        return plan_pieces(self, self.convolution.pieces(config)[0], config, tiling)
+
+    def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
+        data, weight, *bias = arrays
+        return self.convolution.pack(config, [data[:, :, None, None], weight[:, :, None, None],
+                                              *bias])
+
+    def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
+        return self.convolution.unpack(config, outputs)[:, :, 0, 0]
+
+
+def carried(bias: Array, epilogue: Epilogue) -> Array:
+    """The bias with what rounding adds, wrapping as the accumulator does."""
+    return (bias.astype(np.int64) + epilogue.half).astype(np.int32)
+
+
+def check_groups(groups: int, inputs: int, outputs: int) -> None:
+    """Raises unless both numbers of channels fall into `groups`."""
+    if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1 or (
+            inputs % groups or outputs % groups):
+        raise CompileError(f"groups must divide {inputs} input channels and {outputs} output "
+                           f"channels, which {groups!r} does not")

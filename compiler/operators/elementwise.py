@@ -1,0 +1,195 @@
+"""`Add` and `Multiply`: two arrays, number by number; a residual addition is an `Add`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from vta.compiler.expr import Expr
+from vta.compiler.operators.convolution import carried
+from vta.compiler.operators.cost import GAP, HANDOVER, LATENCY, START
+from vta.compiler.operators.epilogue import Epilogue, apply_steps
+from vta.compiler.operators.layout import Blocking, pack_bias, pack_data, unpack_data
+from vta.compiler.operators.matmul import blocks
+from vta.compiler.operators.operator import Array, Operand, Plan, Spec, no_tiling
+from vta.compiler.operators.sizes import as_shape
+from vta.compiler.operators.tiling import Tiling, divisors
+from vta.compiler.schedule import ACC_SCOPE, ALU, DMA_COPY, create_schedule
+from vta.compiler.tensor import compute, placeholder
+from vta.errors import CompileError
+
+if TYPE_CHECKING:
+    from vta.config import Config
+
+__all__ = ["Add", "Multiply"]
+
+THREADS = (2, 1)
+"""One thread where the array is too small for two."""
+_AXES = ("images", "parts", "columns")
+"""The axes of the arrays, as `Tiling` calls them."""
+
+
+@dataclass(frozen=True)
+class _Elementwise(Spec):
+    """What both have in common.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of both arrays and of the result.
+    epilogue : Epilogue
+        `bias` is (C,) int32, C the second dimension.
+    """
+
+    shape: tuple[int, ...]
+    epilogue: Epilogue = field(default=Epilogue(), kw_only=True)
+
+    operation: ClassVar[str]
+    cycles: ClassVar[int]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", as_shape(self.shape, "shape"))
+        if self.epilogue.bias and len(self.shape) < 2:
+            raise CompileError(f"bias needs channels, the second dimension, which {self.shape} "
+                               "does not have")
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        bias = ((Operand("bias", (self.shape[1],), "int32"),) if self.epilogue.bias else ())
+        return Operand("a", self.shape, "int8"), Operand("b", self.shape, "int8"), *bias
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return self.shape
+
+    def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
+        sizes = self._sizes(config)
+        if tiling is None:
+            tiling = self._choose(config)
+        shape = (*(-(-size // (part * threads)) * part * threads for size, part, threads in zip(
+            sizes, (tiling.images, tiling.parts, tiling.columns),
+            (tiling.threads if tiling.axis == name else 1 for name in _AXES), strict=True)),
+            config.batch, config.block)
+        a, b = (placeholder(shape, "int8", name) for name in "ab")
+        a_load, b_load = (compute(shape, lambda *i, t=tensor: t(*i), f"{tensor.name}_buf")
+                          for tensor in (a, b))
+        bias = bias_load = None
+        if self.epilogue.bias:
+            bias = placeholder((shape[1], *shape[3:]), "int32", "bias")
+            bias_load = compute(bias.shape, lambda *i: bias(*i), "bias_buf")
+
+        def rule(*i: Expr) -> Expr:
+            left, right = a_load(*i).astype("int32"), b_load(*i).astype("int32")
+            return left + right if self.operation == "+" else left * right
+
+        value = compute(shape, rule, "value")
+        epilogue = apply_steps(value, self.epilogue.steps, bias_load, (1, 3, 4), "step")
+        last = epilogue[-1] if epilogue else value
+        result = compute(shape, lambda *i: last(*i).astype("int8"), "result")
+        s = create_schedule(result.op)
+        at = blocks(s[result], (tiling.images, tiling.parts, tiling.columns), tiling.threads,
+                    _AXES.index(tiling.axis))
+        loads = [a_load, b_load, *([bias_load] if bias_load is not None else [])]
+        for tensor in (*loads, value, *epilogue):
+            stage = s[tensor].set_scope(ACC_SCOPE).compute_at(s[result], at)
+            stage.pragma(stage.axes[0], DMA_COPY if tensor in loads else ALU)
+        inputs = (a, b, bias) if bias is not None else (a, b)
+        return Plan(schedule=s, args=(*inputs, result), tilings=(tiling,),
+                    cycles=self._cycles(config, tiling))
+
+    def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
+        a, b, *bias = arrays
+        if bias:
+            blocking = Blocking(block=config.block, groups=self.shape[1], inputs=1, outputs=1)
+            return [*(pack_data(each.reshape(*self.shape[:2], -1, 1), config) for each in (a, b)),
+                    pack_bias(carried(bias[0], self.epilogue), blocking, config.batch)]
+        return [self._flat(config, each) for each in (a, b)]
+
+    def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
+        (tiles,) = outputs
+        if not self.epilogue.bias:
+            return tiles.reshape(-1)[:math.prod(self.shape)].reshape(self.shape)
+        images, parts, pixels, batch, block = tiles.shape
+        return unpack_data(tiles.reshape(images, parts, pixels, 1, batch, block),
+                           (*self.shape[:2], pixels, 1), self.shape[1]).reshape(self.shape)
+
+    @staticmethod
+    def _flat(config: Config, array: Array) -> Array:
+        """All numbers in order, in whole tiles: without a bias nothing depends on the channel."""
+        tile = config.batch * config.block
+        flat = np.zeros(-(-array.size // tile) * tile, array.dtype)
+        flat[:array.size] = array.reshape(-1)
+        return flat
+
+    def _sizes(self, config: Config) -> tuple[int, int, int]:
+        """Tiles of images, blocks of channels and pixels; without a bias all are pixels."""
+        if self.epilogue.bias:
+            return (-(-self.shape[0] // config.batch), -(-self.shape[1] // config.block),
+                    math.prod(self.shape[2:]))
+        return 1, 1, -(-math.prod(self.shape) // (config.batch * config.block))
+
+    def _choose(self, config: Config) -> Tiling:
+        tilings = list(self._tilings(config))
+        if not tilings:
+            raise no_tiling(self, config)
+        return min(tilings, key=lambda tiling: self._cycles(config, tiling))
+
+    def _tilings(self, config: Config) -> Iterator[Tiling]:
+        images, parts, pixels = self._sizes(config)
+        for threads in THREADS:
+            # Two operands a tile, of which the result takes one's place, and the bias.
+            fitting = (config.acc_depth // threads - self.epilogue.bias) // 2
+            if not self.epilogue.bias:
+                # Rounded up, for tiles without meaning may follow the last.
+                counts = {-(-pixels // number) for number in range(1, min(pixels, 512) + 1)}
+                yield from (Tiling(columns=count, threads=threads, axis="columns")
+                            for count in sorted({min(count, fitting) for count in counts} - {0})
+                            if threads == 1 or count < pixels)
+                continue
+            for part, count in [*((1, count) for count in divisors(pixels)),
+                                *((part, pixels) for part in divisors(parts)[1:])]:
+                tiling = Tiling(parts=part, columns=count, threads=threads)
+                if part * count * 2 + part > config.acc_depth // threads:
+                    continue
+                for name, rounds in zip(_AXES, (images, parts // part, pixels // count),
+                                        strict=True):
+                    if rounds % threads == 0:
+                        yield replace(tiling, axis=name)
+
+    def _cycles(self, config: Config, tiling: Tiling) -> int:
+        """The model: the accumulator takes both operands' tiles and the ALU's results."""
+        images, parts, pixels = self._sizes(config)
+        tiles = tiling.images * tiling.parts * tiling.columns
+        number = (-(-images // tiling.images) * -(-parts // tiling.parts)
+                  * -(-pixels // tiling.columns))
+        number = -(-number // tiling.threads) * tiling.threads
+        bus = config.bus_bytes
+        load = 2 * -(-tiles * config.acc_8bit_elem_bytes // bus) + (
+            tiling.parts * config.acc_elem_bytes // bus if self.epilogue.bias else 0)
+        store = -(-tiles * config.out_elem_bytes // bus)
+        alu = tiles * (self.cycles + sum(step.cycles for step in self.epilogue.steps))
+        if tiling.threads == 1:
+            return START + number * (load + LATENCY + alu + store + 2 * HANDOVER)
+        steps = len(self.epilogue.steps) + 3
+        each = max(2 * tiles + alu + GAP * steps, load, store)
+        return START + load + LATENCY + number * each + store + 2 * HANDOVER
+
+
+@dataclass(frozen=True)
+class Add(_Elementwise):
+    """int8(clip((a + b) >> shift))."""
+
+    operation: ClassVar[str] = "+"
+    cycles: ClassVar[int] = 2
+
+
+@dataclass(frozen=True)
+class Multiply(_Elementwise):
+    """int8(clip((a * b) >> shift))."""
+
+    operation: ClassVar[str] = "*"
+    cycles: ClassVar[int] = 6

@@ -1,0 +1,122 @@
+"""What follows an operator's sums before they are stored as int8."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vta.compiler.expr import Expr
+from vta.compiler.functions import maximum, minimum
+from vta.compiler.tensor import Tensor, compute
+from vta.errors import CompileError
+
+__all__ = ["INT8", "Epilogue", "Step", "apply_steps"]
+
+INT8 = (-128, 127)
+IMM_MAX = (1 << 15) - 1
+"""The largest immediate of the ALU."""
+ALU_CYCLES = {"bias": 1, "+": 1, "*": 5, ">>": 1, "<<": 1, "max": 1, "min": 1}
+"""Of an operation on a tile: with an immediate, or (a bias) a register source that is held."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One ALU operation on all tiles, with an immediate; or with the bias, if `op` is ``bias``."""
+
+    op: str
+    value: int = 0
+
+    @property
+    def cycles(self) -> int:
+        """Cycles for a tile."""
+        return ALU_CYCLES[self.op]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epilogue:
+    """int8(clip((sum + bias) >> shift)), as every operator's arguments say it.
+
+    Parameters
+    ----------
+    bias : bool
+        A number for each output channel is added first; operators without channels have none.
+    shift : int
+        Arithmetic shift to the right, 0 to 31: rounds towards minus infinity.
+    rounding : bool
+        Adds half of what the shift cuts off before it: rounds to the nearest, ties upwards.
+    relu : bool
+        Negative results become 0.
+    clip : bool
+        Results beyond int8 become its nearest end; without it they wrap.
+    """
+
+    bias: bool = False
+    shift: int = 0
+    rounding: bool = False
+    relu: bool = False
+    clip: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("bias", "rounding", "relu", "clip"):
+            if not isinstance(getattr(self, name), bool):
+                raise CompileError(f"{name} must be True or False, not {getattr(self, name)!r}")
+        if isinstance(self.shift, bool) or not isinstance(self.shift, int) or not (
+                0 <= self.shift <= 31):
+            raise CompileError(f"shift must be a whole number of 0 to 31, not {self.shift!r}")
+
+    @property
+    def half(self) -> int:
+        """What `rounding` adds to the sums; a bias carries it, which costs nothing."""
+        return 1 << (self.shift - 1) if self.rounding and self.shift else 0
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The operations in order; a bias must have `half` in it."""
+        steps = []
+        if self.bias:
+            steps.append(Step("bias"))
+        if self.bias or not self.half:
+            steps.append(Step(">>", self.shift))
+        elif self.half <= IMM_MAX:
+            steps += [Step("+", self.half), Step(">>", self.shift)]
+        else:
+            # (x + half) >> shift, with what fits an immediate.
+            steps += [Step(">>", self.shift - 1), Step("+", 1), Step(">>", 1)]
+        if self.relu or self.clip:
+            steps.append(Step("max", 0 if self.relu else INT8[0]))
+        if self.clip:
+            steps.append(Step("min", INT8[1]))
+        return tuple(step for step in steps if step != Step(">>", 0))
+
+
+def apply_steps(value: Tensor, steps: Sequence[Step], bias: Tensor | None, bias_dims: Sequence[int],
+                name: str) -> list[Tensor]:
+    """The stages that carry out `steps` on `value`, one each, in order.
+
+    `bias` is indexed with the dimensions `bias_dims` of `value`.
+    """
+    stages: list[Tensor] = []
+    for number, step in enumerate(steps):
+        def rule(*i: Expr, source: Tensor = stages[-1] if stages else value,
+                 step: Step = step) -> Expr:
+            if step.op == "bias":
+                assert bias is not None
+                # The bias first: stages are computed in the order in which they are read, and its
+                # LOAD then comes before the sums and is hidden behind them.
+                return bias(*(i[dim] for dim in bias_dims)) + source(*i)
+            return _immediate(source(*i), step)
+
+        stages.append(compute(value.shape, rule, f"{name}_{number}"))
+    return stages
+
+
+def _immediate(value: Expr, step: Step) -> Expr:
+    if step.op == "+":
+        return value + step.value
+    if step.op == "*":
+        return value * step.value
+    if step.op == ">>":
+        return value >> step.value
+    if step.op == "<<":
+        return value << step.value
+    return maximum(value, step.value) if step.op == "max" else minimum(value, step.value)

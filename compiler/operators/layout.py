@@ -1,0 +1,174 @@
+"""Packing and unpacking: numpy's arrays as the tiles that programs read and write.
+
+A tile of data is BATCH images by BLOCK channels, a tile of weights BLOCK output channels by BLOCK
+input channels. What does not fill its last tile is padded with zeros, and cut off again.
+
+Convolutions in groups keep the groups apart: `Blocking` says how the channels of a group become
+blocks. Groups with fewer channels than a block share one, as many as fit whole; then a tile of
+weights has its groups' weights on the diagonal and zeros elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vta.config import Config
+from vta.errors import ArgumentError
+
+__all__ = ["Blocking", "pack_bias", "pack_data", "pack_weight", "pad_images", "unpack_data"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocking:
+    """How channels become blocks.
+
+    Parameters
+    ----------
+    block : int
+        Channels of a block, the configuration's BLOCK.
+    groups : int
+        Of the convolution; 1 for everything else.
+    inputs, outputs : int
+        Channels of one group.
+    """
+
+    block: int
+    groups: int = 1
+    inputs: int
+    outputs: int
+
+    @property
+    def shared(self) -> int:
+        """Groups that share a block; 1 where a group needs a block or more of its own."""
+        return max(1, min(self.groups, self.block // max(self.inputs, self.outputs)))
+
+    @property
+    def parts(self) -> int:
+        """Runs of blocks that are computed apart from each other."""
+        return -(-self.groups // self.shared)
+
+    @property
+    def input_chunk(self) -> int:
+        """Input channels of a part, before it is padded to whole blocks."""
+        return self.shared * self.inputs
+
+    @property
+    def output_chunk(self) -> int:
+        return self.shared * self.outputs
+
+    @property
+    def input_blocks(self) -> int:
+        """Blocks of a part."""
+        return -(-self.input_chunk // self.block)
+
+    @property
+    def output_blocks(self) -> int:
+        return -(-self.output_chunk // self.block)
+
+
+def pack_data(data: NDArray[Any], config: Config, chunk: int | None = None) -> NDArray[Any]:
+    """(N, C, H, W) as (N / BATCH, C / BLOCK, H, W, BATCH, BLOCK), sizes rounded up.
+
+    Parameters
+    ----------
+    data : (N, C, H, W)
+    config : Config
+    chunk : int, optional
+        Each run of so many channels begins a block of its own (`Blocking.input_chunk`); default C.
+    """
+    images, channels, height, width = _sizes(data, "data", 4)
+    batch, block = config.batch, config.block
+    chunk = channels if chunk is None else chunk
+    parts, blocks, rows = -(-channels // chunk), -(-chunk // block), -(-images // batch)
+    padded = _padded(data, (rows * batch, parts * chunk, height, width))
+    padded = padded.reshape(rows * batch, parts, chunk, height, width)
+    padded = _padded(padded, (rows * batch, parts, blocks * block, height, width))
+    tiles = padded.reshape(rows, batch, parts * blocks, block, height, width)
+    return np.ascontiguousarray(tiles.transpose(0, 2, 4, 5, 1, 3))
+
+
+def unpack_data(tiles: NDArray[Any], shape: tuple[int, ...], chunk: int | None = None
+                ) -> NDArray[Any]:
+    """The reverse of `pack_data`: tiles as (N, C, H, W).
+
+    Parameters
+    ----------
+    tiles : (N / BATCH, C / BLOCK, H, W, BATCH, BLOCK)
+    shape : (N, C, H, W)
+    chunk : int, optional
+        As `pack_data` had it (`Blocking.output_chunk`).
+    """
+    rows, blocks, height, width, batch, block = _sizes(tiles, "tiles", 6)
+    images, channels = shape[:2]
+    chunk = channels if chunk is None else chunk
+    parts = -(-channels // chunk)
+    if blocks % parts or (rows * batch < images) or parts * chunk < channels or (
+            blocks // parts * block < chunk) or (height, width) != tuple(shape[2:]):
+        raise ArgumentError(f"tiles of {list(tiles.shape)} cannot be data of {list(shape)}")
+    data = tiles.transpose(0, 4, 1, 5, 2, 3).reshape(rows * batch, parts, -1, height, width)
+    data = data[:images, :, :chunk].reshape(images, parts * chunk, height, width)
+    return np.ascontiguousarray(data[:, :channels])
+
+
+def pack_weight(weight: NDArray[Any], blocking: Blocking) -> NDArray[Any]:
+    """(O, I, KH, KW), I of one group, as (parts, O, I, KH, KW, BLOCK, BLOCK), O and I in blocks."""
+    outputs, inputs, height, width = _sizes(weight, "weight", 4)
+    if (outputs, inputs) != (blocking.groups * blocking.outputs, blocking.inputs):
+        raise ArgumentError(
+            f"weight must be {blocking.groups} x {blocking.outputs} output channels by "
+            f"{blocking.inputs} input channels, not {list(weight.shape)}")
+    parts, shared, block = blocking.parts, blocking.shared, blocking.block
+    grouped = _padded(weight.reshape(blocking.groups, -1, inputs, height, width),
+                      (parts * shared, blocking.outputs, inputs, height, width))
+    grouped = grouped.reshape(parts, shared, blocking.outputs, inputs, height, width)
+    dense = np.zeros((parts, shared, blocking.outputs, shared, inputs, height, width),
+                     weight.dtype)
+    for index in range(shared):
+        dense[:, index, :, index] = grouped[:, index]
+    rows, cols = blocking.output_blocks, blocking.input_blocks
+    padded = _padded(
+        dense.reshape(parts, blocking.output_chunk, blocking.input_chunk, height, width),
+        (parts, rows * block, cols * block, height, width))
+    tiles = padded.reshape(parts, rows, block, cols, block, height, width)
+    return np.ascontiguousarray(tiles.transpose(0, 1, 3, 5, 6, 2, 4))
+
+
+def pack_bias(bias: NDArray[Any], blocking: Blocking, batch: int) -> NDArray[Any]:
+    """(O,) as (parts, O / BLOCK, BATCH, BLOCK), the same for each row of a tile."""
+    (outputs,) = _sizes(bias, "bias", 1)
+    if outputs != blocking.groups * blocking.outputs:
+        raise ArgumentError(f"bias must be ({blocking.groups * blocking.outputs},), "
+                            f"not {list(bias.shape)}")
+    parts, chunk, blocks = blocking.parts, blocking.output_chunk, blocking.output_blocks
+    padded = _padded(bias, (parts * chunk,)).reshape(parts, chunk)
+    padded = _padded(padded, (parts, blocks * blocking.block))
+    tiles = padded.reshape(parts, blocks, 1, blocking.block)
+    return np.ascontiguousarray(np.broadcast_to(tiles, (parts, blocks, batch, blocking.block)))
+
+
+def pad_images(data: NDArray[Any], padding: tuple[int, int, int, int], value: int = 0
+               ) -> NDArray[Any]:
+    """(N, C, H, W) with `value` around each image: top, left, bottom, right."""
+    top, left, bottom, right = padding
+    if not any(padding):
+        return data
+    return np.pad(data, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=value)
+
+
+def _padded(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """`array` with zeros after it in each dimension."""
+    if array.shape == shape:
+        return array
+    result = np.zeros(shape, array.dtype)
+    result[tuple(slice(size) for size in array.shape)] = array
+    return result
+
+
+def _sizes(array: NDArray[Any], what: str, ndim: int) -> tuple[int, ...]:
+    if array.ndim != ndim:
+        raise ArgumentError(f"{what} must have {ndim} dimensions, not {list(array.shape)}")
+    return array.shape

@@ -1,0 +1,98 @@
+"""`Nest`: the loop nest that dense, convolutions and average pooling are for GEMM.
+
+    out[n, p, o, i, j] = epilogue(sum over c, y, x of
+        data[n, p, c, i * stride + y * dilation - pad, ...] * weight[p, o, c, y, x])
+
+Every index counts tiles. `parts` (p) share nothing: a group of a convolution, or a block of
+channels of a depthwise one. A dense layer is a nest of 1 x 1 pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vta.compiler.operators.epilogue import Step
+
+__all__ = ["AXES", "Nest", "Pair"]
+
+Pair = tuple[int, int]
+
+AXES = ("images", "parts", "outputs", "rows", "columns")
+"""The axes of the output, outermost first; the names of `Nest`'s and `Tiling`'s fields."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nest:
+    """Sizes in tiles.
+
+    Parameters
+    ----------
+    images, parts, outputs, rows, columns : int
+        Of the output.
+    inputs, taps_y, taps_x : int
+        What is summed over.
+    height, width : int
+        Of the data.
+    stride, dilation : (y, x)
+    pad : (top, left)
+        Rows and columns of zeros before the data; negative where it starts further in. Zeros after
+        it are as many as the output needs.
+    steps : tuple of Step
+        What happens to each sum.
+    one_weight : bool
+        All parts and taps have the same single tile of weights.
+    """
+
+    images: int = 1
+    parts: int = 1
+    outputs: int
+    rows: int = 1
+    columns: int = 1
+    inputs: int
+    taps_y: int = 1
+    taps_x: int = 1
+    height: int = 1
+    width: int = 1
+    stride: Pair = (1, 1)
+    dilation: Pair = (1, 1)
+    pad: Pair = (0, 0)
+    steps: tuple[Step, ...] = ()
+    one_weight: bool = False
+
+    @property
+    def biased(self) -> bool:
+        return any(step.op == "bias" for step in self.steps)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        """Of the output, without the dimensions inside a tile."""
+        return self.images, self.parts, self.outputs, self.rows, self.columns
+
+    @property
+    def skips_rows(self) -> bool:
+        """Rows that no tap reads are not loaded: there is one tap, and a stride beyond it."""
+        return (self.taps_y == 1 and self.stride[0] > 1 and self.pad[0] == 0
+                and (self.rows - 1) * self.stride[0] < self.height)
+
+    @property
+    def row_step(self) -> int:
+        """Rows of the loaded data from one row of the output to the next."""
+        return 1 if self.skips_rows else self.stride[0]
+
+    @property
+    def padded(self) -> Pair:
+        """Rows and columns of the data that the output needs, zeros included."""
+        return ((self.rows - 1) * self.row_step + (self.taps_y - 1) * self.dilation[0] + 1,
+                (self.columns - 1) * self.stride[1] + (self.taps_x - 1) * self.dilation[1] + 1)
+
+    @property
+    def operations(self) -> int:
+        """GEMM operations, resets not counted."""
+        return self.out_tiles * self.inputs * self.taps_y * self.taps_x
+
+    @property
+    def out_tiles(self) -> int:
+        total = 1
+        for size in self.out_shape:
+            total *= size
+        return total

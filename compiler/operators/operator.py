@@ -1,0 +1,221 @@
+"""`Spec`, an operator with all its sizes, and `Operator`, which is it compiled."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vta.compiler.build import build
+from vta.compiler.operators.tiling import Tiling
+from vta.errors import ArgumentError, CompileError
+
+if TYPE_CHECKING:
+    from vta.compiler.schedule import Schedule
+    from vta.compiler.tensor import Tensor
+    from vta.config import Config
+    from vta.program import Program, RunReport
+
+__all__ = ["Array", "Machine", "Operand", "Operator", "Plan", "Spec", "no_tiling"]
+
+Array = NDArray[Any]
+
+
+class Machine(Protocol):
+    """What an operator needs of a device (`vta.driver.device.Device` is one)."""
+
+    def allocate(self, nbytes: int) -> int: ...
+
+    def free(self, addr: int) -> None: ...
+
+    def write(self, addr: int, data: Array) -> None: ...
+
+    def read(self, addr: int, nbytes: int) -> NDArray[np.uint8]: ...
+
+    def run(self, program: Program, addresses: Mapping[str, int], *,
+            timeout: float | None = None) -> RunReport: ...
+
+
+@dataclass(frozen=True)
+class Operand:
+    """An array that an operator takes."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    def check(self, array: object) -> Array:
+        """`array` as NumPy's, if it is what the operator takes."""
+        found = np.asarray(array)
+        if found.shape != self.shape:
+            raise ArgumentError(f"{self.name} must be {list(self.shape)}, not {list(found.shape)}")
+        if found.dtype == self.dtype:
+            return found
+        # Python's and NumPy's default integers are wider than what they hold.
+        limits = np.iinfo(self.dtype)
+        if found.dtype.kind not in "iu" or found.size and (
+                found.min() < limits.min or found.max() > limits.max):
+            raise ArgumentError(f"{self.name} must be {self.dtype}, not {found.dtype}"
+                                + (" with values beyond it" if found.dtype.kind in "iu" else ""))
+        return found.astype(self.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a spec is computed on one configuration: scheduled, but not yet compiled.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    args : tuple of Tensor
+        Inputs, then outputs.
+    tilings : tuple of Tiling
+        One for each part of the program; most have one.
+    cycles : int
+        What the cycle model expects.
+    """
+
+    schedule: Schedule
+    args: tuple[Tensor, ...]
+    tilings: tuple[Tiling, ...]
+    cycles: int
+
+
+class Spec(abc.ABC):
+    """An operator with its shapes and options; hashable, and the same on every configuration."""
+
+    @property
+    @abc.abstractmethod
+    def operands(self) -> tuple[Operand, ...]:
+        """The arrays that a call takes, in order."""
+
+    @property
+    @abc.abstractmethod
+    def output_shape(self) -> tuple[int, ...]:
+        """Of the int8 array that a call returns."""
+
+    @abc.abstractmethod
+    def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
+        """Chooses tilings, unless one is given, and schedules.
+
+        Raises
+        ------
+        CompileError
+            The buffers are too small for a single tile of it.
+        """
+
+    @abc.abstractmethod
+    def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
+        """The operands as the program's inputs."""
+
+    @abc.abstractmethod
+    def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
+        """The program's outputs as the operator's."""
+
+    @property
+    def name(self) -> str:
+        """What its program is called."""
+        return type(self).__name__.lower()
+
+    def compile(self, config: Config, tiling: Tiling | None = None) -> Operator:
+        """The operator for one configuration; `tiling` in place of the best one."""
+        plan = self.plan(config, tiling)
+        program = build(plan.schedule, plan.args, config, self.name)
+        return Operator(spec=self, config=config, plan=plan, program=program)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operator:
+    """A compiled operator.
+
+    Attributes
+    ----------
+    spec : Spec
+    config : Config
+    plan : Plan
+        Schedule, arguments, tilings, expected cycles.
+    program : Program
+        Its inputs are what `pack` gives, its outputs what `unpack` takes.
+    """
+
+    spec: Spec
+    config: Config
+    plan: Plan
+    program: Program
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.plan.schedule
+
+    @property
+    def args(self) -> tuple[Tensor, ...]:
+        """The tensors of the program's arguments."""
+        return self.plan.args
+
+    @property
+    def tiling(self) -> Tiling:
+        return self.plan.tilings[0]
+
+    @property
+    def predicted_cycles(self) -> int:
+        """What the cycle model expects of the RTL at 20 cycles of latency."""
+        return self.plan.cycles
+
+    def pack(self, *arrays: object) -> list[Array]:
+        """The operands, checked and laid out, in the order of the program's inputs."""
+        operands = self.spec.operands
+        if len(arrays) != len(operands):
+            raise ArgumentError(f"{self.spec.name} takes {len(operands)} arrays ("
+                                f"{', '.join(operand.name for operand in operands)}), "
+                                f"not {len(arrays)}")
+        checked = [operand.check(array)
+                   for operand, array in zip(operands, arrays, strict=True)]
+        packed = self.spec.pack(self.config, checked)
+        inputs = [buffer for buffer in self.program.args if buffer.role == "input"]
+        return [_grown(array, buffer.shape) for array, buffer in zip(packed, inputs, strict=True)]
+
+    def unpack(self, *outputs: Array) -> Array:
+        """The operator's result, from the program's outputs."""
+        return self.spec.unpack(self.config, outputs)
+
+    def run(self, device: Machine, *arrays: object, timeout: float | None = None
+            ) -> tuple[Array, RunReport]:
+        """The operator's result for these operands, and what the device reports of the run."""
+        inputs = iter(self.pack(*arrays))
+        addresses: dict[str, int] = {}
+        try:
+            for buffer in self.program.args:
+                addresses[buffer.name] = device.allocate(buffer.nbytes)
+                if buffer.role == "input":
+                    device.write(addresses[buffer.name], next(inputs))
+            report = device.run(self.program, addresses, timeout=timeout)
+            outputs = [device.read(addresses[buffer.name], buffer.nbytes).view(
+                buffer.dtype).reshape(buffer.shape)
+                for buffer in self.program.args if buffer.role == "output"]
+        finally:
+            for address in addresses.values():
+                device.free(address)
+        return self.unpack(*outputs), report
+
+    def __repr__(self) -> str:
+        return (f"Operator({self.spec}, {self.config.bitstream}, {self.tiling}, "
+                f"{self.predicted_cycles} cycles expected)")
+
+
+def _grown(array: Array, shape: tuple[int, ...]) -> Array:
+    """`array` in a shape that may have room for more, which is zeros at the end."""
+    flat = np.zeros(int(np.prod(shape)), array.dtype)
+    flat[:array.size] = array.reshape(-1)
+    return flat.reshape(shape)
+
+
+def no_tiling(spec: Spec, config: Config) -> CompileError:
+    """What to raise where no tiling is legal."""
+    return CompileError(
+        f"{spec.name}: the buffers of {config.bitstream} (INP {config.inp_depth}, WGT "
+        f"{config.wgt_depth}, ACC {config.acc_depth}, UOP {config.uop_depth} tiles) are too small "
+        f"for the smallest block of {spec}")

@@ -1,0 +1,183 @@
+"""`AvgPool2d`, which GEMM sums with tiles of the identity, and `MaxPool2d`, which the ALU does."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vta.compiler.operators.convolution import carried
+from vta.compiler.operators.division import average
+from vta.compiler.operators.epilogue import Epilogue
+from vta.compiler.operators.layout import Blocking, pack_bias, pack_data, pad_images
+from vta.compiler.operators.nest import Nest, Pair
+from vta.compiler.operators.operator import Array, Operand, Plan, Spec
+from vta.compiler.operators.pieces import Piece, host_padding, plan_pieces, unpack_pieces
+from vta.compiler.operators.sizes import (
+    Padding,
+    Size,
+    as_padding,
+    as_pair,
+    as_shape,
+    out_size,
+)
+from vta.compiler.operators.windows import plan_windows
+from vta.errors import CompileError
+
+if TYPE_CHECKING:
+    from vta.compiler.operators.tiling import Tiling
+    from vta.config import Config
+
+__all__ = ["AvgPool2d", "MaxPool2d"]
+
+
+@dataclass(frozen=True)
+class _Pool2d(Spec):
+    """What both have in common: windows over each channel of images.
+
+    Parameters
+    ----------
+    data_shape : (N, C, H, W)
+    window : int or (y, x)
+    stride : int or (y, x), optional
+        Default: the window, so that windows touch.
+    padding : int, (y, x) or (top, left, bottom, right)
+    dilation : int or (y, x)
+    epilogue : Epilogue
+        Applied to the pooled numbers; `bias` is (C,) int32.
+    """
+
+    data_shape: tuple[int, ...]
+    window: Size
+    stride: Size | None = field(default=None, kw_only=True)
+    padding: Size = field(default=0, kw_only=True)
+    dilation: Size = field(default=1, kw_only=True)
+    epilogue: Epilogue = field(default=Epilogue(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        set_field = object.__setattr__
+        set_field(self, "data_shape", as_shape(self.data_shape, "data_shape", 4))
+        set_field(self, "window", as_pair(self.window, "window"))
+        set_field(self, "stride", self._stride)
+        set_field(self, "dilation", as_pair(self.dilation, "dilation"))
+        set_field(self, "padding", as_padding(self.padding))
+        for dim, what in enumerate(("height", "width")):
+            if max(self._pads[dim::2]) > (self._window[dim] - 1) * self._dilation[dim]:
+                raise CompileError(f"padding {self._pads} must be less than the window, which "
+                                   f"would else see nothing but padding ({what})")
+        _ = self.output_shape
+
+    @property
+    def _stride(self) -> Pair:
+        return as_pair(self.window if self.stride is None else self.stride, "stride")
+
+    @property
+    def _window(self) -> Pair:
+        return as_pair(self.window, "window")
+
+    @property
+    def _dilation(self) -> Pair:
+        return as_pair(self.dilation, "dilation")
+
+    @property
+    def _pads(self) -> Padding:
+        return as_padding(self.padding)
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        bias = (Operand("bias", (self.data_shape[1],), "int32"),) * self.epilogue.bias
+        return (Operand("data", self.data_shape, "int8"), *bias)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        sizes = [out_size(self.data_shape[2 + dim], self._window[dim], self._stride[dim],
+                          self._dilation[dim], sum(self._pads[dim::2]), what)
+                 for dim, what in enumerate(("height", "width"))]
+        return (*self.data_shape[:2], *sizes)
+
+    def _biases(self, config: Config, bias: Sequence[Array]) -> list[Array]:
+        blocking = Blocking(block=config.block, groups=self.data_shape[1], inputs=1, outputs=1)
+        return [pack_bias(carried(each, self.epilogue), blocking, config.batch) for each in bias]
+
+    def _nest(self, config: Config, rows: range, columns: range, **options: object) -> Nest:
+        """The nest of some rows and columns of the output."""
+        _, channels, height, width = self.data_shape
+        return Nest(images=-(-self.data_shape[0] // config.batch),
+                    parts=-(-channels // config.block), outputs=1, inputs=1, rows=len(rows),
+                    columns=len(columns), taps_y=self._window[0], taps_x=self._window[1],
+                    height=height, width=width, stride=self._stride, dilation=self._dilation,
+                    pad=(self._pads[0] - rows.start * self._stride[0],
+                         self._pads[1] - columns.start * self._stride[1]),
+                    **options)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class AvgPool2d(_Pool2d):
+    """The average of each window, rounded to the nearest whole number, ties upwards.
+
+    Parameters are `MaxPool2d`'s, and:
+
+    count_include_pad : bool
+        Whether zeros of the padding count; else windows that see them are averages of fewer.
+    """
+
+    count_include_pad: bool = field(default=True, kw_only=True)
+
+    def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
+        return plan_pieces(self, self._pieces(config)[0], config, tiling)
+
+    def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
+        data, *bias = arrays
+        identity = np.eye(config.block, dtype=np.int8)[None]
+        return [pack_data(pad_images(data, self._pieces(config)[1]), config), identity,
+                *self._biases(config, bias)]
+
+    def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
+        return unpack_pieces(self._pieces(config)[0], outputs, self.output_shape,
+                             self.data_shape[1])
+
+    def _pieces(self, config: Config) -> tuple[list[Piece], Padding]:
+        """A piece for each run of windows that count alike."""
+        return host_padding([
+            Piece(self._nest(config, rows, columns, one_weight=True,
+                             steps=(*average(tall * wide), *self.epilogue.steps)),
+                  slice(rows.start, rows.stop), slice(columns.start, columns.stop))
+            for rows, tall in self._runs(0) for columns, wide in self._runs(1)])
+
+    def _runs(self, dim: int) -> list[tuple[range, int]]:
+        """Runs of output positions, and how many numbers each of their windows counts."""
+        size, taps = self.output_shape[2 + dim], self._window[dim]
+        if self.count_include_pad:
+            return [(range(size), taps)]
+        first = np.arange(size) * self._stride[dim] - self._pads[dim]
+        seen = first[:, None] + np.arange(taps) * self._dilation[dim]
+        counts = ((seen >= 0) & (seen < self.data_shape[2 + dim])).sum(1)
+        runs, start = [], 0
+        for count, run in itertools.groupby(counts.tolist()):
+            length = len(list(run))
+            runs.append((range(start, start + length), int(count)))
+            start += length
+        return runs
+
+
+@dataclass(frozen=True)
+class MaxPool2d(_Pool2d):
+    """The largest number of each window; padding is never it."""
+
+    def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
+        return plan_windows(self, self._window_nest(config), config, tiling)
+
+    def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
+        data, *bias = arrays
+        return [pack_data(data, config), *self._biases(config, bias)]
+
+    def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
+        piece = Piece(self._window_nest(config), slice(None), slice(None))
+        return unpack_pieces([piece], outputs, self.output_shape, self.data_shape[1])
+
+    def _window_nest(self, config: Config) -> Nest:
+        _, _, rows, columns = self.output_shape
+        return self._nest(config, range(rows), range(columns), steps=self.epilogue.steps)

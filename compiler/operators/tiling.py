@@ -1,0 +1,228 @@
+"""`Tiling`: the free choices of a nest's schedule, and all that are legal."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vta.compiler.operators.nest import AXES, Nest
+from vta.config import Config
+
+__all__ = ["Tiling", "Tilings", "divisors"]
+
+THREADS = (1, 2, 4)
+ITERATIONS = 1 << 14
+"""One more than a hardware loop can count."""
+
+FIELDS = (*AXES, "inputs", "taps_y", "taps_x", "threads", "axis")
+"""Of a `Tiling`."""
+
+Column = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiling:
+    """How much of a nest is on chip at a time.
+
+    Parameters
+    ----------
+    images, parts, outputs, rows, columns : int
+        Of a block: what one virtual thread computes before it stores.
+    inputs, taps_y, taps_x : int
+        Of a step: what is summed before the next data and weights are loaded.
+    threads : int
+        Virtual threads, which take turns: one loads while another computes.
+    axis : str
+        The axis of the output whose blocks are dealt to the threads; one of `AXES`.
+    """
+
+    images: int = 1
+    parts: int = 1
+    outputs: int = 1
+    rows: int = 1
+    columns: int = 1
+    inputs: int = 1
+    taps_y: int = 1
+    taps_x: int = 1
+    threads: int = 1
+    axis: str = "outputs"
+
+    def __str__(self) -> str:
+        sizes = " ".join(f"{name}={getattr(self, name)}" for name in
+                         (*AXES, "inputs", "taps_y", "taps_x") if getattr(self, name) > 1)
+        threads = f", {self.threads} threads over {self.axis}" if self.threads > 1 else ""
+        return (sizes or "one tile") + threads
+
+
+class Tilings:
+    """Many tilings at once: an array for each field, and what the tilings need as arrays too.
+
+    Attributes
+    ----------
+    fields : dict of (n,) int64
+        By the name of `Tiling`'s field; `axis` is a position in `AXES`.
+    """
+
+    def __init__(self, nest: Nest, config: Config, fields: dict[str, Column]) -> None:
+        self.nest, self.config, self.fields = nest, config, fields
+
+    @classmethod
+    def every(cls, nest: Nest, config: Config) -> Tilings:
+        """Every tiling of a nest whose blocks divide its sizes, whether it fits or not."""
+        blocks = np.array(list(_blocks(nest)), np.int64)
+        steps = np.array(list(_steps(nest)), np.int64)
+        threads = [(1, 0)] + [(count, place) for count in THREADS if count > 1
+                              for place, size in enumerate(nest.out_shape) if size >= count]
+        choices = np.array(threads, np.int64)
+        pick = np.indices((len(blocks), len(steps), len(choices))).reshape(3, -1)
+        rows = np.hstack([blocks[pick[0]], steps[pick[1]], choices[pick[2]]])
+        return cls(nest, config, {name: rows[:, place] for place, name in enumerate(FIELDS)})
+
+    @classmethod
+    def legal(cls, nest: Nest, config: Config) -> Tilings:
+        """Those that fit, for GEMM."""
+        every = cls.every(nest, config)
+        return every.where(every._fitting())
+
+    @classmethod
+    def of(cls, nest: Nest, config: Config, tiling: Tiling) -> Tilings:
+        """Of a single one."""
+        values = [getattr(tiling, name) for name in FIELDS[:-1]] + [AXES.index(tiling.axis)]
+        return cls(nest, config, {name: np.array([value])
+                                  for name, value in zip(FIELDS, values, strict=True)})
+
+    def __len__(self) -> int:
+        return len(self.fields["threads"])
+
+    def where(self, chosen: Column | NDArray[np.bool_]) -> Tilings:
+        """Those of a mask, or at some positions."""
+        return Tilings(self.nest, self.config,
+                       {name: column[chosen] for name, column in self.fields.items()})
+
+    def __getitem__(self, place: int) -> Tiling:
+        values = {name: int(column[place]) for name, column in self.fields.items()}
+        return Tiling(**values | {"axis": AXES[values["axis"]]})  # type: ignore[arg-type]
+
+    def __getattr__(self, name: str) -> Column:
+        try:
+            return self.fields[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    # -- what a block or a step needs, in tiles --------------------------------------------------
+
+    @functools.cached_property
+    def blocks(self) -> Column:
+        """Blocks of the whole output, those of all threads together."""
+        counts = [size // self.fields[name]
+                  for name, size in zip(AXES, self.nest.out_shape, strict=True)]
+        return functools.reduce(np.multiply, counts)
+
+    @functools.cached_property
+    def turns(self) -> Column:
+        """Steps of a block."""
+        nest = self.nest
+        return (nest.inputs // self.inputs * (nest.taps_y // self.taps_y)
+                * (nest.taps_x // self.taps_x))
+
+    @functools.cached_property
+    def out_tiles(self) -> Column:
+        """Of a block."""
+        return functools.reduce(np.multiply, [self.fields[name] for name in AXES])
+
+    @functools.cached_property
+    def taps(self) -> Column:
+        """GEMM operations of a step for each tile of the output."""
+        return self.inputs * self.taps_y * self.taps_x
+
+    @functools.cached_property
+    def data_rows(self) -> Column:
+        nest = self.nest
+        return (self.rows - 1) * nest.row_step + (self.taps_y - 1) * nest.dilation[0] + 1
+
+    @functools.cached_property
+    def data_columns(self) -> Column:
+        nest = self.nest
+        return (self.columns - 1) * nest.stride[1] + (self.taps_x - 1) * nest.dilation[1] + 1
+
+    @functools.cached_property
+    def data_planes(self) -> Column:
+        return self.images * self.parts * self.inputs
+
+    @functools.cached_property
+    def weight_tiles(self) -> Column:
+        if self.nest.one_weight:
+            return np.ones(len(self), np.int64)
+        return self.parts * self.outputs * self.taps
+
+    @functools.cached_property
+    def bias_tiles(self) -> Column:
+        return self.parts * self.outputs * self.nest.biased
+
+    def beats(self, nbytes: Column | int) -> Column:
+        """Cycles of the bus."""
+        return np.asarray(-(-nbytes // self.config.bus_bytes))
+
+    @property
+    def countable(self) -> NDArray[np.bool_]:
+        """No loop has more rounds than the hardware counts."""
+        return self.out_tiles < ITERATIONS
+
+    @property
+    def dealt(self) -> NDArray[np.bool_]:
+        """Every thread has a block at least; the last ones may have fewer than the first."""
+        place = np.arange(len(self))
+        sizes = np.array(self.nest.out_shape)[self.axis]
+        rounds = sizes // np.stack([self.fields[name] for name in AXES])[self.axis, place]
+        each = -(-rounds // self.threads)
+        enough: NDArray[np.bool_] = (self.threads - 1) * each < rounds
+        return enough
+
+    def _fitting(self) -> NDArray[np.bool_]:
+        config, threads = self.config, self.threads
+        data = self.data_planes * self.data_rows * self.data_columns
+        return ((threads * data <= config.inp_depth)
+                & (threads * self.weight_tiles <= config.wgt_depth)
+                & (threads * (self.out_tiles + self.bias_tiles) <= config.acc_depth)
+                & (threads * (self.uops + 2) <= config.uop_depth)
+                & self.countable & self.dealt)
+
+    @functools.cached_property
+    def uops(self) -> Column:
+        """Micro-ops of a step: its loops without the two that the hardware has."""
+        loops = np.stack([self.fields[name] for name in (*AXES, "inputs", "taps_y", "taps_x")])
+        loops.sort(axis=0)
+        uops: Column = np.prod(loops[:-2], axis=0)
+        return uops
+
+
+def divisors(number: int) -> list[int]:
+    """All divisors, in order."""
+    return [size for size in range(1, number + 1) if number % size == 0]
+
+
+def _blocks(nest: Nest) -> Iterator[tuple[int, ...]]:
+    """Sizes of blocks, in the order of `AXES`."""
+    for outputs, rows, columns in itertools.product(
+            divisors(nest.outputs), divisors(nest.rows), divisors(nest.columns)):
+        yield 1, 1, outputs, rows, columns
+        # Blocks of several images or parts are worth it only where one is small.
+        if (outputs, rows, columns) == (nest.outputs, nest.rows, nest.columns):
+            yield from ((1, parts, outputs, rows, columns) for parts in divisors(nest.parts)[1:])
+        if (rows, columns) == (nest.rows, nest.columns):
+            yield from ((images, 1, outputs, rows, columns) for images in divisors(nest.images)[1:])
+
+
+def _steps(nest: Nest) -> Iterator[tuple[int, ...]]:
+    """Inputs and taps of a step."""
+    for inputs in divisors(nest.inputs):
+        yield inputs, nest.taps_y, nest.taps_x
+    # A large kernel for small buffers goes row by row, or tap by tap.
+    taps = {(rows, nest.taps_x) for rows in divisors(nest.taps_y)} | {
+        (1, columns) for columns in divisors(nest.taps_x)}
+    yield from ((1, *each) for each in sorted(taps - {(nest.taps_y, nest.taps_x)}))

@@ -1,0 +1,110 @@
+"""Maximum pooling: windows of tiles in the accumulator, combined by the ALU.
+
+Of a `Nest` only the geometry is used: `parts` are blocks of channels, and there is no weight.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vta.compiler.expr import Condition, Expr
+from vta.compiler.functions import all_of, if_then_else, maximum, min_value, reduce_axis
+from vta.compiler.operators.cost import GAP, HANDOVER, LATENCY, START
+from vta.compiler.operators.epilogue import apply_steps
+from vta.compiler.operators.matmul import blocks
+from vta.compiler.operators.nest import AXES, Nest
+from vta.compiler.operators.operator import Plan, Spec, no_tiling
+from vta.compiler.operators.tiling import Tiling, Tilings
+from vta.compiler.schedule import ACC_SCOPE, ALU, DMA_COPY, create_schedule
+from vta.compiler.tensor import Tensor, compute, placeholder
+
+if TYPE_CHECKING:
+    from vta.config import Config
+
+__all__ = ["plan_windows"]
+
+REGISTER = 2
+"""Cycles of an ALU operation on a tile with another."""
+NEUTRAL = 2
+"""Cycles of setting a tile to the least number: a reset, and an immediate."""
+
+
+def plan_windows(spec: Spec, nest: Nest, config: Config, tiling: Tiling | None) -> Plan:
+    """The plan of maximum pooling."""
+    if tiling is None:
+        tilings = _legal(nest, config)
+        if not len(tilings):
+            raise no_tiling(spec, config)
+        tiling = tilings[int(np.argmin(_cycles(tilings)))]
+    cycles = int(_cycles(Tilings.of(nest, config, tiling))[0])
+    data = placeholder((nest.images, nest.parts, 1, nest.height, nest.width, config.batch,
+                        config.block), "int8", "data")
+    bias = placeholder((nest.parts, 1, config.batch, config.block), "int32", "bias"
+                       ) if nest.biased else None
+    bias_load = compute(bias.shape, lambda *i: bias(*i), "bias_buf") if bias is not None else None
+    data_load = compute(data.shape, lambda *i: data(*i), "data_buf")
+    most = _maximum(nest, config, data_load)
+    epilogue = apply_steps(most, nest.steps, bias_load, (1, 2, 5, 6), "step")
+    last = epilogue[-1] if epilogue else most
+    result = compute(most.shape, lambda *i: last(*i).astype("int8"), "result")
+    s = create_schedule(result.op)
+    at = blocks(s[result], tuple(getattr(tiling, name) for name in AXES), tiling.threads,
+                AXES.index(tiling.axis))
+    loads = [data_load, *([bias_load] if bias_load is not None else [])]
+    for tensor in (*loads, most, *epilogue):
+        stage = s[tensor].set_scope(ACC_SCOPE).compute_at(s[result], at)
+        stage.pragma(stage.axes[0], DMA_COPY if tensor in loads else ALU)
+    inputs = (data, bias) if bias is not None else (data,)
+    return Plan(schedule=s, args=(*inputs, result), tilings=(tiling,), cycles=cycles)
+
+
+def _maximum(nest: Nest, config: Config, data: Tensor) -> Tensor:
+    """The stage that pools; taps outside the data give the least number, which changes nothing."""
+    y, x = (reduce_axis((0, size), name) for size, name in
+            ((nest.taps_y, "y"), (nest.taps_x, "x")))
+
+    def rule(n: Expr, p: Expr, o: Expr, i: Expr, j: Expr, b: Expr, q: Expr) -> Expr:
+        row = i * nest.stride[0] + y * nest.dilation[0] - nest.pad[0]
+        column = j * nest.stride[1] + x * nest.dilation[1] - nest.pad[1]
+        value = data(n, p, o, row, column, b, q).astype("int32")
+        inside: list[Condition] = []
+        for index, before, needed, size in (
+                (row, nest.pad[0], nest.padded[0], nest.height),
+                (column, nest.pad[1], nest.padded[1], nest.width)):
+            inside += [index >= 0] if before > 0 else []
+            inside += [index < size] if needed - before > size else []
+        if inside:
+            value = if_then_else(all_of(*inside), value, min_value("int32"))
+        return maximum(value, axis=[y, x])
+
+    return compute((*nest.out_shape, config.batch, config.block), rule, "most")
+
+
+def _legal(nest: Nest, config: Config) -> Tilings:
+    tilings = Tilings.every(nest, config)
+    whole = (tilings.taps_y == nest.taps_y) & (tilings.taps_x == nest.taps_x)
+    tiles = tilings.data_planes * tilings.data_rows * tilings.data_columns
+    return tilings.where(
+        whole & tilings.dealt & tilings.countable
+        & (tilings.threads * (tiles + tilings.out_tiles + tilings.bias_tiles) <= config.acc_depth)
+        & (tilings.threads * (tilings.taps + 4) <= config.uop_depth))
+
+
+def _cycles(tilings: Tilings) -> NDArray[np.int64]:
+    """The model: tiles of data, and what the ALU does, share the accumulator."""
+    nest, config = tilings.nest, tilings.config
+    rows = np.minimum(tilings.data_rows, nest.height)
+    columns = np.minimum(tilings.data_columns, nest.width)
+    loaded = tilings.data_planes * rows * columns
+    load = tilings.beats(loaded * config.acc_8bit_elem_bytes) + tilings.beats(
+        tilings.bias_tiles * config.acc_elem_bytes)
+    alu = tilings.out_tiles * (NEUTRAL + REGISTER * tilings.taps + sum(
+        step.cycles for step in nest.steps)) + GAP * (tilings.taps + 2 + len(nest.steps))
+    store = tilings.beats(tilings.out_tiles * config.out_elem_bytes)
+    together = np.maximum(alu + loaded, load)
+    alone = load + LATENCY + alu + store + 2 * HANDOVER
+    return START + load + LATENCY + store + tilings.blocks * np.where(
+        tilings.threads > 1, together, alone)
