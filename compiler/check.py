@@ -203,8 +203,9 @@ def _instructions(program: VtaProgram, config: Config) -> None:
         for access in accesses(op, config):
             if access.space in depths:
                 low, high = _reach(access)
-                _require(low >= 0 and high <= depths[access.space],
-                         f"{op} touches {access.space}[{low}:{high}] of {depths[access.space]}")
+                if low < 0 or high > depths[access.space]:
+                    raise VerifyError(f"{op} touches {access.space}[{low}:{high}] of "
+                                      f"{depths[access.space]}")
         if isinstance(op, Transfer):
             _require(op.buffer in buffers, f"{op.buffer} is not declared")
             _transfer(op, buffers[op.buffer], config)

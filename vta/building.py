@@ -81,7 +81,7 @@ def lower(schedule: Schedule, args: Sequence[Tensor], simple_mode: bool = False
 
 
 def build(schedule: Schedule, args: Sequence[Tensor], target: Target | str | Any = None,
-          *, name: str = "main") -> Module:
+          target_host: Target | str | None = None, *, name: str = "main") -> Module:
     """Compiles a schedule for the current environment.
 
     Parameters
@@ -91,6 +91,8 @@ def build(schedule: Schedule, args: Sequence[Tensor], target: Target | str | Any
         The arguments of a call, in order.
     target : Target, str or Environment
         ``ext_dev``, as text or as `env.target`; default `env.target`.
+    target_host : Target or str
+        Older scripts name their host here; it changes nothing.
     name : str
         The entry's name.
     """

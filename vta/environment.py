@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from vta.config import Config
 from vta.isa import AluOp, MemoryType
@@ -142,6 +142,13 @@ class Environment(metaclass=_EnvironmentType):
         from vta.compiler.intrin import gemm
 
         return gemm
+
+    @property
+    def mock(self) -> NoReturn:
+        """Not there: what a program spends its time on, a run with all of its work shows."""
+        raise AttributeError("env.mock, which left work out of a program in order to time the "
+                             "rest, does not exist; `vta profile` and vta bench show where the "
+                             "cycles go")
 
     @property
     def cfg_dict(self) -> dict[str, Any]:

@@ -128,27 +128,37 @@ class _Nest:
         self.inner = [builder.attached.get((self.stage, axis), []) for axis in self.leaves]
         last = max((place for place, inner in enumerate(self.inner) if inner), default=-1)
         pragmas = [place for place, axis in enumerate(self.leaves) if axis in self.stage.pragmas]
-        tensorized = self.stage.tensorized
-        self.gemm: int | None = None
-        if tensorized is not None:
-            self.gemm = last + 1
-            self._check_tensorized(tensorized, last)
-        elif pragmas and pragmas[0] <= last:
-            axis = self.leaves[pragmas[0]]
-            raise ScheduleError(
-                f"stage {self.stage.name}: the pragma {self.stage.pragmas[axis]!r} at {axis.name} "
-                f"covers {self.inner[last][0].name}, which is computed inside it; put the pragma "
-                f"on a loop inside {self.leaves[last].name}")
-        # The neutral value comes before all that goes on below it without pause.
+        # All loops below the last one that holds another stage, or is a thread, go together: a
+        # pragma on an inner one makes no more instructions than one on the outermost.
+        threads = [place for place, axis in enumerate(self.leaves) if axis in self.stage.threads]
+        self.begin = max((last, *threads)) + 1
+        self.pragma: tuple[str, Axis] | None = None
+        if self.stage.tensorized is not None:
+            self._check_tensorized(self.stage.tensorized, last)
+            self.pragma = GEMM, self.stage.tensorized
+        elif pragmas and builder.schedule.tiled:
+            self._check_pragmas([self.leaves[place] for place in pragmas], pragmas[0], last)
+            self.pragma = self.stage.pragmas[self.leaves[pragmas[0]]], self.leaves[pragmas[0]]
+        # A reduction's neutral value comes before them.
         first = min((place for place, axis in enumerate(self.leaves) if axis.reduces),
                     default=None)
-        begin = self.gemm if self.gemm is not None else pragmas[0] if pragmas else last + 1
-        self.start = None if first is None else min(first, begin)
+        self.start = None if first is None else min(first, self.begin)
         op = self.stage.op
         assert isinstance(op, ComputeOp)
         self.indices = tuple(
             as_expression(own.index[axis.var].plus(corner.scaled(-1)))
             for axis, corner in zip(op.axis, own.origin(), strict=True))
+
+    def _check_pragmas(self, axes: list[Axis], place: int, last: int) -> None:
+        stage = self.stage
+        if len({stage.pragmas[axis] for axis in axes}) > 1:
+            listed = " and ".join(f"{stage.pragmas[axis]} at {axis.name}" for axis in axes)
+            raise ScheduleError(f"stage {stage.name} has two pragmas, {listed}; keep one")
+        if place <= last:
+            raise ScheduleError(
+                f"stage {stage.name}: the pragma {stage.pragmas[axes[0]]!r} at {axes[0].name} "
+                f"covers {self.inner[last][0].name}, which is computed inside it; put the pragma "
+                f"on a loop inside {self.leaves[last].name}")
 
     def _check_tensorized(self, axis: Axis, last: int) -> None:
         name = self.stage.name
@@ -169,10 +179,9 @@ class _Nest:
         if place == self.start:
             found.append(self._neutral(place))
         inside = self._loop(place)
-        if place == self.gemm:
-            tensorized = self.stage.tensorized
-            assert tensorized is not None
-            inside = (Pragma(GEMM, tensorized.name, inside),)
+        if place == self.begin and self.pragma is not None:
+            key, axis = self.pragma
+            inside = (Pragma(key, axis.name, inside),)
         return (*found, *inside)
 
     def _loop(self, place: int) -> tuple[Stmt, ...]:
@@ -181,15 +190,15 @@ class _Nest:
         axis = self.leaves[place]
         body: tuple[Stmt, ...] = tuple(
             stmt for stage in self.inner[place] for stmt in self.builder.nest(stage))
-        return self._wrapped(axis, body + self.statements(place + 1), tensorize=True)
+        return self._wrapped(axis, body + self.statements(place + 1))
 
-    def _wrapped(self, axis: Axis, body: tuple[Stmt, ...], tensorize: bool) -> tuple[Stmt, ...]:
+    def _wrapped(self, axis: Axis, body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
         for atom in reversed(self.own.loops[axis]):
             body = (For(atom.var, atom.extent, body, axis in self.stage.threads,
                         axis in self.stage.unrolled),)
-        if axis in self.stage.pragmas:
+        if axis in self.stage.pragmas and self.pragma is None:
             body = (Pragma(self.stage.pragmas[axis], axis.name, body),)
-        if tensorize and axis is self.stage.tensorized:
+        if axis is self.stage.tensorized:
             body = (Pragma(TENSORIZE, axis.name, body),)
         return body
 
@@ -216,9 +225,7 @@ class _Nest:
         for axis in reversed(rest):
             for atom in reversed(self.own.loops[axis]):
                 stmt = (For(atom.var, atom.extent, stmt),)
-        if self.gemm is not None:
-            assert self.stage.tensorized is not None
-            return Pragma(GEMM, self.stage.tensorized.name, stmt)
-        for axis, key in self.stage.pragmas.items():
-            return Pragma(key, axis.name, stmt)
+        if self.pragma is not None:
+            key, at = self.pragma
+            return Pragma(key, at.name, stmt)
         return stmt[0]

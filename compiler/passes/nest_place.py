@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vta.compiler.affine import Affine
@@ -87,21 +88,17 @@ def _allocate(scope: str, lives: list[_Life], config: Config) -> dict[str, Affin
     arenas: dict[tuple[tuple[Var, int], ...], list[_Life]] = {}
     for life in lives:
         arenas.setdefault(life.threads, []).append(life)
-    for share in (False, True):
-        total = 0
-        where: dict[str, Affine] = {}
-        for threads, members in arenas.items():
-            offsets, size = _fit(members, share)
-            factors: dict[Var, int] = {}
-            step = size
-            for var, extent in reversed(threads):
-                factors[var] = step
-                step *= extent
-            for life, offset in zip(members, offsets, strict=True):
-                where[life.value.name] = Affine(total + offset, factors if size else {})
-            total += step
+    for apart, alone in ((True, True), (False, True), (False, False)):
+        fits = {threads: _fit([(life.first, life.last, life.value.tiles) for life in members],
+                              alone) for threads, members in arenas.items()}
+        bases, total = _fit([
+            (min(life.first for life in members), max(life.last for life in members),
+             fits[threads][1] * members[0].copies) for threads, members in arenas.items()], apart)
         if total <= depth:
-            return where
+            return {life.value.name: place
+                    for base, (threads, members) in zip(bases, arenas.items(), strict=True)
+                    for life, place in zip(members, _places(base, threads, *fits[threads]),
+                                           strict=True)}
     nbytes: int = getattr(config, f"{short}_elem_bytes")
     needs = ", ".join(
         f"{life.value.name} {life.value.tiles} tiles"
@@ -115,21 +112,37 @@ def _allocate(scope: str, lives: list[_Life], config: Config) -> dict[str, Affin
         + "; compute less at a time (smaller splits, or compute_at further inside)")
 
 
-def _fit(lives: list[_Life], share: bool) -> tuple[list[int], int]:
-    """An offset for each value, and how much they take together."""
+def _places(base: int, threads: tuple[tuple[Var, int], ...], offsets: list[int], size: int
+            ) -> Iterator[Affine]:
+    """Where the values of some threads are: each thread has `size` tiles of its own."""
+    factors: dict[Var, int] = {}
+    step = size
+    for var, extent in reversed(threads):
+        factors[var] = step
+        step *= extent
+    for offset in offsets:
+        yield Affine(base + offset, factors)
+
+
+def _fit(lives: Sequence[tuple[int, int, int]], apart: bool) -> tuple[list[int], int]:
+    """An offset for each (first, last, tiles), and how much they take together.
+
+    Those that are not needed at the same time may overlap, unless all are to be `apart`.
+    """
     offsets: list[int] = []
     size = 0
-    for number, life in enumerate(lives):
-        others = sorted((offset, offset + other.value.tiles)
-                        for offset, other in zip(offsets, lives[:number], strict=True)
-                        if not share or (other.first <= life.last and life.first <= other.last))
+    for number, (first, last, tiles) in enumerate(lives):
+        others = sorted(
+            (offset, offset + taken)
+            for offset, (begin, end, taken) in zip(offsets, lives[:number], strict=True)
+            if apart or (begin <= last and first <= end))
         place = 0
         for begin, end in others:
-            if place + life.value.tiles <= begin:
+            if place + tiles <= begin:
                 break
             place = max(place, end)
         offsets.append(place)
-        size = max(size, place + life.value.tiles)
+        size = max(size, place + tiles)
     return offsets, size
 
 
