@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,13 +82,18 @@ def test_readme_names_every_key_target_preset_and_command() -> None:
         assert f"| `vta {command}" in README
 
 
-def test_the_program_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def test_the_programs_in_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, layer = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    exec(compile(code, "README.md", "exec"), names)
+    names: dict[str, Any] = {}
+    exec(compile(program, "README.md", "exec"), names)
     values, result = names["a"].numpy(), names["b"].numpy()
     np.testing.assert_array_equal(result, (np.maximum(values, 0) >> 2).astype(np.int8))
+    exec(compile(layer, "README.md", "exec"), names)
+    padded = np.pad(names["x"][0].astype(int), ((0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    sums = np.einsum("ihwyx,oiyx->ohw", windows, names["w"].astype(int))
+    np.testing.assert_array_equal(names["y"][0], np.clip(sums >> 8, 0, 127))
 
 
 def test_an_image_made_by_the_page_loads(tmp_path: Path) -> None:

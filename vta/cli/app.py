@@ -28,7 +28,7 @@ EXIT_PIPE = 141
 """What a shell shows for a process that SIGPIPE ended."""
 
 COMMANDS = ("vadd", "verilog", "replay", "bench", "profile",
-            "dis", "config", "export", "synth", "cache")
+            "dis", "config", "export", "synth", "cache", "tvm")
 
 _state = {"verbosity": 0}
 

@@ -7,7 +7,10 @@ from vta.driver.simulated import PROFILE
 from vta.environment import get_env
 from vta.errors import ArgumentError
 
-__all__ = ["clear_stats", "debug_mode", "enabled", "stats"]
+__all__ = ["DEBUG_SKIP_EXEC", "clear_stats", "debug_mode", "enabled", "stats"]
+
+DEBUG_SKIP_EXEC = 1
+"""For `debug_mode`: don't execute, only count."""
 
 
 def stats() -> dict[str, int]:
@@ -32,7 +35,7 @@ def enabled() -> bool:
 
 
 def debug_mode(flag: int) -> None:
-    """What later runs do beside running: the sum of 1 (don't execute, only count) and 2 (log the
+    """What later runs do beside running: the sum of `DEBUG_SKIP_EXEC` (1) and 2 (log the
     instructions); 0 for neither."""
     if flag not in range(4):
         raise ArgumentError(f"flag must be 0 to 3, not {flag!r}")

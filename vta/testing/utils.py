@@ -1,4 +1,4 @@
-"""A temporary folder for saved programs."""
+"""A temporary folder for saved programs; running a function on the environment's device."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ import os
 import shutil
 import tempfile
 import weakref
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING
 
-__all__ = ["TempDirectory", "tempdir"]
+from vta.environment import Environment, get_env
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from vta.driver.session import LocalSession
+
+__all__ = ["TempDirectory", "run", "tempdir"]
 
 
 class TempDirectory:
@@ -41,3 +49,17 @@ class TempDirectory:
 def tempdir() -> TempDirectory:
     """A new temporary folder."""
     return TempDirectory()
+
+
+def run(run_func: Callable[[Environment, LocalSession], object]) -> None:
+    """Calls ``run_func(env, remote)`` with the current environment and a session on its device.
+
+    Raises
+    ------
+    ConfigError
+        The target has no back end yet.
+    """
+    from vta import rpc
+
+    with rpc.LocalSession() as remote:
+        run_func(get_env(), remote)

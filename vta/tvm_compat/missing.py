@@ -1,0 +1,116 @@
+"""What the layer lacks: errors that name it and say what there is instead."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+
+from vta.errors import VtaError
+
+__all__ = ["HINTS", "MissingAttribute", "MissingModule", "explain", "hint_for"]
+
+_TENSOR = "write it with te.compute, or use an operator of vta.top"
+_OPERATORS = "use the operators of vta.top, which choose their own schedules"
+_NETWORKS = "networks are not compiled here; program single operators with te, or use vta.top"
+_TUNING = "there is nothing to tune: vta.top searches schedules itself"
+_SESSION = "use rpc.LocalSession() with TARGET sim or tsim"
+_PASSES = "the passes are fixed; vta.build_config has the options that there are"
+_STATS = "use vta.testing.simulator: stats(), clear_stats(), debug_mode(flag)"
+
+HINTS = {
+    "tvm.__version__": "this is not TVM; vta.__version__ is the version of what runs",
+    "tvm.auto_scheduler": _TUNING,
+    "tvm.autotvm": _TUNING,
+    "tvm.contrib.debugger": _NETWORKS,
+    "tvm.contrib.download": "use urllib.request of Python",
+    "tvm.contrib.graph_executor": _NETWORKS,
+    "tvm.contrib.graph_runtime": _NETWORKS,
+    "tvm.contrib.pickle_memoize": "compute the reference each time, or keep it with numpy.save",
+    "tvm.cuda": "there are two kinds of memory: tvm.cpu(0) and remote.ext_dev(0)",
+    "tvm.device": "use remote.ext_dev(0) or remote.cpu(0)",
+    "tvm.context": "use remote.ext_dev(0) or remote.cpu(0)",
+    "tvm.driver": "use tvm.lower, vta.lower and vta.build",
+    "tvm.ext_dev": "its memory belongs to a session: remote.ext_dev(0)",
+    "tvm.hybrid": _TENSOR,
+    "tvm.instrument": _PASSES,
+    "tvm.ir": "tvm.lower and vta.lower return a program that can be printed",
+    "tvm.ir_builder": _TENSOR,
+    "tvm.make": _TENSOR,
+    "tvm.meta_schedule": _TUNING,
+    "tvm.micro": "boards are programmed with vta.program_fpga",
+    "tvm.nd.gpu": "there are two kinds of memory: tvm.cpu(0) and remote.ext_dev(0)",
+    "tvm.register_func": "programs call no functions of the host",
+    "tvm.relax": _NETWORKS,
+    "tvm.relay": _NETWORKS,
+    "tvm.rpc.Server": "the simulators run in this process: " + _SESSION,
+    "tvm.rpc.connect": "there are no remote devices yet; " + _SESSION,
+    "tvm.rpc.connect_tracker": "there is no tracker; " + _SESSION,
+    "tvm.rpc.server": "the simulators run in this process: " + _SESSION,
+    "tvm.runtime.load_module": "upload the file and use remote.load_module(name)",
+    "tvm.runtime.vm": _NETWORKS,
+    "tvm.script": "write te expressions and a schedule",
+    "tvm.tag_scope": "tags mattered to TVM's operator library only; leave it out",
+    "tvm.te.decl_tensor_intrin": "env.gemm is the only tensor intrinsic",
+    "tvm.te.extern": _TENSOR,
+    "tvm.te.hybrid": _TENSOR,
+    "tvm.te.scan": _TENSOR,
+    "tvm.te.size_var": "shapes are whole numbers",
+    "tvm.te.tag_scope": "tags mattered to TVM's operator library only; leave it out",
+    "tvm.te.var": "shapes are whole numbers",
+    "tvm.testing.main": "use pytest.main",
+    "tvm.testing.parameter": "use pytest.mark.parametrize",
+    "tvm.testing.requires_llvm": "leave it out: programs need no code on the host",
+    "tvm.tir.transform": _PASSES,
+    "tvm.topi": _TENSOR,
+    "tvm.topi.generic": _OPERATORS,
+    "tvm.topi.nn": _OPERATORS + "; of topi.nn there is pad",
+    "tvm.topi.testing": "compute it with numpy; of topi.testing there is conv2d_nchw_python",
+    "tvm.transform": _PASSES,
+    "tvm.var": "shapes are whole numbers",
+    "vta.bitstream": "vta.program_fpga(remote, bitstream) takes a file's path",
+    "vta.download_bitstream": "vta.program_fpga(remote, bitstream) takes a file's path",
+    "vta.get_bitstream_path": "env.BITSTREAM is a bitstream's name",
+    "vta.graph": _NETWORKS,
+    "vta.pkg_config": "vta.Environment has every size; `vta config` shows them",
+    "vta.transform": _PASSES,
+    "LocalSession.context": "use ext_dev(0) or cpu(0)",
+    "LocalSession.device": "use ext_dev(0) or cpu(0)",
+    "LocalSession.get_function": _STATS,
+    "Stage.parallel": "bind(axis, te.thread_axis('cthread')) makes virtual threads",
+    "Stage.vectorize": "a tile is a vector already; mark the loop with pragma(axis, env.alu)",
+}
+"""What to use in place of a name; for a module, of whatever else is in it, too."""
+
+
+class MissingAttribute(VtaError, AttributeError):
+    """A name that the layer does not have."""
+
+
+class MissingModule(VtaError, ImportError):
+    """A module that the layer does not have.
+
+    Not a `ModuleNotFoundError`: ``from tvm import relay`` would swallow that and say less.
+    """
+
+
+def hint_for(full_name: str) -> str:
+    """What `HINTS` says of a name, else of the innermost module around it that it knows."""
+    while full_name:
+        if hint := _hint(full_name):
+            return hint
+        full_name = full_name.rpartition(".")[0]
+    return ""
+
+
+def explain(owner: str, name: str, there: Collection[str]) -> str:
+    """The message for `owner.name`, where `there` are the names that the owner has."""
+    full_name = f"{owner}.{name}"
+    hint = _hint(full_name)
+    if not hint and (near := difflib.get_close_matches(name, there, 1)):
+        hint = f"did you mean {owner}.{near[0]}?"
+    hint = hint or hint_for(owner) or f"{owner} has {', '.join(sorted(there)) or 'nothing'}"
+    return f"{full_name} is not in VTA's part of TVM: {hint}"
+
+
+def _hint(full_name: str) -> str:
+    return HINTS.get(full_name) or HINTS.get(f"tvm.{full_name}", "")
