@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from vta.compiler.affine import affine
+from vta.compiler.affine import Affine, affine
 from vta.compiler.expr import Binary, Cast, Expr, Read, Select, Var, parts, walk
 from vta.compiler.hazards import Access
 from vta.compiler.ir import (
@@ -137,15 +137,25 @@ def _bounds(stage: str, name: str, indices: tuple[Expr, ...], shape: tuple[int, 
         if form is None:
             continue  # matched to nothing later, and refused there
         low, high = form.span(extents)
+        # A guard is 0 or more, so that the index is at most itself plus any multiple of it.
+        above = below = form
         for guard in guards:
-            above, below = form.plus(guard), form.plus(guard.scaled(-1))
-            if not above.factors:
-                high = min(high, above.offset)
-            if not below.factors:
-                low = max(low, below.offset)
+            for times in _multiples(form, guard):
+                if above.plus(guard.scaled(times)).span(extents)[1] < high:
+                    above = above.plus(guard.scaled(times))
+                    high = above.span(extents)[1]
+                if below.plus(guard.scaled(-times)).span(extents)[0] > low:
+                    below = below.plus(guard.scaled(-times))
+                    low = below.span(extents)[0]
         if low < 0 or high >= size:
             raise CompileError(f"{stage} reads {name} {list(shape)} out of its bounds: index "
                                f"{place} runs from {low} to {high}, but must be 0 to {size - 1}")
+
+
+def _multiples(form: Affine, guard: Affine) -> set[int]:
+    """By what a guard must be multiplied to go with some variable of a form."""
+    return {abs(form.factors[var]) // abs(factor) for var, factor in guard.factors.items()
+            if factor and form.factors.get(var, 0) % factor == 0 and form.factors.get(var, 0)}
 
 
 # -- tiles ---------------------------------------------------------------------------------------
