@@ -136,26 +136,24 @@ def _bounds(stage: str, name: str, indices: tuple[Expr, ...], shape: tuple[int, 
         form = affine(index)
         if form is None:
             continue  # matched to nothing later, and refused there
-        low, high = form.span(extents)
-        # A guard is 0 or more, so that the index is at most itself plus any multiple of it.
-        above = below = form
-        for guard in guards:
-            for times in _multiples(form, guard):
-                if above.plus(guard.scaled(times)).span(extents)[1] < high:
-                    above = above.plus(guard.scaled(times))
-                    high = above.span(extents)[1]
-                if below.plus(guard.scaled(-times)).span(extents)[0] > low:
-                    below = below.plus(guard.scaled(-times))
-                    low = below.span(extents)[0]
+        high = min(item.span(extents)[1] for item in _sums(form, guards))
+        low = -min(item.span(extents)[1] for item in _sums(form.scaled(-1), guards))
         if low < 0 or high >= size:
             raise CompileError(f"{stage} reads {name} {list(shape)} out of its bounds: index "
                                f"{place} runs from {low} to {high}, but must be 0 to {size - 1}")
 
 
-def _multiples(form: Affine, guard: Affine) -> set[int]:
-    """By what a guard must be multiplied to go with some variable of a form."""
-    return {abs(form.factors[var]) // abs(factor) for var, factor in guard.factors.items()
-            if factor and form.factors.get(var, 0) % factor == 0 and form.factors.get(var, 0)}
+def _sums(form: Affine, guards: Iterable[Affine]) -> list[Affine]:
+    """What a form is at most: itself, or more by guards, which are 0 or more, of fewer indices."""
+    found = [form]
+    for guard in guards:
+        for item in tuple(found):
+            for times in {-(item.factors[var] // factor) for var, factor in guard.factors.items()
+                          if item.factors.get(var, 0) % factor == 0 and var in item.factors}:
+                more = item.plus(guard.scaled(times))
+                if times > 0 and len(more.factors) < len(item.factors):
+                    found.append(more)
+    return found
 
 
 # -- tiles ---------------------------------------------------------------------------------------
