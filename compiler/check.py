@@ -13,24 +13,18 @@ from vta.compiler.affine import Affine, affine
 from vta.compiler.expr import Binary, Cast, Expr, Read, Select, Var, parts, walk
 from vta.compiler.hazards import Access
 from vta.compiler.ir import (
-    Alu,
     Assign,
     Buffer,
-    Compute,
     Finish,
     For,
-    Group,
     Kernel,
     LoopProgram,
     Program,
-    Put,
     Stmt,
-    TileOp,
-    TileProgram,
     Transfer,
     VtaProgram,
 )
-from vta.compiler.nests import Nested
+from vta.compiler.nests import Alu, Load, Nested, Reset, Store, names_of, walk_operations
 from vta.compiler.tokens import accesses
 from vta.compiler.verify import VerifyError
 from vta.config import Config
@@ -54,9 +48,9 @@ def verify(program: Program | Nested, config: Config | None) -> None:
         _loops(program)
         return
     assert config is not None, "what comes after loops depends on the configuration"
-    if isinstance(program, TileProgram):
-        _tiles(program, config)
-    elif isinstance(program, VtaProgram):
+    if isinstance(program, Nested):
+        _nested(program, config)
+    else:
         _instructions(program, config)
 
 
@@ -156,48 +150,24 @@ def _sums(form: Affine, guards: Iterable[Affine]) -> list[Affine]:
     return found
 
 
-# -- tiles ---------------------------------------------------------------------------------------
+# -- operations on tiles ---------------------------------------------------------------------------
 
 
-def _tiles(program: TileProgram, config: Config) -> None:
+def _nested(program: Nested, config: Config) -> None:
     _unique((*program.args, *program.temps))
-    constants = {item.name for item in program.constants}
-    for group in program.groups:
-        defined = set(constants)
-        for op in group.ops:
-            for name in _reads(op, in_place=bool(group.slots)):
-                _require(name in defined, f"{name} is read before it is computed")
-            _require(op.run >= 1, "an instruction covers at least a tile")
-            if isinstance(op, Alu) and isinstance(op.b, int):
-                imm = next(item for item in Isa(config).alu.fields if item.name == "imm")
-                _require(imm.min <= op.b <= imm.max, f"{op.b} does not fit an immediate")
-            if not isinstance(op, Put):
-                _require(op.dst not in constants, f"{op.dst} is a constant")
-                defined.add(op.dst)
-        if group.slots:
-            _slots(group)
-
-
-def _reads(op: TileOp, in_place: bool) -> tuple[str, ...]:
-    if isinstance(op, Alu):
-        _require(not in_place or op.a == op.dst, f"{op.dst} does not overwrite {op.a}")
-        return (op.a, op.b) if isinstance(op.b, str) else (op.a,)
-    if isinstance(op, Compute):
-        return tuple(node.source.name for node in walk(op.value) if isinstance(node, Read))
-    return (op.src,) if isinstance(op, Put) else ()
-
-
-def _slots(group: Group) -> None:
-    """What is read from a slot must be the value that was last written there."""
-    slots = dict(group.slots)
-    holds: dict[int, str] = {}
-    for op in group.ops:
-        for name in _reads(op, in_place=True):
-            _require(name not in slots or holds[slots[name]] == name,
-                     f"{name} is overwritten while it is alive")
-        if not isinstance(op, Put):
-            _require(op.dst in slots, f"{op.dst} has no slot")
-            holds[slots[op.dst]] = op.dst
+    imm = next(item for item in Isa(config).alu.fields if item.name == "imm")
+    defined: set[str] = set()
+    for op in walk_operations(program.body):
+        for name in names_of(op):
+            _require(name in program.values, f"{name} is no value of the program")
+        written = op.dst.value if not isinstance(op, Store) else ""
+        read = set(names_of(op)) - ({written} if isinstance(op, Load | Reset) or isinstance(
+            op, Alu) and op.a.value != written else set())
+        for name in sorted(read):
+            _require(name in defined, f"{name} is read before it is computed")
+        if isinstance(op, Alu) and isinstance(op.b, int):
+            _require(imm.min <= op.b <= imm.max, f"{op.b} does not fit an immediate")
+        defined.add(written)
 
 
 # -- instructions --------------------------------------------------------------------------------

@@ -1,8 +1,7 @@
-"""The three intermediate forms, each a page of frozen dataclasses.
+"""The first and the last intermediate form, each a page of frozen dataclasses.
 
 1. `LoopProgram`: loop nests over buffers, straight from the schedule.
-2. `TileProgram`: whole tensors held in ACC, one operation at a time, with no addresses yet. A
-   *value* is known by its name and has as many tiles as its group.
+2. `vta.compiler.nests.Nested`: loops around operations on tiles.
 3. `VtaProgram`: instructions with addresses and tokens; micro-ops still stand beside the
    instruction that uses them.
 
@@ -17,28 +16,19 @@ from vta.compiler.expr import Expr, Var
 from vta.isa import AluOp, MemoryType, Module, Opcode
 
 __all__ = [
-    "Alu",
     "Assign",
     "Buffer",
-    "Compute",
-    "Constant",
-    "Copy",
-    "Fill",
     "Finish",
     "For",
-    "Group",
     "Kernel",
     "LoopProgram",
     "MicroOp",
     "Nop",
     "Op",
     "Pragma",
+    "Printed",
     "Program",
-    "Put",
-    "Reset",
     "Stmt",
-    "TileOp",
-    "TileProgram",
     "Tokens",
     "Transfer",
     "UopLoop",
@@ -56,14 +46,16 @@ class Buffer:
     scope: str
 
 
-class _Printed:
+class Printed:
+    """What the printer shows."""
+
     def __str__(self) -> str:
         from vta.compiler.printer import show  # the printer reads this module
 
         return show(self)  # type: ignore[arg-type]
 
 
-# -- 1. loops ------------------------------------------------------------------------------------
+# -- loops ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -107,7 +99,7 @@ Stmt = For | Pragma | Assign
 
 
 @dataclass(frozen=True)
-class LoopProgram(_Printed):
+class LoopProgram(Printed):
     """`allocs` are the buffers that are not arguments."""
 
     name: str
@@ -117,112 +109,7 @@ class LoopProgram(_Printed):
     body: tuple[Stmt, ...]
 
 
-# -- 2. tiles ------------------------------------------------------------------------------------
-# `run` is how many tiles one instruction may cover at most, as the schedule's pragma says.
-
-
-@dataclass(frozen=True)
-class Copy:
-    """Loads value `dst`, declared as `dtype`, from `buffer`, from its tile `offset` on."""
-
-    dst: str
-    buffer: Buffer
-    offset: int
-    memory_type: MemoryType
-    run: int
-    dtype: str
-
-
-@dataclass(frozen=True)
-class Compute:
-    """`dst` is an expression of other values; its reads name them."""
-
-    dst: str
-    value: Expr
-    run: int
-
-
-@dataclass(frozen=True)
-class Fill:
-    """Every number of `dst` is `number`, or what the constant of that name holds."""
-
-    dst: str
-    number: int | str
-    run: int
-
-
-@dataclass(frozen=True)
-class Alu:
-    """``dst = op(a, b)``; `b` is a value, a constant or a number of 16 bits.
-
-    Once the program is in place, `dst` is `a`, the storage of what now becomes value `makes`.
-    """
-
-    op: AluOp
-    dst: str
-    a: str
-    b: str | int
-    run: int
-    makes: str = ""
-
-
-@dataclass(frozen=True)
-class Reset:
-    """``dst = 0``."""
-
-    dst: str
-    run: int
-
-
-@dataclass(frozen=True)
-class Put:
-    """Stores the low bits of value `src` in `buffer`.
-
-    Once the program is in place, `src` is the storage of value `value`.
-    """
-
-    buffer: Buffer
-    src: str
-    run: int
-    value: str = ""
-
-
-TileOp = Copy | Compute | Fill | Alu | Reset | Put
-
-
-@dataclass(frozen=True)
-class Constant:
-    """A number too wide for an immediate: one tile that stays in ACC for the whole program."""
-
-    name: str
-    number: int
-
-
-@dataclass(frozen=True)
-class Group:
-    """Operations on values of `tiles` tiles, which any part of the tiles can go through alone.
-
-    `slots` are the numbers of the places in ACC that values have, where they have one already.
-    """
-
-    tiles: int
-    ops: tuple[TileOp, ...]
-    slots: tuple[tuple[str, int], ...] = ()
-
-
-@dataclass(frozen=True)
-class TileProgram(_Printed):
-    """`temps` are buffers in main memory that are no arguments."""
-
-    name: str
-    args: tuple[Buffer, ...]
-    temps: tuple[Buffer, ...]
-    outputs: tuple[str, ...]
-    groups: tuple[Group, ...]
-    constants: tuple[Constant, ...] = ()
-
-
-# -- 3. instructions -----------------------------------------------------------------------------
+# -- instructions -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -325,7 +212,7 @@ Op = Transfer | Kernel | Nop | Finish
 
 
 @dataclass(frozen=True)
-class VtaProgram(_Printed):
+class VtaProgram(Printed):
     """The instructions in stream order; `ordered` once tokens have been inserted."""
 
     name: str
@@ -337,4 +224,4 @@ class VtaProgram(_Printed):
     notes: bool = False
 
 
-Program = LoopProgram | TileProgram | VtaProgram
+Program = LoopProgram | VtaProgram

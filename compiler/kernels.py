@@ -107,7 +107,7 @@ def _choose(loops: tuple[Round, ...], limits: tuple[int, int, int], most: int, h
     """The hardware loops, outer first: those that leave the fewest micro-ops."""
     able = [place for place, item in enumerate(loops)
             if not item.unrolled and item.extent <= MOST_ROUNDS and all(
-                step < limit for step, limit in zip(item.steps, limits, strict=True))]
+                0 <= step < limit for step, limit in zip(item.steps, limits, strict=True))]
     total = math.prod(item.extent for item in loops)
     choices: list[tuple[int, ...]] = [(), *((item,) for item in able),
                                       *itertools.permutations(able, 2)]

@@ -1,4 +1,4 @@
-"""The intermediate form of tiled schedules: loops around operations on tiles.
+"""The intermediate form between loops and instructions: loops around operations on tiles.
 
 A *value* is what one stage (or a part of its expression) puts into an on-chip buffer; it has a
 number of tiles, and one place for each virtual thread that it is computed in. An *operation* is
@@ -15,7 +15,7 @@ from typing import Any
 
 from vta.compiler.affine import Affine
 from vta.compiler.expr import Var
-from vta.compiler.ir import Buffer
+from vta.compiler.ir import Buffer, Printed
 from vta.isa import AluOp, MemoryType
 
 __all__ = ["Alu", "Domain", "Gemm", "Load", "Loop", "Nested", "Node", "Operand", "Operation",
@@ -36,10 +36,18 @@ class Domain:
 
 @dataclass(frozen=True)
 class Operand:
-    """The tiles of a value that an operation touches."""
+    """The tiles of a value that an operation touches.
+
+    Once storage is shared, `value` is whose storage it is, and `name` what is there now.
+    """
 
     value: str
     at: Affine
+    name: str = ""
+
+    @property
+    def shown(self) -> str:
+        return self.name or self.value
 
 
 @dataclass(frozen=True)
@@ -124,9 +132,9 @@ class Value:
     constant: int | None = None
 
 
-@dataclass
-class Nested:
-    """A program of loops around operations."""
+@dataclass(frozen=True)
+class Nested(Printed):
+    """A program of loops around operations; `values` are all that these touch on chip."""
 
     name: str
     args: tuple[Buffer, ...]

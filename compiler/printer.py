@@ -9,30 +9,33 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 
+from vta.compiler.affine import Affine, as_expression
 from vta.compiler.expr import Binary, Cast, Const, Expr, Read, Select, Var, parts, walk
 from vta.compiler.ir import (
-    Alu,
     Assign,
     Buffer,
-    Compute,
-    Copy,
-    Fill,
     Finish,
     For,
-    Group,
     Kernel,
     LoopProgram,
     Nop,
     Op,
     Pragma,
     Program,
-    Put,
-    Reset,
     Stmt,
-    TileOp,
-    TileProgram,
     Transfer,
     VtaProgram,
+)
+from vta.compiler.nests import (
+    Gemm,
+    Load,
+    Loop,
+    Nested,
+    Node,
+    Operand,
+    Operation,
+    Reset,
+    Store,
 )
 from vta.isa import Module, Opcode
 
@@ -44,19 +47,26 @@ MOST_NODES = 300
 HANDLE = "T.tvm_thread_context(T.tir.vta.command_handle())"
 
 
-def show(program: Program) -> str:
+def show(program: Program | Nested) -> str:
     """The whole program, without a newline at the end."""
     args = ", ".join(f"{arg.name}: {_shape(arg)}" for arg in program.args)
     if isinstance(program, LoopProgram):
         allocs, body = program.allocs, _statements(program.body)
-    elif isinstance(program, TileProgram):
-        allocs, body = program.temps, _groups(program)
+    elif isinstance(program, Nested):
+        allocs, body = program.temps, _nested(program)
     else:
         allocs, body = program.temps, _calls(program)
     lines = [f"def {program.name}({args}):"]
     lines += [f"{INDENT}{item.name} = allocate({_shape(item)}, {item.scope!r})" for item in allocs]
     lines += [INDENT + line for line in body]
     return "\n".join(lines)
+
+
+def _nested(program: Nested) -> Iterator[str]:
+    for value in program.values.values():
+        number = "" if value.constant is None else f" = {value.constant}"
+        yield f"{value.name} = tiles({value.tiles}, {value.scope!r}){number}"
+    yield from _nodes(program.body)
 
 
 def _shape(buffer: Buffer) -> str:
@@ -141,44 +151,47 @@ def _perfect_nest(loop: For) -> list[For]:
     return loops
 
 
-# -- tiles ---------------------------------------------------------------------------------------
+# -- operations on tiles ---------------------------------------------------------------------------
 
 
-def _groups(program: TileProgram) -> Iterator[str]:
-    for item in program.constants:
-        yield f"{item.name} = constant({item.number})"
-    for group in program.groups:
-        yield f"for {group.tiles} tiles{_slots(group)}:"
-        for op in group.ops:
-            yield INDENT + _tile_op(op, group.tiles)
+def _nodes(body: Iterable[Node]) -> Iterator[str]:
+    for node in body:
+        if isinstance(node, Loop):
+            kind = "threads" if node.thread else "range"
+            yield f"for {node.var.name} in {kind}({node.extent}):"
+            yield from (INDENT + line for line in _nodes(node.body))
+        else:
+            yield _operation(node) + _domain(node)
 
 
-def _slots(group: Group) -> str:
-    if not group.slots:
-        return ""
-    return " with " + ", ".join(f"{name} in slot {slot}" for name, slot in group.slots)
+def _operation(op: Operation) -> str:
+    if isinstance(op, Load):
+        text = f"load_{op.memory_type.name.lower()}({op.buffer.name}[{_form(op.source)}])"
+        pads = "".join(f", 0 unless {_form(form)} >= 0" for form in op.pads)
+        return f"{_operand(op.dst)} = {text}{pads}"
+    if isinstance(op, Store):
+        return f"store_out({op.buffer.name}[{_form(op.target)}], {_operand(op.src)})"
+    if isinstance(op, Reset):
+        return f"{_operand(op.dst)} = reset()"
+    if isinstance(op, Gemm):
+        return f"{_operand(op.dst)} += gemm({_operand(op.inp)}, {_operand(op.wgt)})"
+    b = _operand(op.b) if isinstance(op.b, Operand) else op.b
+    return f"{_operand(op.dst)} = {op.op.name.lower()}({_operand(op.a)}, {b})"
 
 
-def _tile_op(op: TileOp, tiles: int) -> str:
-    remarks = []
-    if isinstance(op, Alu) and op.makes not in ("", op.dst):
-        remarks.append(op.makes)
-    if isinstance(op, Put) and op.value not in ("", op.src):
-        remarks.append(op.value)
-    remarks += [f"{op.run} tiles at a time"] if op.run < tiles else []
-    if isinstance(op, Copy):
-        text = f"{op.dst} = load_{op.memory_type.name.lower()}({op.buffer.name}, {op.offset})"
-    elif isinstance(op, Compute):
-        text = f"{op.dst} = {show_expr(op.value)}"
-    elif isinstance(op, Fill):
-        text = f"{op.dst} = fill({op.number})"
-    elif isinstance(op, Alu):
-        text = f"{op.dst} = {op.op.name.lower()}({op.a}, {op.b})"
-    elif isinstance(op, Reset):
-        text = f"{op.dst} = reset()"
-    else:
-        text = f"store_out({op.buffer.name}, {op.src})"
-    return text + (f"  # {', '.join(remarks)}" if remarks else "")
+def _operand(item: Operand) -> str:
+    name = item.shown if item.shown == item.value else f"{item.value}:{item.shown}"
+    return f"{name}[{_form(item.at)}]"
+
+
+def _form(form: Affine) -> str:
+    return show_expr(as_expression(form))
+
+
+def _domain(op: Operation) -> str:
+    loops = ", ".join(f"{var.name} < {extent}" for var, extent in op.domain.loops)
+    guards = "".join(f", {_form(guard)} >= 0" for guard in op.domain.guards)
+    return f"  # {loops}{guards}" if loops else ""
 
 
 # -- instructions --------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from vta.compiler.expr import Axis, Expr, Read, Reduce, Select, Var, substitute, walk
+from vta.compiler.expr import Axis, Expr, Read, Reduce, Var, substitute
 from vta.compiler.intrin import GemmIntrin
 from vta.compiler.steps import (
     Bind,
@@ -327,13 +327,6 @@ class Schedule:
         names = ", ".join(stage.name for stage in self.stages)
         raise ScheduleError(f"the schedule has no stage {getattr(item, 'name', item)!r}; "
                             f"it has {names}")
-
-    @property
-    def tiled(self) -> bool:
-        """Whether it says more than scopes and pragmas, or a stage more than elementwise work."""
-        return (any(not isinstance(step, SetScope | Pragma) for step in self.steps)
-                or any(isinstance(node, Reduce | Select) for stage in self.stages
-                       if isinstance(stage.op, ComputeOp) for node in walk(stage.op.body)))
 
     def cache_read(self, tensor: Tensor, scope: str,
                    readers: Tensor | Operation | Sequence[Tensor | Operation]) -> Tensor:

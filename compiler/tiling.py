@@ -15,7 +15,7 @@ from vta.compiler.affine import Affine
 from vta.compiler.expr import Var
 from vta.errors import ScheduleError
 
-__all__ = ["Tiling", "tile_loops"]
+__all__ = ["Tiling", "Whole", "tile_loops", "whole_tensor"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,44 @@ class Tiling:
                 raise ScheduleError(f"{what} cuts through a tile of {self.size} numbers; pad the "
                                     "tensor to whole tiles")
         return Affine(form.offset + high, rest)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """All of a tensor from its first number to its last, as one loop over its tiles.
+
+    The last tile need not be full: numbers do not mix, and memory is given out in whole tiles.
+    """
+
+    loops: tuple[tuple[Var, int], ...]
+    written: Affine
+    size: int
+
+    def fits(self, form: Affine) -> bool:
+        """Whether a position goes along with what is written, tile by tile."""
+        return dict(form.factors) == dict(self.written.factors) and form.offset % self.size == 0
+
+    def tiles(self, form: Affine, what: str) -> Affine:
+        """A position that fits, in tiles."""
+        assert self.fits(form), what
+        return Affine(form.offset // self.size, {self.loops[0][0]: 1})
+
+    def guard(self, form: Affine, what: str) -> Affine:
+        """There are no guards: all of the tensor counts."""
+        raise AssertionError(what)
+
+
+def whole_tensor(loops: tuple[tuple[Var, int], ...], written: Affine, total: int, size: int
+                 ) -> Whole | None:
+    """`Whole`, if the loops write a tensor of `total` numbers, each once; None if they do not."""
+    step = 1
+    for var, extent in sorted(loops, key=lambda loop: written.factors.get(loop[0], 0)):
+        if written.factors.get(var, 0) != step:
+            return None
+        step *= extent
+    if step != total or written.offset:
+        return None
+    return Whole(((Var("int32", "tile"), -(-total // size)),), written, size)
 
 
 def tile_loops(loops: tuple[tuple[Var, int], ...], written: Affine, size: int, what: str

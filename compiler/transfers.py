@@ -87,10 +87,10 @@ def transfers(opcode: Opcode, memory_type: MemoryType, buffer: str, chip: int, d
     while rest and y.take(rest[0], x.total, MOST):
         rest.pop(0)
     if not rest:
-        start = dram + _first(dims)
-        yield Transfer(opcode, memory_type, buffer, start, chip,
-                       x.size, y.size, y.stride if not y.trivial else x.size,
-                       (y.before, y.after, x.before, x.after), note=note)
+        start, stride = dram + _first(dims), x.size if y.trivial else y.stride
+        end = start + (y.size - 1) * stride + x.size
+        yield Transfer(opcode, memory_type, buffer, start, chip, x.size, y.size, stride,
+                       (y.before, y.after, x.before, x.after), note=f"{note}[{start}:{end}]")
         return
     # One loop more than fits: its rounds one by one.
     outer = rest[-1]
@@ -120,7 +120,7 @@ def _zeros(memory_type: MemoryType, buffer: str, chip: int, dims: Sequence[Dim],
         count *= rest.pop(0).rounds
     if not rest:
         yield Transfer(Opcode.LOAD, memory_type, buffer, 0, chip, count, 0, count, (1, 0, 0, 0),
-                       note=note)
+                       note=note.partition(" = ")[0] + " = 0")
         return
     outer = rest[-1]
     for number in range(outer.rounds):

@@ -1,68 +1,105 @@
-"""From three operands to the ALU's two: an operation overwrites its first operand.
+"""From three operands to the ALU's two: an operation overwrites its first.
 
-Where that operand is read again later, it is copied first; the ALU has no move, so a copy is a
-reset and an addition. An operation that commutes overwrites whichever operand is not needed.
+That is the operand that nobody reads afterwards, if it was computed in the same round of the same
+loops and is read where the result is written. Otherwise it is copied first; the ALU has no move, so
+a copy is a reset and an addition.
 """
 
 from __future__ import annotations
 
 import dataclasses
 
-from vta.compiler.ir import Alu, Copy, Fill, Group, Put, Reset, TileOp, TileProgram
+from vta.compiler.nests import (
+    Alu,
+    Loop,
+    Nested,
+    Node,
+    Operand,
+    Operation,
+    Reset,
+    Value,
+    names_of,
+    walk_operations,
+    with_operands,
+)
 from vta.config import Config
 from vta.isa import AluOp
 
-__all__ = ["inplace"]
+__all__ = ["homes", "inplace"]
 
 COMMUTATIVE = (AluOp.ADD, AluOp.MUL, AluOp.MIN, AluOp.MAX)
 
 
-def inplace(program: TileProgram, config: Config) -> TileProgram:
-    """The program with `dst` the same as `a` in every `Alu`, and without `Fill`."""
-    return dataclasses.replace(program, groups=tuple(_group(group) for group in program.groups))
-
-
-def _group(group: Group) -> Group:
-    last: dict[str, int] = {}
-    for index, op in enumerate(group.ops):
-        for name in _uses(op):
-            last[name] = index
-    place: dict[str, str] = {}
-    """The value whose storage each value lives in: its own, or one that it overwrote."""
-    ops: list[TileOp] = []
-    for index, op in enumerate(group.ops):
-        if isinstance(op, Put):
-            ops.append(dataclasses.replace(op, src=place[op.src], value=op.src))
-        elif isinstance(op, Fill):
-            place[op.dst] = op.dst
-            ops.append(Reset(op.dst, op.run))
-            if op.number != 0:
-                ops.append(Alu(AluOp.ADD, op.dst, op.dst, op.number, op.run, op.dst))
-        elif isinstance(op, Alu):
-            ops += _alu(op, place, {name for name in _uses(op) if last[name] == index})
+def homes(body: tuple[Node, ...]) -> set[str]:
+    """The values that belong to a round of `body`: used in it, and not in one loop of it alone."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    for node in body:
+        if isinstance(node, Loop):
+            inside = {name for op in walk_operations(node.body) for name in names_of(op)}
+            found |= inside & seen
+            seen |= inside
         else:
-            assert isinstance(op, Copy), op
-            place[op.dst] = op.dst
-            ops.append(op)
-    return Group(group.tiles, tuple(ops))
+            found |= set(names_of(node))
+            seen |= set(names_of(node))
+    return found
 
 
-def _uses(op: TileOp) -> tuple[str, ...]:
-    if isinstance(op, Alu):
-        return (op.a, op.b) if isinstance(op.b, str) else (op.a,)
-    return (op.src,) if isinstance(op, Put) else ()
+def inplace(program: Nested, config: Config) -> Nested:
+    """The program with `dst` the same as `a` in every `Alu`."""
+    rewriter = _Rewriter(program.values)
+    body = rewriter.body(program.body, set())
+    used = {name for op in walk_operations(body) for name in names_of(op)}
+    return dataclasses.replace(program, body=body, values={
+        name: value for name, value in program.values.items() if name in used})
 
 
-def _alu(op: Alu, place: dict[str, str], dying: set[str]) -> list[TileOp]:
-    a, b = op.a, op.b
-    if a not in dying and op.op in COMMUTATIVE and b in dying and b in place:
-        assert isinstance(b, str)
-        a, b = b, a
-    # A constant of the program has no place in the group and keeps its name.
-    second = place.get(b, b) if isinstance(b, str) else b
-    if a in dying:
-        place[op.dst] = place[a]
-        return [Alu(op.op, place[a], place[a], second, op.run, op.dst)]
-    place[op.dst] = op.dst
-    return [Reset(op.dst, op.run), Alu(AluOp.ADD, op.dst, op.dst, place[a], op.run, a),
-            Alu(op.op, op.dst, op.dst, second, op.run, op.dst)]
+class _Rewriter:
+    def __init__(self, values: dict[str, Value]) -> None:
+        self.values = values
+        self.place: dict[str, str] = {}
+        """The value whose storage each value lives in: its own, or one that it overwrote."""
+
+    def body(self, body: tuple[Node, ...], outside: set[str]) -> tuple[Node, ...]:
+        own = homes(body) - outside
+        last: dict[str, int] = {}
+        for index, node in enumerate(body):
+            inside = walk_operations(node.body) if isinstance(node, Loop) else (node,)
+            for op in inside:
+                last.update(dict.fromkeys(names_of(op), index))
+        found: list[Node] = []
+        for index, node in enumerate(body):
+            if isinstance(node, Loop):
+                found.append(dataclasses.replace(
+                    node, body=self.body(node.body, outside | own)))
+            elif isinstance(node, Alu) and node.dst.value != node.a.value:
+                dying = {name for name in own if last[name] == index
+                         and self.values[name].constant is None}
+                found += self._alu(node, dying)
+            else:
+                found.append(with_operands(node, self._operand))
+        return tuple(found)
+
+    def _operand(self, item: Operand) -> Operand:
+        return Operand(self.place.setdefault(item.value, item.value), item.at, item.shown)
+
+    def _alu(self, op: Alu, dying: set[str]) -> list[Operation]:
+        a, b = op.a, op.b
+        if not self._ends(a, op, dying) and op.op in COMMUTATIVE and isinstance(
+                b, Operand) and self._ends(b, dataclasses.replace(op, a=b, b=a), dying):
+            a, b = b, a
+        second = self._operand(b) if isinstance(b, Operand) else b
+        if self._ends(a, dataclasses.replace(op, a=a, b=b), dying):
+            self.place[op.dst.value] = self._operand(a).value
+            return [dataclasses.replace(op, dst=self._operand(op.dst), a=self._operand(a),
+                                        b=second)]
+        dst = self._operand(op.dst)
+        copy = Alu(AluOp.ADD, dst, dst, self._operand(a), op.domain)
+        return [Reset(dst, op.domain), copy, dataclasses.replace(op, dst=dst, a=dst, b=second)]
+
+    def _ends(self, a: Operand, op: Alu, dying: set[str]) -> bool:
+        """Whether `op` may overwrite its operand `a`."""
+        return (a.value in dying and a.at == op.dst.at
+                and self.values[a.value].tiles == self.values[op.dst.value].tiles
+                and not (isinstance(op.b, Operand) and op.b.value == a.value
+                         and op.b.at != a.at))

@@ -136,7 +136,7 @@ class _Nest:
         if self.stage.tensorized is not None:
             self._check_tensorized(self.stage.tensorized, last)
             self.pragma = GEMM, self.stage.tensorized
-        elif pragmas and builder.schedule.tiled:
+        elif pragmas:
             self._check_pragmas([self.leaves[place] for place in pragmas], pragmas[0], last)
             self.pragma = self.stage.pragmas[self.leaves[pragmas[0]]], self.leaves[pragmas[0]]
         # A reduction's neutral value comes before them.
@@ -196,8 +196,6 @@ class _Nest:
         for atom in reversed(self.own.loops[axis]):
             body = (For(atom.var, atom.extent, body, axis in self.stage.threads,
                         axis in self.stage.unrolled),)
-        if axis in self.stage.pragmas and self.pragma is None:
-            body = (Pragma(self.stage.pragmas[axis], axis.name, body),)
         if axis is self.stage.tensorized:
             body = (Pragma(TENSORIZE, axis.name, body),)
         return body

@@ -1,132 +1,184 @@
-"""From values to instructions: splits tensors into parts that fit ACC and gives them addresses.
-
-A tensor that fits is done in one go. A larger one is cut into even parts that alternate between
-two halves of ACC, so that storing one part and working on the next can overlap.
-"""
+"""Gives every value its place in its buffer, one for each virtual thread."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from vta.compiler.ir import (
-    Alu,
-    Copy,
-    Finish,
-    Group,
-    Kernel,
-    MicroOp,
-    Op,
-    Put,
-    Reset,
-    TileOp,
-    TileProgram,
-    Transfer,
-    UopLoop,
-    VtaProgram,
+from vta.compiler.affine import Affine
+from vta.compiler.expr import Var
+from vta.compiler.nests import (
+    Loop,
+    Nested,
+    Node,
+    Operand,
+    Operation,
+    Value,
+    names_of,
+    with_operands,
 )
+from vta.compiler.passes.inplace import homes
+from vta.compiler.schedule import ACC_SCOPE, INP_SCOPE, SCOPES, WGT_SCOPE
 from vta.config import Config
-from vta.errors import CompileError
-from vta.isa import AluOp, MemoryType, Opcode
+from vta.errors import ScheduleError
 
-__all__ = ["place"]
+__all__ = ["place", "places_at_once"]
 
 
-def place(program: TileProgram, config: Config) -> VtaProgram:
-    """The instructions, in an order that is right if they are executed one after the other.
+def place(program: Nested, config: Config) -> Nested:
+    """The program with every position counted from the start of its buffer.
+
+    Values that live at different times share a place only where they would not all fit otherwise:
+    a place of its own needs no waiting.
 
     Raises
     ------
-    CompileError
-        More values alive at once than ACC has tiles.
+    ScheduleError
+        More tiles at once than a buffer has; the message names the stages and what they need.
     """
-    room = config.acc_depth - len(program.constants)
-    fixed = {item.name: room + index for index, item in enumerate(program.constants)}
-    ops: list[Op] = []
-    for item in program.constants:
-        ops += _constant(item.number, fixed[item.name], item.name)
-    for group in program.groups:
-        ops += _group(group, room, fixed, config)
-    ops.append(Finish())
-    return VtaProgram(program.name, program.args, program.temps, program.outputs, tuple(ops))
+    survey = _Survey(program.values)
+    survey.body(program.body, (), set())
+    where: dict[str, Affine] = {}
+    for scope in (INP_SCOPE, WGT_SCOPE, ACC_SCOPE):
+        lives = [life for life in survey.lives.values() if life.value.scope == scope]
+        where.update(_allocate(scope, lives, config))
+    return dataclasses.replace(program, body=_moved(program.body, where))
 
 
-def _constant(number: int, tile: int, name: str) -> Iterator[Op]:
-    """`number` in every lane of a tile, put together from two immediates of 16 bits."""
-    low = (number + 0x8000) % 0x10000 - 0x8000
-    high = (((number - low) >> 16) + 0x8000) % 0x10000 - 0x8000  # 2**15 << 16 wraps like -2**15
-    once = (UopLoop(1, 0, 0),)
-    uops = (MicroOp(tile, tile),)
-    note = f"{name} = {number}"
-    yield Kernel(Opcode.GEMM, once, (MicroOp(tile, 0),), reset=True, note=note)
-    for op, imm in ((AluOp.ADD, high), (AluOp.SHR, -16), (AluOp.ADD, low)):
-        yield Kernel(Opcode.ALU, once, uops, alu_opcode=op, imm=imm, note=note)
+def places_at_once(ops: Sequence[Operation], values: Mapping[str, Value]) -> int:
+    """How many of some values, all of one size, need a place at the same time."""
+    lives: dict[str, tuple[int, int]] = {}
+    for index, op in enumerate(ops):
+        for name in names_of(op):
+            if name in values:
+                lives[name] = (lives.get(name, (index, index))[0], index)
+    return _fit([(first, last, 1) for first, last in lives.values()], apart=False)[1]
 
 
-def _group(group: Group, room: int, fixed: dict[str, int], config: Config) -> Iterator[Op]:
-    slots = 1 + max((slot for _, slot in group.slots), default=0)
-    if room < slots:
-        names = ", ".join(name for name, _ in group.slots)
-        raise CompileError(
-            f"the accumulator buffer has {config.acc_depth} tiles, but {slots} values are alive at "
-            f"once ({names}) beside {len(fixed)} constants; split the computation with a stage "
-            "that stores an intermediate result")
-    # A part never has more tiles than ACC, whose depth the ALU's encoding bounds to 2^11: every
-    # count of a transfer and of a loop holds that.
-    halves, pitch = 1, room // slots
-    if group.tiles > pitch and room // (2 * slots):
-        halves, pitch = 2, room // (2 * slots)
-    parts = -(-group.tiles // pitch)
-    pitch = -(-group.tiles // parts)
-    for part in range(parts):
-        start = part * group.tiles // parts
-        end = (part + 1) * group.tiles // parts
-        base = part % halves * slots * pitch
-        where = {name: base + slot * pitch for name, slot in group.slots}
-        for op in group.ops:
-            yield from _Part(start, end, where, fixed).emit(op)
+@dataclass
+class _Life:
+    """From which operation to which a value is needed, and the threads around it."""
+
+    value: Value
+    threads: tuple[tuple[Var, int], ...]
+    first: int
+    last: int
+
+    @property
+    def copies(self) -> int:
+        return math.prod(extent for _, extent in self.threads)
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Tiles `start` to `end` of every value, kept from `where` on; constants are at `fixed`."""
+class _Survey:
+    def __init__(self, values: dict[str, Value]) -> None:
+        self.values = values
+        self.lives: dict[str, _Life] = {}
+        self.position = 0
 
-    start: int
-    end: int
-    where: dict[str, int]
-    fixed: dict[str, int]
+    def body(self, body: tuple[Node, ...], threads: tuple[tuple[Var, int], ...],
+             outside: set[str]) -> set[str]:
+        """Records the values of a body; returns all that it touches."""
+        own = homes(body) - outside
+        for name in (name for name in self.values if name in own):
+            self.lives[name] = _Life(self.values[name], threads, -1, -1)
+        touched: set[str] = set()
+        for node in body:
+            first = self.position
+            if isinstance(node, Loop):
+                inner = (*threads, (node.var, node.extent)) if node.thread else threads
+                names = self.body(node.body, inner, outside | own)
+            else:
+                self.position += 1
+                names = set(names_of(node))
+            for name in names & own:
+                life = self.lives[name]
+                life.first = first if life.first < 0 else life.first
+                # In a loop inside, every round may need it.
+                life.last = self.position - 1
+            touched |= names
+        return touched
 
-    def emit(self, op: TileOp) -> Iterator[Op]:
-        tile = self.start
-        while tile < self.end:
-            # Where a pragma sits on an inner axis, no instruction crosses from one round of the
-            # loops outside it into the next.
-            count = min(self.end, (tile // op.run + 1) * op.run) - tile
-            yield self._one(op, tile, count)
-            tile += count
 
-    def _one(self, op: TileOp, tile: int, count: int) -> Op:
-        into = tile - self.start
-        if isinstance(op, Put):
-            return Transfer(Opcode.STORE, MemoryType.OUT, op.buffer.name, tile,
-                            self.where[op.src] + into, count, x_stride=count,
-                            note=f"{op.buffer.name}[{tile}:{tile + count}] = {op.value}")
-        dst = self.where[op.dst] + into
-        name = f"{op.dst}[{tile}:{tile + count}]"
-        if isinstance(op, Copy):
-            first = tile + op.offset
-            return Transfer(Opcode.LOAD, op.memory_type, op.buffer.name, first, dst, count,
-                            x_stride=count,
-                            note=f"{name} = {op.buffer.name}[{first}:{first + count}]")
-        if isinstance(op, Reset):
-            return Kernel(Opcode.GEMM, (UopLoop(count, 1, 0),), (MicroOp(dst, 0),), reset=True,
-                          note=f"{name} = 0")
-        assert isinstance(op, Alu), op
-        note = f"{op.makes}[{tile}:{tile + count}] = {op.op.name.lower()}({op.a}, {op.b})"
-        if isinstance(op.b, int):
-            return Kernel(Opcode.ALU, (UopLoop(count, 1, 1),), (MicroOp(dst, dst),),
-                          alu_opcode=op.op, imm=op.b, note=note)
-        # A constant is one tile, which every round of the loop reads again.
-        step, src = (1, self.where[op.b] + into) if op.b in self.where else (0, self.fixed[op.b])
-        return Kernel(Opcode.ALU, (UopLoop(count, 1, step),), (MicroOp(dst, src),),
-                      alu_opcode=op.op, note=note)
+def _allocate(scope: str, lives: list[_Life], config: Config) -> dict[str, Affine]:
+    short = {INP_SCOPE: "inp", WGT_SCOPE: "wgt", ACC_SCOPE: "acc"}[scope]
+    depth: int = getattr(config, f"{short}_depth")
+    arenas: dict[tuple[tuple[Var, int], ...] | str, list[_Life]] = {}
+    for life in lives:
+        # Outside all threads each value has a place of its own.
+        arenas.setdefault(life.threads or life.value.name, []).append(life)
+    for apart, alone in ((True, True), (False, True), (False, False)):
+        fits = {key: _fit([(life.first, life.last, life.value.tiles) for life in members], alone)
+                for key, members in arenas.items()}
+        bases, total = _fit([
+            (min(life.first for life in members), max(life.last for life in members),
+             fits[key][1] * members[0].copies) for key, members in arenas.items()], apart)
+        if total <= depth:
+            return {life.value.name: place
+                    for base, (key, members) in zip(bases, arenas.items(), strict=True)
+                    for life, place in zip(members, _places(base, members[0].threads, *fits[key]),
+                                           strict=True)}
+    nbytes: int = getattr(config, f"{short}_elem_bytes")
+    needs = ", ".join(
+        f"{life.value.name} {life.value.tiles} tiles"
+        + (f" x {life.copies} threads" if life.copies > 1 else "")
+        for life in sorted(lives, key=lambda life: -life.value.tiles * life.copies)[:4])
+    raise ScheduleError(
+        f"stage {max(lives, key=lambda life: life.value.tiles * life.copies).value.stage}: "
+        f"{SCOPES[scope]} holds {depth} tiles of {nbytes} bytes ({depth * nbytes} bytes), but the "
+        f"schedule needs {total} ({total * nbytes} bytes): {needs}"
+        + (", ..." if len(lives) > 4 else "")
+        + "; compute less at a time (smaller splits, or compute_at further inside)")
+
+
+def _places(base: int, threads: tuple[tuple[Var, int], ...], offsets: list[int], size: int
+            ) -> Iterator[Affine]:
+    """Where the values of some threads are: each thread has `size` tiles of its own."""
+    factors: dict[Var, int] = {}
+    step = size
+    for var, extent in reversed(threads):
+        factors[var] = step
+        step *= extent
+    for offset in offsets:
+        yield Affine(base + offset, factors)
+
+
+def _fit(lives: Sequence[tuple[int, int, int]], apart: bool) -> tuple[list[int], int]:
+    """An offset for each (first, last, tiles), and how much they take together.
+
+    Those that are not needed at the same time may overlap, unless all are to be `apart`. In order
+    of their starts, places of one size are as few as can be; with the longest lives first, a small
+    one that stays does not part the space for large ones that come and go.
+    """
+    starts = sorted(range(len(lives)), key=lambda number: lives[number][0])
+    longest = sorted(starts, key=lambda number: lives[number][0] - lives[number][1])
+    return min((_first_fit(lives, numbers, apart) for numbers in (starts, longest)),
+               key=lambda fit: fit[1])
+
+
+def _first_fit(lives: Sequence[tuple[int, int, int]], numbers: Sequence[int], apart: bool
+               ) -> tuple[list[int], int]:
+    offsets: dict[int, int] = {}
+    for number in numbers:
+        first, last, tiles = lives[number]
+        others = sorted(
+            (offset, offset + lives[other][2]) for other, offset in offsets.items()
+            if apart or (lives[other][0] <= last and first <= lives[other][1]))
+        place = 0
+        for begin, end in others:
+            if place + tiles <= begin:
+                break
+            place = max(place, end)
+        offsets[number] = place
+    size = max((offset + lives[number][2] for number, offset in offsets.items()), default=0)
+    return [offsets[number] for number in range(len(lives))], size
+
+
+def _moved(body: tuple[Node, ...], where: dict[str, Affine]) -> tuple[Node, ...]:
+    def moved(item: Operand) -> Operand:
+        return dataclasses.replace(item, at=item.at.plus(where[item.value]))
+
+    return tuple(
+        dataclasses.replace(node, body=_moved(node.body, where)) if isinstance(node, Loop)
+        else with_operands(node, moved) for node in body)

@@ -8,11 +8,11 @@ import pytest
 
 from vta.compiler.check import verify
 from vta.compiler.expr import Const, Read
-from vta.compiler.ir import Alu, Assign, Constant, Put
+from vta.compiler.ir import Assign
+from vta.compiler.nests import Alu, Load, Store
 from vta.compiler.pipeline import trace
 from vta.compiler.verify import VerifyError
 from vta.config import PRESETS
-from vta.isa import AluOp
 
 CONFIG = PRESETS["default"]
 
@@ -22,13 +22,8 @@ def stages(tutorial):
     return trace(*tutorial(CONFIG), CONFIG)
 
 
-def first_group(program, change):
-    group = program.groups[0]
-    return dataclasses.replace(program, groups=(change(group), *program.groups[1:]))
-
-
 def with_ops(program, ops):
-    return first_group(program, lambda group: dataclasses.replace(group, ops=tuple(ops)))
+    return dataclasses.replace(program, body=tuple(ops))
 
 
 @pytest.mark.parametrize("title", ["loops", "simplify"])
@@ -56,47 +51,27 @@ def test_loop_dtypes_and_indices(stages):
         verify(dataclasses.replace(program, body=(nest,)), CONFIG)
 
 
-@pytest.mark.parametrize("title", ["match", "select", "inplace", "allocate"])
+@pytest.mark.parametrize("title", ["match", "inplace", "cut", "place"])
 def test_tiles_are_defined_before_use(stages, title):
     program = stages[title]
     with pytest.raises(VerifyError, match="B_buf is read before it is computed"):
-        verify(with_ops(program, [op for op in program.groups[0].ops
-                                  if getattr(op, "dst", "") != "B_buf"]), CONFIG)
+        verify(with_ops(program, [op for op in program.body if not isinstance(op, Load)
+                                  or op.dst.value != "B_buf"]), CONFIG)
 
 
-def test_operations_are_in_place(stages):
-    program = stages["allocate"]
-    ops = list(program.groups[0].ops)
-    ops[2] = dataclasses.replace(ops[2], dst="B_buf")
-    with pytest.raises(VerifyError, match="B_buf does not overwrite A_buf"):
-        verify(with_ops(program, ops), CONFIG)
-
-
-def test_values_do_not_share_a_slot(stages):
-    program = first_group(stages["allocate"], lambda group: dataclasses.replace(
-        group, slots=(("A_buf", 0), ("B_buf", 0))))
-    with pytest.raises(VerifyError, match="A_buf is overwritten while it is alive"):
-        verify(program, CONFIG)
-    program = first_group(stages["allocate"], lambda group: dataclasses.replace(
-        group, slots=(("A_buf", 0),)))
-    with pytest.raises(VerifyError, match="B_buf has no slot"):
-        verify(program, CONFIG)
+def test_values_are_declared(stages):
+    program = stages["match"]
+    with pytest.raises(VerifyError, match="C_buf is no value of the program"):
+        verify(dataclasses.replace(program, values={
+            name: value for name, value in program.values.items() if name != "C_buf"}), CONFIG)
 
 
 @pytest.mark.parametrize("number", [32768, -32769])
 def test_immediates_fit(stages, number):
-    program = stages["select"]
-    ops = list(program.groups[0].ops)
-    ops[2] = dataclasses.replace(ops[2], b=number)
+    program = stages["match"]
+    ops = [dataclasses.replace(op, b=number) if isinstance(op, Alu) else op
+           for op in program.body]
     with pytest.raises(VerifyError, match="does not fit an immediate"):
-        verify(with_ops(program, ops), CONFIG)
-
-
-def test_constants_are_constant(stages):
-    program = dataclasses.replace(stages["select"], constants=(Constant("k", 1 << 20),))
-    ops = [*program.groups[0].ops[:-1], Alu(AluOp.ADD, "k", "A_buf", 1, 64),
-           program.groups[0].ops[-1]]
-    with pytest.raises(VerifyError, match="k is a constant"):
         verify(with_ops(program, ops), CONFIG)
 
 
@@ -124,8 +99,7 @@ def test_the_end(stages):
 
 def test_what_is_stored_was_computed(stages):
     program = stages["inplace"]
-    put = program.groups[0].ops[-1]
-    assert isinstance(put, Put)
-    with pytest.raises(VerifyError, match="nobody is read before it is computed"):
-        verify(with_ops(program, [*program.groups[0].ops[:-1],
-                                  dataclasses.replace(put, src="nobody")]), CONFIG)
+    store = program.body[-1]
+    assert isinstance(store, Store)
+    with pytest.raises(VerifyError, match="A_buf is read before it is computed"):
+        verify(with_ops(program, [store]), CONFIG)

@@ -197,26 +197,18 @@ def wrong_key(case):
 
 
 def two_pragmas(case):
-    case.s[case.a_buf].pragma(case.a_buf.op.axis[1], "dma_copy")
+    case.s[case.a_buf].pragma(case.a_buf.op.axis[1], "alu")
 
 
 def inp_scope(case):
     case.s[case.a_buf].set_scope("local.inp_buffer")
 
 
-def inner_axis(case):
-    for tensor, key in ((case.a_buf, "dma_copy"), (case.c_buf, "alu"), (case.c, "dma_copy")):
-        case.s[tensor].pragmas.clear()
-        case.s[tensor].pragma(tensor.op.axis[-1], key)
-
-
 @pytest.mark.parametrize(("spoil", "shape", "message"), [
     (wrong_key, SHAPE, "stage C_buf computes in the accumulator buffer: axis i0 must have the "
                        "pragma 'alu', not 'dma_copy'"),
-    (two_pragmas, SHAPE, "two pragmas, dma_copy at i0 and dma_copy at i1"),
-    (inp_scope, SHAPE, "stage A_buf is in local.inp_buffer, the input buffer; elementwise"),
-    (inner_axis, (8, 8), "stage A_buf: the pragma 'dma_copy' at axis i1 covers 8 elements, but a "
-                         "tile has 16; put it on an outer axis"),
+    (two_pragmas, SHAPE, "stage A_buf has two pragmas, dma_copy at i0 and alu at i1; keep one"),
+    (inp_scope, SHAPE, "stage A_buf is int32, read from A of int32; the input buffer holds int8"),
 ])
 def test_a_schedule_that_does_not_fit(spoil, shape, message):
     case = Case(shape=shape)
@@ -225,11 +217,19 @@ def test_a_schedule_that_does_not_fit(spoil, shape, message):
         case.build()
 
 
+def test_the_alu_works_in_the_accumulator_buffer():
+    case = Case(shape=(2, 16, 16), dtype="int8")
+    case.s[case.a_buf].set_scope("local.wgt_buffer")
+    with pytest.raises(ScheduleError, match="stage C_buf computes on A_buf, which is in the weight "
+                                            "buffer; the ALU works in local.acc_buffer"):
+        case.build()
+
+
 # -- computations --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"shape": (1 << 40, 16)}, r"A_buf int32\[1099511627776, 16\] is larger than the memory"),
+    ({"shape": (1 << 40, 16)}, r"A int32\[1099511627776, 16\] is larger than the memory"),
     ({"out": "int32"}, r"stage C would store int32; VTA stores int8 only.*astype\('int8'\)"),
 ])
 def test_computations(options, message):
@@ -252,22 +252,33 @@ def one_stage(shape, rule, sources):
 
 
 @pytest.mark.parametrize(("shape", "rule", "message"), [
-    ((16, 16), lambda x: lambda i, j: x(j, i), "C_buf reads A_buf in another order.*transposed"),
-    ((16, 16), lambda x: lambda i, j: x(0, j), "C_buf reads A_buf in another order.*broadcast"),
-    ((8, 16), lambda x: lambda i, j: x(i * 2, j), "C_buf reads A_buf in another order.*strided"),
-    ((16, 16), lambda x: lambda i, j: x(15 - i, j), "C_buf reads A_buf in another order"),
-    ((16, 16), lambda x: lambda i, j: x(i * 0 + (i >> 1), j), "C_buf reads A_buf in another order"),
-    ((8, 16), lambda x: lambda i, j: x(i + 2, j), r"C_buf \[8, 16\] reads a part of A_buf"),
-    ((8, 16), lambda x: lambda i, j: x(i, j), r"C_buf \[8, 16\] reads a part of A_buf \[16, 16\]"),
+    ((16, 16), lambda x: lambda i, j: x(j, i),
+     "C_buf: what it reads of A_buf goes through a tile's 16 numbers in another order.*transposed"),
+    ((16, 16), lambda x: lambda i, j: x(i * 0 + (i >> 1), j),
+     "stage C_buf: an index is no sum of loop indices"),
     ((16, 16), lambda x: lambda i, j: x(i, j) + i, "C_buf uses the index i0 as a value"),
-    ((16, 16), lambda x: lambda i, j: x(x(i, j), j), "C_buf reads A_buf in another order"),
+    ((16, 16), lambda x: lambda i, j: x(x(i, j), j), "C_buf: an index is no sum of loop indices"),
     ((16, 16), lambda x: lambda i, j: x(i + 1, j),
      "C_buf reads A_buf .*out of its bounds: index 0 runs from 1 to 16, but must be 0 to 15"),
     ((16, 16), lambda x: lambda i, j: x(i - 1, j), "index 0 runs from -1 to 14"),
 ])
 def test_access_patterns(shape, rule, message):
-    with pytest.raises(CompileError, match=message):
+    with pytest.raises((CompileError, ScheduleError), match=message):
         one_stage(shape, rule, [te.placeholder((16, 16), name="A")])
+
+
+@pytest.mark.parametrize(("shape", "rule", "index"), [
+    ((16, 16), lambda x: lambda i, j: x(0, j), np.zeros(16, int)),
+    ((8, 16), lambda x: lambda i, j: x(i * 2, j), np.arange(0, 16, 2)),
+    ((16, 16), lambda x: lambda i, j: x(15 - i, j), np.arange(16)[::-1]),
+    ((8, 16), lambda x: lambda i, j: x(i + 2, j), np.arange(2, 10)),
+    ((8, 16), lambda x: lambda i, j: x(i, j), np.arange(8)),
+])
+def test_tiles_may_be_read_in_any_order(kit, shape, rule, index):
+    program = one_stage(shape, rule, [te.placeholder((16, 16), name="A")])
+    values = np.random.default_rng(3).integers(-1000, 1000, (16, 16)).astype(np.int32)
+    (found,), _ = kit.run(program, [values])
+    np.testing.assert_array_equal(found, values[index].astype(np.int8))
 
 
 def test_a_load_starts_at_a_whole_tile():
@@ -277,8 +288,8 @@ def test_a_load_starts_at_a_whole_tile():
     s = te.create_schedule(c.op)
     s[a_buf].set_scope(ACC).pragma(a_buf.op.axis[0], "dma_copy")
     s[c].pragma(c.op.axis[0], "dma_copy")
-    with pytest.raises(CompileError, match="A_buf reads A from element 8 on; a load starts at a "
-                                           "whole tile of 16"):
+    with pytest.raises(ScheduleError, match="A_buf: what it reads of A is not in whole tiles of 16 "
+                                            "numbers: it begins at 8"):
         build(s, [a, c], CONFIG)
 
 

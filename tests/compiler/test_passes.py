@@ -1,11 +1,12 @@
-"""What single passes promise: few copies, few slots, few and even parts, pages that fit."""
+"""What single passes promise: few copies, few places, few parts, kernels loaded once."""
 
 from __future__ import annotations
 
 import pytest
 
 from vta.compiler.build import build
-from vta.compiler.ir import Alu, Kernel, MicroOp, Reset, Transfer, UopLoop
+from vta.compiler.ir import Kernel, MicroOp, Transfer, UopLoop
+from vta.compiler.nests import Alu, Reset
 from vta.compiler.pipeline import trace
 from vta.compiler.uops import plan_uops
 from vta.config import PRESETS
@@ -34,7 +35,7 @@ def test_copies_only_where_an_operand_lives_on(kit, rule, inputs, copies):
         program = after(kit, "inplace", lambda t, x: rule(t, x, x), "int32")
     else:
         program = after(kit, "inplace", rule, "int32", "int32")
-    assert sum(isinstance(op, Reset) for op in program.groups[0].ops) == copies
+    assert sum(isinstance(op, Reset) for op in program.body) == copies
 
 
 @pytest.mark.parametrize(("rule", "dtype", "shifts"), [
@@ -47,23 +48,27 @@ def test_copies_only_where_an_operand_lives_on(kit, rule, inputs, copies):
     (lambda t, x: x.astype("int8").astype("int32") + 0, "int32", 2),
 ])
 def test_int8_is_narrowed_only_where_it_shows(kit, rule, dtype, shifts):
-    program = after(kit, "select", rule, dtype)
-    ops = [op for op in program.groups[0].ops if isinstance(op, Alu) and op.op.name == "SHR"]
+    program = after(kit, "match", rule, dtype)
+    ops = [op for op in program.body if isinstance(op, Alu) and op.op.name == "SHR"]
     assert len(ops) == shifts or (shifts == 4 and len(ops) == 2)  # x + 1 is narrowed once
 
 
 def test_constants_are_shared(kit):
-    program = after(kit, "select", lambda t, x: t.min(x + 70000, 70000) * 80000, "int32")
-    assert [item.number for item in program.constants] == [70000, 80000]
+    program = after(kit, "match", lambda t, x: t.min(x + 70000, 70000) * 80000, "int32")
+    assert [value.constant for value in program.values.values()
+            if value.constant is not None] == [70000, 80000]
 
 
-def test_slots_are_used_again(kit):
+def test_places_are_used_again(kit):
+    """A chain of sums needs no more than two values at once, however long it is."""
     names = [f"I{n}" for n in range(6)]
     rules = [("S0", names[:2], lambda t, x, y: x + y)] + [
         (f"S{n}", [f"S{n - 1}", names[n + 1]], lambda t, x, y: x + y) for n in range(1, 5)]
-    schedule, args = kit.stages((4, 16), rules, dict.fromkeys(names, "int32"), ["S4"])
-    program = trace(schedule, args, CONFIG)["allocate"]
-    assert max(slot for _, slot in program.groups[0].slots) == 1
+    config = PRESETS["tiny"]
+    schedule, args = kit.stages((16, 16), rules, dict.fromkeys(names, "int32"), ["S4"])
+    program = trace(schedule, args, config)["tokens"]
+    starts = {op.sram_base for op in program.ops if isinstance(op, Transfer)}
+    assert starts == {0, 32}  # of 64
 
 
 @pytest.mark.parametrize("tiles", [1, 32, 33, 64, 65, 100, 1000])
@@ -73,8 +78,8 @@ def test_parts_are_few_and_even(kit, tiles):
     loads = [op for op in program.ops if isinstance(op, Transfer) and op.opcode == Opcode.LOAD]
     sizes = [op.x_size for op in loads]
     assert sum(sizes) == tiles
-    assert max(sizes) - min(sizes) <= 1
     assert len(sizes) == (1 if tiles <= 64 else -(-tiles // 32))
+    assert sizes == [-(-tiles // len(sizes))] * (len(sizes) - 1) + sizes[-1:]
     assert [op.dram_base for op in loads] == [sum(sizes[:n]) for n in range(len(sizes))]
     assert len({op.sram_base for op in loads}) == min(2, len(loads))
 

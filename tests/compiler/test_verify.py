@@ -88,26 +88,33 @@ def test_a_neighbour_that_is_not_there(program):
         verify_program(changed(program, last, push_next=1))
 
 
+def first(program, opcode):
+    """The first instruction of a kind."""
+    return next(insn.index for insn in Isa(program.config).decode_stream(program.insns)
+                if insn.opcode == opcode)
+
+
 @pytest.mark.parametrize(("index", "values", "message"), [
     (0, {"sram_base": 60}, r"acc\[60:76\] is beyond its 64 elements"),
     (0, {"memory_type": 4}, "cannot move OUT"),
     (0, {"memory_type": 7}, "no such memory"),
     (0, {"dram_base": 150}, "reaches beyond buffer A"),
     (1, {"x_size": 15}, r"reads acc\[16:32\] before all of it is written"),
-    (3, {"uop_end": 50}, r"reads uop\[0:50\] before all of it is written"),
-    (3, {"iter_out": 5, "dst_factor_out": 14}, r"acc\[0:72\] is beyond"),
-    (3, {"alu_opcode": 6}, "no such ALU operation"),
-    (4, {"x_size": 15}, r"C is not written in full \(318 of 320 parts\)"),
-    (4, {"x_pad_0": 1}, "a store has no padding"),
+    (Opcode.ALU, {"uop_end": 50}, r"reads uop\[0:50\] before all of it is written"),
+    (Opcode.ALU, {"iter_out": 5, "dst_factor_out": 14}, r"acc\[0:72\] is beyond"),
+    (Opcode.ALU, {"alu_opcode": 6}, "no such ALU operation"),
+    (Opcode.STORE, {"x_size": 15}, r"C is not written in full \(318 of 320 parts\)"),
+    (Opcode.STORE, {"x_pad_0": 1}, "a store has no padding"),
 ])
 def test_what_is_out_of_range(program, index, values, message):
+    index = first(program, index) if isinstance(index, Opcode) else index
     with pytest.raises(VerifyError, match=message):
         verify_program(changed(program, index, **values))
 
 
 def test_an_input_is_not_overwritten(program):
     refs = program.refs.copy()
-    refs[4] = 0
+    refs[first(program, Opcode.STORE)] = 0
     with pytest.raises(VerifyError, match="overwrites the input A"):
         verify_program(dataclasses.replace(program, refs=refs))
 

@@ -31,7 +31,7 @@ from vta.config import Config
 from vta.errors import CompileError
 from vta.isa import AluOp, MemoryType, Opcode
 
-__all__ = ["nest_unroll"]
+__all__ = ["unroll"]
 
 MOST_INSTRUCTIONS = 1 << 20
 """More are a mistake in a schedule; counting them all would take minutes."""
@@ -40,7 +40,7 @@ Rounds = dict[Var, int]
 NOWHERE = Affine(0, {})
 
 
-def nest_unroll(program: Nested, config: Config) -> VtaProgram:
+def unroll(program: Nested, config: Config) -> VtaProgram:
     """The instructions, in an order that is right if they are executed one after the other.
 
     Raises
@@ -112,7 +112,7 @@ class _Unroller:
     def _load(self, op: Load, box: Box, outside: Rounds) -> Iterator[Op]:
         pads = [_fixed(form, outside) for form in op.pads]
         chip, dram = _fixed(op.dst.at, outside), _fixed(op.source, outside)
-        note = f"{op.dst.value} = {op.buffer.name}"
+        note = f"{op.dst.shown} = {op.buffer.name}"
         for part, valid in _padded(box, pads):
             dims = [Dim(end - begin, chip.factors.get(var, 0), dram.factors.get(var, 0),
                         (valid[var][0] - begin, valid[var][1] - begin))
@@ -125,7 +125,7 @@ class _Unroller:
         dims = [Dim(end - begin, chip.factors.get(var, 0), dram.factors.get(var, 0),
                     (0, end - begin)) for var, (begin, end) in box.items()]
         yield from transfers(Opcode.STORE, MemoryType.OUT, op.buffer.name, _start(chip, box),
-                             _start(dram, box), dims, f"{op.buffer.name} = {op.src.value}")
+                             _start(dram, box), dims, f"{op.src.shown} to {op.buffer.name}")
 
     def _kernel(self, op: Reset | Gemm | Alu, box: Box, outside: Rounds) -> Iterator[Op]:
         call = _call(op)
@@ -158,17 +158,17 @@ class _Call:
 def _call(op: Reset | Gemm | Alu) -> _Call:
     dst = op.dst.at
     if isinstance(op, Reset):
-        return _Call(Opcode.GEMM, dst, NOWHERE, NOWHERE, f"{op.dst.value} = 0")
+        return _Call(Opcode.GEMM, dst, NOWHERE, NOWHERE, f"{op.dst.shown} = 0")
     if isinstance(op, Gemm):
         return _Call(Opcode.GEMM, dst, op.inp.at, op.wgt.at,
-                     f"{op.dst.value} += {op.inp.value} * {op.wgt.value}")
+                     f"{op.dst.shown} += {op.inp.shown} * {op.wgt.shown}")
     name = op.op.name.lower()
     if isinstance(op.b, Operand):
         return _Call(Opcode.ALU, dst, op.b.at, NOWHERE,
-                     f"{op.dst.value} = {name}({op.dst.value}, {op.b.value})", op.op,
+                     f"{op.dst.shown} = {name}({op.a.shown}, {op.b.shown})", op.op,
                      holds_source=True)
     return _Call(Opcode.ALU, dst, dst, NOWHERE,
-                 f"{op.dst.value} = {name}({op.dst.value}, {op.b})", op.op, op.b)
+                 f"{op.dst.shown} = {name}({op.a.shown}, {op.b})", op.op, op.b)
 
 
 def _fixed(form: Affine, outside: Rounds) -> Affine:

@@ -1,4 +1,4 @@
-"""From expressions to ALU operations, one at a time, each making a new value.
+"""How the ALU spells an expression: its operations one at a time, each making a new value.
 
 What the ALU has no instruction for is spelled with those that it has:
 
@@ -11,25 +11,13 @@ What the ALU has no instruction for is spelled with those that it has:
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 from vta.compiler.expr import Binary, Cast, Const, Expr, Read
-from vta.compiler.ir import (
-    Alu,
-    Compute,
-    Constant,
-    Copy,
-    Fill,
-    Group,
-    Put,
-    TileOp,
-    TileProgram,
-)
 from vta.config import Config
 from vta.isa import AluOp, Isa
 
-__all__ = ["Selected", "Selector", "select"]
+__all__ = ["Constant", "Fill", "Selected", "Selector", "Step"]
 
 COMMUTATIVE = {"+": AluOp.ADD, "*": AluOp.MUL, "min": AluOp.MIN, "max": AluOp.MAX}
 
@@ -42,12 +30,30 @@ class Selected:
     exact: bool = True
 
 
-def select(program: TileProgram, config: Config) -> TileProgram:
-    """The program without `Compute`."""
-    selector = Selector(config, {op.dst for group in program.groups for op in group.ops
-                                  if not isinstance(op, Put)})
-    groups = tuple(selector.group(group) for group in program.groups)
-    return dataclasses.replace(program, groups=groups, constants=tuple(selector.constants))
+@dataclass(frozen=True)
+class Step:
+    """``dst = op(a, b)``; `b` is a value, a constant or a number of 16 bits."""
+
+    op: AluOp
+    dst: str
+    a: str
+    b: str | int
+
+
+@dataclass(frozen=True)
+class Fill:
+    """Every number of `dst` is `number`, or what the constant of that name holds."""
+
+    dst: str
+    number: int | str
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A number too wide for an immediate: one tile that stays in ACC for the whole program."""
+
+    name: str
+    number: int
 
 
 class Selector:
@@ -74,50 +80,18 @@ class Selector:
         self.width = config.acc_width
         self.constants: list[Constant] = []
         self.values: dict[str, Selected] = {}
-        self.ops: list[TileOp] = []
+        self.ops: list[Step | Fill] = []
         self.known: dict[tuple[AluOp, str, str | int], str] = {}
         self.done: dict[int, Selected] = {}
         self.stage = ""
-        self.run = 1
         self.count = 0
 
-    def group(self, group: Group) -> Group:
-        self.ops = []
-        for op in group.ops:
-            if isinstance(op, Compute):
-                self._compute(op)
-            elif isinstance(op, Copy):
-                wide = op.buffer.dtype != op.dtype == "int8"
-                self.values[op.dst] = Selected(op.dst, exact=not wide)
-                self.ops.append(op)
-            else:
-                assert isinstance(op, Put), op
-                ref = self.values[op.src].ref
-                assert isinstance(ref, str)
-                self.ops.append(dataclasses.replace(op, src=ref))
-        return Group(group.tiles, tuple(self.ops))
-
-    def expression(self, stage: str, value: Expr) -> tuple[list[TileOp], Selected]:
+    def expression(self, stage: str, value: Expr) -> tuple[list[Step | Fill], Selected]:
         """The operations that make a stage's value, and which of their results it is."""
-        self.ops = []
-        self._begin(stage, 1)
+        self.stage, self.count = stage, 0
+        self.ops, self.known, self.done = [], {}, {}
         result = self._expr(value)
         return self.ops, result
-
-    def _begin(self, stage: str, run: int) -> None:
-        self.stage, self.run, self.count, self.known, self.done = stage, run, 0, {}, {}
-
-    def _compute(self, op: Compute) -> None:
-        self._begin(op.dst, op.run)
-        start = len(self.ops)
-        result = self._expr(op.value)
-        ref = self._value(result)
-        last = self.ops[-1] if len(self.ops) > start else None
-        if isinstance(last, (Alu, Fill)) and last.dst == ref:
-            # The stage's own name for what it made; a mere copy stays under its old name.
-            self.ops[-1] = dataclasses.replace(last, dst=op.dst)
-            ref = op.dst
-        self.values[op.dst] = Selected(ref, result.exact)
 
     # -- expressions -------------------------------------------------------------------------
 
@@ -184,7 +158,7 @@ class Selector:
     def _alu(self, op: AluOp, a: str, b: str | int) -> str:
         if (op, a, b) not in self.known:
             self.known[op, a, b] = dst = self._fresh()
-            self.ops.append(Alu(op, dst, a, b, self.run))
+            self.ops.append(Step(op, dst, a, b))
         return self.known[op, a, b]
 
     def _value(self, operand: Selected) -> str:
@@ -192,7 +166,7 @@ class Selector:
         if isinstance(operand.ref, str):
             return operand.ref
         dst = self._fresh()
-        self.ops.append(Fill(dst, self.second(operand.ref), self.run))
+        self.ops.append(Fill(dst, self.second(operand.ref)))
         return dst
 
     def second(self, ref: str | int) -> str | int:

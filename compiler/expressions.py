@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from vta.compiler import ir
 from vta.compiler.affine import Affine
 from vta.compiler.expr import ABILITIES, Expr, Read, Var, parts, substitute
+from vta.compiler.ir import Buffer
 from vta.compiler.nests import Alu, Domain, Loop, Node, Operand, Reset, Value
-from vta.compiler.passes.select import Selected, Selector
 from vta.compiler.schedule import ACC_SCOPE
+from vta.compiler.select import Fill, Selected, Selector, Step
 from vta.config import Config
 from vta.errors import CompileError
 from vta.isa import AluOp
@@ -93,7 +93,7 @@ class Expressions:
                 known = _place(source, there)
                 elsewhere[known] = Operand(source, there)
                 selector.values[known] = dataclasses.replace(selector.values[source], ref=known)
-            return Read(read.dtype, ir.Buffer(known, (), read.dtype, ACC_SCOPE), ())
+            return Read(read.dtype, Buffer(known, (), read.dtype, ACC_SCOPE), ())
 
         _no_indices(name, value)
         ops, result = selector.expression(name, substitute(value, {}, named))
@@ -101,19 +101,19 @@ class Expressions:
             return self._reduction(name, at, ops, result, elsewhere, domain, reduce)
         ref = result.ref
         if isinstance(ref, int):
-            ops, ref = [*ops, ir.Fill(name, selector.second(ref), 1)], name
-        elif ops and isinstance(ops[-1], (ir.Alu, ir.Fill)) and ops[-1].dst == ref:
+            ops, ref = [*ops, Fill(name, selector.second(ref))], name
+        elif ops and isinstance(ops[-1], (Step, Fill)) and ops[-1].dst == ref:
             # The stage's own name for what it made.
             ops, ref = [*ops[:-1], dataclasses.replace(ops[-1], dst=name)], name
         elif ref in elsewhere or domain.guards:
-            ops = [*ops, ir.Fill(name, 0, 1), ir.Alu(AluOp.ADD, name, name, ref, 1)]
+            ops = [*ops, Fill(name, 0), Step(AluOp.ADD, name, name, ref)]
             ref = name
         if ref != name:
             self.same[name] = ref
         selector.values[name] = Selected(ref, result.exact)
         return self._nodes(ops, at, elsewhere, domain, own)
 
-    def _reduction(self, name: str, at: Affine, ops: list[ir.TileOp], result: Selected,
+    def _reduction(self, name: str, at: Affine, ops: list[Step | Fill], result: Selected,
                    elsewhere: dict[str, Operand], domain: Domain, reduce: str
                    ) -> tuple[Node, ...]:
         own = self.values[name]
@@ -133,15 +133,14 @@ class Expressions:
             body = (Loop(var, extent, False, body),)
         return body
 
-    def _nodes(self, ops: list[ir.TileOp], at: Affine, elsewhere: dict[str, Operand],
+    def _nodes(self, ops: list[Step | Fill], at: Affine, elsewhere: dict[str, Operand],
                domain: Domain, own: Value) -> tuple[Node, ...]:
         found: list[Node] = []
         for op in ops:
-            assert isinstance(op, ir.Alu | ir.Fill)
             if op.dst not in self.values:
                 self.made[op.dst] = Value(op.dst, own.stage, ACC_SCOPE, own.tiles)
             dst = Operand(op.dst, at)
-            if isinstance(op, ir.Fill):
+            if isinstance(op, Fill):
                 found.append(Reset(dst, domain))
                 if op.number != 0:
                     found.append(Alu(AluOp.ADD, dst, dst,
