@@ -19,9 +19,15 @@ def emit(program: VtaProgram, config: Config) -> Program:
     plan = plan_uops([(index, op) for index, op in enumerate(program.ops)
                       if isinstance(op, Kernel)], config)
     emitter = _Emitter(program, config)
+    before: dict[int, list[UopLoad]] = {}
+    for index, load in plan.loads.items():
+        # Not behind LOADs of ACC, which have the same way to memory and take much longer.
+        while index and not isinstance(program.ops[index - 1], Kernel):
+            index -= 1
+        before.setdefault(index, []).append(load)
     for index, op in enumerate(program.ops):
-        if index in plan.loads:
-            emitter.load_uops(plan.loads[index])
+        for load in before.get(index, ()):
+            emitter.load_uops(load)
         emitter.op(op, plan.places.get(index, 0))
     return emitter.finish(program, plan.uops)
 

@@ -7,7 +7,9 @@ the one before it in its module and all that it waits for are through.
 
 from __future__ import annotations
 
+import functools
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +31,7 @@ GAP = 3
 """Between two instructions of one module."""
 FINALISTS = 32
 """How many of the roughly best tilings are simulated, at most."""
-SIMULATED = 100_000
+SIMULATED = 40_000
 """Steps that are simulated in all, which takes a fraction of a second."""
 
 
@@ -53,14 +55,15 @@ def rough(tilings: Tilings) -> NDArray[np.float64]:
     nest, config = tilings.nest, tilings.config
     rows = np.minimum(tilings.data_rows, nest.height)
     columns = np.minimum(tilings.data_columns, nest.width)
-    load = (tilings.data_planes * rows * _beats(columns * config.inp_elem_bytes, config)
-            + tilings.weight_tiles * _beats(config.wgt_elem_bytes, config)
+    load = (tilings.data_planes * rows * np.maximum(columns, tilings.beats(
+        columns * config.inp_elem_bytes))
+            + tilings.weight_tiles * tilings.beats(config.wgt_elem_bytes)
             + GAP * (tilings.data_planes + tilings.parts * tilings.outputs))
     gemm = tilings.out_tiles * tilings.taps + GAP
     alu = tilings.out_tiles * (1 + sum(step.cycles for step in nest.steps)) + GAP * (
         1 + len(nest.steps))
-    bias = tilings.bias_tiles * _beats(config.acc_elem_bytes, config)
-    store = tilings.out_tiles * _beats(config.out_elem_bytes, config)
+    bias = tilings.bias_tiles * tilings.beats(config.acc_elem_bytes)
+    store = tilings.beats(tilings.out_tiles * config.out_elem_bytes)
     blocks, turns = tilings.blocks, tilings.turns
     # A thread's next step is loaded between two of its own GEMMs.
     wait = LATENCY + HANDOVER
@@ -74,10 +77,6 @@ def rough(tilings: Tilings) -> NDArray[np.float64]:
     return cycles
 
 
-def _beats(nbytes: NDArray[np.int64] | int, config: Config) -> NDArray[np.int64] | int:
-    return -(-nbytes // config.bus_bytes)
-
-
 @dataclass
 class _Thread:
     """When what a virtual thread has on chip is free, or there."""
@@ -88,20 +87,23 @@ class _Thread:
 
 
 def simulate(nest: Nest, tiling: Tiling, config: Config) -> int:
-    """Cycles of one tiling, each block's padding taken into account."""
-    model = _Machine(nest, tiling, config)
-    names = list(AXES)
-    counts = [size // getattr(tiling, name)
-              for name, size in zip(names, nest.out_shape, strict=True)]
-    dealt = names.index(tiling.axis)
+    """Cycles of one tiling, with the padding and the size of each block."""
+    machine = _Machine(nest, tiling, config)
+    counts = [-(-size // getattr(tiling, name))
+              for name, size in zip(AXES, nest.out_shape, strict=True)]
+    dealt = AXES.index(tiling.axis)
     rounds = counts[dealt]
-    counts[dealt] = stride = -(-rounds // tiling.threads)
+    counts[dealt] = each = -(-rounds // tiling.threads)
     threads = [_Thread() for _ in range(tiling.threads)]
     for place in itertools.product(*map(range, counts)):
-        starts = range(place[dealt], rounds, stride)
-        places = [[*place[:dealt], start, *place[dealt + 1:]] for start in starts]
-        model.blocks(threads[:len(places)], places)
-    return model.end
+        starts = range(place[dealt], rounds, each)
+        machine.blocks(list(zip(threads, (
+            (*place[:dealt], start, *place[dealt + 1:]) for start in starts), strict=False)))
+    return machine.end
+
+
+Place = tuple[int, ...]
+"""Which block it is along each axis."""
 
 
 class _Machine:
@@ -111,61 +113,71 @@ class _Machine:
         self.nest, self.tiling, self.config = nest, tiling, config
         self.load = self.compute = self.store = START
         one = Tilings.of(nest, config, tiling)
-        self.out_tiles = int(one.out_tiles[0])
-        self.turns = int(one.turns[0])
-        self.gemm = int((one.out_tiles * one.taps)[0]) + GAP
-        self.alu = sum(step.cycles * self.out_tiles + GAP for step in nest.steps)
-        self.drain = self.out_tiles * int(_beats(config.out_elem_bytes, config)) + GAP
-        self.weights = int(one.weight_tiles[0]) * int(_beats(config.wgt_elem_bytes, config))
-        self.instructions = int(one.data_planes[0]) + tiling.parts * tiling.outputs
+        self.alu = sum(step.cycles for step in nest.steps)
+        self.weights = int((one.weight_tiles * one.beats(config.wgt_elem_bytes))[0])
+        self.bias = int((one.bias_tiles * one.beats(config.acc_elem_bytes))[0])
         self.planes = int(one.data_planes[0])
-        self.bias = int(one.bias_tiles[0]) * int(_beats(config.acc_elem_bytes, config))
-        self._data: dict[tuple[int, int, int, int], int] = {}
+        self.instructions = self.planes + tiling.parts * tiling.outputs
+        self.loading = functools.cache(self._loading)
+        self.tiles = functools.cache(self._tiles)
+        self.steps = list(itertools.product(*(
+            [min(part, size - start) for start in range(0, size, part)]
+            for size, part in ((nest.inputs, tiling.inputs), (nest.taps_y, tiling.taps_y),
+                               (nest.taps_x, tiling.taps_x)))))
+        self.taps = list(itertools.product(range(-(-nest.inputs // tiling.inputs)),
+                                           range(-(-nest.taps_y // tiling.taps_y)),
+                                           range(-(-nest.taps_x // tiling.taps_x))))
 
     @property
     def end(self) -> int:
         return max(self.load, self.compute, self.store) + HANDOVER
 
-    def blocks(self, threads: list[_Thread], places: list[list[int]]) -> None:
+    def blocks(self, turns: list[tuple[_Thread, Place]]) -> None:
         """A block of each thread, as the program interleaves them."""
-        nest, tiling = self.nest, self.tiling
-        self.load += self.bias * len(threads)
-        taps = itertools.product(range(nest.inputs // tiling.inputs),
-                                 range(nest.taps_y // tiling.taps_y),
-                                 range(nest.taps_x // tiling.taps_x))
-        for turn, (_, tap_y, tap_x) in enumerate(taps):
-            for thread, place in zip(threads, places, strict=True):
+        self.load += self.bias * len(turns)
+        for number, ((_, tap_y, tap_x), sizes) in enumerate(
+                zip(self.taps, self.steps, strict=True)):
+            for thread, place in turns:
                 self.load = max(self.load, thread.used) + self.loading(
                     place[3], place[4], tap_y, tap_x)
                 thread.loaded = self.load + LATENCY
-            for thread in threads:
-                if turn == 0:
+            for thread, place in turns:
+                if number == 0:
                     # The sums' reset waits for the store of the block before.
-                    self.compute = max(self.compute, thread.stored) + self.out_tiles + GAP
-                self.compute = max(self.compute, thread.loaded) + self.gemm
+                    self.compute = max(self.compute, thread.stored) + self.tiles(place) + GAP
+                self.compute = max(self.compute, thread.loaded) + GAP + (
+                    self.tiles(place) * math.prod(sizes))
                 thread.used = self.compute + HANDOVER
-        for thread in threads:
-            self.compute += self.alu
-            self.store = max(self.store, self.compute + HANDOVER) + self.drain
+        for thread, place in turns:
+            tiles = self.tiles(place)
+            self.compute += tiles * self.alu + GAP * len(self.nest.steps)
+            self.store = max(self.store, self.compute + HANDOVER) + GAP + _cycles(
+                tiles, self.config.out_elem_bytes, self.config)
             thread.stored = self.store + LATENCY // 2
 
-    def loading(self, row: int, column: int, tap_y: int, tap_x: int) -> int:
+    def _tiles(self, place: Place) -> int:
+        """Tiles of the output in a block; those at the ends may be smaller."""
+        return math.prod(min(getattr(self.tiling, name), size - at * getattr(self.tiling, name))
+                         for name, size, at in zip(AXES, self.nest.out_shape, place, strict=True))
+
+    def _loading(self, row: int, column: int, tap_y: int, tap_x: int) -> int:
         """Cycles of a step's loads, of the block at `row`, `column` of blocks."""
-        key = (row, column, tap_y, tap_x)
-        if key not in self._data:
-            nest, tiling = self.nest, self.tiling
-            rows, _ = _clipped(row * tiling.rows * nest.row_step
-                               + tap_y * tiling.taps_y * nest.dilation[0] - nest.pad[0],
-                               (tiling.rows - 1) * nest.row_step
-                               + (tiling.taps_y - 1) * nest.dilation[0] + 1, nest.height)
-            columns, padding = _clipped(column * tiling.columns * nest.stride[1]
-                                        + tap_x * tiling.taps_x * nest.dilation[1] - nest.pad[1],
-                                        (tiling.columns - 1) * nest.stride[1]
-                                        + (tiling.taps_x - 1) * nest.dilation[1] + 1, nest.width)
-            beats = int(_beats(columns * self.config.inp_elem_bytes, self.config))
-            self._data[key] = (self.planes * rows * (beats + padding) + self.weights
-                               + GAP * self.instructions)
-        return self._data[key]
+        nest, tiling = self.nest, self.tiling
+        rows, _ = _clipped(row * tiling.rows * nest.row_step
+                           + tap_y * tiling.taps_y * nest.dilation[0] - nest.pad[0],
+                           (tiling.rows - 1) * nest.row_step
+                           + (tiling.taps_y - 1) * nest.dilation[0] + 1, nest.height)
+        columns, padding = _clipped(column * tiling.columns * nest.stride[1]
+                                    + tap_x * tiling.taps_x * nest.dilation[1] - nest.pad[1],
+                                    (tiling.columns - 1) * nest.stride[1]
+                                    + (tiling.taps_x - 1) * nest.dilation[1] + 1, nest.width)
+        return (self.planes * rows * (_cycles(columns, self.config.inp_elem_bytes, self.config)
+                                      + padding) + self.weights + GAP * self.instructions)
+
+
+def _cycles(tiles: int, nbytes: int, config: Config) -> int:
+    """Cycles of a row of tiles on the bus: a beat or a tile a cycle, whichever are more."""
+    return max(tiles, -(-tiles * nbytes // config.bus_bytes))
 
 
 def _clipped(start: int, size: int, limit: int) -> tuple[int, int]:

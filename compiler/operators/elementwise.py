@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Add", "Multiply"]
 
-THREADS = (2, 1)
-"""One thread where the array is too small for two."""
+THREADS = (4, 1)
+"""Loads of the accumulator wait for the stores of what they overwrite: two threads compute in the
+meantime, and a fourth has been loaded. One thread is for arrays too small for that."""
 _AXES = ("images", "parts", "columns")
 """The axes of the arrays, as `Tiling` calls them."""
 

@@ -73,7 +73,7 @@ class Tilings:
 
     @classmethod
     def every(cls, nest: Nest, config: Config) -> Tilings:
-        """Every tiling of a nest whose blocks divide its sizes, whether it fits or not."""
+        """Every tiling of a nest with likely sizes, whether it fits or not."""
         blocks = np.array(list(_blocks(nest)), np.int64)
         steps = np.array(list(_steps(nest)), np.int64)
         threads = [(1, 0)] + [(count, place) for count in THREADS if count > 1
@@ -119,7 +119,7 @@ class Tilings:
     @functools.cached_property
     def blocks(self) -> Column:
         """Blocks of the whole output, those of all threads together."""
-        counts = [size // self.fields[name]
+        counts = [-(-size // self.fields[name])
                   for name, size in zip(AXES, self.nest.out_shape, strict=True)]
         return functools.reduce(np.multiply, counts)
 
@@ -127,8 +127,8 @@ class Tilings:
     def turns(self) -> Column:
         """Steps of a block."""
         nest = self.nest
-        return (nest.inputs // self.inputs * (nest.taps_y // self.taps_y)
-                * (nest.taps_x // self.taps_x))
+        return (-(-nest.inputs // self.inputs) * -(-nest.taps_y // self.taps_y)
+                * -(-nest.taps_x // self.taps_x))
 
     @functools.cached_property
     def out_tiles(self) -> Column:
@@ -178,7 +178,8 @@ class Tilings:
         """Every thread has a block at least; the last ones may have fewer than the first."""
         place = np.arange(len(self))
         sizes = np.array(self.nest.out_shape)[self.axis]
-        rounds = sizes // np.stack([self.fields[name] for name in AXES])[self.axis, place]
+        rounds = -sizes // np.stack([self.fields[name] for name in AXES])[self.axis, place]
+        rounds = -rounds
         each = -(-rounds // self.threads)
         enough: NDArray[np.bool_] = (self.threads - 1) * each < rounds
         return enough
@@ -206,23 +207,31 @@ def divisors(number: int) -> list[int]:
     return [size for size in range(1, number + 1) if number % size == 0]
 
 
+def _parts(number: int) -> list[int]:
+    """Sizes to cut `number` into: its divisors, and where these lie far apart, others between."""
+    sizes = divisors(number)
+    if any(larger > 4 * smaller for smaller, larger in itertools.pairwise(sizes)):
+        sizes += [-(-number // (1 << log)) for log in range(1, number.bit_length())]
+    return sorted(set(sizes))
+
+
 def _blocks(nest: Nest) -> Iterator[tuple[int, ...]]:
     """Sizes of blocks, in the order of `AXES`."""
     for outputs, rows, columns in itertools.product(
-            divisors(nest.outputs), divisors(nest.rows), divisors(nest.columns)):
+            _parts(nest.outputs), _parts(nest.rows), _parts(nest.columns)):
         yield 1, 1, outputs, rows, columns
         # Blocks of several images or parts are worth it only where one is small.
         if (outputs, rows, columns) == (nest.outputs, nest.rows, nest.columns):
-            yield from ((1, parts, outputs, rows, columns) for parts in divisors(nest.parts)[1:])
+            yield from ((1, parts, outputs, rows, columns) for parts in _parts(nest.parts)[1:])
         if (rows, columns) == (nest.rows, nest.columns):
-            yield from ((images, 1, outputs, rows, columns) for images in divisors(nest.images)[1:])
+            yield from ((images, 1, outputs, rows, columns) for images in _parts(nest.images)[1:])
 
 
 def _steps(nest: Nest) -> Iterator[tuple[int, ...]]:
     """Inputs and taps of a step."""
-    for inputs in divisors(nest.inputs):
+    for inputs in _parts(nest.inputs):
         yield inputs, nest.taps_y, nest.taps_x
     # A large kernel for small buffers goes row by row, or tap by tap.
-    taps = {(rows, nest.taps_x) for rows in divisors(nest.taps_y)} | {
-        (1, columns) for columns in divisors(nest.taps_x)}
+    taps = {(rows, nest.taps_x) for rows in _parts(nest.taps_y)} | {
+        (1, columns) for columns in _parts(nest.taps_x)}
     yield from ((1, *each) for each in sorted(taps - {(nest.taps_y, nest.taps_x)}))

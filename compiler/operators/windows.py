@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vta.compiler.expr import Condition, Expr
+from vta.compiler.expr import Axis, Condition, Expr
 from vta.compiler.functions import all_of, if_then_else, maximum, min_value, reduce_axis
 from vta.compiler.operators.cost import GAP, HANDOVER, LATENCY, START
 from vta.compiler.operators.epilogue import apply_steps
@@ -18,7 +18,7 @@ from vta.compiler.operators.matmul import blocks
 from vta.compiler.operators.nest import AXES, Nest
 from vta.compiler.operators.operator import Plan, Spec, no_tiling
 from vta.compiler.operators.tiling import Tiling, Tilings
-from vta.compiler.schedule import ACC_SCOPE, ALU, DMA_COPY, create_schedule
+from vta.compiler.schedule import ACC_SCOPE, ALU, DMA_COPY, Stage, create_schedule
 from vta.compiler.tensor import Tensor, compute, placeholder
 
 if TYPE_CHECKING:
@@ -53,12 +53,24 @@ def plan_windows(spec: Spec, nest: Nest, config: Config, tiling: Tiling | None) 
     s = create_schedule(result.op)
     at = blocks(s[result], tuple(getattr(tiling, name) for name in AXES), tiling.threads,
                 AXES.index(tiling.axis))
-    loads = [data_load, *([bias_load] if bias_load is not None else [])]
-    for tensor in (*loads, most, *epilogue):
-        stage = s[tensor].set_scope(ACC_SCOPE).compute_at(s[result], at)
-        stage.pragma(stage.axes[0], DMA_COPY if tensor in loads else ALU)
+    for tensor in (most, *epilogue):
+        s[tensor].set_scope(ACC_SCOPE).compute_at(s[result], at).pragma(s[tensor].axes[0], ALU)
+    if bias_load is not None:
+        stage = s[bias_load].set_scope(ACC_SCOPE).compute_at(s[result], at)
+        stage.pragma(stage.axes[0], DMA_COPY)
+    stage = s[data_load].set_scope(ACC_SCOPE).compute_at(s[most], _steps(s[most], tiling))
+    stage.pragma(stage.axes[0], DMA_COPY)
     inputs = (data, bias) if bias is not None else (data,)
     return Plan(schedule=s, args=(*inputs, result), tilings=(tiling,), cycles=cycles)
+
+
+def _steps(stage: Stage, tiling: Tiling) -> Axis:
+    """Splits the taps of a window into steps; returns the loop whose rounds they are."""
+    *axes, y, x = stage.axes
+    y_out, y_in = stage.split(y, factor=tiling.taps_y)
+    x_out, x_in = stage.split(x, factor=tiling.taps_x)
+    stage.reorder(y_out, x_out, *axes, y_in, x_in)
+    return x_out
 
 
 def _maximum(nest: Nest, config: Config, data: Tensor) -> Tensor:
@@ -85,10 +97,9 @@ def _maximum(nest: Nest, config: Config, data: Tensor) -> Tensor:
 
 def _legal(nest: Nest, config: Config) -> Tilings:
     tilings = Tilings.every(nest, config)
-    whole = (tilings.taps_y == nest.taps_y) & (tilings.taps_x == nest.taps_x)
     tiles = tilings.data_planes * tilings.data_rows * tilings.data_columns
     return tilings.where(
-        whole & tilings.dealt & tilings.countable
+        tilings.dealt & tilings.countable
         & (tilings.threads * (tiles + tilings.out_tiles + tilings.bias_tiles) <= config.acc_depth)
         & (tilings.threads * (tilings.taps + 4) <= config.uop_depth))
 
@@ -98,13 +109,14 @@ def _cycles(tilings: Tilings) -> NDArray[np.int64]:
     nest, config = tilings.nest, tilings.config
     rows = np.minimum(tilings.data_rows, nest.height)
     columns = np.minimum(tilings.data_columns, nest.width)
-    loaded = tilings.data_planes * rows * columns
+    loaded = tilings.turns * tilings.data_planes * rows * columns
     load = tilings.beats(loaded * config.acc_8bit_elem_bytes) + tilings.beats(
         tilings.bias_tiles * config.acc_elem_bytes)
-    alu = tilings.out_tiles * (NEUTRAL + REGISTER * tilings.taps + sum(
-        step.cycles for step in nest.steps)) + GAP * (tilings.taps + 2 + len(nest.steps))
+    alu = tilings.out_tiles * (NEUTRAL + REGISTER * nest.taps_y * nest.taps_x + sum(
+        step.cycles for step in nest.steps)) + GAP * (
+            tilings.turns * (tilings.taps + 2) + len(nest.steps))
     store = tilings.beats(tilings.out_tiles * config.out_elem_bytes)
     together = np.maximum(alu + loaded, load)
-    alone = load + LATENCY + alu + store + 2 * HANDOVER
+    alone = load + tilings.turns * LATENCY + alu + store + 2 * HANDOVER
     return START + load + LATENCY + store + tilings.blocks * np.where(
         tilings.threads > 1, together, alone)

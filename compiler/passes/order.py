@@ -22,8 +22,8 @@ __all__ = ["order"]
 
 STORE_CYCLES = 2
 """Cycles for each tile of a store, on an 8 byte bus; more is assumed on no bus."""
-STORE_START = 64
-"""Cycles before and after a store's tiles, roughly."""
+STORE_START = 200
+"""Cycles before and after a store's tiles, with some to spare."""
 
 
 def order(program: VtaProgram, config: Config) -> VtaProgram:
@@ -92,45 +92,37 @@ def _lowered(entries: list[_Entry]) -> list[_Entry]:
 
 
 def _raised(entries: list[_Entry]) -> list[_Entry]:
-    """With every LOAD of ACC as early as it can run without waiting."""
+    """With every LOAD of ACC as early as it can run without waiting, or making others wait."""
     found: list[_Entry] = []
     for entry in entries:
-        place = len(found)
-        if entry.is_acc_load:
-            best = place
-            while place > 0:
-                before = found[place - 1]
-                if before.is_acc_load or before.touches(entry):
-                    break
-                place -= 1
-                if isinstance(before.op, Kernel):
-                    best = place
-            place = best
-            if place > 0 and _stores(found[place - 1: place]):
-                place = _after_store(found, place)
-            elif place < len(found):
-                # A store of its tiles may be right before what it now stands in front of.
-                blocker = next((index for index in range(place - 1, -1, -1)
-                                if found[index].touches(entry)), None)
-                if blocker is not None and _stores(found[blocker: blocker + 1]):
-                    place = max(place, _after_store(found, blocker + 1))
+        place = _earliest(found, entry) if entry.is_acc_load else len(found)
         found.insert(place, entry)
     return found
 
 
-def _stores(entries: list[_Entry]) -> bool:
-    return any(isinstance(item.op, Transfer) and item.op.opcode == Opcode.STORE
-               for item in entries)
+def _earliest(found: list[_Entry], entry: _Entry) -> int:
+    """Where a LOAD of ACC is best put into what comes before it."""
+    place = len(found)
+    while place and not (found[place - 1].is_acc_load or found[place - 1].touches(entry)):
+        place -= 1
+    if place and found[place - 1].is_acc_load:
+        # Those loads are for the computation that follows them: it is issued first.
+        place = _behind(found, place, 1)
+    blocker = next((index for index in range(place - 1, -1, -1)
+                    if found[index].touches(entry)), None)
+    if blocker is not None:
+        store = found[blocker].op
+        if isinstance(store, Transfer) and store.opcode == Opcode.STORE:
+            cycles = STORE_CYCLES * store.x_size * store.y_size + STORE_START
+            place = max(place, _behind(found, blocker + 1, cycles))
+    return place
 
 
-def _after_store(found: list[_Entry], place: int) -> int:
-    """A place behind the store before `place` by which it should be through."""
-    store = found[place - 1].op
-    assert isinstance(store, Transfer)
-    left = STORE_CYCLES * store.x_size * store.y_size + STORE_START
-    while place < len(found) and left > 0:
+def _behind(found: list[_Entry], place: int, cycles: int) -> int:
+    """The place from `place` on that has computations of so many cycles before it."""
+    while place < len(found) and cycles > 0:
         op = found[place].op
         if isinstance(op, Kernel):
-            left -= math.prod(loop.extent for loop in op.loops) * len(op.uops)
+            cycles -= math.prod(loop.extent for loop in op.loops) * len(op.uops)
         place += 1
     return place
