@@ -19,7 +19,7 @@ from vta.compiler.ir import Buffer, Printed
 from vta.isa import AluOp, MemoryType
 
 __all__ = ["Alu", "Domain", "Gemm", "Load", "Loop", "Nested", "Node", "Operand", "Operation",
-           "Reset", "Store", "Value", "names_of", "walk_operations", "with_operands"]
+           "Reset", "Store", "Value", "names_of", "operands_of", "walk_operations", "with_operands"]
 
 
 @dataclass(frozen=True)
@@ -157,10 +157,15 @@ def with_operands(op: Operation, change: Callable[[Operand], Operand]) -> Operat
     return dataclasses.replace(op, **changes)
 
 
+def operands_of(node: Operation) -> tuple[Operand, ...]:
+    """The tiles of values that an operation touches."""
+    operands = [getattr(node, key, None) for key in SIDES]
+    return tuple(item for item in operands if isinstance(item, Operand))
+
+
 def names_of(node: Operation) -> tuple[str, ...]:
     """The values that an operation touches."""
-    operands = [getattr(node, key, None) for key in SIDES]
-    return tuple(item.value for item in operands if isinstance(item, Operand))
+    return tuple(item.value for item in operands_of(node))
 
 
 def walk_operations(body: tuple[Node, ...]) -> Iterator[Operation]:

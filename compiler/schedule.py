@@ -98,9 +98,7 @@ class Stage:
 
     def set_scope(self, scope: str) -> Stage:
         """Puts the stage's tensor into a memory, a key of `SCOPES`."""
-        if not isinstance(scope, str) or scope not in SCOPES:
-            raise ScheduleError(f"stage {self.name}: unknown scope {scope!r}"
-                                + _choices(scope, SCOPES))
+        _check_scope(self, scope)
         if not isinstance(self.op, ComputeOp):
             raise ScheduleError(f"stage {self.name} is a placeholder, which lives in main memory; "
                                 f"copy it first: te.compute({self.name}.shape, "
@@ -296,6 +294,12 @@ def _path(stage: Stage) -> list[Stage]:
     return found
 
 
+def _check_scope(stage: Stage, scope: object) -> None:
+    if not isinstance(scope, str) or scope not in SCOPES:
+        raise ScheduleError(f"stage {stage.name}: unknown scope {scope!r}"
+                            + _choices(scope, SCOPES))
+
+
 def _count(stage: Stage, what: str, number: Any) -> int:
     if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
         raise ScheduleError(f"stage {stage.name}: {what} must be by 1 or more, not {number!r}")
@@ -332,6 +336,7 @@ class Schedule:
                    readers: Tensor | Operation | Sequence[Tensor | Operation]) -> Tensor:
         """A copy of `tensor` in `scope`, which `readers` read in its place."""
         source = self[tensor]
+        _check_scope(source, scope)
         listed: list[Any] = [*readers] if isinstance(readers, (list, tuple)) else [readers]
         if not listed:
             raise ScheduleError(f"cache_read of {source.name} needs at least one reader")
@@ -362,6 +367,7 @@ class Schedule:
     def cache_write(self, tensor: Tensor, scope: str) -> Tensor:
         """Computes `tensor` in `scope`; its own stage becomes a copy of that."""
         stage = self[tensor]
+        _check_scope(stage, scope)
         if not isinstance(stage.op, ComputeOp):
             raise ScheduleError(f"stage {stage.name} is a placeholder, which nothing is computed "
                                 "for")

@@ -8,6 +8,7 @@ schedule tiles itself is left as it is.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from vta.compiler.affine import Affine
 from vta.compiler.expr import Var
@@ -21,6 +22,7 @@ from vta.compiler.nests import (
     Operation,
     Store,
     names_of,
+    operands_of,
     with_operands,
 )
 from vta.compiler.passes.place import places_at_once
@@ -39,19 +41,17 @@ def cut(program: Nested, config: Config) -> Nested:
         More values alive at once than ACC has tiles; a part of a tensor that the program stores
         itself, read elsewhere than where it is stored.
     """
+    ops = [node for node in program.body if not isinstance(node, Loop)]
+    if len(ops) < len(program.body):
+        return program  # a schedule's own tiling
     constants = {name for name, value in program.values.items() if value.constant is not None}
     room = config.acc_depth - len(constants)
     body: list[Node] = []
     values = dict(program.values)
-    for group in _groups(program.body, constants):
-        tiles = _tiles(group)
-        names = sorted({name for op in group if not isinstance(op, Loop)
-                        for name in names_of(op)} - constants)
-        if not tiles or not names:
-            body += group
-            continue
-        ops = [op for op in group if not isinstance(op, Loop)]
-        slots = places_at_once(ops, {name: values[name] for name in names})
+    for group in _groups(ops, constants):
+        tiles = _tiles(group, constants)
+        names = sorted({name for op in group for name in names_of(op)} - constants)
+        slots = places_at_once(group, {name: values[name] for name in names})
         if slots * tiles <= room:
             body += group
             continue
@@ -60,18 +60,18 @@ def cut(program: Nested, config: Config) -> Nested:
                 f"the accumulator buffer has {config.acc_depth} tiles, but {slots} values are "
                 f"alive at once ({', '.join(names)}) beside {len(constants)} constants; split the "
                 "computation with a stage that stores an intermediate result")
-        _check_stored(ops)
+        _check_stored(group)
         halves = 2 if room >= 2 * slots else 1
         parts = -(-tiles // (room // (halves * slots)))
         pitch = -(-tiles // parts)
         values.update({name: dataclasses.replace(values[name], tiles=pitch) for name in names})
-        body.append(_in_parts(ops, tiles, pitch, parts, halves))
+        body.append(_in_parts(group, tiles, pitch, parts, halves))
     return dataclasses.replace(program, body=tuple(body), values=values)
 
 
-def _groups(body: tuple[Node, ...], constants: set[str]) -> list[list[Node]]:
-    """Nodes that share values, or a buffer that one stores and another loads, together."""
-    stored = {node.buffer.name for node in body if isinstance(node, Store)}
+def _groups(ops: Sequence[Operation], constants: set[str]) -> list[list[Operation]]:
+    """Operations that share values, or a buffer that one stores and another loads, together."""
+    stored = {op.buffer.name for op in ops if isinstance(op, Store)}
     parent: dict[str, str] = {}
 
     def find(name: str) -> str:
@@ -80,31 +80,37 @@ def _groups(body: tuple[Node, ...], constants: set[str]) -> list[list[Node]]:
         return name
 
     keys: list[str] = []
-    for number, node in enumerate(body):
-        # A loop is a schedule's own, and so is what it shares values with: never cut, but in order.
-        names = [f"node {number}"] if isinstance(node, Loop) else [
-            *(name for name in names_of(node) if name not in constants)]
-        if isinstance(node, Load | Store) and node.buffer.name in stored:
-            names.append(f"buffer {node.buffer.name}")
-        names = names or [f"node {number}"]
+    for number, op in enumerate(ops):
+        names = [name for name in names_of(op) if name not in constants]
+        if isinstance(op, Load | Store) and op.buffer.name in stored:
+            names.append(f"buffer {op.buffer.name}")
+        names = names or [f"operation {number}"]
         for name in names[1:]:
             parent[find(name)] = find(names[0])
         keys.append(names[0])
-    groups: dict[str, list[Node]] = {}
-    for node, key in zip(body, keys, strict=True):
-        groups.setdefault(find(key), []).append(node)
-    if any(isinstance(node, Loop) for node in body):
-        return [[node] for node in body]
+    groups: dict[str, list[Operation]] = {}
+    for op, key in zip(ops, keys, strict=True):
+        groups.setdefault(find(key), []).append(op)
     return list(groups.values())
 
 
-def _tiles(group: list[Node]) -> int:
-    """How many tiles every operation of a group goes through in one loop; 0 if they do not."""
+def _tiles(ops: list[Operation], constants: set[str]) -> int:
+    """How many tiles every operation of a group goes through one by one; 0 if they do not."""
     counts = set()
-    for node in group:
-        if isinstance(node, Loop) or len(node.domain.loops) != 1 or node.domain.guards:
+    for op in ops:
+        if len(op.domain.loops) != 1 or op.domain.guards:
             return 0
-        counts.add(node.domain.loops[0][1])
+        (own, count), = op.domain.loops
+        counts.add(count)
+        step = {own: 1}
+        places = [item.at for item in operands_of(op) if item.value not in constants]
+        if isinstance(op, Load):
+            if op.pads or dict(op.source.factors) != step:
+                return 0
+        elif isinstance(op, Store):
+            places.append(op.target)
+        if any(place.offset or dict(place.factors) != step for place in places):
+            return 0
     return counts.pop() if len(counts) == 1 else 0
 
 

@@ -73,8 +73,9 @@ class _Rewriter:
                 found.append(dataclasses.replace(
                     node, body=self.body(node.body, outside | own)))
             elif isinstance(node, Alu) and node.dst.value != node.a.value:
+                # What lives longer than a round must not lie where the next round begins anew.
                 dying = {name for name in own if last[name] == index
-                         and self.values[name].constant is None}
+                         and self.values[name].constant is None and node.dst.value in own}
                 found += self._alu(node, dying)
             else:
                 found.append(with_operands(node, self._operand))

@@ -169,6 +169,11 @@ class _Nest:
             raise ScheduleError(f"stage {name}: {self.inner[last][0].name} is computed inside "
                                 f"{self.leaves[last].name}, which is one tensorized operation; "
                                 "compute it further out")
+        for inner in self.leaves[self.leaves.index(axis):]:
+            if inner in self.stage.threads:
+                raise ScheduleError(f"stage {name}: virtual threads over {inner.name} are inside "
+                                    f"{axis.name}, which is one tensorized operation; bind an "
+                                    "outer axis")
         if not isinstance(self.own.body, Reduce):
             raise ScheduleError(f"stage {name} is tensorized with env.gemm, which sums products; "
                                 "its rule is no te.sum")

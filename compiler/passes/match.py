@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +61,8 @@ def match(program: LoopProgram, config: Config) -> Nested:
     matcher = _Matcher(config)
     for buffer in (*program.args, *program.allocs):
         matcher.declare(buffer)
+    # The last statement of a stage, behind a reduction's neutral value, says what it does.
+    matcher.rules = {item.buffer.name: item for item in _assigns(program.body)}
     body = matcher.body(program.body)
     values = {**matcher.values, **matcher.expressions.values_made()}
     return Nested(program.name, program.args,
@@ -111,6 +113,7 @@ class _Matcher:
         self.tile = {INP_SCOPE: tile, ACC_SCOPE: tile, GLOBAL: tile,
                      WGT_SCOPE: config.block * config.block}
         self.values: dict[str, Value] = {}
+        self.rules: dict[str, Assign] = {}
         self.depth = 0
         self.expressions = Expressions(config, self.values)
 
@@ -135,7 +138,7 @@ class _Matcher:
             self.depth -= 1
             return (Loop(stmt.var, stmt.extent, stmt.thread, body),)
         if isinstance(stmt, Assign):
-            raise _missing_pragma(stmt)
+            raise _missing_pragma(self.rules[stmt.buffer.name])
         nest = _nest(stmt)
         if stmt.key == GEMM:
             return (self._gemm(nest),)
@@ -154,22 +157,19 @@ class _Matcher:
 
     def _load(self, nest: Nest) -> Load:
         target = nest.assign.buffer
+        if nest.assign.reduce:
+            raise _computes_on_memory(nest)
         value, pads = _padded(nest)
         inner = value.value if isinstance(value, Cast) else value
         if not isinstance(inner, Read):
-            name = next(node.source.name for node in walk(nest.assign.value)
-                        if isinstance(node, Read) and _buffer(node).scope == GLOBAL)
-            raise ScheduleError(
-                f"{nest.where} computes on {name}, which is in main memory; copy it into "
-                f"{ACC_SCOPE} first: a stage `lambda *i: {name}(*i)` with set_scope and the "
-                f"pragma {DMA_COPY!r}")
+            raise _computes_on_memory(nest)
         _require_pragma(nest, DMA_COPY, "loads from main memory")
         source = _buffer(inner)
         kind = self._kind(nest, source, value)
         self.expressions.define(target.name, exact=source.dtype == target.dtype or
                                 target.dtype == "int32")
         there = _flat(nest, inner.indices, source.shape)
-        tiling = self._tiling(nest, () if pads else (there,))
+        tiling = self._tiling(nest, None if pads else (there,))
         return Load(
             Operand(target.name, tiling.tiles(_flat(nest, nest.assign.indices, target.shape),
                                               f"{nest.where}: {target.name}")),
@@ -327,13 +327,14 @@ class _Matcher:
 
     # -- helpers -----------------------------------------------------------------------------
 
-    def _tiling(self, nest: Nest, reads: Sequence[Affine] = ()) -> Tiling | Whole:
-        """The loops over tiles; `reads` are what goes along with what is written, if known."""
+    def _tiling(self, nest: Nest, reads: Sequence[Affine] | None = ()) -> Tiling | Whole:
+        """The loops over tiles; `reads` are what goes along with what is written, if anything."""
         target = nest.assign.buffer
         size = self.tile[target.scope]
         loops = tuple((loop.var, loop.extent) for loop in nest.loops)
         written = _flat(nest, nest.assign.indices, target.shape)
-        if not self.depth and not nest.assign.guards and not nest.assign.reduce:
+        if (reads is not None and not self.depth and not nest.assign.guards
+                and not nest.assign.reduce):
             whole = whole_tensor(loops, written, math.prod(target.shape), size)
             if whole is not None and all(map(whole.fits, reads)):
                 return whole
@@ -351,6 +352,14 @@ class _Matcher:
             forms.append(tiling.guard(form, f"{nest.where}: a split or a condition"))
         return Domain(tiling.loops, tuple(forms),
                       frozenset(loop.var for loop in nest.loops if loop.unrolled))
+
+
+def _assigns(body: tuple[Stmt, ...]) -> Iterator[Assign]:
+    for stmt in body:
+        if isinstance(stmt, Assign):
+            yield stmt
+        else:
+            yield from _assigns(stmt.body)
 
 
 def _padded(nest: Nest) -> tuple[Expr, list[Affine]]:
@@ -406,6 +415,14 @@ def _require_pragma(nest: Nest, key: str, does: str) -> None:
     if nest.pragma.key != key:
         raise ScheduleError(f"{nest.where} {does}: axis {nest.pragma.axis} must have the pragma "
                             f"{key!r}, not {nest.pragma.key!r}")
+
+
+def _computes_on_memory(nest: Nest) -> ScheduleError:
+    name = next(node.source.name for node in walk(nest.assign.value)
+                if isinstance(node, Read) and _buffer(node).scope == GLOBAL)
+    return ScheduleError(
+        f"{nest.where} computes on {name}, which is in main memory; copy it into {ACC_SCOPE} "
+        f"first: a stage `lambda *i: {name}(*i)` with set_scope and the pragma {DMA_COPY!r}")
 
 
 def _missing_pragma(assign: Assign) -> ScheduleError:

@@ -296,7 +296,7 @@ def test_in_place_needs_no_copy(kit, tutorial):
     program = build(schedule, args, PRESETS["default"], "my_vadd")
     insns = Isa(program.config).decode_stream(program.insns)
     assert [str(i).split(" sram")[0].split(" uop")[0] for i in insns] == [
-        "LOAD ACC", "LOAD ACC", "LOAD UOP", "ALU ADD", "STORE OUT", "FINISH"]
+        "LOAD UOP", "LOAD ACC", "LOAD ACC", "ALU ADD", "STORE OUT", "FINISH"]
     assert program.name == "my_vadd"
     assert [(b.name, b.role) for b in program.buffers] == [
         ("A", "input"), ("B", "input"), ("C", "output"), ("uops", "const")]

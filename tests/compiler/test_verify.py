@@ -10,7 +10,7 @@ import pytest
 from vta.compiler.build import build
 from vta.compiler.verify import VerifyError, verify_program
 from vta.config import PRESETS
-from vta.isa import Isa, Opcode
+from vta.isa import Isa, MemoryType, Opcode
 
 QUEUES = {"g2s": (("COMPUTE", "push_next"), ("STORE", "pop_prev")),
           "s2g": (("STORE", "push_prev"), ("COMPUTE", "pop_next"))}
@@ -88,13 +88,16 @@ def test_a_neighbour_that_is_not_there(program):
         verify_program(changed(program, last, push_next=1))
 
 
-def first(program, opcode):
-    """The first instruction of a kind."""
-    return next(insn.index for insn in Isa(program.config).decode_stream(program.insns)
-                if insn.opcode == opcode)
+def found(program, what):
+    """The first instruction with an opcode; or, by its number, a LOAD of ACC."""
+    insns = Isa(program.config).decode_stream(program.insns)
+    if isinstance(what, Opcode):
+        return next(insn.index for insn in insns if insn.opcode == what)
+    return [insn.index for insn in insns if insn.opcode == Opcode.LOAD
+            and insn.memory_type == MemoryType.ACC][what]
 
 
-@pytest.mark.parametrize(("index", "values", "message"), [
+@pytest.mark.parametrize(("what", "values", "message"), [
     (0, {"sram_base": 60}, r"acc\[60:76\] is beyond its 64 elements"),
     (0, {"memory_type": 4}, "cannot move OUT"),
     (0, {"memory_type": 7}, "no such memory"),
@@ -106,15 +109,14 @@ def first(program, opcode):
     (Opcode.STORE, {"x_size": 15}, r"C is not written in full \(318 of 320 parts\)"),
     (Opcode.STORE, {"x_pad_0": 1}, "a store has no padding"),
 ])
-def test_what_is_out_of_range(program, index, values, message):
-    index = first(program, index) if isinstance(index, Opcode) else index
+def test_what_is_out_of_range(program, what, values, message):
     with pytest.raises(VerifyError, match=message):
-        verify_program(changed(program, index, **values))
+        verify_program(changed(program, found(program, what), **values))
 
 
 def test_an_input_is_not_overwritten(program):
     refs = program.refs.copy()
-    refs[first(program, Opcode.STORE)] = 0
+    refs[found(program, Opcode.STORE)] = 0
     with pytest.raises(VerifyError, match="overwrites the input A"):
         verify_program(dataclasses.replace(program, refs=refs))
 
