@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from vta.config import Config
 from vta.hw.acc_writer import AccWriter
 from vta.hw.execute import Execute
-from vta.hw.hazards import Hazards
+from vta.hw.hazards import AccGuard, Hazards
 from vta.hw.index import IndexGenerator
 from vta.hw.loader import Loader
 from vta.hw.scratchpad import Scratchpad
@@ -27,7 +27,7 @@ EXECUTE, LOAD_ACC, LOAD_UOP, NOBODY = range(4)
 
 
 class Compute(wiring.Component):
-    """Executes its queue in order; LOADs overlap each other and running GEMMs where they may.
+    """Executes its queue in order; LOADs, GEMMs and ALUs overlap where they may.
 
     Parameters
     ----------
@@ -91,10 +91,12 @@ class Compute(wiring.Component):
         m.submodules.acc_writer = acc_writer = AccWriter(config, KINDS)
         m.submodules.execute = execute = Execute(config)
         m.submodules.hazards = hazards = Hazards(config)
+        m.submodules.guard = guard = AccGuard(config)
         connect(m, flipped(self.port), sequencer.port)
         connect(m, flipped(self.burst), loader.burst)
         connect(m, flipped(self.beat), loader.beat)
-        connect(m, index.iteration, execute.iteration)
+        connect(m, index.iteration, guard.i)
+        connect(m, guard.o, execute.iteration)
         connect(m, acc_writer.load, execute.load)
         for name in ("inp_en", "inp_addr", "wgt_en", "wgt_addr", "out_data", "gemm_op",
                      "reset_op", "alu_op", "active"):
@@ -208,9 +210,14 @@ class Compute(wiring.Component):
             hazards.load_end.eq(check.transfer.sram_end),
             hazards.loop_begin.eq(gemm.uop_bgn),
             hazards.loop_end.eq(gemm.uop_end),
-            hazards.loops_busy.eq(index.busy),
+            hazards.loops_busy.eq(index.busy | guard.busy),
+            hazards.reach.eq(index.reach),
             hazards.load_uop_done.eq(is_uop_done),
-            hazards.load_acc_done.eq(execute.load.valid & execute.load.payload.mark),
+            guard.load.eq(issue & does_load & ~is_uop),
+            guard.load_begin.eq(mem.sram_base),
+            guard.load_end.eq(check.transfer.sram_end),
+            guard.load_done.eq(execute.load.valid & execute.load.payload.mark),
+            guard.stop.eq(sequencer.port.status.cause != Cause.NONE),
             sequencer.hindered.eq(hazards.hinders
                                   | (does_load & ~loader.job.ready)
                                   | (does_loop & ~index.job.ready)),

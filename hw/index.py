@@ -10,7 +10,7 @@ from vta.config import Config
 from vta.hw.queue import Queue
 from vta.isa import Isa
 
-__all__ = ["IndexGenerator", "context_layout", "iteration_layout", "loop_layout"]
+__all__ = ["IndexGenerator", "context_layout", "iteration_layout", "loop_layout", "reach_layout"]
 
 
 def context_layout() -> data.StructLayout:
@@ -46,7 +46,8 @@ def loop_layout(config: Config) -> data.StructLayout:
 def iteration_layout(config: Config) -> data.StructLayout:
     """One iteration: its indices, or the news that one of them is out of range.
 
-    `src` is an INP index for GEMM and an ACC index for the ALU.
+    `src` is an INP index for GEMM and an ACC index for the ALU. `first` and `last` mark the ends of
+    an instruction; with `seen`, each of its micro-ops has had an iteration.
     """
     return data.StructLayout({
         "context": context_layout(),
@@ -54,8 +55,22 @@ def iteration_layout(config: Config) -> data.StructLayout:
         "src": max(config.log_acc_depth, config.log_inp_depth),
         "wgt": config.log_wgt_depth,
         "fault": 1,
+        "first": 1,
+        "seen": 1,
         "last": 1,
     })
+
+
+def reach_layout(config: Config) -> data.StructLayout:
+    """The ACC tiles that an instruction touches: with `has_src`, those that it only reads too.
+
+    Bounds, both inclusive. They hold for an instruction without a fault; only if `known`.
+    """
+    tiles = data.StructLayout({
+        "first": config.log_acc_depth,
+        "last": config.log_acc_depth + 1,
+    })
+    return data.StructLayout({"known": 1, "has_src": 1, "dst": tiles, "src": tiles})
 
 
 class _Offset:
@@ -85,6 +100,24 @@ class _Offset:
         self._m.d.sync += [self.outer.eq(after), self.total.eq(after)]
 
 
+class _Span:
+    """The largest of an `_Offset`'s values, a bit of the counts at a time.
+
+    Past the depth it may be anything: then there is a fault.
+    """
+
+    def __init__(self, m: Module, name: str, bits: int) -> None:
+        self._m = m
+        self.total = Signal(bits + 1, name=f"{name}_span")
+
+    def clear(self) -> None:
+        self._m.d.sync += self.total.eq(0)
+
+    def step(self, outer: Value, factor_out: Value, inner: Value, factor_in: Value) -> None:
+        self._m.d.sync += self.total.eq(
+            (self.total << 1) + Mux(outer, factor_out, 0) + Mux(inner, factor_in, 0))
+
+
 class IndexGenerator(wiring.Component):
     """Runs instructions' loops, reads their micro-ops, and adds up the indices.
 
@@ -102,8 +135,12 @@ class IndexGenerator(wiring.Component):
         In order. After one with `fault` the rest of its instruction means nothing.
     busy : Out(1)
         An iteration has not been taken yet, of this job or of one that waits.
+    reach : Out(reach_layout)
+        Of the newest job, from the second cycle after it came on. Known only once iterations of
+        other jobs have all been taken, and also the newest job's up to one with `seen`.
 
-    Timing: one iteration a cycle, without a gap between instructions; three cycles from `job`.
+    Timing: one iteration a cycle, without a gap between instructions; three cycles from `job`, the
+    one in which it is taken included. `reach` is known 16 cycles after `job` at the earliest.
 
     Source: ISA.md, "GEMM", "ALU" and "Errors".
     """
@@ -117,13 +154,13 @@ class IndexGenerator(wiring.Component):
             "uop_data": In(32),
             "iteration": Out(stream.Signature(iteration_layout(config))),
             "busy": Out(1),
+            "reach": Out(reach_layout(config)),
         })
 
     def elaborate(self, platform):
         m = Module()
         config = self._config
         m.submodules.jobs = jobs = Queue(loop_layout(config), 2)
-        wiring.connect(m, wiring.flipped(self.job), jobs.i)
         acc, wgt = config.log_acc_depth, config.log_wgt_depth
         offsets = {"dst": _Offset(m, "dst", acc),
                    "src": _Offset(m, "src", max(acc, config.log_inp_depth)),
@@ -140,13 +177,21 @@ class IndexGenerator(wiring.Component):
         out_left, in_left = Signal(14), Signal(14)
         uop_last = uop + 1 == loop.uop_end
         last = uop_last & (in_left == 1) & (out_left == 1)
-        takes = jobs.o.valid & (~active | (moves & last))
+        first, passes = Signal(), Signal()
+        # A job that can start at once does not go through the queue.
+        begins = ~active | (moves & last)
+        direct = begins & ~jobs.o.valid
         m.d.comb += [
-            jobs.o.ready.eq(~active | (moves & last)),
+            jobs.i.payload.eq(self.job.payload),
+            jobs.i.valid.eq(self.job.valid & ~direct),
+            self.job.ready.eq(jobs.i.ready),
+            jobs.o.ready.eq(begins),
             self.busy.eq(active | jobs.o.valid | read_valid | self.iteration.valid),
         ]
         with m.If(active & moves):
-            m.d.sync += uop.eq(uop + 1)
+            m.d.sync += [uop.eq(uop + 1), first.eq(0)]
+            with m.If(uop_last):
+                m.d.sync += passes.eq(1)
             with m.If(last):
                 m.d.sync += active.eq(0)
             with m.Elif(uop_last):
@@ -159,14 +204,18 @@ class IndexGenerator(wiring.Component):
                     m.d.sync += in_left.eq(in_left - 1)
                     for name, offset in offsets.items():
                         offset.step_inner(loop[f"{name}_factor_in"])
-        new = jobs.o.payload
-        with m.If(takes):
+        new = Signal(loop_layout(config))
+        m.d.comb += new.eq(Mux(jobs.o.valid, jobs.o.payload, self.job.payload))
+        # `job` is issued late in a cycle: nothing but `active` depends on that.
+        with m.If(begins):
             m.d.sync += [
                 loop.eq(new),
-                active.eq(1),
+                active.eq(jobs.o.valid | self.job.valid),
                 uop.eq(new.uop_bgn),
                 in_left.eq(new.iter_in),
                 out_left.eq(new.iter_out),
+                first.eq(1),
+                passes.eq(0),
             ]
             for offset in offsets.values():
                 offset.clear()
@@ -179,6 +228,8 @@ class IndexGenerator(wiring.Component):
             "src": len(offsets["src"].total),
             "wgt": wgt + 1,
             "past_uops": 1,
+            "first": 1,
+            "seen": 1,
             "last": 1,
         }))
         with m.If(moves):
@@ -187,6 +238,8 @@ class IndexGenerator(wiring.Component):
                 read.context.eq(loop.context),
                 *(read[name].eq(offset.total) for name, offset in offsets.items()),
                 read.past_uops.eq(uop[-1]),
+                read.first.eq(first),
+                read.seen.eq(passes | uop_last),
                 read.last.eq(last),
             ]
 
@@ -214,6 +267,59 @@ class IndexGenerator(wiring.Component):
                                 | (dst >= config.acc_depth)
                                 | (uses_src & (src >= src_end))
                                 | (is_gemm & (weight >= config.wgt_depth))),
+                result.first.eq(read.first),
+                result.seen.eq(read.seen),
                 result.last.eq(read.last),
             ]
+
+        alone = active & ~first & ~jobs.o.valid & ~(read_valid & read.first)
+        self._follow_reach(m, loop, new, begins, moves, alone)
         return m
+
+    def _follow_reach(self, m: Module, loop, new, begins, moves, alone) -> None:
+        """Works out `reach` of the active loop: the extremes of its first pass, and its spans.
+
+        `begins` while `new` is put into `loop`; `alone` if a loop is active and nowhere before the
+        last stage another one begins.
+        """
+        bits, iteration = self._config.log_acc_depth, self.iteration.payload
+        # The counts less one, from the highest bit on.
+        outer, inner, bits_left = Signal(14), Signal(14), Signal(range(15))
+        spans = {name: _Span(m, name, bits) for name in ("dst", "src")}
+        with m.If(begins):
+            m.d.sync += [
+                outer.eq(new.iter_out - 1),
+                inner.eq(new.iter_in - 1),
+                bits_left.eq(14),
+            ]
+            for span in spans.values():
+                span.clear()
+        with m.Elif(bits_left != 0):
+            m.d.sync += [
+                outer.eq(outer << 1),
+                inner.eq(inner << 1),
+                bits_left.eq(bits_left - 1),
+            ]
+            for name, span in spans.items():
+                span.step(outer[-1], loop[f"{name}_factor_out"][:bits],
+                          inner[-1], loop[f"{name}_factor_in"][:bits])
+
+        # What an iteration means is in its last stage; it counts when it leaves.
+        seen = Signal()
+        taken = moves & self.iteration.valid
+        with m.If(taken):
+            m.d.sync += seen.eq(iteration.seen)
+        for name, span in spans.items():
+            index = iteration[name][:bits]
+            lowest, highest = Signal(bits, name=f"{name}_min"), Signal(bits, name=f"{name}_max")
+            with m.If(taken & (iteration.first | (~seen & (index < lowest)))):
+                m.d.sync += lowest.eq(index)
+            with m.If(taken & (iteration.first | (~seen & (index > highest)))):
+                m.d.sync += highest.eq(index)
+            m.d.comb += self.reach[name].first.eq(lowest)
+            m.d.sync += self.reach[name].last.eq(highest + span.total)
+        m.d.sync += [
+            self.reach.has_src.eq(loop.context.is_alu & ~loop.context.use_imm),
+            self.reach.known.eq(alone & seen & (bits_left == 0)
+                                & ~(self.iteration.valid & iteration.first)),
+        ]

@@ -79,7 +79,12 @@ class Monitor(wiring.Component):
         m = Module()
         statuses = [self.load_status, self.compute_status, self.store_status]
 
-        still = self.running & self.settled.all() & self.fetch_settled & self.bus_quiet
+        # Both come from all over the core; what is decided here has time for a register.
+        still, progress = Signal(), Signal()
+        m.d.sync += [
+            still.eq(self.running & self.settled.all() & self.fetch_settled & self.bus_quiet),
+            progress.eq(self.progress),
+        ]
         age = Signal(range(STABLE_CYCLES + 1))
         over = Signal()
         m.d.comb += over.eq(self.running & (age == STABLE_CYCLES))
@@ -89,7 +94,7 @@ class Monitor(wiring.Component):
             m.d.sync += age.eq(age + 1)
 
         quiet_for = Signal(32)
-        with m.If(~self.running | self.progress):
+        with m.If(~self.running | progress):
             m.d.sync += quiet_for.eq(0)
         with m.Else():
             m.d.sync += quiet_for.eq(quiet_for + 1)

@@ -262,7 +262,8 @@ def _loops(spans: Sequence[Span]) -> list[tuple[int, int, str]]:
 
     They execute one after the other, and as a rule retire when they end. One that ends while an
     older LOAD is in flight retires right after that LOAD: it then counts for as long as its steps
-    can take, and the rest is the LOAD's.
+    can take, and the rest is the LOAD's. One that is issued while a LOAD is in flight and retires
+    well after it may have been held back by it: then it counts from when its steps must have begun.
     """
     loops: list[tuple[int, int, str]] = []
     free, load = 0, -1
@@ -278,6 +279,9 @@ def _loops(spans: Sequence[Span]) -> list[tuple[int, int, str]]:
             load_retire = spans[load].retire
             if load_retire is not None and span.retire - load_retire <= number - load:
                 end = min(end, begin + _steps(span.insn) + _DRAIN)
+            elif load_retire is not None and load_retire > span.issue:
+                # It waited for tiles of that LOAD.
+                begin = max(begin, end - _steps(span.insn) - _DRAIN)
         if begin < end:
             loops.append((begin, end, span.insn.name))
             free = end

@@ -207,6 +207,105 @@ def test_a_load_of_micro_ops_runs_beside_a_loop():
     assert times[0] - times[8] >= 50
 
 
+def uops_at(bench, *uops):
+    """Puts micro-ops (dst, src) at the start of UOP, and a loop that waits for them."""
+    for number, (dst, src) in enumerate(uops):
+        bench.uop_table[number] = (dst, src, 0)
+        bench.memory.write(UOP_BASE + 4 * number, np.array(
+            [bench.isa.uop.pack(dst_idx=dst, src_idx=src)], "<u4").tobytes())
+    bench.load(MemoryType.UOP, x=len(uops))
+    bench.loop(op=0, uops=(0, len(uops)))
+
+
+@pytest.mark.parametrize(("uop", "options", "waits"), [
+    ((8, 0), {"imm": 7}, False), ((8, 41), {"imm": 7}, False), ((41, 0), {"imm": 7}, True),
+    ((8, 0), {}, False), ((41, 0), {}, True), ((8, 41), {}, True),
+    ((39, 44), {}, False), ((43, 0), {}, True), ((8, 40), {}, True)])
+def test_a_loop_runs_beside_loads_of_other_tiles(uop, options, waits):
+    """It waits only if it touches what they write: tiles 40 to 43."""
+    bench = Bench(latency=100)
+    uops_at(bench, uop)
+    bench.load(MemoryType.ACC, sram=40, x=3)
+    bench.load(MemoryType.ACC_8BIT, sram=43)
+    bench.loop(op=2, iters=(1, 40), **options)
+    bench.run()
+    after = bench.module.times[-1] - bench.module.times[-2]
+    assert (after >= 40) == waits
+    assert waits or after <= 2
+
+
+def test_iterations_wait_for_the_loads_that_they_meet():
+    """Of 34 iterations the last four meet the load; the others run beside it."""
+    bench = Bench(latency=100)
+    uops_at(bench, (10, 0))
+    bench.load(MemoryType.ACC, sram=40, x=4)
+    bench.loop(op=2, imm=1, iters=(1, 34), dst=(0, 1))
+    bench.run()
+    assert 4 <= bench.module.times[-1] - bench.module.times[-2] <= 7
+
+
+@pytest.mark.parametrize(("sram", "waits"), [(8, False), (26, False), (27, True), (45, True),
+                                             (59, True), (60, False)])
+def test_a_load_of_acc_runs_beside_a_loop_of_other_tiles(sram, waits):
+    """Its latency is hidden behind a loop over tiles 30 to 59, unless it writes one of them."""
+    bench = Bench(latency=100)
+    uops_at(bench, (30, 0))
+    bench.loop(op=2, imm=3, iters=(5, 30), dst=(0, 1))
+    bench.load(MemoryType.ACC, sram=sram, x=4)
+    bench.run()
+    after = bench.module.times[-1] - bench.module.times[-2]
+    assert after >= 100 if waits else after <= 2
+
+
+def test_a_load_waits_for_a_loop_that_has_not_begun():
+    """What a loop behind another one will touch is not known yet."""
+    bench = Bench(latency=5)
+    uops_at(bench, (0, 0), (20, 0), (10, 20))
+    for uop in (0, 1, 2):
+        bench.loop(op=2, imm=None if uop == 2 else 3, uops=(uop, uop + 1), iters=(5, 6), dst=(0, 1),
+                   src=(0, 1))
+    bench.load(MemoryType.ACC, sram=20, x=6)
+    bench.loop(op=2, uops=(0, 1), iters=(1, 6), dst=(0, 1))
+    bench.load(MemoryType.ACC_8BIT, sram=10, x=6)
+    bench.run()
+
+
+def random_regions(bench, rng, count):
+    """LOADs and longer loops, mostly over different regions of ACC at a time."""
+    regions = [(first, first + 16) for first in range(0, 64, 16)]
+    uops = [(rng.randrange(64), rng.randrange(64)) for _ in range(8)]
+    for number in range(4):
+        uops[number] = (16 * number + rng.randrange(4), 16 * number + rng.randrange(4))
+    uops_at(bench, *uops)
+    for _ in range(count):
+        begin, end = rng.choice(regions)
+        if rng.random() < 0.4:
+            kind = rng.choice((MemoryType.ACC, MemoryType.ACC_8BIT))
+            cols, pads = rng.randint(1, 5), tuple(rng.choice((0, 0, 0, 1)) for _ in range(4))
+            rows = rng.randint(0, 2)
+            size = (rows + pads[0] + pads[1]) * (cols + pads[2] + pads[3])
+            sram = min(rng.randrange(begin, end), 64 - size)
+            bench.load(kind, sram=sram, dram=rng.randrange(99), y=rows, x=cols, pads=pads)
+            continue
+        first = rng.choice((begin // 16, begin // 16, rng.randrange(8)))
+        uop = (first, first + 1 if first < 4 else min(8, first + rng.randint(1, 3)))
+        inner = 63 - max(max(pair) for pair in uops[uop[0]:uop[1]])
+        iters = (rng.randint(1, 5), rng.randint(1, min(inner + 1, 12)))
+        imm = rng.choice((None, rng.randrange(-99, 99)))
+        bench.loop(op=rng.randrange(5), imm=imm, uops=uop, iters=iters, dst=(0, rng.randrange(2)),
+                   src=(0, rng.randrange(2)))
+
+
+@pytest.mark.parametrize(("stalls", "latency"), [("none", 40), ("short", 5), ("long", 20)])
+@pytest.mark.parametrize("shift", [0, 8, 16, 24])
+def test_random_loads_beside_random_loops(stalls, latency, shift):
+    bench = Bench(stalls=stalls, latency=latency)
+    random_regions(bench, random.Random(f"{stalls} {shift}"), 50)
+    bench.load(MemoryType.UOP, y=0, x=1, pads=(1, 0, 0, 0))
+    bench.loop(op=3, imm=shift, iters=(1, 64), dst=(0, 1))
+    bench.run()
+
+
 def test_no_gap_between_loops():
     """Loops follow each other without draining the pipeline."""
     bench = Bench()
@@ -277,6 +376,40 @@ def test_errors(insn, cause):
     if cause:
         assert status["index"] == 1
         assert not status["active"]
+
+
+def test_a_bad_response_counts_before_a_loop_that_ran_ahead():
+    """The error is the older instruction's; and the loop ends where it is then."""
+    bench = Bench(latency=60)
+    bench.load(MemoryType.UOP, x=1)
+    bench.load(MemoryType.ACC, sram=40, x=4)
+    for faulty in (0, 1):
+        bench.insns.append(bench.isa.alu.pack(
+            opcode=Opcode.ALU, use_imm=1, uop_end=1, iter_out=16000, iter_in=1 + 63 * faulty,
+            dst_factor_in=faulty, push_next=1))
+    bench.memory.bad = {ACC_BASE + 32}
+    status = bench.run(retire=1, check=False, settle=300)
+    assert (status["cause"], status["index"]) == (Cause.MEMORY_RESPONSE, 1)
+    assert not status["active"]
+    assert bench.module.pushed["push_next"] == 0
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_faulty_loop_beside_loads(before):
+    """The first of both errors counts, whoever is found first."""
+    bench = Bench(latency=60)
+    bench.load(MemoryType.UOP, x=1)
+    load = bench.isa.mem.pack(memory_type=MemoryType.ACC, sram_base=1, x_size=4, y_size=1)
+    loop = bench.isa.alu.pack(opcode=Opcode.ALU, use_imm=1, uop_end=1, iter_out=1, iter_in=64,
+                              dst_factor_in=1)
+    long = bench.isa.alu.pack(opcode=Opcode.ALU, use_imm=1, uop_end=1, iter_out=100, iter_in=1)
+    bench.uop_table[0] = (40, 0, 0)
+    bench.memory.write(UOP_BASE, np.array([bench.isa.uop.pack(dst_idx=40)], "<u4").tobytes())
+    bench.memory.bad = {ACC_BASE + 32}
+    insns = [*bench.insns, long, load, loop] if before else [*bench.insns, loop, load, long]
+    status = bench.run(insns, retire=2 if before else 1, check=False, settle=300)
+    assert (status["cause"], status["index"]) == (
+        (Cause.MEMORY_RESPONSE, 2) if before else (Cause.SRAM_RANGE, 1))
 
 
 def test_a_bad_response():

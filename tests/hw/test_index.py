@@ -1,10 +1,11 @@
 """Loops, micro-ops and indices against plain Python loops in unlimited numbers."""
 
+import itertools
 import random
 
 import pytest
 
-from tests.hw.streams import STALLS, Clock, Pauses, get, put, simulate, stable
+from tests.hw.streams import STALLS, Clock, Pauses, get, put, rest, simulate, stable
 from vta.config import PRESETS
 from vta.hw.index import IndexGenerator
 from vta.isa import Isa
@@ -173,7 +174,7 @@ def test_the_largest_counts(counts):
 
 
 def test_one_iteration_a_cycle():
-    """Within an instruction, and from one to the next; three cycles to the first."""
+    """Within an instruction, and from one to the next."""
     config = CONFIGS["tiny"]
     loops = [{"context": {"is_alu": True, "use_imm": True}, "uop_bgn": 0, "uop_end": end,
               "iter_out": out, "iter_in": inner}
@@ -183,3 +184,94 @@ def test_one_iteration_a_cycle():
     found, times = Bench(config, [(0, 0, 0)] * 4).run(loops, count)
     assert len(found) == count
     assert times == list(range(times[0], times[0] + count))
+
+
+# -- what a loop will touch ------------------------------------------------------------------------
+
+
+def sound_loops(config, rng, uops, count):
+    """Random loops without a fault, some of them long."""
+    loops = []
+    while len(loops) < count:
+        loop = random_loop(config, rng)
+        loop["iter_out"], loop["iter_in"] = rng.choice(((1, 1), (1, 2), (1, 30), (9, 1), (5, 7)))
+        if not any(item[3] for item in walk(config, loop, uops)):
+            loops.append(loop)
+    return loops
+
+
+def bounds(iterations, which):
+    return {"first": min(item[which] for item in iterations),
+            "last": max(item[which] for item in iterations)}
+
+
+@pytest.mark.parametrize("stalls", STALLS)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_reach(name, stalls):
+    """Known or not, it is never wrong; and all that is not taken yet lies within."""
+    config = CONFIGS[name]
+    rng = random.Random(f"reach {name} {stalls}")
+    uops = random_uops(config, rng, largest=0.4)
+    loops = sound_loops(config, rng, uops, 30)
+    walks = [walk(config, loop, uops) for loop in loops]
+    lasts = list(itertools.accumulate(len(items) for items in walks))
+    bench = Bench(config, uops)
+    dut, known = bench.dut, []
+
+    async def look(ctx):
+        sent, taken, since = 0, 0, 0
+        trigger = ctx.tick().sample(dut.job.valid & dut.job.ready, dut.reach,
+                                    dut.iteration.valid & dut.iteration.ready)
+        while taken < lasts[-1]:
+            _, _, accepted, reach, takes = await trigger
+            if reach.known and since >= 2:
+                items, context = walks[sent - 1], loops[sent - 1]["context"]
+                known.append(sent)
+                assert taken >= lasts[sent - 1] - len(items)
+                assert {"first": reach.dst.first, "last": reach.dst.last} == bounds(items, 0)
+                assert reach.has_src == (context["is_alu"] and not context["use_imm"])
+                if reach.has_src:
+                    assert {"first": reach.src.first, "last": reach.src.last} == bounds(items, 1)
+            since = 0 if accepted else since + 1
+            sent, taken = sent + accepted, taken + takes
+
+    async def send(ctx):
+        pauses = Pauses("long", "job")
+        for loop in loops:
+            if rng.random() < 0.5:
+                while ctx.get(dut.busy):
+                    await ctx.tick()
+            await put(ctx, dut.job, [loop], pauses)
+
+    async def receive(ctx):
+        await get(ctx, dut.iteration, lasts[-1], Pauses(stalls, "iteration"))
+
+    simulate(dut, look, background=[send, receive, bench._buffer])
+    assert len(set(known)) > 3
+
+
+def test_reach_is_known_soon():
+    config = CONFIGS["tiny"]
+    loop = {"context": {"is_alu": True}, "uop_bgn": 1, "uop_end": 3, "iter_out": 2, "iter_in": 20,
+            "dst_factor_out": 3, "dst_factor_in": 1, "src_factor_out": 1, "src_factor_in": 2}
+    bench = Bench(config, [(0, 0, 0), (20, 5, 0), (30, 4, 0)])
+    dut = bench.dut
+
+    async def run(ctx):
+        await put(ctx, dut.job, [loop])
+        for cycles in range(16):
+            assert ctx.get(dut.reach.known) == (cycles >= 15)
+            await ctx.tick()
+        found = ctx.get(dut.reach)
+        assert (found.dst.first, found.dst.last) == (20, 30 + 3 + 19)
+        assert (found.src.first, found.src.last, found.has_src) == (4, 5 + 1 + 38, 1)
+        while ctx.get(dut.busy):
+            assert ctx.get(dut.reach.known) or not ctx.get(dut.uop_en)
+            await ctx.tick()
+        await rest(ctx, 2)
+        assert not ctx.get(dut.reach.known)
+
+    async def receive(ctx):
+        await get(ctx, dut.iteration, 80)
+
+    simulate(dut, run, background=[receive, bench._buffer])
