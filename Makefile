@@ -9,7 +9,7 @@ TEST_JOBS ?= 2
 IMAGES ?= $(wildcard ../shared/vectors/*.npz)
 
 .DEFAULT_GOAL := help
-.PHONY: help vadd test test-full verilog docs performance lint format clean
+.PHONY: help vadd test test-full verilog docs notebooks performance lint format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,9 @@ performance: $(READY)  ## Measure docs/performance.md again (minutes; needs the 
 
 docs: $(READY)  ## Write docs/isa.md and docs/registers.md again
 	$(BIN)/python docs/generate.py
+
+notebooks: $(READY)  ## Run the walk-throughs and write their notebooks again
+	$(BIN)/python examples/notebooks.py
 
 lint: $(READY)  ## Check style and types
 	$(BIN)/ruff check .

@@ -31,10 +31,10 @@ def pad(data: Tensor, pad_before: Sequence[int], pad_after: Sequence[int] | None
     after = before if pad_after is None else _amounts(data, pad_after, "pad_after")
     shape = tuple(size + a + b for size, a, b in zip(data.shape, before, after, strict=True))
 
-    def rule(*indices: Expr) -> Expr:
+    def rule(*i: Expr) -> Expr:
         inside: list[Condition] = []
         moved: list[Expr] = []
-        for index, size, a, b in zip(indices, data.shape, before, after, strict=True):
+        for index, size, a, b in zip(i, data.shape, before, after, strict=True):
             inside += [index >= a] if a else []
             inside += [index < a + size] if b else []
             moved.append(index - a if a else index)

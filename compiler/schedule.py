@@ -190,7 +190,8 @@ class Stage:
         """Puts loops into this order; the places that they have together stay the same."""
         places = [self._leaf(axis, "reorder") for axis in axes]
         if len(set(places)) != len(places):
-            raise ScheduleError(f"stage {self.name}: reorder names an axis twice")
+            twice = next(axis.name for axis in axes if axes.count(axis) > 1)
+            raise ScheduleError(f"stage {self.name}: reorder names {twice} twice")
         for place, axis in zip(sorted(places), axes, strict=True):
             self.leaf_iter_vars[place] = axis
         return self._add(Reorder(self.name, tuple(axis.name for axis in axes)))
@@ -402,6 +403,10 @@ class Schedule:
         stage.leaf_iter_vars = [axis for axis in stage.leaf_iter_vars if axis not in gone]
         self._stage_of[new] = stage
         self.outputs = tuple(new if item is op else item for item in self.outputs)
+
+    def __repr__(self) -> str:
+        stages = ", ".join(stage.name for stage in self.stages)
+        return f"Schedule({stages}; {len(self.steps)} steps)"
 
     def __str__(self) -> str:
         return "\n".join([repr(stage) for stage in self.stages] + [str(s) for s in self.steps])

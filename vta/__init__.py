@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vta import nd, rpc, target, te
+    from vta import nd, rpc, target, te, top, topi
     from vta.building import build, build_config, lower, program_fpga, reconfig_runtime
     from vta.environment import Environment, get_env
 
@@ -29,9 +29,12 @@ __all__ = [
     "rpc",
     "target",
     "te",
+    "top",
+    "topi",
 ]
 
-_MODULES = ("compiler", "driver", "hw", "nd", "rpc", "sim", "target", "te", "testing")
+_MODULES = ("compiler", "driver", "errors", "hw", "nd", "rpc", "sim", "target", "te", "testing",
+            "top", "topi")
 _NAMES = {
     "Environment": "vta.environment",
     "get_env": "vta.environment",

@@ -199,7 +199,8 @@ class _Matcher:
         if source.scope == GLOBAL:
             raise ScheduleError(
                 f"{nest.where} copies {source.name} from main memory to main memory; put a "
-                f"stage with set_scope({ACC_SCOPE!r}) in between")
+                f"stage with set_scope({ACC_SCOPE!r}) in between, or give {nest.where} itself the "
+                "scope that its readers need")
         if source.scope != ACC_SCOPE:
             raise ScheduleError(
                 f"{nest.where} stores {source.name}, which is in {SCOPES[source.scope]}; VTA "
@@ -385,18 +386,26 @@ def _operands(nest: Nest) -> tuple[Read, Read]:
     """What a GEMM multiplies: the input's and the weight's read."""
     value = nest.assign.value
     sides = [value.a, value.b] if isinstance(value, Binary) and value.op == "*" else []
-    reads: dict[str, Read] = {}
-    for side in sides:
-        while isinstance(side, Cast):
-            side = side.value
-        if isinstance(side, Read):
-            reads[_buffer(side).scope] = side
-    if set(reads) != {INP_SCOPE, WGT_SCOPE} or value.dtype != "int32" or nest.assign.reduce != "+":
-        raise ScheduleError(
-            f"{nest.where}: env.gemm sums products of an int8 tensor in {INP_SCOPE} and one in "
-            f"{WGT_SCOPE}, both .astype('int32'); the rule here is another, or a tensor is "
-            "elsewhere")
+    factors = [side for side in map(_uncast, sides) if isinstance(side, Read)]
+    reads = {_buffer(read).scope: read for read in factors}
+    if len(factors) != 2 or nest.assign.reduce != "+":
+        raise ScheduleError(f"{nest.where}: env.gemm sums products of two tensors, "
+                            "te.sum(a * b, axis=[...]); the rule here is another")
+    if set(reads) != {INP_SCOPE, WGT_SCOPE}:
+        places = " and ".join(f"{read.source.name} is in {_buffer(read).scope}"
+                              for read in factors)
+        raise ScheduleError(f"{nest.where}: env.gemm multiplies a tensor in {INP_SCOPE} by one in "
+                            f"{WGT_SCOPE}; {places}")
+    if value.dtype != "int32":
+        raise ScheduleError(f"{nest.where}: env.gemm sums in 32 bits; both factors need "
+                            ".astype('int32')")
     return reads[INP_SCOPE], reads[WGT_SCOPE]
+
+
+def _uncast(expr: Expr) -> Expr:
+    while isinstance(expr, Cast):
+        expr = expr.value
+    return expr
 
 
 def _flat(nest: Nest, indices: tuple[Expr, ...], shape: tuple[int, ...]) -> Affine:
