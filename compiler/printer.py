@@ -44,6 +44,8 @@ __all__ = ["show", "show_expr"]
 INDENT = "    "
 PRECEDENCE = {"<<": 1, ">>": 1, "+": 2, "-": 2, "*": 3}
 MOST_NODES = 300
+MOST_UOPS, FIRST_UOPS = 16, 4
+"""A longer kernel shows its first micro-ops; `env.DEBUG_DUMP_UOP` logs them all."""
 HANDLE = "T.tvm_thread_context(T.tir.vta.command_handle())"
 
 
@@ -248,9 +250,12 @@ def _kernel(op: Kernel) -> Iterator[str]:
     yield f'with T.attr("vta", "coproc_uop_scope", "VTAPush{op.opcode.name}Op"):'
     for loop in op.loops:
         yield INDENT + _extern("VTAUopLoopBegin", loop.extent, loop.dst, loop.src, loop.wgt)
-    for uop in op.uops:
+    shown = op.uops if len(op.uops) <= MOST_UOPS else op.uops[:FIRST_UOPS]
+    for uop in shown:
         numbers = (int(alu), int(op.reset), uop.dst, uop.src, uop.wgt, int(op.alu_opcode),
                    int(op.imm is not None), op.imm or 0)
         yield f"{INDENT}T.tir.vta.uop_push({', '.join(map(str, numbers))})"
+    if len(shown) < len(op.uops):
+        yield f"{INDENT}# {len(op.uops) - len(shown)} micro-ops more"
     for _ in op.loops:
         yield INDENT + _extern("VTAUopLoopEnd")
