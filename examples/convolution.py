@@ -231,11 +231,11 @@ assert cycles["2 threads"] < cycles["1 thread"]
 #
 # ## One thread
 #
-# Load and compute take turns. A block is loaded, multiplied, and only then can the next one take
+# Load and compute take turns, as the first 40,000 cycles show. A block is loaded, multiplied, and only then can the next one take
 # its place: the bus stands still while GEMM is at work, and GEMM while the bus is.
 
 # %%
-pictures.timeline("1 thread", programs["1 thread"])
+pictures.timeline("1 thread", programs["1 thread"], window=(0, 40_000))
 
 # %% [markdown]
 # ## Two threads
@@ -246,7 +246,7 @@ pictures.timeline("1 thread", programs["1 thread"])
 # for it shares the accumulator with GEMM.
 
 # %%
-pictures.timeline("2 threads", programs["2 threads"])
+pictures.timeline("2 threads", programs["2 threads"], window=(0, 40_000))
 
 # %% [markdown]
 # ## How far from the roof

@@ -61,17 +61,18 @@ class Picture:
         return self.data
 
 
-def timeline(name: str, module: Module) -> Picture:
+def timeline(name: str, module: Module, window: tuple[int, int] | None = None) -> Picture:
     """What load, compute, store and the bus do in each cycle, and in words what limits the run.
 
-    The inputs are random: no instruction takes longer for the numbers in its tiles.
+    `window` is the first cycle that is shown, and the one after the last; default all. The inputs are random: no instruction takes longer for the numbers in its tiles.
     """
     _, found = _measure(module)
     text = verdict(found).text
     print(f"{name}: {found.cycles:,} cycles; {text}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "timeline.png"
-        plot_timeline(found, path, title=f"{name}: {found.cycles:,} cycles", note=text)
+        plot_timeline(found, path, title=f"{name}: {found.cycles:,} cycles", note=text,
+                      window=window)
         return Picture(f"{name} timeline", path)
 
 

@@ -90,6 +90,17 @@ def test_a_trace_and_a_picture(run: Run, images: dict[str, Path], tmp_path: Path
         "t.json", "t.png"]
 
 
+def test_a_part_of_a_picture(run: Run, images: dict[str, Path], tmp_path: Path) -> None:
+    part = tmp_path / "part.svg"
+    assert run("profile", "-q", "--plot", part, "--window", "0:60", images["good"]).status == 0
+    shown = part.read_text(encoding="utf-8")
+    assert ">60<" in shown
+    assert ">100<" not in shown
+    late = run("profile", "-q", "--plot", part, "--window", "900000:900001", images["good"])
+    assert late.status == 2
+    assert "cycles 900000 to 900001 are not in the run" in late.complaint
+
+
 @pytest.mark.parametrize(("args", "message"), [
     (["missing.npz"], "missing.npz: cannot be read"),
     (["junk.npz"], "junk.npz"),
@@ -98,6 +109,9 @@ def test_a_trace_and_a_picture(run: Run, images: dict[str, Path], tmp_path: Path
     (["x.npz", "--plot", "/nowhere/x.png"], "--plot /nowhere/x.png: its folder cannot be written"),
     (["x.npz", "--trace", "/nowhere/x.json"], "--trace /nowhere/x.json: its folder"),
     (["x.npz", "--latency", "0"], "Invalid value for '--latency'"),
+    (["x.npz", "--window", "5:3", "--plot", "x.png"], "must be two cycles, FIRST:LAST, not '5:3'"),
+    (["x.npz", "--window", "3", "--plot", "x.png"], "must be two cycles, FIRST:LAST, not '3'"),
+    (["x.npz", "--window", "0:9"], "--window is about the picture of --plot, which is missing"),
     (["x.npz", "--top", "-1"], "Invalid value for '--top'"),
     ([], "Missing argument 'PROGRAM|IMAGE'"),
 ])

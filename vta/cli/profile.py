@@ -31,6 +31,16 @@ SHOWN = 0.0005
 """The smallest part of the cycles that the table names: less would read 0.0 %."""
 
 
+def _window(context: click.Context, option: click.Parameter, text: str | None
+            ) -> tuple[int, int] | None:
+    first, _, last = (text or "").partition(":")
+    if text is None:
+        return None
+    if not (first.isdecimal() and last.isdecimal() and int(first) < int(last)):
+        raise click.BadParameter(f"must be two cycles, FIRST:LAST, not {text!r}")
+    return int(first), int(last)
+
+
 @click.command("profile", short_help="Show where the cycles of a program went.")
 @click.argument("file", metavar="PROGRAM|IMAGE", type=path_argument)
 @memory_model_options
@@ -43,9 +53,12 @@ SHOWN = 0.0005
               help="Write a timeline of every instruction as a Chrome trace, for Perfetto.")
 @click.option("--plot", metavar="F.png|F.svg", type=path_argument,
               help="Draw the timeline (needs matplotlib).")
+@click.option("--window", metavar="FIRST:LAST", callback=_window,
+              help="Draw these cycles only, such as 0:30000.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def command(file: str, model: MemoryModel, max_cycles: int | None, seed: int, top: int,
-            trace: str | None, plot: str | None, as_json: bool) -> int:
+            trace: str | None, plot: str | None, window: tuple[int, int] | None,
+            as_json: bool) -> int:
     """Run a saved program, or a memory image, on the RTL, and show where its cycles went: for each
     module how long it was busy, waited for a token (of which queue), waited for memory, and was
     idle; the slowest instructions; what limits the run. Inputs of a program are random.
@@ -59,6 +72,8 @@ def command(file: str, model: MemoryModel, max_cycles: int | None, seed: int, to
     Example: vta profile vadd.npz --trace vadd.json --plot vadd.png
     """
     _check_outputs(trace, plot)
+    if window is not None and plot is None:
+        raise click.UsageError("--window is about the picture of --plot, which is missing")
     # What is missing is better said before a long run than after it.
     draw = None if plot is None else _painter()
     from vta.driver.verilog import cached_verilog
@@ -78,7 +93,7 @@ def command(file: str, model: MemoryModel, max_cycles: int | None, seed: int, to
     if plot is not None and draw is not None:
         with step(f"Drawing {plot}"):
             draw(found, plot, title=f"{Path(file).name}: {thousands(found.cycles)} cycles",
-                 note=limit.text)
+                 note=limit.text, window=window)
     if as_json:
         click.echo(json.dumps(_record(file, found, limit, top)))
     else:
