@@ -96,8 +96,12 @@ class Expressions:
             return Read(read.dtype, Buffer(known, (), read.dtype, ACC_SCOPE), ())
 
         _no_indices(name, value)
+        narrow = value.dtype == "int8"
+        if reduce in ("max", "min"):
+            value = value.astype("int32")  # int8 is compared as what it is
         ops, result = selector.expression(name, substitute(value, {}, named))
         if reduce:
+            self.define(name, exact=reduce != "+" or not narrow)  # an int8 sum wraps around
             return self._reduction(name, at, ops, result, elsewhere, domain, reduce)
         ref = result.ref
         if isinstance(ref, int):
@@ -118,7 +122,6 @@ class Expressions:
                    ) -> tuple[Node, ...]:
         own = self.values[name]
         target = Operand(name, at)
-        self.define(name, exact=result.exact or reduce != "+")
         op = REDUCTIONS[reduce]
         if not ops:
             b = self._operand(result.ref, at, elsewhere)

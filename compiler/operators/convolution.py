@@ -95,7 +95,7 @@ class Conv2d(Window, Spec):
         return host_padding([Piece(nest, slice(None), slice(None))])
 
     def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
-        return plan_pieces(self, self.pieces(config)[0], config, tiling)
+        return plan_pieces(self.pieces(config)[0], config, tiling)
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         blocking = self.blocking(config)
@@ -148,7 +148,7 @@ class Dense(Spec):
         return self.data_shape[0], self.weight_shape[0]
 
     def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
-        return plan_pieces(self, self.convolution.pieces(config)[0], config, tiling)
+        return plan_pieces(self.convolution.pieces(config)[0], config, tiling)
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         data, weight, *bias = arrays

@@ -35,11 +35,9 @@ SIMULATED = 40_000
 """Steps that are simulated in all, which takes a fraction of a second."""
 
 
-def choose(nest: Nest, config: Config) -> tuple[Tiling, int] | None:
-    """The best tiling and its cycles; None if none is legal."""
+def choose(nest: Nest, config: Config) -> tuple[Tiling, int]:
+    """The best tiling and its cycles."""
     tilings = Tilings.legal(nest, config)
-    if not len(tilings):
-        return None
     order = np.argsort(rough(tilings), kind="stable")[:FINALISTS]
     # The best of the rough ones is always simulated, the others while there is time.
     work = np.cumsum((tilings.blocks * tilings.turns)[order])

@@ -2,89 +2,83 @@
 
     average = floor((2 sum + count) / (2 count)) = floor(sum / count + 1/2)
 
-The power of two in ``2 count`` is shifted out; the odd rest is divided by as
+The power of two in ``2 count`` is shifted out. The odd rest is divided by as
 ``(x * factor + offset) >> shift``, with numbers for which that is exact for every sum that there
-can be. Where there are none, the rest is divided by two of its factors, one after the other, which
-comes to the same.
+can be. For more than some 200 numbers there may be none in 32 bits; then the same with fewer bits
+of the sum estimates the quotient, at most one too low, and what it leaves says whether it is.
 """
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
+from numpy.typing import NDArray
 
-from vta.compiler.operators.epilogue import IMM_MAX, INT8, Step
+from vta.compiler.operators.epilogue import IMM_MAX, INT8, Division, Step
 from vta.errors import CompileError
 
 __all__ = ["average"]
 
 ACC_MAX = (1 << 31) - 1
+COUNT_MAX = 1 << 23
+"""Of so many int8 numbers the sum has a bit to spare."""
+
+Numbers = NDArray[np.int64]
 
 
-@functools.lru_cache(maxsize=64)
 def average(count: int) -> tuple[Step, ...]:
     """The ALU's operations from the sum of `count` int8 numbers to their average.
 
     Raises
     ------
     CompileError
-        So many numbers that no immediates are exact.
+        So many numbers that immediates do not reach.
     """
     odd, twos = count, 0
     while odd % 2 == 0:
         odd, twos = odd // 2, twos + 1
+    if odd > IMM_MAX or count > COUNT_MAX:
+        raise CompileError(f"an average of {count} numbers is beyond 32 bits for sums and 16 for "
+                           "immediates; pool in two steps")
     # (2 sum + count) >> (twos + 1), which is all of it if the count is a power of two.
-    steps = [Step("+", count // 2), Step(">>", twos)]
-    low, high = ((count * number + count // 2) >> twos for number in INT8)
-    found = _quotient(odd, low, high)
-    if found is None or count // 2 > IMM_MAX:
-        raise CompileError(f"an average of {count} numbers is more than 32 bits can divide "
-                           "exactly; pool in two steps")
-    return tuple(step for step in [*steps, *found] if step.value)
+    if count // 2 <= IMM_MAX:
+        steps = [Step("+", count // 2), Step(">>", twos)]
+    else:
+        steps = [Step(">>", twos - 1), Step("+", odd), Step(">>", 1)]
+    if odd > 1:
+        low, high = ((count * number + count // 2) >> twos for number in INT8)
+        steps += _quotient(odd, low, high)
+    return tuple(step for step in steps if step.value)
 
 
-def _quotient(divisor: int, low: int, high: int) -> list[Step] | None:
-    """``floor(x / divisor)`` for every x of `low` to `high`; None if there is no way."""
-    if divisor == 1:
-        return []
-    whole = _product(divisor, low, high)
-    if whole is not None:
-        return whole
-    for first in range(int(divisor ** 0.5), 1, -1):
-        if divisor % first == 0:
-            head = _quotient(first, low, high)
-            tail = _quotient(divisor // first, low // first, high // first)
-            if head is not None and tail is not None:
-                return head + tail
-    return None
-
-
-def _product(divisor: int, low: int, high: int) -> list[Step] | None:
-    """The same by one factor, the smallest shift that is exact."""
-    x = np.arange(low, high + 1, dtype=np.int64)
+def _quotient(divisor: int, low: int, high: int) -> tuple[Step, ...]:
+    """``floor(x / divisor)`` for every x of `low` to `high`."""
+    # All that is done to x is monotone: the first and the last x of each quotient decide.
+    first = np.arange(low // divisor, high // divisor + 1, dtype=np.int64) * divisor
+    x = np.concatenate([np.maximum(first, low), np.minimum(first + divisor - 1, high)])
     exact = x // divisor
+    found = _scaled(divisor, x, exact, exact)
+    if found is not None:
+        return found
+    for cut in range(1, divisor.bit_length()):
+        found = _scaled(divisor / (1 << cut), x >> cut, exact - 1, exact)
+        if found is not None:
+            return (Step("/", divisor, Division((Step(">>", cut), *found))),)
+    raise AssertionError(f"no estimate of a division by {divisor}")
+
+
+def _scaled(divisor: float, x: Numbers, least: Numbers, most: Numbers) -> tuple[Step, ...] | None:
+    """``(x * factor + offset) >> shift`` that lies between `least` and `most`; None if none does.
+
+    Of several the one with the smallest shift.
+    """
+    reach = int(np.abs(x).max())
     for shift in range(1, 31):
-        for factor in {(1 << shift) // divisor, -(-(1 << shift) // divisor)}:
-            factors = _immediates(factor)
-            if factors is None or max(-low, high) * factor > ACC_MAX - IMM_MAX:
-                continue
-            # x * factor + offset must lie within [exact, exact + 1) << shift.
-            least = int(((exact << shift) - x * factor).max())
-            most = int((((exact + 1) << shift) - x * factor).min()) - 1
-            if least <= most and least <= IMM_MAX and most >= -IMM_MAX:
-                offset = min(max(0, least), most)
-                if abs(offset) <= IMM_MAX:
-                    return [*(Step("*", each) for each in factors), Step("+", offset),
-                            Step(">>", shift)]
-    return None
-
-
-def _immediates(factor: int) -> list[int] | None:
-    """A factor as one immediate, or as the product of two."""
-    if factor <= IMM_MAX:
-        return [factor]
-    for first in range(-(-factor // IMM_MAX), int(factor ** 0.5) + 1):
-        if factor % first == 0:
-            return [first, factor // first]
+        factor = round((1 << shift) / divisor)
+        if factor > IMM_MAX or reach * factor > ACC_MAX - IMM_MAX:
+            return None
+        low = int(((least << shift) - x * factor).max())
+        high = int((((most + 1) << shift) - x * factor).min()) - 1
+        offset = min(max(0, low), high)
+        if low <= high and abs(offset) <= IMM_MAX:
+            return Step("*", factor), Step("+", offset), Step(">>", shift)
     return None

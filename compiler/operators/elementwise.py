@@ -15,9 +15,9 @@ from vta.compiler.operators.cost import GAP, HANDOVER, LATENCY, START
 from vta.compiler.operators.epilogue import Epilogue, apply_steps
 from vta.compiler.operators.layout import Blocking, pack_bias, pack_data, unpack_data
 from vta.compiler.operators.matmul import blocks
-from vta.compiler.operators.operator import Array, Operand, Plan, Spec, no_tiling
+from vta.compiler.operators.operator import Array, Operand, Plan, Spec
 from vta.compiler.operators.sizes import as_shape
-from vta.compiler.operators.tiling import Tiling, divisors
+from vta.compiler.operators.tiling import Tiling, likely_sizes
 from vta.compiler.schedule import ACC_SCOPE, ALU, DMA_COPY, create_schedule
 from vta.compiler.tensor import compute, placeholder
 from vta.errors import CompileError
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Add", "Multiply"]
 
-THREADS = (4, 1)
+THREADS = (4, 2, 1)
 """Loads of the accumulator wait for the stores of what they overwrite: two threads compute in the
-meantime, and a fourth has been loaded. One thread is for arrays too small for that."""
+meantime, and a fourth has been loaded. Fewer are for arrays too small for that."""
 _AXES = ("images", "parts", "columns")
 """The axes of the arrays, as `Tiling` calls them."""
 
@@ -71,10 +71,11 @@ class _Elementwise(Spec):
         sizes = self._sizes(config)
         if tiling is None:
             tiling = self._choose(config)
-        shape = (*(-(-size // (part * threads)) * part * threads for size, part, threads in zip(
-            sizes, (tiling.images, tiling.parts, tiling.columns),
-            (tiling.threads if tiling.axis == name else 1 for name in _AXES), strict=True)),
-            config.batch, config.block)
+        if not self.epilogue.bias:
+            # Tiles without meaning after the last make all blocks alike.
+            block = tiling.columns * tiling.threads
+            sizes = 1, 1, -(-sizes[2] // block) * block
+        shape = (*sizes, config.batch, config.block)
         a, b = (placeholder(shape, "int8", name) for name in "ab")
         a_load, b_load = (compute(shape, lambda *i, t=tensor: t(*i), f"{tensor.name}_buf")
                           for tensor in (a, b))
@@ -134,10 +135,7 @@ class _Elementwise(Spec):
         return 1, 1, -(-math.prod(self.shape) // (config.batch * config.block))
 
     def _choose(self, config: Config) -> Tiling:
-        tilings = list(self._tilings(config))
-        if not tilings:
-            raise no_tiling(self, config)
-        return min(tilings, key=lambda tiling: self._cycles(config, tiling))
+        return min(self._tilings(config), key=lambda tiling: self._cycles(config, tiling))
 
     def _tilings(self, config: Config) -> Iterator[Tiling]:
         images, parts, pixels = self._sizes(config)
@@ -151,14 +149,14 @@ class _Elementwise(Spec):
                             for count in sorted({min(count, fitting) for count in counts} - {0})
                             if threads == 1 or count < pixels)
                 continue
-            for part, count in [*((1, count) for count in divisors(pixels)),
-                                *((part, pixels) for part in divisors(parts)[1:])]:
+            for part, count in [*((1, count) for count in likely_sizes(pixels)),
+                                *((part, pixels) for part in likely_sizes(parts)[1:])]:
                 tiling = Tiling(parts=part, columns=count, threads=threads)
                 if part * count * 2 + part > config.acc_depth // threads:
                     continue
                 for name, rounds in zip(_AXES, (images, parts // part, pixels // count),
                                         strict=True):
-                    if rounds % threads == 0:
+                    if (threads - 1) * -(-rounds // threads) < rounds:
                         yield replace(tiling, axis=name)
 
     def _cycles(self, config: Config, tiling: Tiling) -> int:
@@ -177,6 +175,9 @@ class _Elementwise(Spec):
             return START + number * (load + LATENCY + alu + store + 2 * HANDOVER)
         steps = len(self.epilogue.steps) + 3
         each = max(2 * tiles + alu + GAP * steps, load, store)
+        if tiling.threads == 2:
+            # Part of the loads finds nothing to hide behind, by measurement.
+            each += load // 4
         return START + load + LATENCY + number * each + store + 2 * HANDOVER
 
 

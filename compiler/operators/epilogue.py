@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vta.compiler.expr import Expr
@@ -10,26 +10,57 @@ from vta.compiler.functions import maximum, minimum
 from vta.compiler.tensor import Tensor, compute
 from vta.errors import CompileError
 
-__all__ = ["INT8", "Epilogue", "Step", "apply_steps"]
+__all__ = ["IMM_MAX", "INT8", "Division", "Epilogue", "Step", "apply_steps"]
 
 INT8 = (-128, 127)
 IMM_MAX = (1 << 15) - 1
 """The largest immediate of the ALU."""
-ALU_CYCLES = {"bias": 1, "+": 1, "*": 5, ">>": 1, "<<": 1, "max": 1, "min": 1}
+ALU_CYCLES = {"bias": 1, "+": 1, "*": 5, ">>": 1, "max": 1, "min": 1}
 """Of an operation on a tile: with an immediate, or (a bias) a register source that is held."""
+
+
+COPY = 3
+"""Cycles of copying a tile."""
+
+
+@dataclass(frozen=True)
+class Division:
+    """How a division goes about: `estimate` gives the quotient, or one less."""
+
+    estimate: tuple[Step, ...]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One ALU operation on all tiles, with an immediate; or with the bias, if `op` is ``bias``."""
+    """One operation on all tiles.
+
+    Parameters
+    ----------
+    op : str
+        ``+ * >> max min`` with an immediate; ``bias``, which is added; ``/``, rounded towards minus
+        infinity, which is several ALU operations.
+    value : int
+        The immediate, or the divisor.
+    division : Division or None
+    """
 
     op: str
     value: int = 0
+    division: Division | None = None
 
     @property
     def cycles(self) -> int:
         """Cycles for a tile."""
-        return ALU_CYCLES[self.op]
+        if self.division is None:
+            return ALU_CYCLES[self.op]
+        # Two copies and the estimate; its product, the rest, whether there is one more, the sum.
+        return (2 * COPY + sum(step.cycles for step in self.division.estimate)
+                + ALU_CYCLES["*"] + 2 + 1 + 1 + 2 + 1)
+
+    @property
+    def live(self) -> int:
+        """Tiles of the accumulator that it needs for each tile."""
+        return 1 if self.division is None else 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,25 +120,43 @@ class Epilogue:
         return tuple(step for step in steps if step != Step(">>", 0))
 
 
-def apply_steps(value: Tensor, steps: Sequence[Step], bias: Tensor | None, bias_dims: Sequence[int],
-                name: str) -> list[Tensor]:
-    """The stages that carry out `steps` on `value`, one each, in order.
+def apply_steps(value: Tensor, steps: Sequence[Step], bias: Tensor | None,
+                bias_dims: Sequence[int], name: str) -> list[Tensor]:
+    """The stages that carry out `steps` on `value`, in order.
 
     `bias` is indexed with the dimensions `bias_dims` of `value`.
     """
     stages: list[Tensor] = []
-    for number, step in enumerate(steps):
-        def rule(*i: Expr, source: Tensor = stages[-1] if stages else value,
-                 step: Step = step) -> Expr:
-            if step.op == "bias":
-                assert bias is not None
-                # The bias first: stages are computed in the order in which they are read, and its
-                # LOAD then comes before the sums and is hidden behind them.
-                return bias(*(i[dim] for dim in bias_dims)) + source(*i)
-            return _immediate(source(*i), step)
 
-        stages.append(compute(value.shape, rule, f"{name}_{number}"))
+    def stage(rule: Callable[..., Expr]) -> Tensor:
+        stages.append(compute(value.shape, rule, f"{name}_{len(stages)}"))
+        return stages[-1]
+
+    for step in steps:
+        source = stages[-1] if stages else value
+        if step.op == "bias":
+            assert bias is not None
+            # The bias first: stages are computed in the order in which they are read, and its LOAD
+            # then comes before the sums and is hidden behind them.
+            stage(lambda *i, s=source, b=bias: b(*(i[dim] for dim in bias_dims)) + s(*i))
+        elif step.division is not None:
+            _divide(stage, source, step.value, step.division)
+        else:
+            stage(lambda *i, s=source, step=step: _immediate(s(*i), step))
     return stages
+
+
+def _divide(stage: Callable[[Callable[..., Expr]], Tensor], source: Tensor, divisor: int,
+            division: Division) -> None:
+    """The stages of a division: an estimate, and one more if at least `divisor` is left."""
+    estimate = source
+    for step in division.estimate:
+        estimate = stage(lambda *i, s=estimate, step=step: _immediate(s(*i), step))
+    product = stage(lambda *i: estimate(*i) * -divisor)
+    left = stage(lambda *i: source(*i) + product(*i))
+    # Minus one where less than the divisor is left, else zero.
+    less = stage(lambda *i: (left(*i) + -divisor) >> 31)
+    stage(lambda *i: estimate(*i) + less(*i) + 1)
 
 
 def _immediate(value: Expr, step: Step) -> Expr:
@@ -117,6 +166,4 @@ def _immediate(value: Expr, step: Step) -> Expr:
         return value * step.value
     if step.op == ">>":
         return value >> step.value
-    if step.op == "<<":
-        return value << step.value
     return maximum(value, step.value) if step.op == "max" else minimum(value, step.value)

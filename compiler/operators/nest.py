@@ -64,6 +64,11 @@ class Nest:
         return any(step.op == "bias" for step in self.steps)
 
     @property
+    def live(self) -> int:
+        """Tiles of the accumulator for each tile of the output."""
+        return max([1, *(step.live for step in self.steps)])
+
+    @property
     def out_shape(self) -> tuple[int, ...]:
         """Of the output, without the dimensions inside a tile."""
         return self.images, self.parts, self.outputs, self.rows, self.columns

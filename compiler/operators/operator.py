@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vta.compiler.build import build
 from vta.compiler.operators.tiling import Tiling
-from vta.errors import ArgumentError, CompileError
+from vta.errors import ArgumentError
 
 if TYPE_CHECKING:
     from vta.compiler.schedule import Schedule
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vta.config import Config
     from vta.program import Program, RunReport
 
-__all__ = ["Array", "Machine", "Operand", "Operator", "Plan", "Spec", "no_tiling"]
+__all__ = ["Array", "Machine", "Operand", "Operator", "Plan", "Spec"]
 
 Array = NDArray[Any]
 
@@ -100,13 +100,7 @@ class Spec(abc.ABC):
 
     @abc.abstractmethod
     def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
-        """Chooses tilings, unless one is given, and schedules.
-
-        Raises
-        ------
-        CompileError
-            The buffers are too small for a single tile of it.
-        """
+        """Chooses tilings, unless one is given, and schedules."""
 
     @abc.abstractmethod
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
@@ -211,11 +205,3 @@ def _grown(array: Array, shape: tuple[int, ...]) -> Array:
     flat = np.zeros(int(np.prod(shape)), array.dtype)
     flat[:array.size] = array.reshape(-1)
     return flat.reshape(shape)
-
-
-def no_tiling(spec: Spec, config: Config) -> CompileError:
-    """What to raise where no tiling is legal."""
-    return CompileError(
-        f"{spec.name}: the buffers of {config.bitstream} (INP {config.inp_depth}, WGT "
-        f"{config.wgt_depth}, ACC {config.acc_depth}, UOP {config.uop_depth} tiles) are too small "
-        f"for the smallest block of {spec}")

@@ -15,7 +15,7 @@ from vta.compiler.operators.cost import START, choose, simulate
 from vta.compiler.operators.layout import unpack_data
 from vta.compiler.operators.matmul import Tensors, declare, schedule
 from vta.compiler.operators.nest import Nest
-from vta.compiler.operators.operator import Array, Plan, Spec, no_tiling
+from vta.compiler.operators.operator import Array, Plan
 from vta.compiler.operators.sizes import PAD_MAX, Padding
 from vta.compiler.schedule import create_schedule
 
@@ -57,8 +57,7 @@ def _padding(nest: Nest) -> Padding:
     return top, left, rows - top - nest.height, nest.padded[1] - left - nest.width
 
 
-def plan_pieces(spec: Spec, pieces: Sequence[Piece], config: Config, tiling: Tiling | None
-                ) -> Plan:
+def plan_pieces(pieces: Sequence[Piece], config: Config, tiling: Tiling | None) -> Plan:
     """The plan of a program with one nest for each piece; data and bias are shared."""
     tilings: list[Tiling] = []
     cycles = 0
@@ -66,8 +65,6 @@ def plan_pieces(spec: Spec, pieces: Sequence[Piece], config: Config, tiling: Til
     for number, piece in enumerate(pieces):
         if tiling is None:
             found = choose(piece.nest, config)
-            if found is None:
-                raise no_tiling(spec, config)
         else:
             found = tiling, simulate(piece.nest, tiling, config)
         tilings.append(found[0])

@@ -127,7 +127,7 @@ class AvgPool2d(_Pool2d):
     count_include_pad: bool = field(default=True, kw_only=True)
 
     def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
-        return plan_pieces(self, self._pieces(config)[0], config, tiling)
+        return plan_pieces(self._pieces(config)[0], config, tiling)
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         data, *bias = arrays
@@ -168,7 +168,7 @@ class MaxPool2d(_Pool2d):
     """The largest number of each window; padding is never it."""
 
     def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
-        return plan_windows(self, self._window_nest(config), config, tiling)
+        return plan_windows(self._window_nest(config), config, tiling)
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         data, *bias = arrays

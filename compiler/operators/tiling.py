@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vta.compiler.operators.nest import AXES, Nest
 from vta.config import Config
 
-__all__ = ["Tiling", "Tilings", "divisors"]
+__all__ = ["Tiling", "Tilings", "likely_sizes"]
 
 THREADS = (1, 2, 4)
 ITERATIONS = 1 << 14
@@ -85,7 +85,7 @@ class Tilings:
 
     @classmethod
     def legal(cls, nest: Nest, config: Config) -> Tilings:
-        """Those that fit, for GEMM."""
+        """Those that fit, for GEMM; there is one, for a tile at a time fits any buffers."""
         every = cls.every(nest, config)
         return every.where(every._fitting())
 
@@ -187,9 +187,10 @@ class Tilings:
     def _fitting(self) -> NDArray[np.bool_]:
         config, threads = self.config, self.threads
         data = self.data_planes * self.data_rows * self.data_columns
+        results = self.nest.live * self.out_tiles + self.bias_tiles
         return ((threads * data <= config.inp_depth)
                 & (threads * self.weight_tiles <= config.wgt_depth)
-                & (threads * (self.out_tiles + self.bias_tiles) <= config.acc_depth)
+                & (threads * results <= config.acc_depth)
                 & (threads * (self.uops + 2) <= config.uop_depth)
                 & self.countable & self.dealt)
 
@@ -202,14 +203,9 @@ class Tilings:
         return uops
 
 
-def divisors(number: int) -> list[int]:
-    """All divisors, in order."""
-    return [size for size in range(1, number + 1) if number % size == 0]
-
-
-def _parts(number: int) -> list[int]:
+def likely_sizes(number: int) -> list[int]:
     """Sizes to cut `number` into: its divisors, and where these lie far apart, others between."""
-    sizes = divisors(number)
+    sizes = [size for size in range(1, number + 1) if number % size == 0]
     if any(larger > 4 * smaller for smaller, larger in itertools.pairwise(sizes)):
         sizes += [-(-number // (1 << log)) for log in range(1, number.bit_length())]
     return sorted(set(sizes))
@@ -218,20 +214,22 @@ def _parts(number: int) -> list[int]:
 def _blocks(nest: Nest) -> Iterator[tuple[int, ...]]:
     """Sizes of blocks, in the order of `AXES`."""
     for outputs, rows, columns in itertools.product(
-            _parts(nest.outputs), _parts(nest.rows), _parts(nest.columns)):
+            likely_sizes(nest.outputs), likely_sizes(nest.rows), likely_sizes(nest.columns)):
         yield 1, 1, outputs, rows, columns
         # Blocks of several images or parts are worth it only where one is small.
         if (outputs, rows, columns) == (nest.outputs, nest.rows, nest.columns):
-            yield from ((1, parts, outputs, rows, columns) for parts in _parts(nest.parts)[1:])
+            for parts in likely_sizes(nest.parts)[1:]:
+                yield 1, parts, outputs, rows, columns
         if (rows, columns) == (nest.rows, nest.columns):
-            yield from ((images, 1, outputs, rows, columns) for images in _parts(nest.images)[1:])
+            for images in likely_sizes(nest.images)[1:]:
+                yield images, 1, outputs, rows, columns
 
 
 def _steps(nest: Nest) -> Iterator[tuple[int, ...]]:
     """Inputs and taps of a step."""
-    for inputs in _parts(nest.inputs):
+    for inputs in likely_sizes(nest.inputs):
         yield inputs, nest.taps_y, nest.taps_x
     # A large kernel for small buffers goes row by row, or tap by tap.
-    taps = {(rows, nest.taps_x) for rows in _parts(nest.taps_y)} | {
-        (1, columns) for columns in _parts(nest.taps_x)}
+    taps = {(rows, nest.taps_x) for rows in likely_sizes(nest.taps_y)} | {
+        (1, columns) for columns in likely_sizes(nest.taps_x)}
     yield from ((1, *each) for each in sorted(taps - {(nest.taps_y, nest.taps_x)}))

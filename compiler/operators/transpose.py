@@ -109,7 +109,7 @@ class Conv2dTranspose(Window, Spec):
         return as_pair(self.output_padding, "output_padding", 0)
 
     def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
-        return plan_pieces(self, self._pieces(config)[0], config, tiling)
+        return plan_pieces(self._pieces(config)[0], config, tiling)
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         blocking = self._blocking(config)
@@ -151,9 +151,12 @@ class Conv2dTranspose(Window, Spec):
         phases = []
         for first in range(min(stride, self.output_shape[2 + dim])):
             count = -(-(self.output_shape[2 + dim] - first) // stride)
-            # Output y is reached from data i by tap k where y + before = i * stride + k * dilation.
+            # Output y is reached from data i by tap k where y + before = i * stride + k * dilation;
+            # of those taps some see nothing but what was cut off.
             taps = tuple(k for k in range(self.weight_shape[2 + dim])
-                         if (first + before - k * dilation) % stride == 0)
+                         if (first + before - k * dilation) % stride == 0
+                         and -count < (first + before - k * dilation) // stride
+                         < self.data_shape[2 + dim])
             if taps:
                 nearest = (first + before - taps[-1] * dilation) // stride
                 phases.append(_Phase(first, count, taps[::-1], dilation // apart, -nearest))

@@ -16,7 +16,7 @@ from vta.compiler.operators.cost import GAP, HANDOVER, LATENCY, START
 from vta.compiler.operators.epilogue import apply_steps
 from vta.compiler.operators.matmul import blocks
 from vta.compiler.operators.nest import AXES, Nest
-from vta.compiler.operators.operator import Plan, Spec, no_tiling
+from vta.compiler.operators.operator import Plan
 from vta.compiler.operators.tiling import Tiling, Tilings
 from vta.compiler.schedule import ACC_SCOPE, ALU, DMA_COPY, Stage, create_schedule
 from vta.compiler.tensor import Tensor, compute, placeholder
@@ -32,12 +32,10 @@ NEUTRAL = 2
 """Cycles of setting a tile to the least number: a reset, and an immediate."""
 
 
-def plan_windows(spec: Spec, nest: Nest, config: Config, tiling: Tiling | None) -> Plan:
+def plan_windows(nest: Nest, config: Config, tiling: Tiling | None) -> Plan:
     """The plan of maximum pooling."""
     if tiling is None:
         tilings = _legal(nest, config)
-        if not len(tilings):
-            raise no_tiling(spec, config)
         tiling = tilings[int(np.argmin(_cycles(tilings)))]
     cycles = int(_cycles(Tilings.of(nest, config, tiling))[0])
     data = placeholder((nest.images, nest.parts, 1, nest.height, nest.width, config.batch,
@@ -45,7 +43,9 @@ def plan_windows(spec: Spec, nest: Nest, config: Config, tiling: Tiling | None) 
     bias = placeholder((nest.parts, 1, config.batch, config.block), "int32", "bias"
                        ) if nest.biased else None
     bias_load = compute(bias.shape, lambda *i: bias(*i), "bias_buf") if bias is not None else None
-    data_load = compute(data.shape, lambda *i: data(*i), "data_buf")
+    step, rows = (nest.stride[0], nest.rows) if nest.skips_rows else (1, nest.height)
+    data_load = compute((*data.shape[:3], rows, *data.shape[4:]), lambda n, p, o, y, x, b, q: data(
+        n, p, o, y * step, x, b, q), "data_buf")
     most = _maximum(nest, config, data_load)
     epilogue = apply_steps(most, nest.steps, bias_load, (1, 2, 5, 6), "step")
     last = epilogue[-1] if epilogue else most
@@ -79,7 +79,7 @@ def _maximum(nest: Nest, config: Config, data: Tensor) -> Tensor:
             ((nest.taps_y, "y"), (nest.taps_x, "x")))
 
     def rule(n: Expr, p: Expr, o: Expr, i: Expr, j: Expr, b: Expr, q: Expr) -> Expr:
-        row = i * nest.stride[0] + y * nest.dilation[0] - nest.pad[0]
+        row = i * nest.row_step + y * nest.dilation[0] - nest.pad[0]
         column = j * nest.stride[1] + x * nest.dilation[1] - nest.pad[1]
         value = data(n, p, o, row, column, b, q).astype("int32")
         inside: list[Condition] = []
@@ -100,7 +100,8 @@ def _legal(nest: Nest, config: Config) -> Tilings:
     tiles = tilings.data_planes * tilings.data_rows * tilings.data_columns
     return tilings.where(
         tilings.dealt & tilings.countable
-        & (tilings.threads * (tiles + tilings.out_tiles + tilings.bias_tiles) <= config.acc_depth)
+        # One tile more holds the least number.
+        & (tilings.threads * (tiles + tilings.out_tiles + tilings.bias_tiles) < config.acc_depth)
         & (tilings.threads * (tilings.taps + 4) <= config.uop_depth))
 
 

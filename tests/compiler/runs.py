@@ -1,0 +1,56 @@
+"""Programs on the simulated RTL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+
+import numpy as np
+
+from vta.config import Config
+from vta.driver.verilog import cached_verilog
+from vta.image import BASES
+from vta.program import Program, RunReport
+from vta.sim.memory import Memory
+from vta.sim.memory_model import MemoryModel
+from vta.sim.rtl import RtlMachine
+
+__all__ = ["Rtl"]
+
+
+class Rtl:
+    """The RTL of one configuration with memory of 20 cycles' latency, for many programs."""
+
+    def __init__(self, config: Config, model: MemoryModel | None = None) -> None:
+        self.memory = Memory(config.addr_width)
+        self.machine = RtlMachine(config, cached_verilog(config), self.memory,
+                                  model=model or MemoryModel())
+
+    def __enter__(self) -> Rtl:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.machine.close()
+        self.memory.close()
+
+    def run(self, program: Program, arrays: Sequence[np.ndarray]
+            ) -> tuple[list[np.ndarray], RunReport]:
+        """The outputs of a program called with the input `arrays`, and what the machine says."""
+        memory, top, addresses = self.memory, 1 << 16, {}
+        inputs = iter(arrays)
+        for buffer in program.buffers:
+            addresses[buffer.name] = top
+            if buffer.role == "input":
+                data = np.frombuffer(next(inputs).tobytes(), np.uint8)
+            else:
+                data = buffer.data if buffer.data is not None else np.full(
+                    buffer.nbytes, 0x5A, np.uint8)
+            memory.write(top, data)
+            top += -(-buffer.nbytes // 4096) * 4096
+        words = program.link(addresses)
+        memory.write(top, np.frombuffer(words.tobytes(), np.uint8))
+        report = self.machine.run(top, len(words), dict.fromkeys(BASES, 0))
+        assert report.fault is None, report.fault
+        return [memory.read(addresses[item.name], item.nbytes).view(item.dtype).reshape(item.shape)
+                for item in program.buffers if item.role == "output"], report
