@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -92,18 +93,30 @@ def transfers(opcode: Opcode, memory_type: MemoryType, buffer: str, chip: int, d
         yield Transfer(opcode, memory_type, buffer, start, chip, x.size, y.size, stride,
                        (y.before, y.after, x.before, x.after), note=f"{note}[{start}:{end}]")
         return
-    # One loop more than fits: its rounds one by one.
     outer = rest[-1]
     others = [dim for dim in dims if dim is not outer]
+    if outer.padded:
+        # More zeros than an instruction adds by itself: before, between and after them what fits.
+        before, end = outer.valid
+        data = dataclasses.replace(outer, rounds=outer.size, valid=(0, outer.size))
+        yield from _filled(memory_type, buffer, chip, outer, before, others, note)
+        yield from transfers(opcode, memory_type, buffer, chip + before * outer.chip,
+                             dram + before * outer.dram, [*others, data], note)
+        yield from _filled(memory_type, buffer, chip + end * outer.chip, outer,
+                           outer.rounds - end, others, note)
+        return
+    # One loop more than fits: its rounds one by one.
     for number in range(outer.rounds):
-        valid = outer.valid[0] <= number < outer.valid[1]
-        here = chip + number * outer.chip
-        if valid:
-            yield from transfers(opcode, memory_type, buffer, here, dram + number * outer.dram,
-                                 others, note)
-        else:
-            yield from _zeros(memory_type, buffer, here,
-                              sorted(others, key=lambda dim: dim.chip), note)
+        yield from transfers(opcode, memory_type, buffer, chip + number * outer.chip,
+                             dram + number * outer.dram, others, note)
+
+
+def _filled(memory_type: MemoryType, buffer: str, chip: int, outer: Dim, rounds: int,
+            others: Sequence[Dim], note: str) -> Iterator[Transfer]:
+    """Zeros for some rounds of a loop, with all of the others inside."""
+    if rounds:
+        dims = [*others, dataclasses.replace(outer, rounds=rounds)]
+        yield from _zeros(memory_type, buffer, chip, sorted(dims, key=lambda dim: dim.chip), note)
 
 
 def _first(dims: Sequence[Dim]) -> int:
