@@ -231,8 +231,9 @@ assert cycles["2 threads"] < cycles["1 thread"]
 #
 # ## One thread
 #
-# Load and compute take turns, as the first 40,000 cycles show. A block is loaded, multiplied, and only then can the next one take
-# its place: the bus stands still while GEMM is at work, and GEMM while the bus is.
+# Load and compute take turns, as the first 40,000 cycles show. A block is loaded, multiplied, and
+# only then can the next one take its place: the bus stands still while GEMM is at work, and GEMM
+# while the bus is.
 
 # %%
 pictures.timeline("1 thread", programs["1 thread"], window=(0, 40_000))

@@ -29,12 +29,14 @@ __all__ = ["Blocking", "Kernel", "fill", "kernels", "matmul", "speed_kernel"]
 class Kernel:
     """A stream that can be built: building takes a while, so it waits until it is needed.
 
-    `product` is (M, K, N) of the matrix product that the stream is, if it is one.
+    `product` is (M, K, N) of the matrix product that the stream is, if it is one; `predicted` the
+    cycles that the compiler's model foresees, where it has one.
     """
 
     name: str
     build: Callable[[], Image]
     product: tuple[int, int, int] | None = None
+    predicted: Callable[[], int] | None = None
 
 
 def kernels(config: Config) -> list[Kernel]:

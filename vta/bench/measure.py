@@ -68,6 +68,7 @@ class StreamResult:
     """A stream's outcome; `bound` is None if the machine stopped with an error.
 
     `match` is whether memory became what the image expects, None if it expects nothing.
+    `predicted` are the cycles that the compiler's model foresaw, if it did.
     """
 
     name: str
@@ -76,6 +77,7 @@ class StreamResult:
     match: bool | None
     bound: Bound | None
     latency: int
+    predicted: int | None = None
 
     @property
     def cycles(self) -> int:
@@ -115,7 +117,7 @@ class StreamResult:
         fault, limit = self.report.fault, self.bound
         return {
             "kind": "stream", "name": self.name, "config": self.image.config.bitstream,
-            "latency": self.latency, "cycles": self.cycles,
+            "latency": self.latency, "cycles": self.cycles, "predicted": self.predicted,
             "bound": limit and limit.cycles, "bound_by": limit and limit.resource,
             "ratio": self.ratio and round(self.ratio, 4),
             "gemm_operations": limit and limit.gemm, "alu_cycles": limit and limit.alu,
@@ -147,10 +149,11 @@ def measure_micro(micro: Micro, model: MemoryModel, progress: Progress | None = 
 
 
 def measure_stream(name: str, image: Image, model: MemoryModel,
-                   progress: Progress | None = None) -> StreamResult:
+                   progress: Progress | None = None, predicted: int | None = None
+                   ) -> StreamResult:
     """One run of a stream, and what it could have been."""
     result = replay(image, machine_factory(model), progress=progress)
     report = result.report
     limit = None if report.fault else bound(image, report.stats, report.instructions)
     return StreamResult(name=name, image=image, report=report, match=result.match, bound=limit,
-                        latency=model.latency)
+                        latency=model.latency, predicted=predicted)

@@ -10,6 +10,7 @@ from pathlib import Path
 from vta.bench.kernels import kernels
 from vta.bench.measure import MicroResult, StreamResult, measure_micro, measure_stream
 from vta.bench.micro import microbenchmarks
+from vta.bench.operators import RESNET, accumulator_cycles, operator_kernels
 from vta.config import PRESETS, Config
 from vta.errors import MachineError, VtaError
 from vta.files import replacing
@@ -22,6 +23,8 @@ BEGIN = "<!-- Written by `make performance`; change vta/bench/page.py instead. -
 END = "<!-- End of what `make performance` writes. -->"
 
 LATENCIES = (20, 100)
+RESNET_LIMIT, ADD_LIMIT = 2_850_000, 80_000
+"""Cycles that all of ResNet-18's layers together, and a residual addition, may take."""
 OTHERS = tuple(name for name in PRESETS if name != "default")
 """The presets whose rates are shown beside the default's."""
 
@@ -109,6 +112,7 @@ def tables(images: Mapping[str, Image], say: Say) -> str:
     return "\n".join([
         "## What it must reach\n", _targets(micros, streams), _patience(micros, streams),
         "## Every stream at the default configuration\n", _all_streams(streams),
+        "## Operators of `vta.top`\n", _operators(_operator_results(default, say)),
         "## Rates at other configurations\n",
         _rates({"default": micros[LATENCIES[0]], **others}),
         "## The project's own streams at other configurations\n",
@@ -135,6 +139,21 @@ def _streams(config: Config, images: Mapping[str, Image], latency: int, say: Say
             raise MachineError(result.report.fault)
         if result.match is False:
             raise VtaError(f"{name}: memory is not what it must be")
+        results.append(result)
+    return results
+
+
+def _operator_results(config: Config, say: Say) -> list[StreamResult]:
+    results = []
+    for kernel in operator_kernels(config):
+        say(f"{kernel.name}, {config.bitstream}")
+        assert kernel.predicted is not None
+        result = measure_stream(kernel.name, kernel.build(), MemoryModel(LATENCIES[0]),
+                                predicted=kernel.predicted())
+        if result.report.fault is not None:
+            raise MachineError(result.report.fault)
+        if not result.match:
+            raise VtaError(f"{kernel.name}: the result is not NumPy's")
         results.append(result)
     return results
 
@@ -193,6 +212,32 @@ def _all_streams(streams: Mapping[int, Sequence[StreamResult]]) -> str:
     return _table(("stream", *(f"cycles at {latency}" for latency in streams), "bound", "by",
                    "ratio at 20", "GEMM operations", "ALU cycles", "bytes read", "written",
                    "instructions"), rows)
+
+
+def _operators(results: Sequence[StreamResult]) -> str:
+    """Prediction beside measurement, and what bounds each."""
+    rows = []
+    for result in results:
+        limit, predicted = result.bound, result.predicted
+        assert limit is not None
+        assert predicted is not None
+        accumulator = accumulator_cycles(result.image, limit)
+        bounds = {"accumulator": accumulator, "read": limit.read, "write": limit.write}
+        most = max(bounds, key=bounds.__getitem__)
+        rows.append((f"`{result.name}`", f"{result.cycles:,}", f"{predicted:,}",
+                     f"{100 * (predicted / result.cycles - 1):+.1f} %", f"{limit.gemm:,}",
+                     f"{accumulator:,}", f"{limit.read:,}", f"{limit.write:,}", most,
+                     f"{result.cycles / bounds[most]:.3f}", f"{result.report.instructions:,}"))
+    names = {layer.name for layer in RESNET}
+    total = sum(result.cycles for result in results if result.name in names)
+    added = next(result.cycles for result in results if result.name.startswith("residual_add"))
+    return _table(("operator", "cycles", "predicted", "error", "GEMM", "accumulator", "read",
+                   "write", "bound by", "ratio", "instructions"), rows) + (
+        "\nEach result equals NumPy's. GEMM operations, ALU cycles and the tiles that LOADs bring "
+        "share the accumulator.\n\n"
+        f"ResNet-18's layers C2 to C11 take {total:,} cycles in all (required: ≤ {RESNET_LIMIT:,}; "
+        f"{'yes' if total <= RESNET_LIMIT else '**no**'}), the residual addition {added:,} "
+        f"(required: ≤ {ADD_LIMIT:,}; {'yes' if added <= ADD_LIMIT else '**no**'}).\n")
 
 
 def _rates(micros: Mapping[str, Sequence[MicroResult]]) -> str:

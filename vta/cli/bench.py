@@ -134,17 +134,20 @@ def _micros(options: _Options) -> list[MicroResult]:
 def _streams(images: Sequence[tuple[str, Image]], options: _Options) -> list[StreamResult]:
     from vta.bench.kernels import Kernel, kernels
     from vta.bench.measure import measure_stream
+    from vta.bench.operators import operator_kernels
 
     results = []
-    todo: list[Kernel] = [*kernels(options.config), *(
+    todo: list[Kernel] = [*kernels(options.config), *operator_kernels(options.config), *(
         Kernel(name, functools.partial(_identity, image)) for name, image in images)]
     for kernel in todo:
         name = kernel.name
         if not options.wants(name):
             continue
         with step(f"{name} on the RTL") as say:
+            say("compiling")
             result = measure_stream(name, kernel.build(), options.model,
-                                    functools.partial(_say_cycles, say))
+                                    functools.partial(_say_cycles, say),
+                                    kernel.predicted() if kernel.predicted else None)
         if options.as_json:
             click.echo(json.dumps(result.record()))
         if result.report.fault is not None:
@@ -196,11 +199,12 @@ def _print(micros: Sequence[MicroResult], results: Sequence[StreamResult]) -> No
     if results:
         print_table(f"Streams, latency {results[0].latency}", (
             "stream", "cycles", "bound", "by", "cycles / bound", "GEMM operations", "ALU cycles",
-            "bytes read", "written", "instructions", "operations / cycle"), [
+            "bytes read", "written", "instructions", "operations / cycle", "predicted"), [
             _row(result) for result in results])
         click.echo("bound = max(GEMM operations, ALU cycles, bytes read / bus, bytes written / "
                    "bus); GEMM operations\ninclude resets, bytes read the instructions; a "
-                   "multiply-accumulate is two operations.")
+                   "multiply-accumulate is two operations. The operator "
+                   "library's model\npredicts its cycles for a latency of 20.")
 
 
 def _row(result: StreamResult) -> tuple[str | int | None, ...]:
@@ -210,7 +214,8 @@ def _row(result: StreamResult) -> tuple[str | int | None, ...]:
             "" if result.ratio is None else f"{result.ratio:6.3f}",
             limit.gemm if limit else None, limit.alu if limit else None, result.read,
             result.written, result.report.instructions,
-            f"{result.operations / result.cycles:7.2f}" if result.cycles else "")
+            f"{result.operations / result.cycles:7.2f}" if result.cycles else "",
+            result.predicted)
 
 
 def _print_speed(speed: Speed) -> None:

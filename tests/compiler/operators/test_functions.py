@@ -1,0 +1,137 @@
+"""`vta.top` as functions on arrays, on the current environment's device."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import vta
+from tests.compiler.operators import reference
+from vta import nd, rpc, top
+from vta.config import PRESETS
+from vta.driver.simulated import SimDevice
+from vta.errors import ArgumentError, CompileError, ProgramError
+
+RNG = np.random.default_rng(5)
+DATA = RNG.integers(-128, 128, (2, 20, 9, 8)).astype(np.int8)
+WEIGHT = RNG.integers(-128, 128, (12, 20, 3, 3)).astype(np.int8)
+BIAS = RNG.integers(-9000, 9000, 12).astype(np.int32)
+
+
+@pytest.fixture(params=["default", "small"], autouse=True)
+def environment(request):
+    with vta.Environment(PRESETS[request.param]) as env:
+        yield env
+
+
+def test_conv2d():
+    found = top.conv2d(DATA, WEIGHT, BIAS, stride=2, padding=1, shift=8, rounding=True, relu=True)
+    np.testing.assert_array_equal(found, reference.finish(
+        reference.conv2d(DATA, WEIGHT, stride=(2, 2), padding=(1,) * 4), bias=BIAS, shift=8,
+        rounding=True, relu=True))
+
+
+def test_conv2d_in_groups_without_bias():
+    weight = WEIGHT[:20, :1]
+    found = top.conv2d(DATA[:, :12], weight, groups=12, dilation=2, shift=6)
+    np.testing.assert_array_equal(found, reference.finish(
+        reference.conv2d(DATA[:, :12], weight, dilation=(2, 2), groups=12), shift=6))
+
+
+def test_conv2d_transpose():
+    weight = WEIGHT.transpose(1, 0, 2, 3)
+    found = top.conv2d_transpose(DATA, weight, BIAS, stride=2, padding=1, output_padding=1, shift=9)
+    np.testing.assert_array_equal(found, reference.finish(reference.conv2d_transpose(
+        DATA, weight, stride=(2, 2), padding=(1,) * 4, output_padding=(1, 1)), bias=BIAS, shift=9))
+
+
+def test_dense():
+    data, weight = DATA.reshape(16, -1), WEIGHT.reshape(12, -1)
+    found = top.dense(data, weight, BIAS, shift=9)
+    np.testing.assert_array_equal(found, reference.finish(
+        data.astype(int) @ weight.T.astype(int), bias=BIAS, shift=9))
+
+
+def test_pools():
+    np.testing.assert_array_equal(
+        top.max_pool2d(DATA, 3, stride=2, padding=1),
+        reference.max_pool2d(DATA, (3, 3), stride=(2, 2), padding=(1,) * 4))
+    np.testing.assert_array_equal(
+        top.avg_pool2d(DATA, (9, 8)), reference.avg_pool2d(DATA, (9, 8), stride=(9, 8)))
+
+
+def test_add_and_multiply():
+    a, b = DATA, DATA[::-1].copy()
+    np.testing.assert_array_equal(top.add(a, b, relu=True), np.clip(a.astype(int) + b, 0, 127))
+    np.testing.assert_array_equal(top.multiply(a, b, shift=7), (a.astype(int) * b >> 7).clip(-128,
+                                                                                           127))
+
+
+def test_lists_and_device_arrays_are_taken():
+    assert top.add([1, 2], [3, -4]).tolist() == [4, -2]
+    found = top.add(nd.array(DATA), DATA)
+    np.testing.assert_array_equal(found, np.clip(DATA.astype(int) * 2, -128, 127))
+
+
+def test_compiled_once(environment):
+    spec = top.Conv2d(DATA.shape, WEIGHT.shape, padding=1)
+    assert top.compile(spec) is top.compile(top.Conv2d(DATA.shape, WEIGHT.shape, padding=(1, 1)))
+    operator = top.compile(spec)
+    assert operator.config == environment.config
+    result, report = top.run(operator, DATA, WEIGHT)
+    np.testing.assert_array_equal(result, reference.finish(
+        reference.conv2d(DATA, WEIGHT, padding=(1,) * 4)))
+    assert report.instructions == len(operator.program.insns)
+    assert "cycles expected" in repr(operator)
+
+
+def test_a_device_or_a_session_of_ones_own(environment):
+    with SimDevice(environment.config) as device, rpc.LocalSession() as session:
+        for place in (device, session):
+            assert top.add([100], [100], device=place).tolist() == [127]
+    # The device's configuration counts, not the environment's.
+    with SimDevice(PRESETS["wide"]) as device:
+        assert top.add([100], [100], device=device).tolist() == [127]
+        with pytest.raises(ProgramError, match="configuration"):
+            top.run(top.compile(top.Add((1,))), [1], [1], device=device)
+
+
+def test_packed_arrays_are_the_programs_arguments(environment):
+    operator = top.compile(top.Conv2d(DATA.shape, WEIGHT.shape, padding=1,
+                                      epilogue=top.Epilogue(bias=True, shift=8)))
+    packed = operator.pack(DATA, WEIGHT, BIAS)
+    inputs = [buffer for buffer in operator.program.args if buffer.role == "input"]
+    assert [(array.shape, array.dtype.name) for array in packed] == [
+        (buffer.shape, buffer.dtype) for buffer in inputs]
+    tiles = top.pack_data(DATA, environment.config)
+    np.testing.assert_array_equal(packed[0].reshape(tiles.shape), tiles)
+
+
+@pytest.mark.parametrize(("call", "error", "message"), [
+    (lambda: top.conv2d(DATA, WEIGHT[:, :5]), CompileError, "must have 20 input channels"),
+    (lambda: top.conv2d(DATA, WEIGHT, groups=3), CompileError, "groups must divide 20"),
+    (lambda: top.conv2d(DATA[0], WEIGHT), CompileError, "data_shape must be 4 whole numbers"),
+    (lambda: top.conv2d(DATA, WEIGHT, stride=0), CompileError, "stride must be 1 or 2 whole .* 1"),
+    (lambda: top.conv2d(DATA, WEIGHT, padding=(1, 2, 3)), CompileError, "padding must be 1 or 2"),
+    (lambda: top.conv2d(DATA, WEIGHT, padding=-1), CompileError, "of 0 or more, not -1"),
+    (lambda: top.conv2d(DATA, WEIGHT, dilation=9), CompileError, "height: the window reaches over"),
+    (lambda: top.conv2d(DATA, WEIGHT, shift=32), CompileError, "shift must be .* 0 to 31, not 32"),
+    (lambda: top.conv2d(DATA, WEIGHT, relu=1), CompileError, "relu must be True or False, not 1"),
+    (lambda: top.conv2d(DATA, WEIGHT, BIAS[:3]), ArgumentError, r"bias must be \[12\], not \[3\]"),
+    (lambda: top.conv2d(DATA.astype(float), WEIGHT), ArgumentError, "data must be int8, not float"),
+    (lambda: top.add([128], [0]), ArgumentError, "a must be int8, not int64 with values beyond"),
+    (lambda: top.add([1], [0, 1]), ArgumentError, r"b must be \[1\], not \[2\]"),
+    (lambda: top.add([1], [1], bias=[1]), CompileError, "bias needs channels"),
+    (lambda: top.dense(DATA[0, 0], DATA[0, 0, :, :4]), CompileError, "end with the same number"),
+    (lambda: top.max_pool2d(DATA, 2, padding=2), CompileError, "nothing but padding"),
+    (lambda: top.conv2d_transpose(DATA, WEIGHT), CompileError, "begin with the data's 20"),
+    (lambda: top.conv2d_transpose(DATA, WEIGHT.transpose(1, 0, 2, 3), output_padding=1),
+     CompileError, "output_padding must be less than the stride"),
+    (lambda: top.conv2d_transpose(DATA, WEIGHT.transpose(1, 0, 2, 3), padding=9), CompileError,
+     "leaves nothing of the output"),
+    (lambda: top.run(top.compile(top.Add((3,))), [1, 2, 3]), ArgumentError,
+     r"add takes 2 arrays \(a, b\), not 1"),
+])
+def test_wrong_arguments_are_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

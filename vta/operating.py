@@ -1,0 +1,232 @@
+"""Operators as functions on NumPy's arrays, run on the current environment's device."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vta.compiler.operators import (
+    Add,
+    AvgPool2d,
+    Conv2d,
+    Conv2dTranspose,
+    Dense,
+    Epilogue,
+    MaxPool2d,
+    Multiply,
+    Operator,
+    Spec,
+)
+from vta.compiler.operators.sizes import Size
+from vta.driver.backends import open_device
+from vta.driver.ndarray import NDArray
+from vta.driver.session import LocalSession
+from vta.environment import get_env
+
+if TYPE_CHECKING:
+    from vta.config import Config
+    from vta.driver.device import Device
+    from vta.program import RunReport
+
+__all__ = ["add", "avg_pool2d", "compile", "conv2d", "conv2d_transpose", "dense", "max_pool2d",
+           "multiply", "run"]
+
+Array = np.ndarray[Any, Any]
+
+
+def compile(spec: Spec) -> Operator:
+    """The operator for the current environment's configuration; the same one when asked again."""
+    return _compiled(spec, get_env().config)
+
+
+def run(operator: Operator, *arrays: object, device: Device | LocalSession | None = None
+        ) -> tuple[Array, RunReport]:
+    """An operator's result, and the report of its run (cycles, on targets that have a clock).
+
+    Parameters
+    ----------
+    operator : Operator
+    arrays : arrays
+        Its operands.
+    device : Device or session, optional
+        Default: one that the process keeps for the operator's configuration.
+    """
+    if isinstance(device, LocalSession):
+        device = device.device
+    chosen = device if device is not None else _device(operator.config)
+    return operator.run(chosen, *map(_numpy, arrays))
+
+
+def dense(data: Any, weight: Any, bias: Any = None, *, shift: int = 0, rounding: bool = False,
+          relu: bool = False, clip: bool = True,
+          device: Device | LocalSession | None = None) -> Array:
+    """int8(clip((data @ weight.T + bias) >> shift)).
+
+    Parameters
+    ----------
+    data : (M, K) int8
+    weight : (N, K) int8
+    bias : (N,) int32, optional
+    shift, rounding, relu, clip
+        As in `Epilogue`.
+    device : Device or session, optional
+
+    Returns
+    -------
+    (M, N) int8
+    """
+    arrays = _arrays(data, weight, bias)
+    spec = Dense(arrays[0].shape, arrays[1].shape,
+                 epilogue=Epilogue(bias=bias is not None, shift=shift, rounding=rounding,
+                                   relu=relu, clip=clip))
+    return _call(spec, arrays, device)
+
+
+def conv2d(data: Any, weight: Any, bias: Any = None, *, stride: Size = 1, padding: Size = 0,
+           dilation: Size = 1, groups: int = 1, shift: int = 0, rounding: bool = False,
+           relu: bool = False, clip: bool = True,
+           device: Device | LocalSession | None = None) -> Array:
+    """A convolution (a correlation, as everywhere in deep learning), grouped or depthwise.
+
+    Parameters
+    ----------
+    data : (N, C, H, W) int8
+    weight : (O, C / groups, KH, KW) int8
+    bias : (O,) int32, optional
+    stride, dilation : int or (y, x)
+    padding : int, (y, x) or (top, left, bottom, right)
+    groups : int
+        C for a depthwise convolution.
+    shift, rounding, relu, clip
+        As in `Epilogue`.
+    device : Device or session, optional
+
+    Returns
+    -------
+    (N, O, OH, OW) int8
+    """
+    arrays = _arrays(data, weight, bias)
+    spec = Conv2d(arrays[0].shape, arrays[1].shape, stride=stride, padding=padding,
+                  dilation=dilation, groups=groups,
+                  epilogue=Epilogue(bias=bias is not None, shift=shift, rounding=rounding,
+                                    relu=relu, clip=clip))
+    return _call(spec, arrays, device)
+
+
+def conv2d_transpose(data: Any, weight: Any, bias: Any = None, *, stride: Size = 1,
+                     padding: Size = 0, output_padding: Size = 0, dilation: Size = 1,
+                     groups: int = 1, shift: int = 0, rounding: bool = False, relu: bool = False,
+                     clip: bool = True, device: Device | LocalSession | None = None) -> Array:
+    """A transposed convolution ("deconvolution").
+
+    Parameters
+    ----------
+    data : (N, C, H, W) int8
+    weight : (C, O / groups, KH, KW) int8
+    bias : (O,) int32, optional
+    stride, dilation : int or (y, x)
+    padding : int, (y, x) or (top, left, bottom, right)
+        What is cut off the output.
+    output_padding : int or (y, x)
+        What the output has more at the bottom and at the right.
+    groups : int
+    shift, rounding, relu, clip
+        As in `Epilogue`.
+    device : Device or session, optional
+
+    Returns
+    -------
+    (N, O, OH, OW) int8, OH = (H - 1) stride - padding + (KH - 1) dilation + 1 + output_padding
+    """
+    arrays = _arrays(data, weight, bias)
+    spec = Conv2dTranspose(arrays[0].shape, arrays[1].shape, stride=stride, padding=padding,
+                           output_padding=output_padding, dilation=dilation, groups=groups,
+                           epilogue=Epilogue(bias=bias is not None, shift=shift,
+                                             rounding=rounding, relu=relu, clip=clip))
+    return _call(spec, arrays, device)
+
+
+def max_pool2d(data: Any, window: Size, *, bias: Any = None, stride: Size | None = None,
+               padding: Size = 0, dilation: Size = 1, shift: int = 0, rounding: bool = False,
+               relu: bool = False, clip: bool = True,
+               device: Device | LocalSession | None = None) -> Array:
+    """The largest number of each window of (N, C, H, W) int8 `data`; padding is never it.
+
+    `stride` is the window's size unless given; a `bias` (C,), `shift` and the rest apply to the
+    pooled numbers.
+    """
+    arrays = _arrays(data, bias)
+    spec = MaxPool2d(arrays[0].shape, window, stride=stride, padding=padding, dilation=dilation,
+                     epilogue=Epilogue(bias=bias is not None, shift=shift, rounding=rounding,
+                                       relu=relu, clip=clip))
+    return _call(spec, arrays, device)
+
+
+def avg_pool2d(data: Any, window: Size, *, bias: Any = None, stride: Size | None = None,
+               padding: Size = 0, dilation: Size = 1, count_include_pad: bool = True,
+               shift: int = 0, rounding: bool = False, relu: bool = False, clip: bool = True,
+               device: Device | LocalSession | None = None) -> Array:
+    """The average of each window of (N, C, H, W) int8 `data`, to the nearest, ties upwards.
+
+    Zeros of the padding count unless `count_include_pad` is False. The other arguments are
+    `max_pool2d`'s.
+    """
+    arrays = _arrays(data, bias)
+    spec = AvgPool2d(arrays[0].shape, window, stride=stride, padding=padding, dilation=dilation,
+                     count_include_pad=count_include_pad,
+                     epilogue=Epilogue(bias=bias is not None, shift=shift, rounding=rounding,
+                                       relu=relu, clip=clip))
+    return _call(spec, arrays, device)
+
+
+def add(a: Any, b: Any, *, bias: Any = None, shift: int = 0, rounding: bool = False,
+        relu: bool = False, clip: bool = True,
+        device: Device | LocalSession | None = None) -> Array:
+    """int8(clip((a + b + bias) >> shift)) of int8 arrays of one shape; a residual addition.
+
+    `bias`, int32, has a number for each index of the second dimension.
+    """
+    arrays = _arrays(a, b, bias)
+    spec = Add(arrays[0].shape, epilogue=Epilogue(
+        bias=bias is not None, shift=shift, rounding=rounding, relu=relu, clip=clip))
+    return _call(spec, arrays, device)
+
+
+def multiply(a: Any, b: Any, *, bias: Any = None, shift: int = 0, rounding: bool = False,
+             relu: bool = False, clip: bool = True,
+             device: Device | LocalSession | None = None) -> Array:
+    """int8(clip((a * b + bias) >> shift)) of int8 arrays of one shape; otherwise as `add`."""
+    arrays = _arrays(a, b, bias)
+    spec = Multiply(arrays[0].shape, epilogue=Epilogue(
+        bias=bias is not None, shift=shift, rounding=rounding, relu=relu, clip=clip))
+    return _call(spec, arrays, device)
+
+
+def _call(spec: Spec, arrays: list[Array], device: Device | LocalSession | None) -> Array:
+    config = get_env().config if device is None else device.config
+    return run(_compiled(spec, config), *arrays, device=device)[0]
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(spec: Spec, config: Config) -> Operator:
+    return spec.compile(config)
+
+
+@functools.cache
+def _device(config: Config) -> Device:
+    """The process's own device of a configuration, open until its end."""
+    device = open_device(config)
+    atexit.register(device.close)
+    return device
+
+
+def _arrays(*arrays: Any) -> list[Array]:
+    """The arrays that are given, as NumPy's."""
+    return [_numpy(array) for array in arrays if array is not None]
+
+
+def _numpy(array: Any) -> Array:
+    return array.numpy() if isinstance(array, NDArray) else np.asarray(array)

@@ -1,0 +1,37 @@
+"""The operator library: functions on arrays, and the specs and operators behind them."""
+
+from vta.compiler.operators import (
+    Add,
+    AvgPool2d,
+    Blocking,
+    Conv2d,
+    Conv2dTranspose,
+    Dense,
+    Epilogue,
+    MaxPool2d,
+    Multiply,
+    Operand,
+    Operator,
+    Spec,
+    Tiling,
+    pack_bias,
+    pack_data,
+    pack_weight,
+    unpack_data,
+)
+from vta.operating import (
+    add,
+    avg_pool2d,
+    compile,
+    conv2d,
+    conv2d_transpose,
+    dense,
+    max_pool2d,
+    multiply,
+    run,
+)
+
+__all__ = ["Add", "AvgPool2d", "Blocking", "Conv2d", "Conv2dTranspose", "Dense", "Epilogue",
+           "MaxPool2d", "Multiply", "Operand", "Operator", "Spec", "Tiling", "add", "avg_pool2d",
+           "compile", "conv2d", "conv2d_transpose", "dense", "max_pool2d", "multiply", "pack_bias",
+           "pack_data", "pack_weight", "run", "unpack_data"]
