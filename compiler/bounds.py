@@ -254,8 +254,9 @@ def _loops(own: StageBounds, extents: dict[Var, int]) -> None:
         _guard(own, own.index[axis.var], size, extents)
     for atom, rounds in splits:
         form = atom.value()
-        if form.span(extents)[1] >= rounds:
-            own.guards.append(Affine(rounds - 1, {}).plus(form.scaled(-1)))
+        guard = Affine(rounds - 1, {}).plus(form.scaled(-1))
+        if form.span(extents)[1] >= rounds and guard not in own.guards:
+            own.guards.append(guard)
 
 
 def _guard(own: StageBounds, index: Affine, size: int, extents: dict[Var, int]) -> None:

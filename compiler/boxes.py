@@ -48,7 +48,9 @@ def boxes(box: Box, conditions: Sequence[Affine]) -> Iterator[Box]:
     if not open_conditions:
         yield box
         return
-    tied = {var for form in open_conditions for var in form.factors if _rounds(box[var]) > 1}
+    # In order: the same program must come out every time.
+    tied = dict.fromkeys(var for form in open_conditions for var in form.factors
+                         if _rounds(box[var]) > 1)
     shortest = min(tied, key=lambda var: _rounds(box[var]))
     for number in range(*box[shortest]):
         yield from boxes({**box, shortest: (number, number + 1)}, open_conditions)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
+from vta.compiler.accesses import accesses
 from vta.compiler.affine import Affine, affine
-from vta.compiler.expr import Binary, Cast, Expr, Read, Select, Var, parts, walk
+from vta.compiler.bounds import inlined_body
+from vta.compiler.expr import Binary, Cast, Expr, Read, Reduce, Select, Var, parts, walk
 from vta.compiler.hazards import Access
 from vta.compiler.ir import (
     Assign,
@@ -19,22 +21,22 @@ from vta.compiler.ir import (
     For,
     Kernel,
     LoopProgram,
-    Program,
     Stmt,
     Transfer,
     VtaProgram,
 )
-from vta.compiler.nests import Alu, Load, Nested, Reset, Store, names_of, walk_operations
-from vta.compiler.tokens import accesses
+from vta.compiler.nests import Alu, Form, Load, Nested, Reset, Store, names_of, walk_operations
+from vta.compiler.schedule import Schedule
+from vta.compiler.tensor import ComputeOp
 from vta.compiler.verify import VerifyError
 from vta.config import Config
 from vta.errors import CompileError
 from vta.isa import Isa, MemoryType
 
-__all__ = ["verify"]
+__all__ = ["check", "check_reads"]
 
 
-def verify(program: Program | Nested, config: Config | None) -> None:
+def check(program: Form, config: Config | None) -> None:
     """Checks a program of any form; only `LoopProgram` goes without a configuration.
 
     Raises
@@ -82,13 +84,11 @@ def _loops(program: LoopProgram) -> None:
                      f"{target.name} uses {getattr(node, 'name', '')} outside its loop")
         _require(assign.value.dtype == target.dtype,
                  f"{target.name} is {target.dtype}, what it is given {assign.value.dtype}")
-        _bounds(target.name, target.name, assign.indices, target.shape, extents, assign.guards)
         for node in walk(assign.value):
             _typed(node)
-        for read, conditions in _guarded(assign.value, assign.guards):
-            name = read.source.name
-            _require(name in defined, f"{target.name} reads {name} before it is computed")
-            _bounds(target.name, name, read.indices, read.source.shape, extents, conditions)
+            _require(not isinstance(node, Read) or node.source.name in defined,
+                     f"{target.name} reads {getattr(node, 'source', target).name} before it is "
+                     "computed")
         defined.add(target.name)
 
 
@@ -109,6 +109,24 @@ def _typed(node: Expr) -> None:
         _require(node.value.dtype != node.dtype, f"a cast from {node.dtype} to itself")
 
 
+def check_reads(schedule: Schedule) -> None:
+    """Checks that every stage reads within its tensors, wherever it will be computed.
+
+    Raises
+    ------
+    CompileError
+        A read outside its tensor.
+    """
+    for stage in schedule.stages:
+        if not isinstance(stage.op, ComputeOp) or stage.inlined:
+            continue
+        body = inlined_body(schedule, stage)
+        extents = {axis.var: axis.extent for axis in stage.axes}
+        for read, conditions in _guarded(body.value if isinstance(body, Reduce) else body, ()):
+            _bounds(stage.name, read.source.name, read.indices, read.source.shape, extents,
+                    conditions)
+
+
 def _guarded(expr: Expr, conditions: tuple[Expr, ...]
              ) -> Iterator[tuple[Read, tuple[Expr, ...]]]:
     """Every read of an expression, with what is 0 or more where it is taken."""
@@ -126,6 +144,8 @@ def _guarded(expr: Expr, conditions: tuple[Expr, ...]
 def _bounds(stage: str, name: str, indices: tuple[Expr, ...], shape: tuple[int, ...],
             extents: dict[Var, int], conditions: tuple[Expr, ...]) -> None:
     guards = [form for form in map(affine, conditions) if form is not None]
+    if any(guard.span(extents)[1] < 0 for guard in guards):
+        return  # all padding: it is never read
     for place, (index, size) in enumerate(zip(indices, shape, strict=True)):
         form = affine(index)
         if form is None:
@@ -155,7 +175,7 @@ def _sums(form: Affine, guards: Iterable[Affine]) -> list[Affine]:
 
 def _nested(program: Nested, config: Config) -> None:
     _unique((*program.args, *program.temps))
-    imm = next(item for item in Isa(config).alu.fields if item.name == "imm")
+    imm = Isa(config).alu.field("imm")
     defined: set[str] = set()
     for op in walk_operations(program.body):
         for name in names_of(op):

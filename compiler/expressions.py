@@ -124,7 +124,8 @@ class Expressions:
         target = Operand(name, at)
         op = REDUCTIONS[reduce]
         if not ops:
-            b = self._operand(result.ref, at, elsewhere)
+            ref = result.ref if isinstance(result.ref, str) else self.selector.second(result.ref)
+            b = self._operand(ref, at, elsewhere)
             return (Alu(op, target, target, b, domain, reduces=True),)
         # The expression is computed for one round of the reduction at a time.
         outer = [(var, extent) for var, extent in domain.loops if var not in at.factors]

@@ -23,8 +23,8 @@ from vta.compiler.expr import (
 )
 from vta.errors import CompileError
 
-__all__ = ["all_of", "if_then_else", "max_value", "maximum", "min_value", "minimum", "reduce_axis",
-           "reduce_sum"]
+__all__ = ["all_of", "if_then_else", "max_value", "maximum", "min_value", "minimum", "neutral",
+           "reduce_axis", "reduce_sum"]
 
 
 def reduce_axis(bounds: Sequence[int], name: str = "rv") -> Axis:
@@ -103,3 +103,9 @@ def max_value(dtype: Any) -> Const:
     """The greatest number of a dtype."""
     name = dtype_name(dtype, "max_value")
     return const(int(np.iinfo(name).max), name)
+
+
+def neutral(op: str, dtype: str) -> int:
+    """The number that changes nothing in a reduction by `op`."""
+    limits = np.iinfo(dtype)
+    return {"+": 0, "max": int(limits.min), "min": int(limits.max)}[op]

@@ -27,7 +27,6 @@ __all__ = [
     "Op",
     "Pragma",
     "Printed",
-    "Program",
     "Stmt",
     "Tokens",
     "Transfer",
@@ -222,6 +221,3 @@ class VtaProgram(Printed):
     ops: tuple[Op, ...]
     ordered: bool = False
     notes: bool = False
-
-
-Program = LoopProgram | VtaProgram

@@ -33,7 +33,7 @@ class Round:
 Kernels = tuple[tuple[tuple[UopLoop, ...], tuple[MicroOp, ...]], ...]
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=64)
 def kernels(rounds: tuple[Round, ...], base: tuple[int, int, int], limits: tuple[int, int, int],
             uop_depth: int, *, holds_source: bool = False) -> Kernels:
     """Loops and micro-ops of the instructions that go through all rounds; usually one.

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vta.compiler.ir import Program
+from vta.compiler.ir import LoopProgram, VtaProgram
 from vta.compiler.passes.simplify import simplify
 from vta.compiler.pipeline import depth_checked, run_all, to_loops
 from vta.compiler.schedule import Schedule
@@ -20,7 +20,7 @@ __all__ = ["Module", "lower", "lower_vta"]
 class Module:
     """A lowered program; `str()` shows it."""
 
-    program: Program
+    program: LoopProgram | VtaProgram
 
     def __str__(self) -> str:
         return str(self.program)

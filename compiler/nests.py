@@ -15,11 +15,12 @@ from typing import Any
 
 from vta.compiler.affine import Affine
 from vta.compiler.expr import Var
-from vta.compiler.ir import Buffer, Printed
+from vta.compiler.ir import Buffer, LoopProgram, Printed, VtaProgram
 from vta.isa import AluOp, MemoryType
 
-__all__ = ["Alu", "Domain", "Gemm", "Load", "Loop", "Nested", "Node", "Operand", "Operation",
-           "Reset", "Store", "Value", "names_of", "operands_of", "walk_operations", "with_operands"]
+__all__ = ["Alu", "Domain", "Form", "Gemm", "Load", "Loop", "Nested", "Node", "Operand",
+           "Operation", "Reset", "Store", "Value", "names_of", "operands_of", "walk_operations",
+           "with_operands"]
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,9 @@ class Nested(Printed):
     body: tuple[Node, ...]
     values: dict[str, Value] = field(default_factory=dict)
 
+
+Form = LoopProgram | Nested | VtaProgram
+"""What a program is on its way through the compiler."""
 
 SIDES = ("dst", "src", "inp", "wgt", "a", "b")
 

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from vta.compiler.check import verify
-from vta.compiler.ir import LoopProgram, Program, VtaProgram
-from vta.compiler.nests import Nested
+from vta.compiler.check import check
+from vta.compiler.ir import LoopProgram, VtaProgram
+from vta.compiler.nests import Form
 from vta.compiler.passes.cut import cut
 from vta.compiler.passes.inplace import inplace
 from vta.compiler.passes.loops import loops
@@ -31,7 +31,6 @@ from vta.errors import CompileError
 
 __all__ = ["PASSES", "depth_checked", "run_all", "to_loops", "trace"]
 
-Form = Program | Nested
 Pass = Callable[[Any, Config], Form]
 
 PASSES: tuple[tuple[str, Pass], ...] = (
@@ -51,7 +50,7 @@ def to_loops(schedule: Schedule, args: Sequence[Tensor], name: str) -> LoopProgr
     """The program as the schedule states it."""
     with depth_checked():
         program = loops(schedule, args, name)
-        verify(program, None)
+        check(program, None)
     _dump("loops", program)
     return program
 
@@ -66,7 +65,7 @@ def trace(schedule: Schedule, args: Sequence[Tensor], config: Config,
             was, program = program, run(program, config)
             # Instructions in another order are proved as a whole, once they are encoded.
             if not isinstance(was, VtaProgram):
-                verify(program, config)
+                check(program, config)
         _dump(title, program)
         stages[title] = program
     return stages

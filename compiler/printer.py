@@ -21,12 +21,12 @@ from vta.compiler.ir import (
     Nop,
     Op,
     Pragma,
-    Program,
     Stmt,
     Transfer,
     VtaProgram,
 )
 from vta.compiler.nests import (
+    Form,
     Gemm,
     Load,
     Loop,
@@ -49,7 +49,7 @@ MOST_UOPS, FIRST_UOPS = 16, 4
 HANDLE = "T.tvm_thread_context(T.tir.vta.command_handle())"
 
 
-def show(program: Program | Nested) -> str:
+def show(program: Form) -> str:
     """The whole program, without a newline at the end."""
     args = ", ".join(f"{arg.name}: {_shape(arg)}" for arg in program.args)
     if isinstance(program, LoopProgram):

@@ -21,6 +21,7 @@ from vta.compiler.steps import (
     CacheWrite,
     ComputeAt,
     ComputeInline,
+    ComputeRoot,
     Fuse,
     Pragma,
     Reorder,
@@ -121,12 +122,12 @@ class Stage:
     def compute_root(self) -> Stage:
         """Undoes `compute_at` and `compute_inline`."""
         self.attached, self.inlined = None, False
-        return self
+        return self._add(ComputeRoot(self.name))
 
     def compute_inline(self) -> Stage:
         """Computes the stage anew wherever it is read."""
         self._computes("compute_inline")
-        if self.op.name and isinstance(self.op, ComputeOp) and isinstance(self.op.body, Reduce):
+        if isinstance(self.op, ComputeOp) and isinstance(self.op.body, Reduce):
             raise ScheduleError(f"stage {self.name} is a reduction, which cannot be inlined")
         if self.op in self.schedule.outputs:
             raise ScheduleError(f"stage {self.name} is an output, which cannot be inlined")

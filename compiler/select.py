@@ -75,7 +75,7 @@ class Selector:
 
     def __init__(self, config: Config, taken: set[str]) -> None:
         self.taken = taken
-        imm = next(field for field in Isa(config).alu.fields if field.name == "imm")
+        imm = Isa(config).alu.field("imm")
         self.imm_min, self.imm_max = imm.min, imm.max
         self.width = config.acc_width
         self.constants: list[Constant] = []

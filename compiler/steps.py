@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from vta.errors import ScheduleError
 
-__all__ = ["Bind", "CacheRead", "CacheWrite", "ComputeAt", "ComputeInline", "Fuse", "Pragma",
-           "Reorder", "SetScope", "Split", "Step", "Tensorize", "ThreadAxis", "Unroll",
+__all__ = ["Bind", "CacheRead", "CacheWrite", "ComputeAt", "ComputeInline", "ComputeRoot", "Fuse",
+           "Pragma", "Reorder", "SetScope", "Split", "Step", "Tensorize", "ThreadAxis", "Unroll",
            "thread_axis"]
 
 VIRTUAL_THREAD = "cthread"
@@ -115,6 +115,16 @@ class ComputeInline:
 
 
 @dataclass(frozen=True)
+class ComputeRoot:
+    """`stage` is computed as a whole, outside all others."""
+
+    stage: str
+
+    def __str__(self) -> str:
+        return f"s[{self.stage}].compute_root()"
+
+
+@dataclass(frozen=True)
 class Unroll:
     """The rounds of `axis` become micro-ops or instructions of their own, not a loop."""
 
@@ -174,5 +184,5 @@ class CacheWrite:
         return f"s.cache_write({self.tensor}, {self.scope!r})"
 
 
-Step = (SetScope | Pragma | Split | Fuse | Reorder | ComputeAt | ComputeInline | Unroll | Bind
-        | Tensorize | CacheRead | CacheWrite)
+Step = (SetScope | Pragma | Split | Fuse | Reorder | ComputeAt | ComputeInline | ComputeRoot
+        | Unroll | Bind | Tensorize | CacheRead | CacheWrite)

@@ -105,6 +105,13 @@ def transfers(opcode: Opcode, memory_type: MemoryType, buffer: str, chip: int, d
         yield from _filled(memory_type, buffer, chip + end * outer.chip, outer,
                            outer.rounds - end, others, note)
         return
+    if outer.rounds > MOST:
+        for begin in range(0, outer.rounds, MOST):
+            count = min(MOST, outer.rounds - begin)
+            part = dataclasses.replace(outer, rounds=count, valid=(0, count))
+            yield from transfers(opcode, memory_type, buffer, chip + begin * outer.chip,
+                                 dram + begin * outer.dram, [*others, part], note)
+        return
     # One loop more than fits: its rounds one by one.
     for number in range(outer.rounds):
         yield from transfers(opcode, memory_type, buffer, chip + number * outer.chip,

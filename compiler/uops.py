@@ -1,6 +1,6 @@
 """Micro-op kernels in the micro-op buffer: each is loaded once and kept until room is needed.
 
-Kernels are loaded right before their first use, small ones together with those that come next, so
+Kernels are loaded shortly before their first use, small ones together with those that come next, so
 that a load is worth its latency and the first ones do not wait for all. The buffer is filled round
 and round; what is overwritten and used again is loaded again.
 """
@@ -43,7 +43,7 @@ class UopPlan:
     uops : list of MicroOp
         What main memory holds.
     loads : dict of int to UopLoad
-        The load right before an instruction, by the instruction's index.
+        The load that an instruction needs, by the instruction's index.
     places : dict of int to int
         Where in the buffer an instruction's kernel begins, by the instruction's index.
     """

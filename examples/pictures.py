@@ -64,7 +64,8 @@ class Picture:
 def timeline(name: str, module: Module, window: tuple[int, int] | None = None) -> Picture:
     """What load, compute, store and the bus do in each cycle, and in words what limits the run.
 
-    `window` is the first cycle that is shown, and the one after the last; default all. The inputs are random: no instruction takes longer for the numbers in its tiles.
+    `window` is the first cycle that is shown, and the one after the last; default all. The inputs
+    are random: no instruction takes longer for the numbers in its tiles.
     """
     _, found = _measure(module)
     text = verdict(found).text

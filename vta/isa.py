@@ -153,6 +153,10 @@ class Format:
     def bits(self) -> int:
         return self.word_bits * len(self.words)
 
+    def field(self, name: str) -> Field:
+        """The field of a name."""
+        return self._places[name][0]
+
     def offset(self, name: str) -> int:
         """The lowest bit of a field, counted from bit 0 of word 0."""
         _, index, offset = self._places[name]

@@ -19,7 +19,7 @@ from vta.compiler.operators import (
     pack_weight,
     unpack_data,
 )
-from vta.operating import (
+from vta.operators import (
     add,
     avg_pool2d,
     compile,

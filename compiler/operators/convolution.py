@@ -166,7 +166,7 @@ def carried(bias: Array, epilogue: Epilogue) -> Array:
 
 def check_groups(groups: int, inputs: int, outputs: int) -> None:
     """Raises unless both numbers of channels fall into `groups`."""
-    if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1 or (
+    if isinstance(groups, bool) or not isinstance(groups, (int, np.integer)) or groups < 1 or (
             inputs % groups or outputs % groups):
         raise CompileError(f"groups must divide {inputs} input channels and {outputs} output "
                            f"channels, which {groups!r} does not")

@@ -14,8 +14,8 @@ from vta.compiler.operators.convolution import carried
 from vta.compiler.operators.cost import GAP, HANDOVER, LATENCY, START
 from vta.compiler.operators.epilogue import Epilogue, apply_steps
 from vta.compiler.operators.layout import Blocking, pack_bias, pack_data, unpack_data
-from vta.compiler.operators.matmul import blocks
 from vta.compiler.operators.operator import Array, Operand, Plan, Spec
+from vta.compiler.operators.scheduling import blocks
 from vta.compiler.operators.sizes import as_shape
 from vta.compiler.operators.tiling import Tiling, likely_sizes
 from vta.compiler.schedule import ACC_SCOPE, ALU, DMA_COPY, create_schedule
@@ -154,7 +154,7 @@ class _Elementwise(Spec):
                 tiling = Tiling(parts=part, columns=count, threads=threads)
                 if part * count * 2 + part > config.acc_depth // threads:
                     continue
-                for name, rounds in zip(_AXES, (images, parts // part, pixels // count),
+                for name, rounds in zip(_AXES, (images, -(-parts // part), -(-pixels // count)),
                                         strict=True):
                     if (threads - 1) * -(-rounds // threads) < rounds:
                         yield replace(tiling, axis=name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from vta.compiler.expr import Expr
 from vta.compiler.functions import maximum, minimum
 from vta.compiler.tensor import Tensor, compute
@@ -89,11 +91,14 @@ class Epilogue:
 
     def __post_init__(self) -> None:
         for name in ("bias", "rounding", "relu", "clip"):
-            if not isinstance(getattr(self, name), bool):
-                raise CompileError(f"{name} must be True or False, not {getattr(self, name)!r}")
-        if isinstance(self.shift, bool) or not isinstance(self.shift, int) or not (
+            value = getattr(self, name)
+            if not isinstance(value, (bool, np.bool_)):
+                raise CompileError(f"{name} must be True or False, not {value!r}")
+            object.__setattr__(self, name, bool(value))
+        if isinstance(self.shift, bool) or not isinstance(self.shift, (int, np.integer)) or not (
                 0 <= self.shift <= 31):
             raise CompileError(f"shift must be a whole number of 0 to 31, not {self.shift!r}")
+        object.__setattr__(self, "shift", int(self.shift))
 
     @property
     def half(self) -> int:

@@ -13,9 +13,9 @@ import numpy as np
 
 from vta.compiler.operators.cost import START, choose, simulate
 from vta.compiler.operators.layout import unpack_data
-from vta.compiler.operators.matmul import Tensors, declare, schedule
 from vta.compiler.operators.nest import Nest
 from vta.compiler.operators.operator import Array, Plan
+from vta.compiler.operators.scheduling import Tensors, declare, schedule
 from vta.compiler.operators.sizes import PAD_MAX, Padding
 from vta.compiler.schedule import create_schedule
 

@@ -14,9 +14,9 @@ from vta.compiler.expr import Axis, Condition, Expr
 from vta.compiler.functions import all_of, if_then_else, maximum, min_value, reduce_axis
 from vta.compiler.operators.cost import GAP, HANDOVER, LATENCY, START
 from vta.compiler.operators.epilogue import apply_steps
-from vta.compiler.operators.matmul import blocks
 from vta.compiler.operators.nest import AXES, Nest
 from vta.compiler.operators.operator import Plan
+from vta.compiler.operators.scheduling import blocks
 from vta.compiler.operators.tiling import Tiling, Tilings
 from vta.compiler.schedule import ACC_SCOPE, ALU, DMA_COPY, Stage, create_schedule
 from vta.compiler.tensor import Tensor, compute, placeholder

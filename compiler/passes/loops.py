@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from vta.compiler.affine import Affine, affine, as_expression
 from vta.compiler.bounds import Bounds, StageBounds, infer_bounds
+from vta.compiler.check import check_reads
 from vta.compiler.expr import Axis, Const, Expr, Read, Reduce, Var, substitute
+from vta.compiler.functions import neutral
 from vta.compiler.ir import Assign, Buffer, For, LoopProgram, Pragma, Stmt
 from vta.compiler.schedule import GLOBAL, SCOPES, Schedule, Stage
 from vta.compiler.tensor import ComputeOp, Tensor
@@ -34,6 +34,7 @@ def loops(schedule: Schedule, args: Sequence[Tensor], name: str) -> LoopProgram:
     if not isinstance(schedule, Schedule):
         raise ScheduleError(f"a schedule must come from te.create_schedule, not {schedule!r}")
     _check_args(schedule, args)
+    check_reads(schedule)
     bounds = infer_bounds(schedule)
     builder = _Builder(schedule, bounds)
     passed = [schedule[tensor] for tensor in args]
@@ -216,8 +217,7 @@ class _Nest:
         """The reduction's neutral value for all that the loops from `place` on compute."""
         body = self.own.body
         assert isinstance(body, Reduce)
-        limits = np.iinfo(body.dtype)
-        number = {"+": 0, "max": int(limits.min), "min": int(limits.max)}[body.op]
+        number = neutral(body.op, body.dtype)
         rest = [axis for axis in self.leaves[place:] if not axis.reduces]
         reduced = {atom.var for axis in self.leaves if axis.reduces
                    for atom in self.own.loops[axis]}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from vta.compiler.affine import Affine, affine, flatten
 from vta.compiler.expr import ABILITIES, Binary, Cast, Const, Expr, Read, Select, Var, walk
 from vta.compiler.expressions import Expressions
+from vta.compiler.functions import neutral
 from vta.compiler.ir import Assign, Buffer, For, LoopProgram, Pragma, Stmt
 from vta.compiler.nests import (
     Domain,
@@ -40,13 +39,6 @@ from vta.errors import CompileError, ScheduleError
 from vta.isa import MemoryType
 
 __all__ = ["match"]
-
-NEUTRAL: dict[str, Callable[[str], int]] = {
-    "+": lambda dtype: 0,
-    "max": lambda dtype: int(np.iinfo(dtype).min),
-    "min": lambda dtype: int(np.iinfo(dtype).max),
-}
-
 
 def match(program: LoopProgram, config: Config) -> Nested:
     """The program as loops around operations on tiles.
@@ -179,6 +171,10 @@ class _Matcher:
 
     def _kind(self, nest: Nest, source: Buffer, value: Expr) -> MemoryType:
         target = nest.assign.buffer
+        if math.prod(source.shape) % self.tile[WGT_SCOPE] and target.scope == WGT_SCOPE:
+            raise ScheduleError(f"{nest.where} reads {source.name} {list(source.shape)}, which is "
+                                f"not in whole tiles of weights, {self.tile[WGT_SCOPE]} numbers "
+                                "each; pad the tensor")
         if target.scope == ACC_SCOPE:
             return MemoryType.ACC if source.dtype == "int32" else MemoryType.ACC_8BIT
         if source.dtype != "int8" or target.dtype != "int8" or isinstance(value, Cast):
@@ -296,12 +292,12 @@ class _Matcher:
             value = Select(value.dtype, select.conditions, select.then.astype(value.dtype),
                            select.other.astype(value.dtype))
         if isinstance(value, Select):
-            neutral = NEUTRAL[nest.assign.reduce](value.dtype) if nest.assign.reduce else None
-            if not isinstance(value.other, Const) or value.other.number != neutral:
+            same = neutral(nest.assign.reduce, value.dtype) if nest.assign.reduce else None
+            if not isinstance(value.other, Const) or value.other.number != same:
                 raise CompileError(
                     f"{nest.where} chooses between two values; VTA can only leave out what does "
                     "not change a reduction: "
-                    + (f"the other value must be {neutral}" if neutral is not None else
+                    + (f"the other value must be {same}" if same is not None else
                        "if_then_else belongs inside te.sum, te.max or te.min, or a copy's zeros"))
             guards += [item.value for item in value.conditions]
             value = value.then
@@ -315,7 +311,7 @@ class _Matcher:
                     f"{SCOPES[_buffer(node).scope]}; the ALU works in {ACC_SCOPE}")
         reads = [_flat(nest, node.indices, node.source.shape) for node in walk(value)
                  if isinstance(node, Read)]
-        tiling = self._tiling(nest, () if guards else reads)
+        tiling = self._tiling(nest, None if guards else reads)
         domain = self._domain(nest, tiling, tuple(guards))
         at = tiling.tiles(_flat(nest, nest.assign.indices, target.shape), nest.where)
 

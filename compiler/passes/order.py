@@ -13,15 +13,13 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from vta.compiler.accesses import accesses
 from vta.compiler.ir import Kernel, Op, Transfer, VtaProgram
-from vta.compiler.tokens import accesses
 from vta.config import Config
 from vta.isa import MemoryType, Opcode
 
 __all__ = ["order"]
 
-STORE_CYCLES = 2
-"""Cycles for each tile of a store, on an 8 byte bus; more is assumed on no bus."""
 STORE_START = 200
 """Cycles before and after a store's tiles, with some to spare."""
 
@@ -29,8 +27,10 @@ STORE_START = 200
 def order(program: VtaProgram, config: Config) -> VtaProgram:
     """The same instructions in a better order, as right as the one before."""
     entries = [_Entry(op, *_ranges(op, config)) for op in program.ops]
+    # Cycles for each tile of a store.
+    cycles = -(-config.out_elem_bytes // config.bus_bytes)
     return dataclasses.replace(
-        program, ops=tuple(entry.op for entry in _raised(_lowered(entries))))
+        program, ops=tuple(entry.op for entry in _raised(_lowered(entries), cycles)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -91,16 +91,16 @@ def _lowered(entries: list[_Entry]) -> list[_Entry]:
     return found[:-1] + waiting + found[-1:]
 
 
-def _raised(entries: list[_Entry]) -> list[_Entry]:
+def _raised(entries: list[_Entry], store_cycles: int) -> list[_Entry]:
     """With every LOAD of ACC as early as it can run without waiting, or making others wait."""
     found: list[_Entry] = []
     for entry in entries:
-        place = _earliest(found, entry) if entry.is_acc_load else len(found)
+        place = _earliest(found, entry, store_cycles) if entry.is_acc_load else len(found)
         found.insert(place, entry)
     return found
 
 
-def _earliest(found: list[_Entry], entry: _Entry) -> int:
+def _earliest(found: list[_Entry], entry: _Entry, store_cycles: int) -> int:
     """Where a LOAD of ACC is best put into what comes before it."""
     place = len(found)
     while place and not (found[place - 1].is_acc_load or found[place - 1].touches(entry)):
@@ -113,7 +113,7 @@ def _earliest(found: list[_Entry], entry: _Entry) -> int:
     if blocker is not None:
         store = found[blocker].op
         if isinstance(store, Transfer) and store.opcode == Opcode.STORE:
-            cycles = STORE_CYCLES * store.x_size * store.y_size + STORE_START
+            cycles = store_cycles * store.x_size * store.y_size + STORE_START
             place = max(place, _behind(found, blocker + 1, cycles))
     return place
 

@@ -200,7 +200,7 @@ def _padded(box: Box, pads: list[Affine]) -> Iterator[tuple[Box, Box]]:
         return
     valid = next(iter(boxes(box, pads)), None)
     if valid is None:
-        valid = {var: (begin, begin) for var, (begin, _) in box.items()} or {}
+        valid = {var: (begin, begin) for var, (begin, _) in box.items()}
         if not valid:
             # No loops at all: one tile of zeros.
             one = Var("int32", "one")

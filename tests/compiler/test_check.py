@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from vta.compiler.check import verify
+from vta.compiler.check import check
 from vta.compiler.expr import Const, Read
 from vta.compiler.ir import Assign
 from vta.compiler.nests import Alu, Load, Store
@@ -30,11 +30,11 @@ def with_ops(program, ops):
 def test_loops(stages, title):
     program = stages[title]
     with pytest.raises(VerifyError, match="C_buf reads A_buf before it is computed"):
-        verify(dataclasses.replace(program, body=program.body[1:]), CONFIG)
+        check(dataclasses.replace(program, body=program.body[1:]), CONFIG)
     with pytest.raises(VerifyError, match="two buffers are named A"):
-        verify(dataclasses.replace(program, args=(*program.args, program.args[0])), CONFIG)
+        check(dataclasses.replace(program, args=(*program.args, program.args[0])), CONFIG)
     with pytest.raises(VerifyError, match="A_buf is not declared"):
-        verify(dataclasses.replace(program, allocs=program.allocs[1:]), CONFIG)
+        check(dataclasses.replace(program, allocs=program.allocs[1:]), CONFIG)
 
 
 def test_loop_dtypes_and_indices(stages):
@@ -43,26 +43,26 @@ def test_loop_dtypes_and_indices(stages):
     target = program.allocs[0]
     wrong = Assign(target, zeros, Read("int8", program.args[0], zeros))
     with pytest.raises(VerifyError, match="A_buf is int32, what it is given int8"):
-        verify(dataclasses.replace(program, body=(wrong,)), CONFIG)
+        check(dataclasses.replace(program, body=(wrong,)), CONFIG)
     nest = program.body[0]
     while not isinstance(nest, Assign):
         nest = nest.body[0]
     with pytest.raises(VerifyError, match="A_buf uses i1 outside its loop"):
-        verify(dataclasses.replace(program, body=(nest,)), CONFIG)
+        check(dataclasses.replace(program, body=(nest,)), CONFIG)
 
 
 @pytest.mark.parametrize("title", ["match", "inplace", "cut", "place"])
 def test_tiles_are_defined_before_use(stages, title):
     program = stages[title]
     with pytest.raises(VerifyError, match="B_buf is read before it is computed"):
-        verify(with_ops(program, [op for op in program.body if not isinstance(op, Load)
+        check(with_ops(program, [op for op in program.body if not isinstance(op, Load)
                                   or op.dst.value != "B_buf"]), CONFIG)
 
 
 def test_values_are_declared(stages):
     program = stages["match"]
     with pytest.raises(VerifyError, match="C_buf is no value of the program"):
-        verify(dataclasses.replace(program, values={
+        check(dataclasses.replace(program, values={
             name: value for name, value in program.values.items() if name != "C_buf"}), CONFIG)
 
 
@@ -72,7 +72,7 @@ def test_immediates_fit(stages, number):
     ops = [dataclasses.replace(op, b=number) if isinstance(op, Alu) else op
            for op in program.body]
     with pytest.raises(VerifyError, match="does not fit an immediate"):
-        verify(with_ops(program, ops), CONFIG)
+        check(with_ops(program, ops), CONFIG)
 
 
 @pytest.mark.parametrize(("place", "change", "message"), [
@@ -86,15 +86,15 @@ def test_instructions(stages, place, change, message):
     ops = list(program.ops)
     ops[place] = dataclasses.replace(ops[place], **change)
     with pytest.raises(VerifyError, match=message):
-        verify(dataclasses.replace(program, ops=tuple(ops)), CONFIG)
+        check(dataclasses.replace(program, ops=tuple(ops)), CONFIG)
 
 
 def test_the_end(stages):
     program = stages["tokens"]
     with pytest.raises(VerifyError, match="there is no FINISH"):
-        verify(dataclasses.replace(program, ops=program.ops[:-1]), CONFIG)
+        check(dataclasses.replace(program, ops=program.ops[:-1]), CONFIG)
     with pytest.raises(VerifyError, match="FINISH is not last"):
-        verify(dataclasses.replace(program, ops=(program.ops[-1], *program.ops)), CONFIG)
+        check(dataclasses.replace(program, ops=(program.ops[-1], *program.ops)), CONFIG)
 
 
 def test_what_is_stored_was_computed(stages):
@@ -102,4 +102,4 @@ def test_what_is_stored_was_computed(stages):
     store = program.body[-1]
     assert isinstance(store, Store)
     with pytest.raises(VerifyError, match="A_buf is read before it is computed"):
-        verify(with_ops(program, [store]), CONFIG)
+        check(with_ops(program, [store]), CONFIG)

@@ -27,9 +27,11 @@ def made_wrong(change):
 REFUSALS = [
     (lambda m, s: s[m.c_buf].set_scope(INP), "stage C_buf is in the input buffer; env.gemm adds "
                                              "into the accumulator buffer"),
-    (lambda m, s: s[m.a_buf].set_scope(WGT), "stage C_buf: env.gemm multiplies a tensor in "
+    (lambda m, s: s[m.a_buf].set_scope(WGT), "stage A_buf reads A .*, which is not in whole tiles "
+                                             "of weights"),
+    (lambda m, s: s[m.b_buf].set_scope(INP), "stage C_buf: env.gemm multiplies a tensor in "
                                              "local.inp_buffer by one in local.wgt_buffer; A_buf "
-                                             "is in local.wgt_buffer"),
+                                             "is in local.inp_buffer and B_buf is in local.inp_"),
     (lambda m, s: s[m.c].set_scope(ACC), "argument C is an intermediate tensor in the accum"),
     (lambda m, s: s[m.c].compute_at(s[m.c_buf], m.ko), "stage C is an output that nothing reads"),
     (lambda m, s: s[m.c_buf].reorder(m.ki, m.c_buf.op.axis[1]),

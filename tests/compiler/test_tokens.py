@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vta.compiler.check import verify
+from vta.compiler.check import check
 from vta.compiler.emit import emit
 from vta.compiler.ir import (
     Buffer,
@@ -55,7 +55,7 @@ def tokens_of(program):
 @pytest.mark.parametrize("seed", range(4))
 def test_products_are_right(kit, config, seed):
     ordered = insert_tokens(products(config), config)
-    verify(ordered, config)
+    check(ordered, config)
     program = emit(ordered, config)
     verify_program(program)
     rng = np.random.default_rng(seed)
