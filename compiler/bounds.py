@@ -92,15 +92,21 @@ def inlined_body(schedule: Schedule, stage: Stage) -> Expr:
     """A stage's rule with all inlined stages in place of their reads."""
     assert isinstance(stage.op, ComputeOp)
 
+    # What several reads share is shared afterwards too; otherwise chains would grow without end.
+    done: dict[tuple[Stage, tuple[Expr, ...]], Expr] = {}
+
     def inline(read: Read) -> Expr:
         assert isinstance(read.source, Tensor)
         source = schedule[read.source]
         if not source.inlined:
             return Read(read.dtype, Tensor(source.op), read.indices)
-        assert isinstance(source.op, ComputeOp)
-        given = {axis.var: index
-                 for axis, index in zip(source.op.axis, read.indices, strict=True)}
-        return substitute(source.op.body, given, inline)
+        key = source, read.indices
+        if key not in done:
+            assert isinstance(source.op, ComputeOp)
+            given = {axis.var: index
+                     for axis, index in zip(source.op.axis, read.indices, strict=True)}
+            done[key] = substitute(source.op.body, given, inline)
+        return done[key]
 
     return substitute(stage.op.body, {}, inline)
 

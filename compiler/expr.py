@@ -140,6 +140,28 @@ class _Operators:
     def __lt__(self, other: object) -> Condition:
         return _condition(other, _binary("+", self, 1))
 
+    def __eq__(self, other: object) -> bool:
+        # Indices are known by identity, in tables and lists too; nobody means that who compares an
+        # index or a value with a number.
+        if not isinstance(other, _Operators):
+            self._cannot_equal()
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = object.__hash__
+
+    def _cannot_equal(self) -> NoReturn:
+        raise CompileError("VTA cannot compare for equality; for an index say te.all(i >= n, "
+                           f"i <= n) in te.if_then_else; {ABILITIES}")
+
+    def _cannot_convert(self, *_: object) -> NoReturn:
+        raise CompileError("an expression is no number while it is being declared; "
+                           f"{ABILITIES}")
+
+    __int__ = __index__ = __float__ = __round__ = _cannot_convert
+
     def _cannot_bits(self, *_: object) -> NoReturn:
         raise CompileError(f"VTA has no bitwise operations, powers or abs; {ABILITIES}")
 

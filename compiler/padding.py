@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from vta.compiler.expr import Condition, Expr
+from vta.compiler.expr import Condition, Expr, const
 from vta.compiler.functions import all_of, if_then_else
 from vta.compiler.tensor import Tensor, compute
 from vta.errors import CompileError
@@ -27,9 +28,13 @@ def pad(data: Tensor, pad_before: Sequence[int], pad_after: Sequence[int] | None
         A LOAD pads with zeros only; reductions by max and min leave out what is padded with their
         neutral value.
     """
+    if not isinstance(data, Tensor):
+        raise CompileError(f"pad takes a tensor, not {data!r}")
     before = _amounts(data, pad_before, "pad_before")
     after = before if pad_after is None else _amounts(data, pad_after, "pad_after")
     shape = tuple(size + a + b for size, a, b in zip(data.shape, before, after, strict=True))
+
+    value = pad_value if isinstance(pad_value, Expr) else const(_whole(pad_value), data.dtype)
 
     def rule(*i: Expr) -> Expr:
         inside: list[Condition] = []
@@ -40,10 +45,16 @@ def pad(data: Tensor, pad_before: Sequence[int], pad_after: Sequence[int] | None
             moved.append(index - a if a else index)
         if not inside:
             return data(*moved)
-        value = pad_value if isinstance(pad_value, Expr) else np.dtype(data.dtype).type(pad_value)
         return if_then_else(all_of(*inside), data(*moved), value)
 
     return compute(shape, rule, name)
+
+
+def _whole(value: object) -> Any:
+    """0.0, as scripts write it, is a whole number as well."""
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return int(value)
+    return value
 
 
 def _amounts(data: Tensor, amounts: Sequence[int], what: str) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ of a split go where a stage is computed inside another) is worked out by `vta.co
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
@@ -57,7 +58,7 @@ PRAGMAS = {DMA_COPY: "the loop is one bulk copy between memories",
 """What a pragma may ask for."""
 
 
-class _NoPrimitive(ScheduleError, AttributeError):
+class PrimitiveError(ScheduleError, AttributeError):
     """Also what Python expects of an attribute that is not there."""
 
 
@@ -166,7 +167,7 @@ class Stage:
     def fuse(self, *axes: Any) -> Axis:
         """One loop for several that follow each other."""
         listed: list[Any] = [*axes]
-        if len(axes) == 1 and not isinstance(axes[0], Axis):
+        if len(axes) == 1 and isinstance(axes[0], (list, tuple)):
             listed = list(axes[0])
         if not listed:
             raise ScheduleError(f"stage {self.name}: fuse needs at least one axis")
@@ -178,7 +179,7 @@ class Stage:
         if len({axis.reduces for axis in listed}) > 1:
             raise ScheduleError(f"stage {self.name}: fuse of {listed[0].name} mixes an axis that "
                                 "is reduced with one that is not")
-        extent = int(np.prod([axis.extent for axis in listed]))
+        extent = math.prod(axis.extent for axis in listed)
         fused = self._fresh(".".join(axis.name for axis in listed) + ".fused", extent,
                             listed[0].reduces)
         self.leaf_iter_vars[places[0]:places[-1] + 1] = [fused]
@@ -237,7 +238,7 @@ class Stage:
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise _NoPrimitive(
+        raise PrimitiveError(
             f"stage {self.__dict__.get('name', '')} has no {name!r}; a stage has " + ", ".join(
                 sorted(key for key in vars(Stage) if not key.startswith("_"))))
 
@@ -304,7 +305,8 @@ def _check_scope(stage: Stage, scope: object) -> None:
 
 def _count(stage: Stage, what: str, number: Any) -> int:
     if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
-        raise ScheduleError(f"stage {stage.name}: {what} must be by 1 or more, not {number!r}")
+        raise ScheduleError(f"stage {stage.name}: {what} must be by a whole number of 1 or more, "
+                            f"not {number!r}")
     return int(number)
 
 
@@ -334,6 +336,12 @@ class Schedule:
         raise ScheduleError(f"the schedule has no stage {getattr(item, 'name', item)!r}; "
                             f"it has {names}")
 
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise PrimitiveError(f"a schedule has no {name!r}; it has " + ", ".join(
+            sorted(key for key in vars(Schedule) if not key.startswith("_"))))
+
     def cache_read(self, tensor: Tensor, scope: str,
                    readers: Tensor | Operation | Sequence[Tensor | Operation]) -> Tensor:
         """A copy of `tensor` in `scope`, which `readers` read in its place."""
@@ -342,7 +350,7 @@ class Schedule:
         listed: list[Any] = [*readers] if isinstance(readers, (list, tuple)) else [readers]
         if not listed:
             raise ScheduleError(f"cache_read of {source.name} needs at least one reader")
-        stages = [self[item] for item in listed]
+        stages = list(dict.fromkeys(self[item] for item in listed))
         for stage in stages:
             if not isinstance(stage.op, ComputeOp) or not any(
                     self[read] is source for read in stage.op.input_tensors):

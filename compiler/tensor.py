@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -110,6 +110,14 @@ class Tensor:
     def __getitem__(self, indices: object) -> Expr:
         return self(*indices) if isinstance(indices, tuple) else self(indices)
 
+    def _whole(self, *_: object) -> NoReturn:
+        raise CompileError(f"{self.name} is a whole tensor where one element is needed: index it, "
+                           f"{self.name}(*i)")
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __neg__ = _whole
+    __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = _whole
+    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _whole
+
     def __iter__(self) -> Any:
         # Python would try T[0], T[1], ... for ever.
         raise CompileError(f"{self.name} cannot be iterated over; index it, {self.name}(*i)")
@@ -161,6 +169,13 @@ def compute(shape: Sequence[int] | int, fcompute: Callable[..., object],
         if isinstance(node, Reduce) and node is not body:
             raise CompileError(f"the rule of {name} goes on with a reduction's result; make the "
                                "reduction a stage of its own")
+    reduced = body.axes if isinstance(body, Reduce) else ()
+    own = {item.var for item in (*axis, *reduced)}
+    for node in walk(body):
+        if isinstance(node, Var) and node not in own:
+            raise CompileError(f"the rule of {name} uses {node.name}, which is no index of its "
+                               "own; an axis that is reduced must be among those of te.sum, "
+                               "te.max or te.min")
     return Tensor(ComputeOp(name, sizes, body.dtype, axis, body))
 
 
@@ -181,6 +196,9 @@ def _axis_names(fcompute: Callable[..., object], ndim: int, name: str) -> list[s
             names.append(parameter.name)
         elif parameter.kind is kinds.VAR_POSITIONAL:
             rest = parameter.name
+        elif parameter.kind is kinds.KEYWORD_ONLY and parameter.default is kinds.empty:
+            raise CompileError(f"the rule of {name} needs {parameter.name} by name; it is given "
+                               "the indices alone")
     if rest is not None:
         for index in range(len(names), ndim):
             fresh = f"{rest}{index}"

@@ -157,7 +157,7 @@ def tile_loops(loops: tuple[tuple[Var, int], ...], written: Affine, size: int, w
                 key=lambda item: names.index(item[0]) if item[0] in names else place))
             break
         raise ScheduleError(
-            f"{what} does not cover whole tiles of {size} numbers: its loops go through "
+            f"{what} do not cover whole tiles of {size} numbers: its loops go through "
             f"{step * (extent if var is not None else 1)} in a row; the innermost dimensions must "
             "be a tile's, and all of them inside the operation")
     return Tiling(tuple(outside.items()), inside, cut, size)

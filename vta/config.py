@@ -152,14 +152,16 @@ class Config:
         """
         if not isinstance(path, (str, os.PathLike, type(None))):
             raise ConfigError(f"a configuration must be a path or a preset's name, not {path!r}")
-        if path is not None and os.fspath(path) in PRESETS:
-            return PRESETS[os.fspath(path)]
         file = Path(path) if path is not None else default_path()
+        if str(file) in PRESETS:
+            return PRESETS[str(file)]
         try:
             values = json.loads(file.read_text(encoding="utf-8-sig"),
                                 object_pairs_hook=functools.partial(_unique, str(file)))
         except OSError as error:
-            raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
+            near = difflib.get_close_matches(str(file), PRESETS, 1)
+            hint = f"; did you mean the preset {near[0]!r}?" if near else ""
+            raise ConfigError(f"{file}: cannot be read ({error.strerror}){hint}") from None
         except (ValueError, RecursionError) as error:
             if isinstance(error, ConfigError):
                 raise

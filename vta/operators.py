@@ -22,13 +22,14 @@ from vta.compiler.operators import (
 )
 from vta.compiler.operators.sizes import Size
 from vta.driver.backends import open_device
+from vta.driver.device import Device
 from vta.driver.ndarray import NDArray
 from vta.driver.session import LocalSession
 from vta.environment import get_env
+from vta.errors import ArgumentError
 
 if TYPE_CHECKING:
     from vta.config import Config
-    from vta.driver.device import Device
     from vta.program import RunReport
 
 __all__ = ["add", "avg_pool2d", "compile", "conv2d", "conv2d_transpose", "dense", "max_pool2d",
@@ -39,6 +40,8 @@ Array = np.ndarray[Any, Any]
 
 def compile(spec: Spec) -> Operator:
     """The operator for the current environment's configuration; the same one when asked again."""
+    if not isinstance(spec, Spec):
+        raise ArgumentError(f"compile takes a spec, such as Conv2d(...), not {spec!r}")
     return _compiled(spec, get_env().config)
 
 
@@ -54,9 +57,9 @@ def run(operator: Operator, *arrays: object, device: Device | LocalSession | Non
     device : Device or session, optional
         Default: one that the process keeps for the operator's configuration.
     """
-    if isinstance(device, LocalSession):
-        device = device.device
-    chosen = device if device is not None else _device(operator.config)
+    if not isinstance(operator, Operator):
+        raise ArgumentError(f"run takes an Operator, as vta.top.compile gives it, not {operator!r}")
+    chosen = _device_of(device) if device is not None else _device(operator.config)
     return operator.run(chosen, *map(_numpy, arrays))
 
 
@@ -206,7 +209,7 @@ def multiply(a: Any, b: Any, *, bias: Any = None, shift: int = 0, rounding: bool
 
 
 def _call(spec: Spec, arrays: list[Array], device: Device | LocalSession | None) -> Array:
-    config = get_env().config if device is None else device.config
+    config = get_env().config if device is None else _device_of(device).config
     return run(_compiled(spec, config), *arrays, device=device)[0]
 
 
@@ -224,9 +227,28 @@ def _device(config: Config) -> Device:
 
 
 def _arrays(*arrays: Any) -> list[Array]:
-    """The arrays that are given, as NumPy's."""
-    return [_numpy(array) for array in arrays if array is not None]
+    """Operands as NumPy's; the last one, the bias, may be missing."""
+    given = arrays if arrays[-1] is not None else arrays[:-1]
+    return [_numpy(array) for array in given]
 
 
 def _numpy(array: Any) -> Array:
-    return array.numpy() if isinstance(array, NDArray) else np.asarray(array)
+    if isinstance(array, NDArray):
+        return array.numpy()
+    try:
+        found = np.asarray(array)
+    except (ValueError, TypeError):
+        found = np.asarray(None)
+    if found.dtype.kind not in "biuf":
+        raise ArgumentError(f"an operand must be an array of numbers, not {array!r}")
+    return found
+
+
+def _device_of(device: object) -> Device:
+    """A device, or a session's."""
+    if isinstance(device, LocalSession):
+        return device.device
+    if not isinstance(device, Device):
+        raise ArgumentError(f"device must be a device or a session, not {device!r}; TARGET in the "
+                            "configuration chooses between sim and tsim")
+    return device

@@ -54,6 +54,8 @@ class _Elementwise(Spec):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", as_shape(self.shape, "shape"))
+        if not isinstance(self.epilogue, Epilogue):
+            raise CompileError(f"epilogue must be an Epilogue, not {self.epilogue!r}")
         if self.epilogue.bias and len(self.shape) < 2:
             raise CompileError(f"bias needs channels, the second dimension, which {self.shape} "
                                "does not have")

@@ -139,6 +139,8 @@ def pack_weight(weight: NDArray[Any], blocking: Blocking) -> NDArray[Any]:
 
 def pack_bias(bias: NDArray[Any], blocking: Blocking, batch: int) -> NDArray[Any]:
     """(O,) as (parts, O / BLOCK, BATCH, BLOCK), the same for each row of a tile."""
+    if not isinstance(blocking, Blocking):
+        raise ArgumentError(f"blocking must be a Blocking, not {blocking!r}")
     (outputs,) = _sizes(bias, "bias", 1)
     if outputs != blocking.groups * blocking.outputs:
         raise ArgumentError(f"bias must be ({blocking.groups * blocking.outputs},), "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vta.compiler.build import build
+from vta.compiler.operators.epilogue import Epilogue
 from vta.compiler.operators.tiling import Tiling
-from vta.errors import ArgumentError
+from vta.config import Config
+from vta.errors import ArgumentError, CompileError
 
 if TYPE_CHECKING:
     from vta.compiler.schedule import Schedule
     from vta.compiler.tensor import Tensor
-    from vta.config import Config
     from vta.program import Program, RunReport
 
 __all__ = ["Array", "Machine", "Operand", "Operator", "Plan", "Spec"]
@@ -117,6 +119,17 @@ class Spec(abc.ABC):
 
     def compile(self, config: Config, tiling: Tiling | None = None) -> Operator:
         """The operator for one configuration; `tiling` in place of the best one."""
+        if not isinstance(config, Config):
+            raise CompileError("compile takes a Config (vta.config.PRESETS has some), not "
+                               f"{config!r}")
+        epilogue = getattr(self, "epilogue", Epilogue())
+        if not isinstance(epilogue, Epilogue):
+            raise CompileError(f"epilogue must be an Epilogue, not {epilogue!r}")
+        if tiling is not None and not isinstance(tiling, Tiling):
+            raise CompileError(f"tiling must be a Tiling, not {tiling!r}")
+        if math.prod(self.output_shape) >> config.addr_width:
+            raise CompileError(f"the result {list(self.output_shape)} is larger than the memory of "
+                               f"2^{config.addr_width} bytes")
         plan = self.plan(config, tiling)
         program = build(plan.schedule, plan.args, config, self.name)
         return Operator(spec=self, config=config, plan=plan, program=program)
@@ -174,6 +187,10 @@ class Operator:
 
     def unpack(self, *outputs: Array) -> Array:
         """The operator's result, from the program's outputs."""
+        wanted = [buffer.shape for buffer in self.program.args if buffer.role == "output"]
+        if [np.shape(output) for output in outputs] != wanted:
+            found = [np.shape(output) for output in outputs]
+            raise ArgumentError(f"outputs must have the shapes {wanted}, not {found}")
         return self.spec.unpack(self.config, outputs)
 
     def run(self, device: Machine, *arrays: object, timeout: float | None = None

@@ -12,6 +12,8 @@ from vta.errors import CompileError
 
 __all__ = ["PAD_MAX", "Padding", "Size", "Window", "as_padding", "as_pair", "as_shape", "out_size"]
 
+MOST = (1 << 16) - 1
+"""The longest stride, dilation and padding."""
 PAD_MAX = 15
 """The widest padding that a LOAD can add."""
 
@@ -94,10 +96,11 @@ def _numbers(value: int | Sequence[int], what: str, least: int, counts: Sequence
         numbers = (value,)
     elif isinstance(value, Sequence):
         numbers = tuple(value)
-    wrong = any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < least
-                for n in numbers)
+    most = MOST if counts is not None and counts[0] == 1 else 1 << 31
+    wrong = any(isinstance(n, bool) or not isinstance(n, (int, np.integer))
+                or not least <= n <= most for n in numbers)
     if wrong or not numbers or (counts is not None and len(numbers) not in counts):
         wanted = ("whole numbers" if counts is None else
                   f"{' or '.join(map(str, counts))} whole number{'s' if counts[-1] > 1 else ''}")
-        raise CompileError(f"{what} must be {wanted} of {least} or more, not {value!r}")
+        raise CompileError(f"{what} must be {wanted} of {least} to {most}, not {value!r}")
     return tuple(map(int, numbers))

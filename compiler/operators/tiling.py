@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vta.compiler.operators.nest import AXES, Nest
 from vta.config import Config
+from vta.errors import CompileError
 
 __all__ = ["Tiling", "Tilings", "likely_sizes"]
 
@@ -51,6 +52,16 @@ class Tiling:
     taps_x: int = 1
     threads: int = 1
     axis: str = "outputs"
+
+    def __post_init__(self) -> None:
+        for name in FIELDS[:-1]:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+                raise CompileError(f"{name} of a tiling must be a whole number of 1 or more, "
+                                   f"not {value!r}")
+        if self.axis not in AXES:
+            raise CompileError(f"axis of a tiling must be one of {', '.join(AXES)}, "
+                               f"not {self.axis!r}")
 
     def __str__(self) -> str:
         sizes = " ".join(f"{name}={getattr(self, name)}" for name in

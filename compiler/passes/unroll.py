@@ -6,6 +6,7 @@ before the next one does, so that what a thread waits for is loaded while anothe
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -33,7 +34,11 @@ from vta.isa import AluOp, MemoryType, Opcode
 
 __all__ = ["unroll"]
 
-MOST_INSTRUCTIONS = 1 << 20
+logger = logging.getLogger(__name__)
+
+MANY_INSTRUCTIONS = 20_000
+"""Some seconds of compiling."""
+MOST_INSTRUCTIONS = 1 << 18
 """More are a mistake in a schedule; counting them all would take minutes."""
 
 Rounds = dict[Var, int]
@@ -57,6 +62,7 @@ class _Unroller:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.ops: list[Op] = []
+        self.warned = False
         self.limits = {
             Opcode.GEMM: (config.acc_depth, config.inp_depth, config.wgt_depth),
             Opcode.ALU: (config.acc_depth, config.acc_depth, config.wgt_depth),
@@ -91,6 +97,10 @@ class _Unroller:
         for thread in threads:
             for op in run:
                 self.ops += self._operation(op, thread)
+        if len(self.ops) > MANY_INSTRUCTIONS and not self.warned:
+            self.warned = True
+            logger.warning("the schedule makes more than %d instructions, which takes long; let "
+                           "each cover more (a compute_at further outside)", MANY_INSTRUCTIONS)
         if len(self.ops) > MOST_INSTRUCTIONS:
             raise CompileError(f"the schedule makes more than {MOST_INSTRUCTIONS} instructions; "
                                "let each cover more (a pragma, tensorize or compute_at further "

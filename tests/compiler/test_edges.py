@@ -97,6 +97,48 @@ def test_a_reduction_of_a_wide_number(kit):
     kit.check(s, [d], CONFIG, [], [np.full(d.shape, 300000 >> 12, np.int8)])
 
 
+@pytest.mark.parametrize(("rule", "message"), [
+    (lambda x, i, j: x(i, j) + 1 if i == 0 else x(i, j), "cannot compare for equality"),
+    (lambda x, i, j: x(i, j) if i != 0 else 0, "cannot compare for equality"),
+    (lambda x, i, j: x(i, j) if i in (0, 1) else 0, "cannot compare for equality"),
+    (lambda x, i, j: 1 if x(i, j) == 0 else 0, "cannot compare for equality"),
+    (lambda x, i, j: x(range(i), j), "is no number while it is being declared"),
+    (lambda x, i, j: round(x(i, j)), "is no number while it is being declared"),
+    (lambda x, i, j: x + 1, "A is a whole tensor where one element is needed"),
+    (lambda x, i, j: te.sum(x(i, te.reduce_axis((0, 4), "k")), axis=te.reduce_axis((0, 4), "m")),
+     "the rule of C uses k, which is no index of its own; an axis that is reduced must be among"),
+])
+def test_what_a_rule_cannot_ask(rule, message):
+    a = te.placeholder((4, 16), name="A")
+    with pytest.raises(CompileError, match=message):
+        te.compute((4, 16), lambda i, j: rule(a, i, j), "C")
+
+
+@pytest.mark.parametrize("value", [0.5, True, "3", None, 300, float("nan")])
+def test_what_padding_cannot_be(value):
+    a = te.placeholder((4, 16), name="A", dtype="int8")
+    with pytest.raises(CompileError, match="a constant"):
+        pad(a, [1, 0], pad_value=value)
+    assert pad(a, [1, 0], pad_value=0.0).shape == (6, 16)
+
+
+def test_inlined_chains_stay_small():
+    a = te.placeholder((4, *TILE), name="A", dtype="int32")
+    last = load = te.compute(a.shape, lambda *i: a(*i), "L")
+    chain = []
+    for number in range(40):
+        last = te.compute(a.shape, lambda *i, x=last: x(*i) + x(*i), f"Y{number}")
+        chain.append(last)
+    d = te.compute(a.shape, lambda *i: last(*i).astype("int8"), "D")
+    s = te.create_schedule(d.op)
+    for tensor in chain[:-1]:
+        s[tensor].compute_inline()
+    s[load].set_scope(ACC).pragma(load.op.axis[0], "dma_copy")
+    s[last].set_scope(ACC).pragma(last.op.axis[0], "alu")
+    s[d].pragma(d.op.axis[0], "dma_copy")
+    assert len(build(s, [a, d], CONFIG).insns) < 60
+
+
 def test_weights_come_in_whole_tiles():
     w = te.placeholder((24, 16), name="W", dtype="int8")
     buffer = te.compute(w.shape, lambda *i: w(*i), "W_buf")

@@ -39,7 +39,7 @@ REFUSALS = [
     (lambda m, s: s[m.c_buf].reorder(m.c_buf.op.axis[3], m.c_buf.op.axis[2]), "must have exactly"),
     (lambda m, s: s[m.c_buf].split(m.ki, 4), "no loop of 8 runs through the sums"),
     (lambda m, s: s[m.c_buf].split(m.c_buf.op.axis[3], 3),
-     "stage C_buf: the loops inside bi does not cover whole tiles of 8 numbers: its loops go "
+     "stage C_buf: the loops inside bi do not cover whole tiles of 8 numbers: its loops go "
      "through 3 in a row"),
     (lambda m, s: s[m.c_buf].split(m.c_buf.op.axis[2], 1),
      "tensorized axis bi was split or fused since; call tensorize last"),
@@ -61,10 +61,10 @@ REFUSALS = [
     (lambda m, s: s[m.c].pragma(m.c.op.axis[1], "alu"), "stage C has two pragmas, dma_copy at i0 "
                                                         "and alu at i1; keep one"),
     (lambda m, s: s[m.c].bind(m.c.op.axis[3], te.thread_axis("cthread")),
-     "stage C: the loops inside i0 does not cover whole tiles of 8 numbers: its loops go through "
+     "stage C: the loops inside i0 do not cover whole tiles of 8 numbers: its loops go through "
      "1 in a row; the innermost dimensions must be a tile's"),
     (lambda m, s: s[m.b_buf].split(m.b_buf.op.axis[3], 3), "stage B_buf: .*cuts through a tile of "
-                                                           "64 numbers|does not cover whole"),
+                                                           "64 numbers|do not cover whole"),
 ]
 
 

@@ -202,10 +202,10 @@ REFUSALS = [
                                         "none"),
     (lambda m, s: s[m.c].split(m.k), "split of k needs a factor or nparts, and not both"),
     (lambda m, s: s[m.c].split(m.k, 2, 3), "split of k needs a factor or nparts, and not both"),
-    (lambda m, s: s[m.c].split(m.k, 0), "split of k must be by 1 or more, not 0"),
-    (lambda m, s: s[m.c].split(m.k, nparts=-1), "split of k must be by 1 or more, not -1"),
-    (lambda m, s: s[m.c].split(m.k, 2.0), "split of k must be by 1 or more, not 2.0"),
-    (lambda m, s: s[m.c].split(m.k, True), "split of k must be by 1 or more, not True"),
+    (lambda m, s: s[m.c].split(m.k, 0), "split of k must be by a whole number .*not 0"),
+    (lambda m, s: s[m.c].split(m.k, nparts=-1), "split of k must be by a whole number .*not -1"),
+    (lambda m, s: s[m.c].split(m.k, 2.0), "split of k must be by a whole number .*not 2.0"),
+    (lambda m, s: s[m.c].split(m.k, True), "split of k must be by a whole number .*not True"),
     (lambda m, s: (s[m.c].split(m.k, 2), s[m.c].split(m.k, 2)),
      "stage C: split of k, which was split or fused before; its loops are i, j, k.outer, k.inner"),
     (lambda m, s: (s[m.c].fuse(*m.c.op.axis), s[m.c].reorder(m.c.op.axis[0])),
@@ -219,7 +219,7 @@ REFUSALS = [
     (lambda m, s: s[m.c].fuse(m.c.op.axis[1], m.k), "stage C: fuse of j mixes an axis that is "
                                                     "reduced with one that is not"),
     (lambda m, s: s[m.c].reorder(m.k, m.k), "stage C: reorder names k twice"),
-    (lambda m, s: s[m.e].tile(*m.e.op.axis, 0, 2), "split of i must be by 1 or more"),
+    (lambda m, s: s[m.e].tile(*m.e.op.axis, 0, 2), "split of i must be by a whole number"),
     (lambda m, s: s[m.c].unroll(m.e.op.axis[0]), "stage C has no axis 'i' of its own"),
     # What loops become.
     (lambda m, s: s[m.e].bind(m.e.op.axis[0], "cthread"), r"stage E: bind needs "

@@ -112,7 +112,7 @@ def test_a_loop_over_several_tiles_is_cut():
     ((), {}, r"go through 1 in a row"),
 ])
 def test_loops_that_cover_no_whole_tiles(loops, factors, message):
-    with pytest.raises(ScheduleError, match=f"the test does not cover whole tiles of 8 .*{message}"
+    with pytest.raises(ScheduleError, match=f"the test do not cover whole tiles of 8 .*{message}"
                                             "; the innermost dimensions must be a tile's"):
         tile_loops(loops, Affine(0, factors), 8, "the test")
 
