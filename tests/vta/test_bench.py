@@ -326,6 +326,7 @@ def test_a_page_needs_its_place_and_its_images(run: Run, tmp_path: Path) -> None
     path = tmp_path / "page.md"
     path.write_text("nothing\n", encoding="utf-8")
     assert "must have one line" in run("bench", "--page", path).err
+    assert "is not there; it must hold the marks" in run("bench", "--page", "nowhere.md").err
     path.write_text(f"head\n{page.BEGIN}\nold\n{page.END}\ntail\n", encoding="utf-8")
     result = run("bench", "--page", path)
     assert result.status == 2

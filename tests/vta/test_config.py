@@ -68,6 +68,10 @@ def test_the_environment_names_a_file_and_a_path_wins(tmp_path, monkeypatch):
     monkeypatch.setenv("VTA_CONFIG", str(batch))
     assert Config.load().log_batch == 1
     assert Config.load(block).target == "tsim"
+    monkeypatch.setenv("VTA_CONFIG", "tiny")
+    assert Config.load() == PRESETS["tiny"]
+    with pytest.raises(ConfigError, match="defualt: cannot be read .*did you mean the preset 'def"):
+        Config.load("defualt")
     monkeypatch.setenv("VTA_CONFIG", str(tmp_path / "none.json"))
     with pytest.raises(ConfigError, match=r"none\.json: cannot be read \(No such file"):
         Config.load()

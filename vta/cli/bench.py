@@ -106,6 +106,9 @@ def _check_files(plot: str | None, page: str | None, speed: bool) -> None:
     for name, value in (("--plot", plot), ("--page", page)):
         if value is not None and not os.access(Path(value).absolute().parent, os.W_OK):
             raise click.UsageError(f"{name} {value}: its folder cannot be written")
+    if page is not None and not Path(page).is_file():
+        raise click.UsageError(f"--page {page}: is not there; it must hold the marks between which "
+                               "the tables go, as docs/performance.md does")
     if plot is not None:
         if Path(plot).suffix.lower() not in SUFFIXES:
             raise click.UsageError(f"--plot {plot}: its name must end in {', '.join(SUFFIXES)}")

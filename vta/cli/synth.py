@@ -22,7 +22,7 @@ __all__ = ["command"]
 
 @click.command("synth", short_help="Area and clock on an FPGA.")
 @click.option("--family", type=click.Choice(list(FAMILIES)), default="xc7", show_default=True,
-              help="What to synthesise for.")
+              help="What to synthesise for: an xc7z020, or an lfe5u-85f.")
 @config_option
 @click.option("--depth", type=click.IntRange(0, 9), default=3, show_default=True,
               help="Levels of modules to map one by one and to show; 0: all as one netlist.")
