@@ -51,6 +51,7 @@ def match(program: LoopProgram, config: Config) -> Nested:
         A computation, a dtype or a size that VTA does not have.
     """
     matcher = _Matcher(config)
+    matcher.passed.update(buffer.name for buffer in program.args)
     for buffer in (*program.args, *program.allocs):
         matcher.declare(buffer)
     # The last statement of a stage, behind a reduction's neutral value, says what it does.
@@ -107,6 +108,7 @@ class _Matcher:
         self.values: dict[str, Value] = {}
         self.rules: dict[str, Assign] = {}
         self.depth = 0
+        self.passed: set[str] = set()
         self.expressions = Expressions(config, self.values)
 
     def declare(self, buffer: Buffer) -> None:
@@ -130,7 +132,7 @@ class _Matcher:
             self.depth -= 1
             return (Loop(stmt.var, stmt.extent, stmt.thread, body),)
         if isinstance(stmt, Assign):
-            raise _missing_pragma(self.rules[stmt.buffer.name])
+            raise _missing_pragma(self.rules[stmt.buffer.name], self.passed)
         nest = _nest(stmt)
         if stmt.key == GEMM:
             return (self._gemm(nest),)
@@ -265,9 +267,9 @@ class _Matcher:
                 shown = ", ".join(f"{item.var.name}: {item.extent}" for item in nest.loops)
                 raise ScheduleError(
                     f"{nest.where}: tensorize at {nest.pragma.axis} needs tiles of inputs "
-                    f"({batch}, {block}), weights ({block}, {block}) and outputs "
-                    f"({batch}, {block}), their innermost dimensions; no loop of {extent} runs "
-                    f"through the {what} (loops: {shown})")
+                    f"({batch}, {block}), weights ({block} outputs, {block} inputs) and "
+                    f"outputs ({batch}, {block}), their innermost dimensions; no loop of "
+                    f"{extent} runs through the {what} (loops: {shown})")
             found.add(loop.var)
         names = {var.name for var in found}
         if set(nest.inside) != names:
@@ -430,7 +432,7 @@ def _computes_on_memory(nest: Nest) -> ScheduleError:
         f"first: a stage `lambda *i: {name}(*i)` with set_scope and the pragma {DMA_COPY!r}")
 
 
-def _missing_pragma(assign: Assign) -> ScheduleError:
+def _missing_pragma(assign: Assign, passed: set[str]) -> ScheduleError:
     name, scope = assign.buffer.name, assign.buffer.scope
     reads = [node for node in walk(assign.value) if isinstance(node, Read)]
     on_chip = [read for read in reads if _buffer(read).scope in (INP_SCOPE, WGT_SCOPE)]
@@ -445,5 +447,7 @@ def _missing_pragma(assign: Assign) -> ScheduleError:
     elif from_memory:
         does, key = "loads from main memory", DMA_COPY
     axis = f"s[{name}].op.axis[0]"
+    elsewhere = ("" if scope != GLOBAL or name in passed else
+                 "; or, if it is meant to be on the chip, give it a scope by set_scope")
     return ScheduleError(f"stage {name} {does}, but no axis has the pragma {key!r}; add "
-                         f"s[{name}].pragma({axis}, {key!r})")
+                         f"s[{name}].pragma({axis}, {key!r}){elsewhere}")

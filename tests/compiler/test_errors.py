@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -113,10 +115,10 @@ class Case:
         self.c = te.compute(shape, lambda *i: self.c_buf(*i).astype(out), "C")
         self.s = te.create_schedule(self.c.op)
         for tensor in (self.a_buf, self.c_buf):
-            if f"scope {tensor.name}" not in without:
+            if f"scope {tensor.name}" not in " ".join(without):
                 self.s[tensor].set_scope(ACC)
         for tensor, key in ((self.a_buf, "dma_copy"), (self.c_buf, "alu"), (self.c, "dma_copy")):
-            if f"pragma {tensor.name}" not in without:
+            if not re.search(rf"pragma {tensor.name}\b", " ".join(without)):
                 self.s[tensor].pragma(tensor.op.axis[0], key)
 
     def build(self, config=CONFIG):
@@ -132,6 +134,9 @@ def test_the_case_is_sound():
                      r"add s\[A_buf\].pragma\(s\[A_buf\].op.axis\[0\], 'dma_copy'\)"),
     ("pragma C_buf", "stage C_buf computes in the accumulator buffer, but no axis has the pragma "
                      "'alu'; add"),
+    ("pragma A_buf scope A_buf", "stage A_buf stores to main memory, but no axis has the pragma "
+                                 "'dma_copy'.*or, if it is meant to be on the chip, give it a "
+                                 "scope by set_scope"),
     ("pragma C", "stage C stores to main memory, but no axis has the pragma 'dma_copy'"),
     ("scope A_buf", "stage A_buf copies A from main memory to main memory; put a stage with "
                     r"set_scope\('local.acc_buffer'\)"),

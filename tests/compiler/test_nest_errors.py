@@ -113,9 +113,9 @@ def test_more_than_a_buffer_holds_for_all_threads():
 
 def test_a_tile_of_another_configuration():
     """Two rows of 8 are as many numbers as one of 16, but no tile of its."""
-    with pytest.raises(ScheduleError, match=r"needs tiles of inputs \(1, 16\), weights \(16, 16\) "
-                                            r"and outputs \(1, 16\), their innermost dimensions; "
-                                            r"no loop of 16 runs through the outputs"):
+    with pytest.raises(ScheduleError, match=r"tiles of inputs \(1, 16\), weights \(16 outputs, 16 "
+                                            r"inputs\) and outputs \(1, 16\), their innermost "
+                                            r"dimensions; no loop of 16 runs through the outputs"):
         build(*matmul(PRESETS["small"], n=1, m=4), DEFAULT)
 
 

@@ -266,6 +266,7 @@ def test_images_and_their_exit_status(run: Run, images: dict[str, Path]) -> None
     (["--plot", "picture.txt"], "must end in .png, .svg, .pdf"),
     (["--plot", "/nowhere/x.png"], "cannot be written"),
     (["--speed", "--plot", "x.png"], "--speed goes with neither"),
+    (["--speed", "--only", "vadd"], "with --speed it chooses among the images"),
     (["no.npz"], "no.npz"),
 ])
 def test_bad_input(run: Run, arguments: list[str], says: str) -> None:

@@ -179,6 +179,9 @@ def _speed(images: Sequence[tuple[str, Image]], options: _Options, runs: int) ->
     from vta.bench.kernels import Kernel, speed_kernel
     from vta.bench.speed import measure_speed
 
+    if options.only and not any(options.wants(name) for name, _ in images):
+        raise click.UsageError(f"--only {options.only!r}: with --speed it chooses among the images "
+                               "that are given")
     todo = [Kernel(name, functools.partial(_identity, image)) for name, image in images
             if options.wants(name)] or [speed_kernel(options.config)]
     for kernel in todo:
