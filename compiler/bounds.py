@@ -220,7 +220,7 @@ def _union(spans: list[tuple[Affine, int] | None], size: int) -> tuple[Affine, i
     known = [span for span in spans if span is not None]
     whole = (Affine(0, {}), size)
     if len(known) != len(spans) or any(
-            dict(corner.factors) != dict(known[0][0].factors) for corner, _ in known):
+            corner.factors != known[0][0].factors for corner, _ in known):
         return whole
     low = min(corner.offset for corner, _ in known)
     high = max(corner.offset + count for corner, count in known)

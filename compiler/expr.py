@@ -85,41 +85,41 @@ class _Operators:
         """NumPy's functions, and its operators with a number on the left, as ours."""
         for op, known in OPERATORS.items():
             if ufunc is known and method == "__call__" and not options:
-                return _binary(op, *inputs)
+                return binary(op, *inputs)
         raise CompileError(f"VTA has no {ufunc.__name__}; {ABILITIES}")
 
     def __add__(self, other: object) -> Expr:
-        return _binary("+", self, other)
+        return binary("+", self, other)
 
     def __radd__(self, other: object) -> Expr:
-        return _binary("+", other, self)
+        return binary("+", other, self)
 
     def __sub__(self, other: object) -> Expr:
-        return _binary("-", self, other)
+        return binary("-", self, other)
 
     def __rsub__(self, other: object) -> Expr:
-        return _binary("-", other, self)
+        return binary("-", other, self)
 
     def __mul__(self, other: object) -> Expr:
-        return _binary("*", self, other)
+        return binary("*", self, other)
 
     def __rmul__(self, other: object) -> Expr:
-        return _binary("*", other, self)
+        return binary("*", other, self)
 
     def __lshift__(self, other: object) -> Expr:
-        return _binary("<<", self, other)
+        return binary("<<", self, other)
 
     def __rlshift__(self, other: object) -> Expr:
-        return _binary("<<", other, self)
+        return binary("<<", other, self)
 
     def __rshift__(self, other: object) -> Expr:
-        return _binary(">>", self, other)
+        return binary(">>", self, other)
 
     def __rrshift__(self, other: object) -> Expr:
-        return _binary(">>", other, self)
+        return binary(">>", other, self)
 
     def __neg__(self) -> Expr:
-        return _binary("*", self, -1)
+        return binary("*", self, -1)
 
     def __pos__(self) -> Expr:
         return as_expr(self)
@@ -135,10 +135,10 @@ class _Operators:
         return _condition(other, self)
 
     def __gt__(self, other: object) -> Condition:
-        return _condition(self, _binary("+", other, 1))
+        return _condition(self, binary("+", other, 1))
 
     def __lt__(self, other: object) -> Condition:
-        return _condition(other, _binary("+", self, 1))
+        return _condition(other, binary("+", self, 1))
 
     def __eq__(self, other: object) -> bool:
         # Indices are known by identity, in tables and lists too; nobody means that who compares an
@@ -304,7 +304,8 @@ def as_expr(value: object, dtype: str = "int32") -> Expr:
                        f"{ABILITIES}")
 
 
-def _binary(op: str, left: object, right: object) -> Expr:
+def binary(op: str, left: object, right: object) -> Expr:
+    """`op` of two operands, of which numbers take the other's dtype."""
     a = as_expr(left, right.dtype if isinstance(right, Expr) else "int32")
     b = as_expr(right, a.dtype)
     dtype = np.promote_types(a.dtype, b.dtype).name
@@ -319,12 +320,8 @@ def _binary(op: str, left: object, right: object) -> Expr:
     return Binary(dtype, op, a, b)
 
 
-binary = _binary
-"""`op` of two operands, of which numbers take the other's dtype."""
-
-
 def _condition(left: object, right: object) -> Condition:
-    value = _binary("-", left, right)
+    value = binary("-", left, right)
     if any(isinstance(node, Read) for node in walk(value)):
         raise CompileError("VTA cannot compare values (min and max may do instead), only indices; "
                            f"{ABILITIES}")
@@ -373,7 +370,7 @@ def substitute(expr: Expr, variables: Mapping[Var, Expr],
         if isinstance(node, Var):
             return variables.get(node, node)
         if isinstance(node, Binary):
-            return _binary(node.op, replaced(node.a), replaced(node.b))
+            return binary(node.op, replaced(node.a), replaced(node.b))
         if isinstance(node, Cast):
             return replaced(node.value).astype(node.dtype)
         if isinstance(node, Read):

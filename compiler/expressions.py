@@ -88,7 +88,7 @@ class Expressions:
         def named(read: Read) -> Expr:
             source, there = self.resolve(read.source.name), position(read)
             known = source
-            if _differ(there, at) or self.values[read.source.name].tiles != own.tiles or (
+            if there != at or self.values[read.source.name].tiles != own.tiles or (
                     reduce or source == name):
                 known = _place(source, there)
                 elsewhere[known] = Operand(source, there)
@@ -176,10 +176,6 @@ def _no_indices(name: str, value: Expr) -> None:
             raise CompileError(f"stage {name} uses the index {node.name} as a value; {ABILITIES}")
         if not isinstance(node, Read):
             todo += parts(node)
-
-
-def _differ(a: Affine, b: Affine) -> bool:
-    return a.offset != b.offset or dict(a.factors) != dict(b.factors)
 
 
 def _place(source: str, at: Affine) -> str:

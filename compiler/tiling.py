@@ -99,7 +99,7 @@ class Whole:
 
     def fits(self, form: Affine) -> bool:
         """Whether a position goes along with what is written, tile by tile."""
-        return dict(form.factors) == dict(self.written.factors) and form.offset % self.size == 0
+        return form.factors == self.written.factors and form.offset % self.size == 0
 
     def tiles(self, form: Affine, what: str) -> Affine:
         """A position that fits, in tiles."""

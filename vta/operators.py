@@ -83,8 +83,7 @@ def dense(data: Any, weight: Any, bias: Any = None, *, shift: int = 0, rounding:
     """
     arrays = _arrays(data, weight, bias)
     spec = Dense(arrays[0].shape, arrays[1].shape,
-                 epilogue=Epilogue(bias=bias is not None, shift=shift, rounding=rounding,
-                                   relu=relu, clip=clip))
+                 epilogue=_epilogue(bias, shift, rounding, relu, clip))
     return _call(spec, arrays, device)
 
 
@@ -114,8 +113,7 @@ def conv2d(data: Any, weight: Any, bias: Any = None, *, stride: Size = 1, paddin
     arrays = _arrays(data, weight, bias)
     spec = Conv2d(arrays[0].shape, arrays[1].shape, stride=stride, padding=padding,
                   dilation=dilation, groups=groups,
-                  epilogue=Epilogue(bias=bias is not None, shift=shift, rounding=rounding,
-                                    relu=relu, clip=clip))
+                  epilogue=_epilogue(bias, shift, rounding, relu, clip))
     return _call(spec, arrays, device)
 
 
@@ -147,8 +145,7 @@ def conv2d_transpose(data: Any, weight: Any, bias: Any = None, *, stride: Size =
     arrays = _arrays(data, weight, bias)
     spec = Conv2dTranspose(arrays[0].shape, arrays[1].shape, stride=stride, padding=padding,
                            output_padding=output_padding, dilation=dilation, groups=groups,
-                           epilogue=Epilogue(bias=bias is not None, shift=shift,
-                                             rounding=rounding, relu=relu, clip=clip))
+                           epilogue=_epilogue(bias, shift, rounding, relu, clip))
     return _call(spec, arrays, device)
 
 
@@ -163,8 +160,7 @@ def max_pool2d(data: Any, window: Size, *, bias: Any = None, stride: Size | None
     """
     arrays = _arrays(data, bias)
     spec = MaxPool2d(arrays[0].shape, window, stride=stride, padding=padding, dilation=dilation,
-                     epilogue=Epilogue(bias=bias is not None, shift=shift, rounding=rounding,
-                                       relu=relu, clip=clip))
+                     epilogue=_epilogue(bias, shift, rounding, relu, clip))
     return _call(spec, arrays, device)
 
 
@@ -180,8 +176,7 @@ def avg_pool2d(data: Any, window: Size, *, bias: Any = None, stride: Size | None
     arrays = _arrays(data, bias)
     spec = AvgPool2d(arrays[0].shape, window, stride=stride, padding=padding, dilation=dilation,
                      count_include_pad=count_include_pad,
-                     epilogue=Epilogue(bias=bias is not None, shift=shift, rounding=rounding,
-                                       relu=relu, clip=clip))
+                     epilogue=_epilogue(bias, shift, rounding, relu, clip))
     return _call(spec, arrays, device)
 
 
@@ -193,8 +188,7 @@ def add(a: Any, b: Any, *, bias: Any = None, shift: int = 0, rounding: bool = Fa
     `bias`, int32, has a number for each index of the second dimension.
     """
     arrays = _arrays(a, b, bias)
-    spec = Add(arrays[0].shape, epilogue=Epilogue(
-        bias=bias is not None, shift=shift, rounding=rounding, relu=relu, clip=clip))
+    spec = Add(arrays[0].shape, epilogue=_epilogue(bias, shift, rounding, relu, clip))
     return _call(spec, arrays, device)
 
 
@@ -203,9 +197,12 @@ def multiply(a: Any, b: Any, *, bias: Any = None, shift: int = 0, rounding: bool
              device: Device | LocalSession | None = None) -> Array:
     """int8(clip((a * b + bias) >> shift)) of int8 arrays of one shape; otherwise as `add`."""
     arrays = _arrays(a, b, bias)
-    spec = Multiply(arrays[0].shape, epilogue=Epilogue(
-        bias=bias is not None, shift=shift, rounding=rounding, relu=relu, clip=clip))
+    spec = Multiply(arrays[0].shape, epilogue=_epilogue(bias, shift, rounding, relu, clip))
     return _call(spec, arrays, device)
+
+
+def _epilogue(bias: Any, shift: int, rounding: bool, relu: bool, clip: bool) -> Epilogue:
+    return Epilogue(bias=bias is not None, shift=shift, rounding=rounding, relu=relu, clip=clip)
 
 
 def _call(spec: Spec, arrays: list[Array], device: Device | LocalSession | None) -> Array:

@@ -185,7 +185,7 @@ class _Elementwise(Spec):
 
 @dataclass(frozen=True)
 class Add(_Elementwise):
-    """int8(clip((a + b) >> shift))."""
+    """int8(clip((a + b + bias) >> shift)), with relu where the epilogue has it."""
 
     operation: ClassVar[str] = "+"
     cycles: ClassVar[int] = 2
@@ -193,7 +193,7 @@ class Add(_Elementwise):
 
 @dataclass(frozen=True)
 class Multiply(_Elementwise):
-    """int8(clip((a * b) >> shift))."""
+    """int8(clip((a * b + bias) >> shift)), with relu where the epilogue has it."""
 
     operation: ClassVar[str] = "*"
     cycles: ClassVar[int] = 6

@@ -118,7 +118,7 @@ class _Pool2d(Spec):
 class AvgPool2d(_Pool2d):
     """The average of each window, rounded to the nearest whole number, ties upwards.
 
-    Parameters are `MaxPool2d`'s, and:
+    Parameters are those of all pools, and:
 
     count_include_pad : bool
         Whether zeros of the padding count; else windows that see them are averages of fewer.

@@ -51,18 +51,18 @@ def cut(program: Nested, config: Config) -> Nested:
     for group in _groups(ops, constants):
         tiles = _tiles(group, constants)
         names = sorted({name for op in group for name in names_of(op)} - constants)
-        slots = places_at_once(group, {name: values[name] for name in names})
-        if slots * tiles <= room:
+        at_once = places_at_once(group, {name: values[name] for name in names})
+        if at_once * tiles <= room:
             body += group
             continue
-        if slots > room:
+        if at_once > room:
             raise CompileError(
-                f"the accumulator buffer has {config.acc_depth} tiles, but {slots} values are "
+                f"the accumulator buffer has {config.acc_depth} tiles, but {at_once} values are "
                 f"alive at once ({', '.join(names)}) beside {len(constants)} constants; split the "
                 "computation with a stage that stores an intermediate result")
         _check_stored(group)
-        halves = 2 if room >= 2 * slots else 1
-        parts = -(-tiles // (room // (halves * slots)))
+        halves = 2 if room >= 2 * at_once else 1
+        parts = -(-tiles // (room // (halves * at_once)))
         pitch = -(-tiles // parts)
         values.update({name: dataclasses.replace(values[name], tiles=pitch) for name in names})
         body.append(_in_parts(group, tiles, pitch, parts, halves))
@@ -105,11 +105,11 @@ def _tiles(ops: list[Operation], constants: set[str]) -> int:
         step = {own: 1}
         places = [item.at for item in operands_of(op) if item.value not in constants]
         if isinstance(op, Load):
-            if op.pads or dict(op.source.factors) != step:
+            if op.pads or op.source.factors != step:
                 return 0
         elif isinstance(op, Store):
             places.append(op.target)
-        if any(place.offset or dict(place.factors) != step for place in places):
+        if any(place.offset or place.factors != step for place in places):
             return 0
     return counts.pop() if len(counts) == 1 else 0
 

@@ -14,10 +14,11 @@ from vta.compiler.build import build
 from vta.compiler.schedule import Schedule
 from vta.compiler.tensor import Tensor
 from vta.config import PRESETS, Config
-from vta.image import BASES
 from vta.program import Program, RunReport
 from vta.sim.functional import FunctionalMachine
 from vta.sim.memory import Memory
+
+from .runs import call
 
 GOLDEN = Path(__file__).with_name("golden")
 ACC = "local.acc_buffer"
@@ -91,29 +92,11 @@ class Kit:
     def run(self, program: Program, arrays: Sequence[np.ndarray], seed: int = 0,
             ) -> tuple[list[np.ndarray], RunReport]:
         """The outputs of a program called with the input `arrays`; twice in a row, no reset."""
-        memory, top, addresses = self.memory, 1 << 16, {}
-        inputs = iter(arrays)
-        for buffer in program.buffers:
-            addresses[buffer.name] = top
-            if buffer.role == "input":
-                array = next(inputs)
-                assert (array.shape, array.dtype.name) == (buffer.shape, buffer.dtype)
-                memory.write(top, np.frombuffer(array.tobytes(), np.uint8))
-            else:
-                data = buffer.data if buffer.data is not None else np.full(
-                    buffer.nbytes, 0x5A, np.uint8)
-                memory.write(top, data)
-            top += -(-buffer.nbytes // 4096) * 4096
-        words = program.link(addresses)
-        memory.write(top, np.frombuffer(words.tobytes(), np.uint8))
-        machine = FunctionalMachine(program.config, memory, seed=seed)
-        base = dict.fromkeys(BASES, 0)
-        for _ in range(2):
-            report = machine.run(top, len(words), base)
-            assert report.fault is None, report.fault
-        machine.close()
-        return [memory.read(addresses[item.name], item.nbytes).view(item.dtype).reshape(item.shape)
-                for item in program.buffers if item.role == "output"], report
+        machine = FunctionalMachine(program.config, self.memory, seed=seed)
+        try:
+            return call(machine, program, arrays, times=2)
+        finally:
+            machine.close()
 
     def check(self, schedule: Schedule, args: Sequence[Tensor], config: Config,
               arrays: Sequence[np.ndarray], expected: Sequence[np.ndarray],

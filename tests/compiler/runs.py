@@ -1,4 +1,4 @@
-"""Programs on the simulated RTL."""
+"""Running compiled programs: on any machine, and on the simulated RTL."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from vta.config import Config
 from vta.driver.verilog import cached_verilog
 from vta.image import BASES
 from vta.program import Program, RunReport
+from vta.sim.machine import Machine
 from vta.sim.memory import Memory
 from vta.sim.memory_model import MemoryModel
 from vta.sim.rtl import RtlMachine
 
-__all__ = ["Rtl"]
+__all__ = ["Rtl", "call"]
 
 
 class Rtl:
@@ -37,20 +38,29 @@ class Rtl:
     def run(self, program: Program, arrays: Sequence[np.ndarray]
             ) -> tuple[list[np.ndarray], RunReport]:
         """The outputs of a program called with the input `arrays`, and what the machine says."""
-        memory, top, addresses = self.memory, 1 << 16, {}
-        inputs = iter(arrays)
-        for buffer in program.buffers:
-            addresses[buffer.name] = top
-            if buffer.role == "input":
-                data = np.frombuffer(next(inputs).tobytes(), np.uint8)
-            else:
-                data = buffer.data if buffer.data is not None else np.full(
-                    buffer.nbytes, 0x5A, np.uint8)
-            memory.write(top, data)
-            top += -(-buffer.nbytes // 4096) * 4096
-        words = program.link(addresses)
-        memory.write(top, np.frombuffer(words.tobytes(), np.uint8))
-        report = self.machine.run(top, len(words), dict.fromkeys(BASES, 0))
+        return call(self.machine, program, arrays)
+
+
+def call(machine: Machine, program: Program, arrays: Sequence[np.ndarray], times: int = 1
+         ) -> tuple[list[np.ndarray], RunReport]:
+    """The outputs of a program on a machine, `times` in a row without a reset, and its report."""
+    memory, top, addresses = machine.memory, 1 << 16, {}
+    inputs = iter(arrays)
+    for buffer in program.buffers:
+        addresses[buffer.name] = top
+        if buffer.role == "input":
+            array = next(inputs)
+            assert (array.shape, array.dtype.name) == (buffer.shape, buffer.dtype)
+            data = np.frombuffer(array.tobytes(), np.uint8)
+        else:
+            data = buffer.data if buffer.data is not None else np.full(
+                buffer.nbytes, 0x5A, np.uint8)
+        memory.write(top, data)
+        top += -(-buffer.nbytes // 4096) * 4096
+    words = program.link(addresses)
+    memory.write(top, np.frombuffer(words.tobytes(), np.uint8))
+    for _ in range(times):
+        report = machine.run(top, len(words), dict.fromkeys(BASES, 0))
         assert report.fault is None, report.fault
-        return [memory.read(addresses[item.name], item.nbytes).view(item.dtype).reshape(item.shape)
-                for item in program.buffers if item.role == "output"], report
+    return [memory.read(addresses[item.name], item.nbytes).view(item.dtype).reshape(item.shape)
+            for item in program.buffers if item.role == "output"], report
