@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vta.compiler.emit import emit
+from vta.compiler.check.proof import verify_program
+from vta.compiler.encode.emit import emit
 from vta.compiler.pipeline import run_all
-from vta.compiler.schedule import Schedule
-from vta.compiler.tensor import Tensor
-from vta.compiler.verify import verify_program
+from vta.compiler.te.schedule import Schedule
+from vta.compiler.te.tensor import Tensor
 from vta.config import Config
 from vta.program import Program
 

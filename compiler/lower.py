@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vta.compiler.ir import LoopProgram, VtaProgram
+from vta.compiler.ir.loop_ir import LoopProgram, VtaProgram
 from vta.compiler.passes.simplify import simplify
 from vta.compiler.pipeline import depth_checked, run_all, to_loops
-from vta.compiler.schedule import Schedule
-from vta.compiler.tensor import Tensor
+from vta.compiler.te.schedule import Schedule
+from vta.compiler.te.tensor import Tensor
 from vta.config import Config
 
 __all__ = ["Module", "lower", "lower_vta"]

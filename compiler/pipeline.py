@@ -12,20 +12,20 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from vta.compiler.check import check
-from vta.compiler.ir import LoopProgram, VtaProgram
-from vta.compiler.nests import Form
+from vta.compiler.check.between_passes import check
+from vta.compiler.ir.loop_ir import LoopProgram, VtaProgram
+from vta.compiler.ir.tile_ir import Form
 from vta.compiler.passes.cut import cut
 from vta.compiler.passes.inplace import inplace
-from vta.compiler.passes.loops import loops
-from vta.compiler.passes.match import match
+from vta.compiler.passes.insert_tokens import insert_tokens
+from vta.compiler.passes.loops.loop_nests import loops
+from vta.compiler.passes.match.match import match
 from vta.compiler.passes.order import order
 from vta.compiler.passes.place import place
 from vta.compiler.passes.simplify import simplify
-from vta.compiler.passes.unroll import unroll
-from vta.compiler.schedule import Schedule
-from vta.compiler.tensor import Tensor
-from vta.compiler.tokens import insert_tokens
+from vta.compiler.passes.unroll.unroll import unroll
+from vta.compiler.te.schedule import Schedule
+from vta.compiler.te.tensor import Tensor
 from vta.config import Config
 from vta.errors import CompileError
 

@@ -14,7 +14,7 @@ from vta.errors import DeviceError, DeviceTimeout
 from vta.isa import Isa
 from vta.program import RunReport
 from vta.sim.memory import Memory
-from vta.sim.memory_model import MemoryModel
+from vta.sim.rtl.memory_model import MemoryModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -157,7 +157,7 @@ class SimDevice(SimulatedDevice):
         self._seed = seed
 
     def _make_machine(self) -> Machine:
-        from vta.sim.functional import FunctionalMachine
+        from vta.sim.functional.functional_machine import FunctionalMachine
 
         return FunctionalMachine(self.config, self.memory, seed=self._seed)
 
@@ -182,8 +182,8 @@ class TsimDevice(SimulatedDevice):
         self._waves = waves
 
     def _make_machine(self) -> Machine:
-        from vta.driver.verilog import cached_verilog
-        from vta.sim.rtl import RtlMachine
+        from vta.driver.verilog_cache import cached_verilog
+        from vta.sim.rtl.rtl_machine import RtlMachine
 
         return RtlMachine(self.config, cached_verilog(self.config), self.memory,
                           model=self._model, waves=self._waves)

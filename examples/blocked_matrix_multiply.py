@@ -22,7 +22,7 @@ import pictures
 
 import vta
 from vta import nd, rpc, te
-from vta.compiler.schedule import Schedule
+from vta.compiler.te.schedule import Schedule
 from vta.errors import ScheduleError
 from vta.testing import simulator, utils
 

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 
 from PIL import Image  # matplotlib brings it
 
-from vta.bench import roofline as roofs
-from vta.bench.bound import bound
-from vta.bench.measure import StreamResult
-from vta.driver.export import to_image
-from vta.driver.verilog import cached_verilog
-from vta.sim.memory_model import MemoryModel
-from vta.sim.profile import Profile, profile
-from vta.sim.timeline_plot import plot_timeline
-from vta.sim.verdict import verdict
+from vta.driver.program_image import to_image
+from vta.driver.verilog_cache import cached_verilog
+from vta.sim.profile.diagnosis import verdict
+from vta.sim.profile.profile import Profile, profile
+from vta.sim.profile.timeline_plot import plot_timeline
+from vta.sim.rtl.memory_model import MemoryModel
+from vta.tools.bench import roofline as roofs
+from vta.tools.bench.bound import bound
+from vta.tools.bench.measure import StreamResult
 
 if TYPE_CHECKING:
     from vta import image

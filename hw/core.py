@@ -7,18 +7,18 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
 from vta.config import Config
-from vta.hw.compute import Compute
-from vta.hw.control import READ_FROM_CORE
-from vta.hw.counters import EVENTS, Counters
-from vta.hw.dma import ReadDma, bus_signature
-from vta.hw.fetch import Fetch
-from vta.hw.load import Load
-from vta.hw.monitor import Monitor, Verdict
-from vta.hw.queue import Queue
-from vta.hw.scratchpad import Scratchpad
-from vta.hw.shapes import INDEX_BITS, Events, QueuedInsn
-from vta.hw.store import Store
-from vta.hw.tokens import TokenQueue
+from vta.hw.bus.payloads import INDEX_BITS, Events, QueuedInsn
+from vta.hw.bus.read_dma import ReadDma, bus_signature
+from vta.hw.bus.streams import Queue
+from vta.hw.compute.compute_module import Compute
+from vta.hw.control.counters import EVENTS, Counters
+from vta.hw.control.register_file import READ_FROM_CORE
+from vta.hw.control.run_monitor import Monitor, Verdict
+from vta.hw.issue.fetch import Fetch
+from vta.hw.issue.token_queue import TokenQueue
+from vta.hw.transfer.load_module import Load
+from vta.hw.transfer.scratchpad import Scratchpad
+from vta.hw.transfer.store_module import Store
 from vta.isa import TOKEN_QUEUES, MemoryType
 from vta.registers import MEMORIES, POINTERS
 

@@ -7,10 +7,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from vta.config import Config
-from vta.hw import control as registers
+from vta.hw.bus.payloads import Events
+from vta.hw.bus.read_dma import bus_signature
+from vta.hw.control import register_file as registers
 from vta.hw.core import Core
-from vta.hw.dma import bus_signature
-from vta.hw.shapes import Events
 from vta.registers import POINTERS
 
 __all__ = ["Top"]

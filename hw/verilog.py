@@ -10,7 +10,7 @@ from amaranth.back import rtlil
 
 from vta.config import Config
 from vta.errors import ToolError
-from vta.hw.pins import FewPins
+from vta.hw.boards.few_pins import FewPins
 from vta.hw.top import Top
 
 __all__ = ["TOP", "generate"]

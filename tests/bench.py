@@ -6,7 +6,7 @@ import numpy as np
 
 from vta.config import PRESETS
 from vta.isa import Isa, MemoryType, Opcode
-from vta.sim.functional import FunctionalMachine
+from vta.sim.functional.functional_machine import FunctionalMachine
 from vta.sim.memory import Memory
 
 INSN_ADDR = 0x0100_0000

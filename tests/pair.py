@@ -6,11 +6,11 @@ import numpy as np
 
 from tests.bench import BASE, INSN_ADDR, Bench
 from vta.config import PRESETS
-from vta.driver.verilog import cached_verilog
+from vta.driver.verilog_cache import cached_verilog
 from vta.isa import AluOp, Isa, MemoryType
 from vta.sim.memory import Memory
-from vta.sim.memory_model import MemoryModel
-from vta.sim.rtl import RtlMachine
+from vta.sim.rtl.memory_model import MemoryModel
+from vta.sim.rtl.rtl_machine import RtlMachine
 
 
 class Pair(Bench):

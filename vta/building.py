@@ -18,8 +18,8 @@ from vta.target import Target
 
 if TYPE_CHECKING:
     from vta.compiler import lower as lowering
-    from vta.compiler.schedule import Schedule
-    from vta.compiler.tensor import Tensor
+    from vta.compiler.te.schedule import Schedule
+    from vta.compiler.te.tensor import Tensor
     from vta.driver.session import LocalSession
     from vta.program import Program
 

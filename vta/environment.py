@@ -14,7 +14,7 @@ from vta.target import Target
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from vta.compiler.intrin import GemmIntrin
+    from vta.compiler.te.gemm_intrinsic import GemmIntrin
 
 __all__ = ["DevConstants", "Environment", "get_env"]
 
@@ -139,7 +139,7 @@ class Environment(metaclass=_EnvironmentType):
     @property
     def gemm(self) -> GemmIntrin:
         """The tensor intrinsic for `tensorize`: one tile's matrix product."""
-        from vta.compiler.intrin import gemm
+        from vta.compiler.te.gemm_intrinsic import gemm
 
         return gemm
 

@@ -20,7 +20,7 @@ from vta.compiler.operators import (
     Operator,
     Spec,
 )
-from vta.compiler.operators.sizes import Size
+from vta.compiler.operators.shape_arguments import Size
 from vta.driver.backends import open_device
 from vta.driver.device import Device
 from vta.driver.ndarray import NDArray

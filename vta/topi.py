@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from vta.compiler.padding import pad
+from vta.compiler.te.padding import pad
 
 __all__ = ["nn"]
 

@@ -1,5 +1,6 @@
 """The operator library: specs that schedule themselves (`vta.top` for users)."""
 
+from vta.compiler.operators.conv_transpose import Conv2dTranspose
 from vta.compiler.operators.convolution import Conv2d, Dense
 from vta.compiler.operators.elementwise import Add, Multiply
 from vta.compiler.operators.epilogue import Epilogue
@@ -13,7 +14,6 @@ from vta.compiler.operators.layout import (
 from vta.compiler.operators.operator import Operand, Operator, Spec
 from vta.compiler.operators.pooling import AvgPool2d, MaxPool2d
 from vta.compiler.operators.tiling import Tiling
-from vta.compiler.operators.transpose import Conv2dTranspose
 
 __all__ = ["Add", "AvgPool2d", "Blocking", "Conv2d", "Conv2dTranspose", "Dense", "Epilogue",
            "MaxPool2d", "Multiply", "Operand", "Operator", "Spec", "Tiling", "pack_bias",

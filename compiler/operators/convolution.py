@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vta.compiler.operators.epilogue import Epilogue
+from vta.compiler.operators.gemm_nest import Nest
 from vta.compiler.operators.layout import (
     Blocking,
     pack_bias,
@@ -16,10 +17,9 @@ from vta.compiler.operators.layout import (
     pack_weight,
     pad_images,
 )
-from vta.compiler.operators.nest import Nest
+from vta.compiler.operators.multi_nest import Piece, host_padding, plan_pieces, unpack_pieces
 from vta.compiler.operators.operator import Array, Operand, Plan, Spec
-from vta.compiler.operators.pieces import Piece, host_padding, plan_pieces, unpack_pieces
-from vta.compiler.operators.sizes import Padding, Window, as_shape, out_size
+from vta.compiler.operators.shape_arguments import Padding, Window, as_shape, out_size
 from vta.errors import CompileError
 
 if TYPE_CHECKING:

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from vta.compiler.expr import Expr
 from vta.compiler.operators.convolution import carried
-from vta.compiler.operators.cost import GAP, HANDOVER, LATENCY, START
+from vta.compiler.operators.cycle_model import GAP, HANDOVER, LATENCY, START
 from vta.compiler.operators.epilogue import Epilogue, apply_steps
 from vta.compiler.operators.layout import Blocking, pack_bias, pack_data, unpack_data
+from vta.compiler.operators.nest_schedule import blocks
 from vta.compiler.operators.operator import Array, Operand, Plan, Spec
-from vta.compiler.operators.scheduling import blocks
-from vta.compiler.operators.sizes import as_shape
+from vta.compiler.operators.shape_arguments import as_shape
 from vta.compiler.operators.tiling import Tiling, likely_sizes
-from vta.compiler.schedule import ACC_SCOPE, ALU, DMA_COPY, create_schedule
-from vta.compiler.tensor import compute, placeholder
+from vta.compiler.te.expr import Expr
+from vta.compiler.te.schedule import ACC_SCOPE, ALU, DMA_COPY, create_schedule
+from vta.compiler.te.tensor import compute, placeholder
 from vta.errors import CompileError
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vta.compiler.expr import Expr
-from vta.compiler.functions import maximum, minimum
-from vta.compiler.tensor import Tensor, compute
+from vta.compiler.te.expr import Expr
+from vta.compiler.te.intrinsics import maximum, minimum
+from vta.compiler.te.tensor import Tensor, compute
 from vta.errors import CompileError
 
 __all__ = ["IMM_MAX", "INT8", "Division", "Epilogue", "Step", "apply_steps"]

@@ -18,8 +18,8 @@ from vta.config import Config
 from vta.errors import ArgumentError, CompileError
 
 if TYPE_CHECKING:
-    from vta.compiler.schedule import Schedule
-    from vta.compiler.tensor import Tensor
+    from vta.compiler.te.schedule import Schedule
+    from vta.compiler.te.tensor import Tensor
     from vta.program import Program, RunReport
 
 __all__ = ["Array", "Machine", "Operand", "Operator", "Plan", "Spec"]

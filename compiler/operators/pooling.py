@@ -12,11 +12,12 @@ import numpy as np
 from vta.compiler.operators.convolution import carried
 from vta.compiler.operators.division import average
 from vta.compiler.operators.epilogue import Epilogue
+from vta.compiler.operators.gemm_nest import Nest, Pair
 from vta.compiler.operators.layout import Blocking, pack_bias, pack_data, pad_images
-from vta.compiler.operators.nest import Nest, Pair
+from vta.compiler.operators.max_pool_plan import plan_windows
+from vta.compiler.operators.multi_nest import Piece, host_padding, plan_pieces, unpack_pieces
 from vta.compiler.operators.operator import Array, Operand, Plan, Spec
-from vta.compiler.operators.pieces import Piece, host_padding, plan_pieces, unpack_pieces
-from vta.compiler.operators.sizes import (
+from vta.compiler.operators.shape_arguments import (
     Padding,
     Size,
     as_padding,
@@ -24,7 +25,6 @@ from vta.compiler.operators.sizes import (
     as_shape,
     out_size,
 )
-from vta.compiler.operators.windows import plan_windows
 from vta.errors import CompileError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vta.compiler.operators.nest import AXES, Nest
+from vta.compiler.operators.gemm_nest import AXES, Nest
 from vta.config import Config
 from vta.errors import CompileError
 

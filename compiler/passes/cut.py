@@ -10,9 +10,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from vta.compiler.affine import Affine
-from vta.compiler.expr import Var
-from vta.compiler.nests import (
+from vta.compiler.ir.affine import Affine
+from vta.compiler.ir.tile_ir import (
     Domain,
     Load,
     Loop,
@@ -26,6 +25,7 @@ from vta.compiler.nests import (
     with_operands,
 )
 from vta.compiler.passes.place import places_at_once
+from vta.compiler.te.expr import Var
 from vta.config import Config
 from vta.errors import CompileError
 

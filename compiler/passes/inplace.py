@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from vta.compiler.nests import (
+from vta.compiler.ir.tile_ir import (
     Alu,
     Loop,
     Nested,

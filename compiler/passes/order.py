@@ -13,8 +13,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from vta.compiler.accesses import accesses
-from vta.compiler.ir import Kernel, Op, Transfer, VtaProgram
+from vta.compiler.ir.accesses import accesses
+from vta.compiler.ir.loop_ir import Kernel, Op, Transfer, VtaProgram
 from vta.config import Config
 from vta.isa import MemoryType, Opcode
 

@@ -7,9 +7,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from vta.compiler.affine import Affine
-from vta.compiler.expr import Var
-from vta.compiler.nests import (
+from vta.compiler.ir.affine import Affine
+from vta.compiler.ir.tile_ir import (
     Loop,
     Nested,
     Node,
@@ -20,7 +19,8 @@ from vta.compiler.nests import (
     with_operands,
 )
 from vta.compiler.passes.inplace import homes
-from vta.compiler.schedule import ACC_SCOPE, INP_SCOPE, SCOPES, WGT_SCOPE
+from vta.compiler.te.expr import Var
+from vta.compiler.te.schedule import ACC_SCOPE, INP_SCOPE, SCOPES, WGT_SCOPE
 from vta.config import Config
 from vta.errors import ScheduleError
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from vta.compiler.affine import affine, as_expression
-from vta.compiler.expr import Const, Expr, Read, Var, substitute
-from vta.compiler.ir import For, LoopProgram, Pragma, Stmt
+from vta.compiler.ir.affine import affine, as_expression
+from vta.compiler.ir.loop_ir import For, LoopProgram, Pragma, Stmt
+from vta.compiler.te.expr import Const, Expr, Read, Var, substitute
 from vta.config import Config
 
 __all__ = ["simplify"]

@@ -11,11 +11,11 @@ import pytest
 
 from vta import te
 from vta.compiler.build import build
-from vta.compiler.schedule import Schedule
-from vta.compiler.tensor import Tensor
+from vta.compiler.te.schedule import Schedule
+from vta.compiler.te.tensor import Tensor
 from vta.config import PRESETS, Config
 from vta.program import Program, RunReport
-from vta.sim.functional import FunctionalMachine
+from vta.sim.functional.functional_machine import FunctionalMachine
 from vta.sim.memory import Memory
 
 from .runs import call

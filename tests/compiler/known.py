@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from vta import te
-from vta.compiler.intrin import gemm
-from vta.compiler.padding import pad
-from vta.compiler.schedule import Schedule
-from vta.compiler.tensor import Tensor
+from vta.compiler.te.gemm_intrinsic import gemm
+from vta.compiler.te.padding import pad
+from vta.compiler.te.schedule import Schedule
+from vta.compiler.te.tensor import Tensor
 from vta.config import Config
 
 __all__ = ["ACC", "INP", "WGT", "conv2d", "conv2d_numpy", "matmul", "matmul_numpy", "numbers",

@@ -8,13 +8,13 @@ from types import TracebackType
 import numpy as np
 
 from vta.config import Config
-from vta.driver.verilog import cached_verilog
+from vta.driver.verilog_cache import cached_verilog
 from vta.image import BASES
 from vta.program import Program, RunReport
 from vta.sim.machine import Machine
 from vta.sim.memory import Memory
-from vta.sim.memory_model import MemoryModel
-from vta.sim.rtl import RtlMachine
+from vta.sim.rtl.memory_model import MemoryModel
+from vta.sim.rtl.rtl_machine import RtlMachine
 
 __all__ = ["Rtl", "call"]
 

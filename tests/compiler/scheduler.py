@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tests.compiler.workloads import ACC, INP, Chooser, Work
 from vta import te
-from vta.compiler.expr import Axis
-from vta.compiler.intrin import gemm
-from vta.compiler.schedule import Schedule, Stage
-from vta.compiler.tensor import Tensor
+from vta.compiler.te.expr import Axis
+from vta.compiler.te.gemm_intrinsic import gemm
+from vta.compiler.te.schedule import Schedule, Stage
+from vta.compiler.te.tensor import Tensor
 from vta.errors import ScheduleError
 
 __all__ = ["schedule"]

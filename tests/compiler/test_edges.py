@@ -11,7 +11,7 @@ import pytest
 
 from vta import te
 from vta.compiler.build import build
-from vta.compiler.padding import pad
+from vta.compiler.te.padding import pad
 from vta.config import PRESETS
 from vta.errors import CompileError, ScheduleError
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.compiler.known import ACC, INP, WGT, numbers
 from vta import te
-from vta.compiler.intrin import gemm
+from vta.compiler.te.gemm_intrinsic import gemm
 from vta.config import PRESETS
 
 TINY = PRESETS["tiny"]

@@ -10,7 +10,7 @@ import pytest
 from vta import te
 from vta.compiler.lower import lower, lower_vta
 from vta.compiler.pipeline import PASSES, trace
-from vta.compiler.schedule import create_schedule
+from vta.compiler.te.schedule import create_schedule
 from vta.config import PRESETS
 from vta.errors import CompileError
 

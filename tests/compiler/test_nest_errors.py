@@ -7,8 +7,8 @@ import pytest
 from tests.compiler.known import ACC, INP, WGT, conv2d, matmul, matmul_numpy, numbers, products
 from vta import te
 from vta.compiler.build import build
-from vta.compiler.intrin import gemm
-from vta.compiler.padding import pad
+from vta.compiler.te.gemm_intrinsic import gemm
+from vta.compiler.te.padding import pad
 from vta.config import PRESETS
 from vta.errors import CompileError, ScheduleError
 

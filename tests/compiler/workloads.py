@@ -15,8 +15,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from vta import te
-from vta.compiler.padding import pad
-from vta.compiler.tensor import Tensor
+from vta.compiler.te.padding import pad
+from vta.compiler.te.tensor import Tensor
 from vta.config import Config
 
 __all__ = ["Chooser", "Work", "convolution", "elementwise", "matmul", "pooling"]

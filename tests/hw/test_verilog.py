@@ -6,10 +6,10 @@ import sys
 import pytest
 
 from vta.config import PRESETS
-from vta.driver.verilog import cached_verilog
+from vta.driver.verilog_cache import cached_verilog
 from vta.errors import ToolError
 from vta.hw.verilog import generate
-from vta.sim import verilator
+from vta.sim.rtl import verilator
 
 CONFIGS = {
     **PRESETS,

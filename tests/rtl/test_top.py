@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from vta import cache
 from vta.config import PRESETS, Config
-from vta.driver.verilog import cached_verilog
-from vta.sim import cache, verilator
+from vta.driver.verilog_cache import cached_verilog
+from vta.sim.rtl import verilator
 
 BENCHES = "tests.rtl.benches"
 FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "-Wno-fatal",

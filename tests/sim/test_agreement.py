@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from tests.oracle import Oracle
 from tests.programs import Builder, recipes
 from vta.config import PRESETS
-from vta.driver.verilog import cached_verilog
-from vta.sim.functional import FunctionalMachine
+from vta.driver.verilog_cache import cached_verilog
+from vta.sim.functional.functional_machine import FunctionalMachine
 from vta.sim.memory import PAGE_BYTES, Memory
-from vta.sim.memory_model import MemoryModel
-from vta.sim.rtl import RtlMachine
+from vta.sim.rtl.memory_model import MemoryModel
+from vta.sim.rtl.rtl_machine import RtlMachine
 
 SEED = int(os.environ.get("VTA_TEST_SEED", "0"))
 """Added to every seed: another number, other programs."""

@@ -5,7 +5,7 @@ import pytest
 
 from vta.errors import ConfigError, DeviceError
 from vta.sim.memory import PAGE_BYTES, Memory
-from vta.sim.memory_model import MemoryModel
+from vta.sim.rtl.memory_model import MemoryModel
 
 
 @pytest.fixture

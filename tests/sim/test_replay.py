@@ -10,7 +10,7 @@ from vta.config import PRESETS
 from vta.errors import DeviceError, ImageError, MachineError
 from vta.image import Image, Segment
 from vta.isa import TOKEN_QUEUES, AluOp, Isa
-from vta.sim.functional import FunctionalMachine
+from vta.sim.functional.functional_machine import FunctionalMachine
 from vta.sim.replay import replay
 
 INSN_ADDR, ACC_BASE, OUT_BASE = 0x10_0000, 0x2000_0000, 0x4000_0800

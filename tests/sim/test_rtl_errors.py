@@ -16,8 +16,8 @@ from tests.pair import Pair
 from vta.config import PRESETS
 from vta.image import BASES
 from vta.isa import AluOp, Isa, MemoryType
-from vta.sim import rtl
-from vta.sim.library import Simulation
+from vta.sim.rtl import rtl_machine
+from vta.sim.rtl.library import Simulation
 
 UOP, WGT, INP, ACC, OUT, ACC_8BIT = (MemoryType[name] for name in
                                      ("UOP", "WGT", "INP", "ACC", "OUT", "ACC_8BIT"))
@@ -287,7 +287,7 @@ def small_memory(monkeypatch):
         part = SimpleNamespace(array=memory.array, dirty=memory.dirty, size=1 << 20)
         return Simulation(verilog, part, **options)
 
-    monkeypatch.setattr(rtl, "Simulation", make)
+    monkeypatch.setattr(rtl_machine, "Simulation", make)
     with Pair() as pair:
         yield pair
 

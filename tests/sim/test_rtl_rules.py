@@ -8,13 +8,13 @@ import pytest
 from tests.bench import BASE, alu_reference
 from tests.oracle import Oracle
 from tests.pair import Pair
-from vta.bench.stream import Stream
 from vta.config import PRESETS
-from vta.driver.verilog import cached_verilog
+from vta.driver.verilog_cache import cached_verilog
 from vta.isa import AluOp, MemoryType
-from vta.sim.memory_model import MemoryModel
 from vta.sim.replay import replay
-from vta.sim.rtl import RtlMachine
+from vta.sim.rtl.memory_model import MemoryModel
+from vta.sim.rtl.rtl_machine import RtlMachine
+from vta.tools.bench.stream import Stream
 
 UOP, WGT, INP, ACC, ACC_8BIT = (MemoryType[name] for name in
                                 ("UOP", "WGT", "INP", "ACC", "ACC_8BIT"))

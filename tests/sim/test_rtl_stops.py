@@ -12,7 +12,7 @@ from tests.bench import BASE, INSN_ADDR
 from tests.pair import Pair
 from vta.errors import DeviceError
 from vta.isa import Isa, MemoryType
-from vta.sim.memory_model import MemoryModel
+from vta.sim.rtl.memory_model import MemoryModel
 
 UOP, WGT, INP, ACC, OUT, ACC_8BIT = (MemoryType[name] for name in
                                      ("UOP", "WGT", "INP", "ACC", "OUT", "ACC_8BIT"))

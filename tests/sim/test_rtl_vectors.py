@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from vta.driver.verilog import cached_verilog
+from vta.driver.verilog_cache import cached_verilog
 from vta.image import Image
-from vta.sim.memory_model import MemoryModel
 from vta.sim.replay import replay
-from vta.sim.rtl import RtlMachine
+from vta.sim.rtl.memory_model import MemoryModel
+from vta.sim.rtl.rtl_machine import RtlMachine
 
 VECTORS = Path(__file__).resolve().parents[3] / "shared" / "vectors"
 NAMES = sorted(path.stem for path in VECTORS.glob("*.npz"))

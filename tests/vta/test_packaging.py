@@ -22,14 +22,15 @@ FILES = ("pyproject.toml", "README.md", "LICENSE")
 
 CHECK = """
 import vta, sys
-import vta.sim.functional, vta.compiler.build, vta.driver.session, vta.rpc, vta.nd
+import vta.sim.functional.functional_machine, vta.compiler.build
+import vta.driver.session, vta.rpc, vta.nd
 import pathlib
 import numpy
 folder = pathlib.Path(vta.__file__).parent
 assert pathlib.Path.cwd() not in folder.parents
 assert (folder / "hw" / "verilog.py").is_file()
-assert (folder / "sim" / "model" / "simulator.cpp").is_file()
-assert list((folder / "sim" / "model").rglob("*.h"))
+assert (folder / "sim" / "rtl" / "model" / "simulator.cpp").is_file()
+assert list((folder / "sim" / "rtl" / "model").rglob("*.h"))
 assert vta.get_env().BITSTREAM == "1x16_i8w8a32_15_15_18_17"
 from vta.testing.programs import vector_add
 s, args = vector_add(vta.get_env())

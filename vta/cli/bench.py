@@ -17,11 +17,11 @@ from vta.cli.app import EXIT_DIFFERENCE, EXIT_MACHINE, complain
 from vta.cli.output import config_option, path_argument, print_table, step, thousands
 from vta.config import Config
 from vta.image import Image
-from vta.sim.memory_model import MAX_CYCLES, MemoryModel
+from vta.sim.rtl.memory_model import MAX_CYCLES, MemoryModel
 
 if TYPE_CHECKING:
-    from vta.bench.measure import MicroResult, StreamResult
-    from vta.bench.speed import Speed
+    from vta.tools.bench.measure import MicroResult, StreamResult
+    from vta.tools.bench.speed import Speed
 
 __all__ = ["command"]
 
@@ -74,7 +74,7 @@ def command(images: tuple[str, ...], config_file: str | None, latency: int, only
     _check_files(plot, page, speed)
     streams = [(Path(path).stem, Image.load(path)) for path in images]
     if page is not None:
-        from vta.bench.page import write
+        from vta.tools.bench.page import write
 
         with step("Measuring") as say:
             write(page, dict(streams), say)
@@ -90,7 +90,7 @@ def command(images: tuple[str, ...], config_file: str | None, latency: int, only
     if not as_json:
         _print(micros, results)
     if plot is not None:
-        from vta.bench import roofline
+        from vta.tools.bench import roofline
 
         roofline.plot(results, options.config, plot)
         click.echo(f"{plot}: written", err=as_json)
@@ -99,7 +99,7 @@ def command(images: tuple[str, ...], config_file: str | None, latency: int, only
 
 def _check_files(plot: str | None, page: str | None, speed: bool) -> None:
     """Refuses at once what would only fail after minutes of work."""
-    from vta.bench.roofline import SUFFIXES
+    from vta.tools.bench.roofline import SUFFIXES
 
     if speed and (plot is not None or page is not None):
         raise click.UsageError("--speed goes with neither --plot nor --page")
@@ -119,8 +119,8 @@ def _check_files(plot: str | None, page: str | None, speed: bool) -> None:
 
 
 def _micros(options: _Options) -> list[MicroResult]:
-    from vta.bench.measure import measure_micro
-    from vta.bench.micro import microbenchmarks
+    from vta.tools.bench.measure import measure_micro
+    from vta.tools.bench.micro import microbenchmarks
 
     results = []
     with step(f"Microbenchmarks of {options.config.bitstream}") as say:
@@ -135,9 +135,9 @@ def _micros(options: _Options) -> list[MicroResult]:
 
 
 def _streams(images: Sequence[tuple[str, Image]], options: _Options) -> list[StreamResult]:
-    from vta.bench.kernels import Kernel, kernels
-    from vta.bench.measure import measure_stream
-    from vta.bench.operators import operator_kernels
+    from vta.tools.bench.kernels import Kernel, kernels
+    from vta.tools.bench.layers import operator_kernels
+    from vta.tools.bench.measure import measure_stream
 
     results = []
     todo: list[Kernel] = [*kernels(options.config), *operator_kernels(options.config), *(
@@ -176,8 +176,8 @@ def _status(result: StreamResult) -> int:
 
 
 def _speed(images: Sequence[tuple[str, Image]], options: _Options, runs: int) -> None:
-    from vta.bench.kernels import Kernel, speed_kernel
-    from vta.bench.speed import measure_speed
+    from vta.tools.bench.kernels import Kernel, speed_kernel
+    from vta.tools.bench.speed import measure_speed
 
     if options.only and not any(options.wants(name) for name, _ in images):
         raise click.UsageError(f"--only {options.only!r}: with --speed it chooses among the images "

@@ -6,8 +6,8 @@ import datetime
 
 import click
 
+from vta import cache
 from vta.cli.output import print_table, thousands
-from vta.sim import cache
 
 __all__ = ["command"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vta.cli.files import load_any
+from vta.cli.inputs import load_any
 from vta.cli.output import path_argument, print_table
 from vta.driver.statistics import count_stream
 from vta.image import Image

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vta.cli.output import path_argument, step
-from vta.driver.export import to_image
+from vta.driver.program_image import to_image
 from vta.errors import ArgumentError
 from vta.program import Program
 
@@ -37,7 +37,7 @@ def command(program: str, output: str, args: tuple[str, ...], seed: int, expect:
     image = to_image(loaded, dict(_read_argument(arg) for arg in args), seed=seed)
     if expect:
         from vta.errors import MachineError
-        from vta.sim.functional import FunctionalMachine
+        from vta.sim.functional.functional_machine import FunctionalMachine
         from vta.sim.replay import replay
 
         with step("Running it on sim"):

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vta.cli.app import EXIT_DIFFERENCE, EXIT_MACHINE
-from vta.cli.files import load_any
-from vta.cli.model import memory_model_options
+from vta.cli.inputs import load_any
+from vta.cli.memory_options import memory_model_options
 from vta.cli.output import path_argument, print_table, step, thousands
 from vta.files import replacing
 from vta.image import Image
-from vta.sim.memory_model import MemoryModel
+from vta.sim.rtl.memory_model import MemoryModel
 
 if TYPE_CHECKING:
-    from vta.sim.profile import ModuleProfile, Profile, Span
-    from vta.sim.verdict import Verdict
+    from vta.sim.profile.diagnosis import Verdict
+    from vta.sim.profile.profile import ModuleProfile, Profile, Span
 
 __all__ = ["command"]
 
@@ -76,9 +76,9 @@ def command(file: str, model: MemoryModel, max_cycles: int | None, seed: int, to
         raise click.UsageError("--window is about the picture of --plot, which is missing")
     # What is missing is better said before a long run than after it.
     draw = None if plot is None else _painter()
-    from vta.driver.verilog import cached_verilog
-    from vta.sim.profile import profile
-    from vta.sim.verdict import verdict
+    from vta.driver.verilog_cache import cached_verilog
+    from vta.sim.profile.diagnosis import verdict
+    from vta.sim.profile.profile import profile
 
     image = _image(file, seed)
     with step(f"{Path(file).name} on tsim") as say:
@@ -86,7 +86,7 @@ def command(file: str, model: MemoryModel, max_cycles: int | None, seed: int, to
                         progress=lambda done: say(f"{thousands(done)} cycles"))
     limit = verdict(found)
     if trace is not None:
-        from vta.sim.timeline import chrome_trace
+        from vta.sim.profile.timeline import chrome_trace
 
         with replacing(trace) as partial:
             partial.write_text(json.dumps(chrome_trace(found, Path(file).name)), encoding="utf-8")
@@ -113,7 +113,7 @@ def _check_outputs(trace: str | None, plot: str | None) -> None:
 
 
 def _painter() -> Callable[..., None]:
-    from vta.sim.timeline_plot import plot_timeline
+    from vta.sim.profile.timeline_plot import plot_timeline
 
     return plot_timeline
 
@@ -122,7 +122,7 @@ def _image(file: str, seed: int) -> Image:
     loaded = load_any(file)
     if isinstance(loaded, Image):
         return loaded
-    from vta.driver.export import to_image
+    from vta.driver.program_image import to_image
 
     return to_image(loaded, seed=seed)
 

@@ -16,8 +16,8 @@ from vta.cli.output import path_argument, print_table, step, thousands
 from vta.config import SIMULATED_TARGETS
 from vta.errors import ImageError, MachineError
 from vta.image import Image
-from vta.sim.memory_model import MAX_CYCLES, MAX_SEED, MemoryModel
 from vta.sim.replay import ReplayResult, replay
+from vta.sim.rtl.memory_model import MAX_CYCLES, MAX_SEED, MemoryModel
 
 if TYPE_CHECKING:
     from vta.config import Config
@@ -114,11 +114,11 @@ def _replay(path: str, options: _Options) -> ReplayResult:
 def _factory(options: _Options) -> Callable[[Config, Memory], Machine]:
     def make(config: Config, memory: Memory) -> Machine:
         if options.target == "sim":
-            from vta.sim.functional import FunctionalMachine
+            from vta.sim.functional.functional_machine import FunctionalMachine
 
             return FunctionalMachine(config, memory)
-        from vta.driver.verilog import cached_verilog
-        from vta.sim.rtl import RtlMachine
+        from vta.driver.verilog_cache import cached_verilog
+        from vta.sim.rtl.rtl_machine import RtlMachine
 
         return RtlMachine(config, cached_verilog(config), memory, model=options.model,
                           waves=options.waves)

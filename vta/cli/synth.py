@@ -11,11 +11,11 @@ import click
 from vta.cli.output import config_option, print_table, step
 from vta.config import Config
 from vta.errors import ConfigError
-from vta.synth.area import Areas, measure
-from vta.synth.parts import FAMILIES, RESOURCES, Family
+from vta.tools.synth.area import Areas, measure
+from vta.tools.synth.parts import FAMILIES, RESOURCES, Family
 
 if TYPE_CHECKING:
-    from vta.synth.pnr import Timing
+    from vta.tools.synth.pnr import Timing
 
 __all__ = ["command"]
 
@@ -41,7 +41,7 @@ def command(family: str, config_file: str | None, depth: int, pnr: bool, as_json
         raise click.UsageError(f"--pnr needs --family ecp5, not {family}: for that family there "
                                "is area only")
     config, chosen = Config.load(config_file), FAMILIES[family]
-    from vta.driver.verilog import cached_verilog
+    from vta.driver.verilog_cache import cached_verilog
 
     with step(f"Verilog of {config.bitstream}"):
         verilog = cached_verilog(config)
@@ -63,8 +63,8 @@ def command(family: str, config_file: str | None, depth: int, pnr: bool, as_json
 
 def _route(config: Config) -> Timing:
     """The timing of a configuration behind a few pins."""
-    from vta.driver.verilog import cached_verilog
-    from vta.synth import pnr
+    from vta.driver.verilog_cache import cached_verilog
+    from vta.tools.synth import pnr
 
     with step("Verilog with few pins"):
         verilog = cached_verilog(config, few_pins=True)
@@ -118,7 +118,7 @@ def _print_areas(config: Config, family: Family, areas: Areas, depth: int) -> No
 
 
 def _print_timing(timing: Timing, family: Family) -> None:
-    from vta.synth import pnr
+    from vta.tools.synth import pnr
 
     levels = sum(hop.levels for hop in timing.path)
     routing = sum(hop.routing for hop in timing.path)

@@ -31,7 +31,7 @@ def command(script: str, args: tuple[str, ...], config_file: str | None,
     Example: vta tvm --target tsim matrix_multiply.py
     """
     import vta
-    from vta.tvm_compat.script import ScriptError, run_script
+    from vta.tvm.script import ScriptError, run_script
 
     config = Config.load(config_file)
     if target is not None:

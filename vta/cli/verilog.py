@@ -26,7 +26,7 @@ def command(config_file: str | None, output: str | None) -> None:
     config = Config.load(config_file)
     if output is not None and not os.access(Path(output).absolute().parent, os.W_OK):
         raise click.UsageError(f"{output}: its folder cannot be written")
-    from vta.driver.verilog import cached_verilog
+    from vta.driver.verilog_cache import cached_verilog
 
     with step(f"Verilog of {config.bitstream}"):
         text = cached_verilog(config)

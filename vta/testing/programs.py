@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from vta import te
 
 if TYPE_CHECKING:
-    from vta.compiler.schedule import Schedule
-    from vta.compiler.tensor import Tensor
+    from vta.compiler.te.schedule import Schedule
+    from vta.compiler.te.tensor import Tensor
     from vta.environment import Environment
 
 __all__ = ["vector_add"]

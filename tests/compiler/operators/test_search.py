@@ -8,7 +8,7 @@ import pytest
 from tests.compiler.operators import reference
 from tests.compiler.operators.conftest import operands
 from vta import top
-from vta.compiler.operators.cost import choose, rough, simulate
+from vta.compiler.operators.cycle_model import choose, rough, simulate
 from vta.compiler.operators.tiling import Tilings
 from vta.config import PRESETS
 from vta.driver.simulated import TsimDevice

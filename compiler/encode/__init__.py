@@ -1,0 +1,1 @@
+"""From the last intermediate form to a `vta.program.Program`. Read `emit` first."""

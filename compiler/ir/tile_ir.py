@@ -1,0 +1,181 @@
+"""The intermediate form between loops and instructions: loops around operations on tiles.
+
+A *value* is what one stage (or a part of its expression) puts into an on-chip buffer; it has a
+number of tiles, and one place for each virtual thread that it is computed in. An *operation* is
+what becomes one instruction, or a few, each time it is reached: its own loops run inside it. Where
+an operation touches a value is an affine form, in tiles, of its own loops and of those outside.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from vta.compiler.ir.affine import Affine
+from vta.compiler.ir.loop_ir import Buffer, LoopProgram, Printed, VtaProgram
+from vta.compiler.te.expr import Var
+from vta.isa import AluOp, MemoryType
+
+__all__ = ["Alu", "Domain", "Form", "Gemm", "Load", "Loop", "Nested", "Node", "Operand",
+           "Operation", "Reset", "Store", "Value", "names_of", "operands_of", "walk_operations",
+           "with_operands"]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """An operation's own loops, outermost first, and what must be 0 or more for a round to count.
+
+    The rounds of `unrolled` loops are micro-ops.
+    """
+
+    loops: tuple[tuple[Var, int], ...]
+    guards: tuple[Affine, ...] = ()
+    unrolled: frozenset[Var] = frozenset()
+
+
+@dataclass(frozen=True)
+class Operand:
+    """The tiles of a value that an operation touches.
+
+    Once storage is shared, `value` is whose storage it is, and `name` what is there now.
+    """
+
+    value: str
+    at: Affine
+    name: str = ""
+
+    @property
+    def shown(self) -> str:
+        return self.name or self.value
+
+
+@dataclass(frozen=True)
+class Load:
+    """``dst = buffer``, zeros where `pads` are not all 0 or more; `source` counts tiles in DRAM."""
+
+    dst: Operand
+    buffer: Buffer
+    source: Affine
+    memory_type: MemoryType
+    domain: Domain
+    pads: tuple[Affine, ...] = ()
+
+
+@dataclass(frozen=True)
+class Store:
+    """``buffer = src``, the low bits."""
+
+    buffer: Buffer
+    target: Affine
+    src: Operand
+    domain: Domain
+
+
+@dataclass(frozen=True)
+class Reset:
+    """``dst = 0``."""
+
+    dst: Operand
+    domain: Domain
+
+
+@dataclass(frozen=True)
+class Gemm:
+    """``dst += inp * wgt``."""
+
+    dst: Operand
+    inp: Operand
+    wgt: Operand
+    domain: Domain
+
+
+@dataclass(frozen=True)
+class Alu:
+    """``dst = op(a, b)``; once storage is given out, `a` is what `dst` overwrites.
+
+    `b` is a number of 16 bits, or a value; `reduces` where many rounds meet the same tile.
+    """
+
+    op: AluOp
+    dst: Operand
+    a: Operand
+    b: Operand | int
+    domain: Domain
+    reduces: bool = False
+
+
+Operation = Load | Store | Reset | Gemm | Alu
+
+
+@dataclass(frozen=True)
+class Loop:
+    """`body` for `var` in ``range(extent)``; the rounds of a thread take turns."""
+
+    var: Var
+    extent: int
+    thread: bool
+    body: tuple[Node, ...]
+
+
+Node = Loop | Operation
+
+
+@dataclass(frozen=True)
+class Value:
+    """What lives in an on-chip buffer: `tiles` of it for each virtual thread around it."""
+
+    name: str
+    stage: str
+    scope: str
+    tiles: int
+    constant: int | None = None
+
+
+@dataclass(frozen=True)
+class Nested(Printed):
+    """A program of loops around operations; `values` are all that these touch on chip."""
+
+    name: str
+    args: tuple[Buffer, ...]
+    temps: tuple[Buffer, ...]
+    outputs: tuple[str, ...]
+    body: tuple[Node, ...]
+    values: dict[str, Value] = field(default_factory=dict)
+
+
+Form = LoopProgram | Nested | VtaProgram
+"""What a program is on its way through the compiler."""
+
+SIDES = ("dst", "src", "inp", "wgt", "a", "b")
+
+
+def with_operands(op: Operation, change: Callable[[Operand], Operand]) -> Operation:
+    """The operation with every operand changed."""
+    changes: dict[str, Any] = {}
+    for key in SIDES:
+        item = getattr(op, key, None)
+        if isinstance(item, Operand):
+            changes[key] = change(item)
+    return dataclasses.replace(op, **changes)
+
+
+def operands_of(node: Operation) -> tuple[Operand, ...]:
+    """The tiles of values that an operation touches."""
+    operands = [getattr(node, key, None) for key in SIDES]
+    return tuple(item for item in operands if isinstance(item, Operand))
+
+
+def names_of(node: Operation) -> tuple[str, ...]:
+    """The values that an operation touches."""
+    return tuple(item.value for item in operands_of(node))
+
+
+def walk_operations(body: tuple[Node, ...]) -> Iterator[Operation]:
+    """All operations, in order of appearance."""
+    for node in body:
+        if isinstance(node, Loop):
+            yield from walk_operations(node.body)
+        else:
+            yield node

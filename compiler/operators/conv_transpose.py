@@ -1,0 +1,172 @@
+"""`Conv2dTranspose`: as many ordinary convolutions as the stride has phases.
+
+Each phase of the output's rows and columns sees its own taps of the weights and no zeros between
+the data, so that nothing is multiplied in vain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vta.compiler.operators.convolution import carried, check_groups
+from vta.compiler.operators.epilogue import Epilogue
+from vta.compiler.operators.gemm_nest import Nest, Pair
+from vta.compiler.operators.layout import (
+    Blocking,
+    pack_bias,
+    pack_data,
+    pack_weight,
+    pad_images,
+)
+from vta.compiler.operators.multi_nest import Piece, host_padding, plan_pieces, unpack_pieces
+from vta.compiler.operators.operator import Array, Operand, Plan, Spec
+from vta.compiler.operators.shape_arguments import Padding, Size, Window, as_pair, as_shape
+from vta.errors import CompileError
+
+if TYPE_CHECKING:
+    from vta.compiler.operators.tiling import Tiling
+    from vta.config import Config
+
+__all__ = ["Conv2dTranspose"]
+
+
+@dataclass(frozen=True)
+class _Phase:
+    """One dimension of a phase: which outputs, which taps in which order, which data.
+
+    Output number `u` of the phase is number ``first + u * stride``, and sees with tap number `t`
+    of `taps` the data at ``u + t * dilation - pad``. Without a tap that reaches, `taps` is empty.
+    """
+
+    first: int
+    count: int
+    taps: tuple[int, ...]
+    dilation: int
+    pad: int
+
+
+@dataclass(frozen=True)
+class Conv2dTranspose(Window, Spec):
+    """A transposed convolution: each number of the data adds its multiple of the weights.
+
+    Parameters
+    ----------
+    data_shape : (N, C, H, W)
+    weight_shape : (C, O / groups, KH, KW)
+    stride, dilation : int or (y, x)
+    padding : int, (y, x) or (top, left, bottom, right)
+        What is cut off the output.
+    output_padding : int or (y, x)
+        What is added to the output at the bottom and at the right; less than the stride.
+    groups : int
+    epilogue : Epilogue
+        `bias` is (O,) int32.
+    """
+
+    data_shape: tuple[int, ...]
+    weight_shape: tuple[int, ...]
+    output_padding: Size = field(default=0, kw_only=True)
+    groups: int = field(default=1, kw_only=True)
+    epilogue: Epilogue = field(default=Epilogue(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        set_field = object.__setattr__
+        set_field(self, "data_shape", as_shape(self.data_shape, "data_shape", 4))
+        set_field(self, "weight_shape", as_shape(self.weight_shape, "weight_shape", 4))
+        self._normalise()
+        set_field(self, "output_padding", as_pair(self.output_padding, "output_padding", 0))
+        check_groups(self.groups, self.data_shape[1], self.data_shape[1])
+        if self.weight_shape[0] != self.data_shape[1]:
+            raise CompileError(f"weight_shape {list(self.weight_shape)} must begin with the "
+                               f"data's {self.data_shape[1]} channels")
+        for extra, stride in zip(self._extra, self.strides, strict=True):
+            if extra >= stride:
+                raise CompileError(f"output_padding must be less than the stride {self.strides}, "
+                                   f"not {self._extra}")
+        if min(self.output_shape) < 1:
+            raise CompileError(f"padding {self.pads} leaves nothing of the output")
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        bias = (Operand("bias", (self.output_shape[1],), "int32"),) * self.epilogue.bias
+        return (Operand("data", self.data_shape, "int8"),
+                Operand("weight", self.weight_shape, "int8"), *bias)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        sizes = [(self.data_shape[2 + dim] - 1) * self.strides[dim]
+                 + (self.weight_shape[2 + dim] - 1) * self.dilations[dim] + 1
+                 - sum(self.pads[dim::2]) + self._extra[dim] for dim in range(2)]
+        return (self.data_shape[0], self.weight_shape[1] * self.groups, *sizes)
+
+    @property
+    def _extra(self) -> Pair:
+        return as_pair(self.output_padding, "output_padding", 0)
+
+    def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
+        return plan_pieces(self._pieces(config)[0], config, tiling)
+
+    def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
+        blocking = self._blocking(config)
+        data, weight, *bias = arrays
+        per_group = weight.reshape(self.groups, -1, *weight.shape[1:]).swapaxes(1, 2)
+        weight = per_group.reshape(-1, *per_group.shape[2:])
+        return [pack_data(pad_images(data, self._pieces(config)[1]), config,
+                          blocking.input_chunk),
+                *(pack_weight(_taps(weight, rows.taps, columns.taps), blocking)
+                  for rows in self._phases(0) for columns in self._phases(1)),
+                *(pack_bias(carried(each, self.epilogue), blocking, config.batch)
+                  for each in bias)]
+
+    def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
+        return unpack_pieces(self._pieces(config)[0], outputs, self.output_shape,
+                             self._blocking(config).output_chunk)
+
+    def _blocking(self, config: Config) -> Blocking:
+        return Blocking(block=config.block, groups=self.groups,
+                        inputs=self.data_shape[1] // self.groups, outputs=self.weight_shape[1])
+
+    def _pieces(self, config: Config) -> tuple[list[Piece], Padding]:
+        blocking = self._blocking(config)
+        return host_padding([
+            Piece(Nest(images=-(-self.data_shape[0] // config.batch), parts=blocking.parts,
+                       outputs=blocking.output_blocks, rows=rows.count, columns=columns.count,
+                       inputs=blocking.input_blocks, taps_y=max(1, len(rows.taps)),
+                       taps_x=max(1, len(columns.taps)), height=self.data_shape[2],
+                       width=self.data_shape[3], dilation=(rows.dilation, columns.dilation),
+                       pad=(rows.pad, columns.pad), steps=self.epilogue.steps),
+                  slice(rows.first, None, self.strides[0]),
+                  slice(columns.first, None, self.strides[1]))
+            for rows in self._phases(0) for columns in self._phases(1)])
+
+    def _phases(self, dim: int) -> list[_Phase]:
+        """The phases of one dimension that have an output."""
+        stride, dilation, before = self.strides[dim], self.dilations[dim], self.pads[dim]
+        apart = math.gcd(stride, dilation)
+        phases = []
+        for first in range(min(stride, self.output_shape[2 + dim])):
+            count = -(-(self.output_shape[2 + dim] - first) // stride)
+            # Output y is reached from data i by tap k where y + before = i * stride + k * dilation;
+            # of those taps some see nothing but what was cut off.
+            taps = tuple(k for k in range(self.weight_shape[2 + dim])
+                         if (first + before - k * dilation) % stride == 0
+                         and -count < (first + before - k * dilation) // stride
+                         < self.data_shape[2 + dim])
+            if taps:
+                nearest = (first + before - taps[-1] * dilation) // stride
+                phases.append(_Phase(first, count, taps[::-1], dilation // apart, -nearest))
+            else:
+                phases.append(_Phase(first, count, (), 1, 0))
+        return phases
+
+
+def _taps(weight: Array, rows: Sequence[int], columns: Sequence[int]) -> Array:
+    """Some taps of weights; where there are none, a single one of zeros."""
+    if not rows or not columns:
+        return np.zeros((*weight.shape[:2], max(1, len(rows)), max(1, len(columns))), weight.dtype)
+    return weight[:, :, list(rows)][:, :, :, list(columns)]

@@ -1,0 +1,184 @@
+"""The cycle model: how long a tiling takes, in two grades.
+
+`rough` is a formula, for all tilings at once. `simulate` follows the three modules block by block:
+loads and stores move a beat a cycle, GEMM does an operation a cycle, and an instruction starts when
+the one before it in its module and all that it waits for are through.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vta.compiler.operators.gemm_nest import AXES, Nest
+from vta.compiler.operators.tiling import Tiling, Tilings
+from vta.config import Config
+
+__all__ = ["choose", "rough", "simulate"]
+
+START = 60
+"""Cycles from launch to the first LOAD's address: the first instructions are fetched."""
+LATENCY = 40
+"""From a LOAD's address to the GEMM that waits for its last tile, beats aside; memory's is 20."""
+HANDOVER = 12
+"""From the last operation of an instruction to the first of one in another module."""
+GAP = 3
+"""Between two instructions of one module."""
+FINALISTS = 32
+"""How many of the roughly best tilings are simulated, at most."""
+SIMULATED = 40_000
+"""Steps that are simulated in all, which takes a fraction of a second."""
+
+
+def choose(nest: Nest, config: Config) -> tuple[Tiling, int]:
+    """The best tiling and its cycles."""
+    tilings = Tilings.legal(nest, config)
+    order = np.argsort(rough(tilings), kind="stable")[:FINALISTS]
+    # The best of the rough ones is always simulated, the others while there is time.
+    work = np.cumsum((tilings.blocks * tilings.turns)[order])
+    finalists = [tilings[int(place)]
+                 for place in order[:max(1, int(np.searchsorted(work, SIMULATED)))]]
+    cycles = [simulate(nest, tiling, config) for tiling in finalists]
+    best = min(range(len(cycles)), key=cycles.__getitem__)
+    return finalists[best], cycles[best]
+
+
+def rough(tilings: Tilings) -> NDArray[np.float64]:
+    """Cycles of each tiling, by a formula that leaves out how blocks at the edges differ."""
+    nest, config = tilings.nest, tilings.config
+    rows = np.minimum(tilings.data_rows, nest.height)
+    columns = np.minimum(tilings.data_columns, nest.width)
+    load = (tilings.data_planes * rows * np.maximum(columns, tilings.beats(
+        columns * config.inp_elem_bytes))
+            + tilings.weight_tiles * tilings.beats(config.wgt_elem_bytes)
+            + GAP * (tilings.data_planes + tilings.parts * tilings.outputs))
+    gemm = tilings.out_tiles * tilings.taps + GAP
+    alu = tilings.out_tiles * (1 + sum(step.cycles for step in nest.steps)) + GAP * (
+        1 + len(nest.steps))
+    bias = tilings.bias_tiles * tilings.beats(config.acc_elem_bytes)
+    store = tilings.beats(tilings.out_tiles * config.out_elem_bytes)
+    blocks, turns = tilings.blocks, tilings.turns
+    # A thread's next step is loaded between two of its own GEMMs.
+    wait = LATENCY + HANDOVER
+    turn = np.maximum(np.maximum(gemm, load), (gemm + load + wait) / tilings.threads)
+    busy = turns * turn + np.maximum(alu, load - turn)
+    ends = load + LATENCY + store
+    alone = blocks * (turns * (load + LATENCY + gemm) + bias + alu + np.maximum(
+        0, store - load))
+    together = ends + blocks * np.maximum(np.maximum(busy, turns * load + bias), store)
+    cycles: NDArray[np.float64] = np.where(tilings.threads > 1, together, alone)
+    return cycles
+
+
+@dataclass
+class _Thread:
+    """When what a virtual thread has on chip is free, or there."""
+
+    loaded: int = 0
+    used: int = 0
+    stored: int = 0
+
+
+def simulate(nest: Nest, tiling: Tiling, config: Config) -> int:
+    """Cycles of one tiling, with the padding and the size of each block."""
+    machine = _Machine(nest, tiling, config)
+    counts = [-(-size // getattr(tiling, name))
+              for name, size in zip(AXES, nest.out_shape, strict=True)]
+    dealt = AXES.index(tiling.axis)
+    rounds = counts[dealt]
+    counts[dealt] = each = -(-rounds // tiling.threads)
+    threads = [_Thread() for _ in range(tiling.threads)]
+    for place in itertools.product(*map(range, counts)):
+        starts = range(place[dealt], rounds, each)
+        machine.blocks(list(zip(threads, (
+            (*place[:dealt], start, *place[dealt + 1:]) for start in starts), strict=False)))
+    return machine.end
+
+
+Place = tuple[int, ...]
+"""Which block it is along each axis."""
+
+
+class _Machine:
+    """The clocks of load, compute and store."""
+
+    def __init__(self, nest: Nest, tiling: Tiling, config: Config) -> None:
+        self.nest, self.tiling, self.config = nest, tiling, config
+        self.load = self.compute = self.store = START
+        one = Tilings.of(nest, config, tiling)
+        self.alu = sum(step.cycles for step in nest.steps)
+        self.weights = int((one.weight_tiles * one.beats(config.wgt_elem_bytes))[0])
+        self.bias = int((one.bias_tiles * one.beats(config.acc_elem_bytes))[0])
+        self.planes = int(one.data_planes[0])
+        self.instructions = self.planes + tiling.parts * tiling.outputs
+        self.loading = functools.cache(self._loading)
+        self.tiles = functools.cache(self._tiles)
+        self.steps = list(itertools.product(*(
+            [min(part, size - start) for start in range(0, size, part)]
+            for size, part in ((nest.inputs, tiling.inputs), (nest.taps_y, tiling.taps_y),
+                               (nest.taps_x, tiling.taps_x)))))
+        self.taps = list(itertools.product(range(-(-nest.inputs // tiling.inputs)),
+                                           range(-(-nest.taps_y // tiling.taps_y)),
+                                           range(-(-nest.taps_x // tiling.taps_x))))
+
+    @property
+    def end(self) -> int:
+        return max(self.load, self.compute, self.store) + HANDOVER
+
+    def blocks(self, turns: list[tuple[_Thread, Place]]) -> None:
+        """A block of each thread, as the program interleaves them."""
+        self.load += self.bias * len(turns)
+        for number, ((_, tap_y, tap_x), sizes) in enumerate(
+                zip(self.taps, self.steps, strict=True)):
+            for thread, place in turns:
+                self.load = max(self.load, thread.used) + self.loading(
+                    place[3], place[4], tap_y, tap_x)
+                thread.loaded = self.load + LATENCY
+            for thread, place in turns:
+                if number == 0:
+                    # The sums' reset waits for the store of the block before.
+                    self.compute = max(self.compute, thread.stored) + self.tiles(place) + GAP
+                self.compute = max(self.compute, thread.loaded) + GAP + (
+                    self.tiles(place) * math.prod(sizes))
+                thread.used = self.compute + HANDOVER
+        for thread, place in turns:
+            tiles = self.tiles(place)
+            self.compute += tiles * self.alu + GAP * len(self.nest.steps)
+            self.store = max(self.store, self.compute + HANDOVER) + GAP + _cycles(
+                tiles, self.config.out_elem_bytes, self.config)
+            thread.stored = self.store + LATENCY // 2
+
+    def _tiles(self, place: Place) -> int:
+        """Tiles of the output in a block; those at the ends may be smaller."""
+        return math.prod(min(getattr(self.tiling, name), size - at * getattr(self.tiling, name))
+                         for name, size, at in zip(AXES, self.nest.out_shape, place, strict=True))
+
+    def _loading(self, row: int, column: int, tap_y: int, tap_x: int) -> int:
+        """Cycles of a step's loads, of the block at `row`, `column` of blocks."""
+        nest, tiling = self.nest, self.tiling
+        rows, _ = _clipped(row * tiling.rows * nest.row_step
+                           + tap_y * tiling.taps_y * nest.dilation[0] - nest.pad[0],
+                           (tiling.rows - 1) * nest.row_step
+                           + (tiling.taps_y - 1) * nest.dilation[0] + 1, nest.height)
+        columns, padding = _clipped(column * tiling.columns * nest.stride[1]
+                                    + tap_x * tiling.taps_x * nest.dilation[1] - nest.pad[1],
+                                    (tiling.columns - 1) * nest.stride[1]
+                                    + (tiling.taps_x - 1) * nest.dilation[1] + 1, nest.width)
+        return (self.planes * rows * (_cycles(columns, self.config.inp_elem_bytes, self.config)
+                                      + padding) + self.weights + GAP * self.instructions)
+
+
+def _cycles(tiles: int, nbytes: int, config: Config) -> int:
+    """Cycles of a row of tiles on the bus: a beat or a tile a cycle, whichever are more."""
+    return max(tiles, -(-tiles * nbytes // config.bus_bytes))
+
+
+def _clipped(start: int, size: int, limit: int) -> tuple[int, int]:
+    """How much of a range lies within ``range(limit)``, and how much does not."""
+    inside = max(0, min(start + size, limit) - max(start, 0))
+    return inside, size - inside

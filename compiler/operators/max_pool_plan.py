@@ -1,0 +1,123 @@
+"""Maximum pooling: windows of tiles in the accumulator, combined by the ALU.
+
+Of a `Nest` only the geometry is used: `parts` are blocks of channels, and there is no weight.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vta.compiler.operators.cycle_model import GAP, HANDOVER, LATENCY, START
+from vta.compiler.operators.epilogue import apply_steps
+from vta.compiler.operators.gemm_nest import AXES, Nest
+from vta.compiler.operators.nest_schedule import blocks
+from vta.compiler.operators.operator import Plan
+from vta.compiler.operators.tiling import Tiling, Tilings
+from vta.compiler.te.expr import Axis, Condition, Expr
+from vta.compiler.te.intrinsics import all_of, if_then_else, maximum, min_value, reduce_axis
+from vta.compiler.te.schedule import ACC_SCOPE, ALU, DMA_COPY, Stage, create_schedule
+from vta.compiler.te.tensor import Tensor, compute, placeholder
+
+if TYPE_CHECKING:
+    from vta.config import Config
+
+__all__ = ["plan_windows"]
+
+REGISTER = 2
+"""Cycles of an ALU operation on a tile with another."""
+NEUTRAL = 2
+"""Cycles of setting a tile to the least number: a reset, and an immediate."""
+
+
+def plan_windows(nest: Nest, config: Config, tiling: Tiling | None) -> Plan:
+    """The plan of maximum pooling."""
+    if tiling is None:
+        tilings = _legal(nest, config)
+        tiling = tilings[int(np.argmin(_cycles(tilings)))]
+    cycles = int(_cycles(Tilings.of(nest, config, tiling))[0])
+    data = placeholder((nest.images, nest.parts, 1, nest.height, nest.width, config.batch,
+                        config.block), "int8", "data")
+    bias = placeholder((nest.parts, 1, config.batch, config.block), "int32", "bias"
+                       ) if nest.biased else None
+    bias_load = compute(bias.shape, lambda *i: bias(*i), "bias_buf") if bias is not None else None
+    step, rows = (nest.stride[0], nest.rows) if nest.skips_rows else (1, nest.height)
+    data_load = compute((*data.shape[:3], rows, *data.shape[4:]), lambda n, p, o, y, x, b, q: data(
+        n, p, o, y * step, x, b, q), "data_buf")
+    most = _maximum(nest, config, data_load)
+    epilogue = apply_steps(most, nest.steps, bias_load, (1, 2, 5, 6), "step")
+    last = epilogue[-1] if epilogue else most
+    result = compute(most.shape, lambda *i: last(*i).astype("int8"), "result")
+    s = create_schedule(result.op)
+    at = blocks(s[result], tuple(getattr(tiling, name) for name in AXES), tiling.threads,
+                AXES.index(tiling.axis))
+    for tensor in (most, *epilogue):
+        s[tensor].set_scope(ACC_SCOPE).compute_at(s[result], at).pragma(s[tensor].axes[0], ALU)
+    if bias_load is not None:
+        stage = s[bias_load].set_scope(ACC_SCOPE).compute_at(s[result], at)
+        stage.pragma(stage.axes[0], DMA_COPY)
+    stage = s[data_load].set_scope(ACC_SCOPE).compute_at(s[most], _steps(s[most], tiling))
+    stage.pragma(stage.axes[0], DMA_COPY)
+    inputs = (data, bias) if bias is not None else (data,)
+    return Plan(schedule=s, args=(*inputs, result), tilings=(tiling,), cycles=cycles)
+
+
+def _steps(stage: Stage, tiling: Tiling) -> Axis:
+    """Splits the taps of a window into steps; returns the loop whose rounds they are."""
+    *axes, y, x = stage.axes
+    y_out, y_in = stage.split(y, factor=tiling.taps_y)
+    x_out, x_in = stage.split(x, factor=tiling.taps_x)
+    stage.reorder(y_out, x_out, *axes, y_in, x_in)
+    return x_out
+
+
+def _maximum(nest: Nest, config: Config, data: Tensor) -> Tensor:
+    """The stage that pools; taps outside the data give the least number, which changes nothing."""
+    y, x = (reduce_axis((0, size), name) for size, name in
+            ((nest.taps_y, "y"), (nest.taps_x, "x")))
+
+    def rule(n: Expr, p: Expr, o: Expr, i: Expr, j: Expr, b: Expr, q: Expr) -> Expr:
+        row = i * nest.row_step + y * nest.dilation[0] - nest.pad[0]
+        column = j * nest.stride[1] + x * nest.dilation[1] - nest.pad[1]
+        value = data(n, p, o, row, column, b, q).astype("int32")
+        inside: list[Condition] = []
+        for index, before, needed, size in (
+                (row, nest.pad[0], nest.padded[0], nest.height),
+                (column, nest.pad[1], nest.padded[1], nest.width)):
+            inside += [index >= 0] if before > 0 else []
+            inside += [index < size] if needed - before > size else []
+        if inside:
+            value = if_then_else(all_of(*inside), value, min_value("int32"))
+        return maximum(value, axis=[y, x])
+
+    return compute((*nest.out_shape, config.batch, config.block), rule, "most")
+
+
+def _legal(nest: Nest, config: Config) -> Tilings:
+    tilings = Tilings.every(nest, config)
+    tiles = tilings.data_planes * tilings.data_rows * tilings.data_columns
+    return tilings.where(
+        tilings.dealt & tilings.countable
+        # One tile more holds the least number.
+        & (tilings.threads * (tiles + tilings.out_tiles + tilings.bias_tiles) < config.acc_depth)
+        & (tilings.threads * (tilings.taps + 4) <= config.uop_depth))
+
+
+def _cycles(tilings: Tilings) -> NDArray[np.int64]:
+    """The model: tiles of data, and what the ALU does, share the accumulator."""
+    nest, config = tilings.nest, tilings.config
+    rows = np.minimum(tilings.data_rows, nest.height)
+    columns = np.minimum(tilings.data_columns, nest.width)
+    loaded = tilings.turns * tilings.data_planes * rows * columns
+    load = tilings.beats(loaded * config.acc_8bit_elem_bytes) + tilings.beats(
+        tilings.bias_tiles * config.acc_elem_bytes)
+    alu = tilings.out_tiles * (NEUTRAL + REGISTER * nest.taps_y * nest.taps_x + sum(
+        step.cycles for step in nest.steps)) + GAP * (
+            tilings.turns * (tilings.taps + 2) + len(nest.steps))
+    store = tilings.beats(tilings.out_tiles * config.out_elem_bytes)
+    together = np.maximum(alu + loaded, load)
+    alone = load + tilings.turns * LATENCY + alu + store + 2 * HANDOVER
+    return START + load + LATENCY + store + tilings.blocks * np.where(
+        tilings.threads > 1, together, alone)

@@ -1,0 +1,98 @@
+"""Operators that are several nests in one program, each of which makes a part of the output.
+
+The parts are interleaved or put side by side when the result is unpacked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vta.compiler.operators.cycle_model import START, choose, simulate
+from vta.compiler.operators.gemm_nest import Nest
+from vta.compiler.operators.layout import unpack_data
+from vta.compiler.operators.nest_schedule import Tensors, declare, schedule
+from vta.compiler.operators.operator import Array, Plan
+from vta.compiler.operators.shape_arguments import PAD_MAX, Padding
+from vta.compiler.te.schedule import create_schedule
+
+if TYPE_CHECKING:
+    from vta.compiler.operators.tiling import Tiling
+    from vta.config import Config
+
+__all__ = ["Piece", "host_padding", "plan_pieces", "unpack_pieces"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A nest and which rows and columns of the output it makes."""
+
+    nest: Nest
+    rows: slice
+    columns: slice
+
+
+def host_padding(pieces: Sequence[Piece]) -> tuple[list[Piece], Padding]:
+    """Pieces whose padding LOADs can add, and what is padded while packing instead.
+
+    That is nothing, unless a side needs more than `PAD_MAX`.
+    """
+    sides = [_padding(piece.nest) for piece in pieces]
+    top, left, bottom, right = (max(0, *(each[side] for each in sides)) for side in range(4))
+    if max(top, left, bottom, right) <= PAD_MAX:
+        return list(pieces), (0, 0, 0, 0)
+    moved = [replace(piece, nest=replace(
+        piece.nest, height=piece.nest.height + top + bottom, width=piece.nest.width + left + right,
+        pad=(piece.nest.pad[0] - top, piece.nest.pad[1] - left))) for piece in pieces]
+    return moved, (top, left, bottom, right)
+
+
+def _padding(nest: Nest) -> Padding:
+    """Zeros that a nest needs on each side; negative where the data goes further."""
+    top, left = nest.pad
+    rows = (nest.rows - 1) * nest.stride[0] + (nest.taps_y - 1) * nest.dilation[0] + 1
+    return top, left, rows - top - nest.height, nest.padded[1] - left - nest.width
+
+
+def plan_pieces(pieces: Sequence[Piece], config: Config, tiling: Tiling | None) -> Plan:
+    """The plan of a program with one nest for each piece; data and bias are shared."""
+    tilings: list[Tiling] = []
+    cycles = 0
+    made: list[Tensors] = []
+    for number, piece in enumerate(pieces):
+        if tiling is None:
+            found = choose(piece.nest, config)
+        else:
+            found = tiling, simulate(piece.nest, tiling, config)
+        tilings.append(found[0])
+        # Only the first begins with the launch.
+        cycles += found[1] - (START if number else 0)
+        first = made[0] if made else None
+        shared = first is not None and piece.nest.one_weight
+        made.append(declare(piece.nest, config, str(number) if len(pieces) > 1 else "",
+                            data=first.data if first is not None else None,
+                            weight=first.weight if shared and first is not None else None,
+                            bias=first.bias if first is not None else None))
+    s = create_schedule([tensors.result.op for tensors in made])
+    for piece, tensors, chosen in zip(pieces, made, tilings, strict=True):
+        schedule(s, piece.nest, tensors, chosen)
+    inputs = [made[0].data, *dict.fromkeys(tensors.weight for tensors in made)]
+    if made[0].bias is not None:
+        inputs.append(made[0].bias)
+    return Plan(schedule=s, args=(*inputs, *(tensors.result for tensors in made)),
+                tilings=tuple(tilings), cycles=cycles)
+
+
+def unpack_pieces(pieces: Sequence[Piece], outputs: Sequence[Array], shape: tuple[int, ...],
+                  chunk: int) -> Array:
+    """The output that pieces make together; `chunk` as for `unpack_data`."""
+    result = np.zeros(shape, np.int8)
+    for piece, tiles in zip(pieces, outputs, strict=True):
+        images, parts, blocks, rows, columns, *rest = tiles.shape
+        flat = tiles.reshape(images, parts * blocks, rows, columns, *rest)
+        result[:, :, piece.rows, piece.columns] = unpack_data(
+            flat, (*shape[:2], rows, columns), chunk)
+    return result

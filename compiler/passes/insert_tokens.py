@@ -1,0 +1,88 @@
+"""Token insertion: one pass, from what each instruction reads and writes.
+
+The three modules run side by side, and tokens are all that orders them. Going through the
+instructions in stream order, this pass keeps for each module what it already knows to be finished
+in the others (a vector clock). Where an instruction touches what a later instruction of another
+module still might, and its module does not know that one to be finished yet, the latest of those
+pushes a token and this one pops it: no token where an earlier one already tells.
+
+That is enough for tokens to match: positions that a module learns of only grow, so that the k-th
+pop from a queue is the one that waits for the k-th push. Every push has its pop, so that all queues
+are empty at the end; and every pop comes after its push in the stream, so that nothing deadlocks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from vta.compiler.ir.access_history import History
+from vta.compiler.ir.accesses import accesses
+from vta.compiler.ir.loop_ir import Nop, Op, Tokens, Transfer, VtaProgram
+from vta.config import Config
+from vta.isa import Module, Opcode
+
+__all__ = ["insert_tokens"]
+
+MODULES: tuple[Module, ...] = (Module.LOAD, Module.COMPUTE, Module.STORE)
+
+def insert_tokens(program: VtaProgram, config: Config) -> VtaProgram:
+    """The program with every two conflicting accesses of different modules in order."""
+    orderer = _Orderer(program, config)
+    for op in program.ops:
+        orderer.add(op)
+    return dataclasses.replace(program, ordered=True, ops=tuple(
+        dataclasses.replace(op, tokens=own)
+        for op, own in zip(orderer.ops, orderer.tokens, strict=True)))
+
+
+class _Orderer:
+    def __init__(self, program: VtaProgram, config: Config) -> None:
+        stored = {op.buffer for op in program.ops
+                  if isinstance(op, Transfer) and op.opcode == Opcode.STORE}
+        tile = config.batch * config.block
+        sizes = {"acc": config.acc_depth, "inp": config.inp_depth, "wgt": config.wgt_depth}
+        for buffer in (*program.args, *program.temps):
+            if buffer.name in stored:
+                sizes[f"dram:{buffer.name}"] = -(-math.prod(buffer.shape) // tile)
+        self.config = config
+        self.history = History(sizes)
+        self.ops: list[Op] = []
+        self.tokens: list[Tokens] = []
+        self.places: dict[Module, list[int]] = {module: [] for module in MODULES}
+        self.finished: dict[Module, list[dict[Module, int]]] = {module: [] for module in MODULES}
+        self.clocks: dict[Module, dict[Module, int]] = {
+            module: dict.fromkeys(MODULES, 0) for module in MODULES}
+
+    def add(self, op: Op) -> None:
+        """The next instruction, after what must come before it."""
+        module, touched = op.module, accesses(op, self.config)
+        waits = {other: position
+                 for other, position in self.history.conflicts(module, touched).items()
+                 if position > self.clocks[module][other]}
+        for other in list(waits):
+            if abs(other - module) != 1:
+                # Load and store have no queue between them: compute passes the token on.
+                self._append(Nop(), {other: waits.pop(other)})
+                waits[Module.COMPUTE] = len(self.places[Module.COMPUTE])
+        self._append(op, waits)
+        self.history.record(module, len(self.places[module]), touched)
+
+    def _append(self, op: Op, waits: dict[Module, int]) -> None:
+        """An instruction that waits for those at these positions of other modules."""
+        module, clock, own = op.module, self.clocks[op.module], Tokens()
+        for other, position in waits.items():
+            if position <= clock[other]:
+                continue
+            giver = self.places[other][position - 1]
+            side, back = ("next", "prev") if module > other else ("prev", "next")
+            self.tokens[giver] = dataclasses.replace(self.tokens[giver],
+                                                     **{f"push_{side}": True})
+            own = dataclasses.replace(own, **{f"pop_{back}": True})
+            for third, known in self.finished[other][position - 1].items():
+                clock[third] = max(clock[third], known)
+        self.places[module].append(len(self.ops))
+        self.ops.append(op)
+        self.tokens.append(own)
+        clock[module] = len(self.places[module])
+        self.finished[module].append(dict(clock))

@@ -1,0 +1,310 @@
+"""How much of each stage is computed where: extents of loops, and regions of tensors.
+
+A stage that is computed inside a loop of another computes there only what that loop's round reads:
+a region, whose corner is an affine form of the loops outside and whose size is fixed. A stage's own
+loops come from its region by its splits and fusions. All loops in the end are *atoms*: variables of
+one extent each, so that every index is a sum of atoms times numbers. A fused loop is a row of
+atoms, and a split of it must divide them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from vta.compiler.ir.affine import Affine, affine
+from vta.compiler.te.expr import Axis, Expr, Read, Reduce, Var, substitute, walk
+from vta.compiler.te.primitives import Fuse, Split
+from vta.compiler.te.schedule import GLOBAL, Schedule, Stage
+from vta.compiler.te.tensor import ComputeOp, Tensor
+from vta.errors import ScheduleError
+
+__all__ = ["Atom", "Bounds", "StageBounds", "infer_bounds", "inlined_body"]
+
+
+@dataclass(eq=False)
+class Atom:
+    """A loop of one variable; where a split cut it up, its two parts."""
+
+    var: Var
+    extent: int
+    parts: tuple[Atom, Atom] | None = None
+
+    def value(self) -> Affine:
+        if self.parts is None:
+            return Affine(0, {self.var: 1})
+        outer, inner = self.parts
+        return outer.value().scaled(inner.extent).plus(inner.value())
+
+
+@dataclass
+class StageBounds:
+    """One stage's loops and what they compute.
+
+    Attributes
+    ----------
+    region : list of (Affine, int)
+        For each dimension the first index, a form of loops outside the stage, and how many.
+    loops : dict of Axis to list of Atom
+        The loops that each leaf axis is.
+    index : dict of Var to Affine
+        The value of each of the operation's own index variables, a form of atoms.
+    guards : list of Affine
+        What must be 0 or more for a round to compute anything.
+    """
+
+    stage: Stage
+    body: Expr
+    region: list[tuple[Affine, int]]
+    loops: dict[Axis, list[Atom]] = field(default_factory=dict)
+    index: dict[Var, Affine] = field(default_factory=dict)
+    guards: list[Affine] = field(default_factory=list)
+
+    def body_axes(self) -> tuple[Axis, ...]:
+        """The axes that it reduces."""
+        return self.body.axes if isinstance(self.body, Reduce) else ()
+
+    def origin(self) -> list[Affine]:
+        """Where the stage's buffer begins: an on-chip one holds the region, no more."""
+        if self.stage.scope == GLOBAL:
+            return [Affine(0, {}) for _ in self.region]
+        return [corner for corner, _ in self.region]
+
+    def buffer_shape(self) -> tuple[int, ...]:
+        if self.stage.scope == GLOBAL:
+            return self.stage.op.shape
+        return tuple(size for _, size in self.region)
+
+
+@dataclass
+class Bounds:
+    """What was inferred for every stage that is not inlined, and the extents of all atoms."""
+
+    stages: dict[Stage, StageBounds]
+    extents: dict[Var, int]
+
+    def order(self) -> list[Stage]:
+        """The stages, each after what it reads."""
+        return list(reversed(self.stages))
+
+
+def inlined_body(schedule: Schedule, stage: Stage) -> Expr:
+    """A stage's rule with all inlined stages in place of their reads."""
+    assert isinstance(stage.op, ComputeOp)
+
+    # What several reads share is shared afterwards too; otherwise chains would grow without end.
+    done: dict[tuple[Stage, tuple[Expr, ...]], Expr] = {}
+
+    def inline(read: Read) -> Expr:
+        assert isinstance(read.source, Tensor)
+        source = schedule[read.source]
+        if not source.inlined:
+            return Read(read.dtype, Tensor(source.op), read.indices)
+        key = source, read.indices
+        if key not in done:
+            assert isinstance(source.op, ComputeOp)
+            given = {axis.var: index
+                     for axis, index in zip(source.op.axis, read.indices, strict=True)}
+            done[key] = substitute(source.op.body, given, inline)
+        return done[key]
+
+    return substitute(stage.op.body, {}, inline)
+
+
+def infer_bounds(schedule: Schedule) -> Bounds:
+    """Bounds of every stage, consumers before producers.
+
+    Raises
+    ------
+    ScheduleError
+        A stage computed where not all of its readers can see it, or where its reader's loops do
+        not say how much of it is needed.
+    """
+    bounds = Bounds({}, {})
+    live = [stage for stage in schedule.stages
+            if isinstance(stage.op, ComputeOp) and not stage.inlined]
+    bodies = {stage: inlined_body(schedule, stage) for stage in live}
+    readers: dict[Stage, list[tuple[Stage, Read]]] = {}
+    for stage in live:
+        for node in walk(bodies[stage]):
+            if isinstance(node, Read) and isinstance(node.source, Tensor):
+                readers.setdefault(schedule[node.source], []).append((stage, node))
+    for stage in reversed(live):
+        region = _region(stage, readers.get(stage, []), bounds)
+        own = StageBounds(stage, bodies[stage], region)
+        _loops(own, bounds.extents)
+        bounds.stages[stage] = own
+    return bounds
+
+
+def _outside(stage: Stage, bounds: Bounds) -> set[Var]:
+    """The atoms of all loops that a stage is computed inside of."""
+    found: set[Var] = set()
+    while stage.attached is not None:
+        consumer, axis = stage.attached
+        own = bounds.stages[consumer]
+        for leaf in consumer.leaf_iter_vars:
+            found |= {atom.var for atom in own.loops[leaf]}
+            if leaf is axis:
+                break
+        else:
+            raise ScheduleError(
+                f"stage {stage.name} is computed at {axis.name} of {consumer.name}, which was "
+                "split or fused since; call compute_at after that")
+        stage = consumer
+    return found
+
+
+def _inside(reader: Stage, stage: Stage) -> bool:
+    """Whether a reader's loops lie inside the loop that a stage is computed at."""
+    if stage.attached is None:
+        return True
+    consumer, axis = stage.attached
+    while reader is not consumer:
+        if reader.attached is None:
+            return False
+        reader, at = reader.attached
+        if reader is consumer:
+            order = consumer.leaf_iter_vars
+            return at in order and axis in order and order.index(at) >= order.index(axis)
+    return True
+
+
+def _region(stage: Stage, readers: list[tuple[Stage, Read]], bounds: Bounds
+            ) -> list[tuple[Affine, int]]:
+    shape = stage.op.shape
+    whole = [(Affine(0, {}), size) for size in shape]
+    if stage.attached is None:
+        return whole
+    if not readers:
+        raise ScheduleError(f"stage {stage.name} is an output that nothing reads; it cannot be "
+                            f"computed inside {stage.attached[0].name}")
+    if stage.attached[0] not in bounds.stages:
+        raise ScheduleError(f"stage {stage.name} is computed inside {stage.attached[0].name}, "
+                            "which does not read it")
+    for reader, _ in readers:
+        if not _inside(reader, stage):
+            raise ScheduleError(
+                f"stage {stage.name} is computed at {stage.attached[1].name} of "
+                f"{stage.attached[0].name}, but {reader.name} reads it outside that loop")
+    outside = _outside(stage, bounds)
+    region: list[tuple[Affine, int]] = []
+    for place, size in enumerate(shape):
+        spans = [_span(reader, read.indices[place], outside, bounds) for reader, read in readers]
+        region.append(_union(spans, size))
+    return region
+
+
+def _span(reader: Stage, index: Expr, outside: set[Var], bounds: Bounds
+          ) -> tuple[Affine, int] | None:
+    """The first index that a read reaches, a form of loops outside, and how many."""
+    form = affine(index)
+    if form is None:
+        return None
+    total = Affine(form.offset, {})
+    for var, factor in form.factors.items():
+        known = bounds.stages[reader].index.get(var)
+        total = total.plus((known or Affine(0, {var: 1})).scaled(factor))
+    corner, low, high = Affine(total.offset, {}), 0, 0
+    for var, factor in total.factors.items():
+        if var in outside:
+            corner = corner.plus(Affine(0, {var: factor}))
+            continue
+        reach = factor * (bounds.extents[var] - 1)
+        low, high = low + min(0, reach), high + max(0, reach)
+    return corner.plus(Affine(low, {})), high - low + 1
+
+
+def _union(spans: list[tuple[Affine, int] | None], size: int) -> tuple[Affine, int]:
+    """One range that covers several; all of the dimension where they do not go together."""
+    known = [span for span in spans if span is not None]
+    whole = (Affine(0, {}), size)
+    if len(known) != len(spans) or any(
+            corner.factors != known[0][0].factors for corner, _ in known):
+        return whole
+    low = min(corner.offset for corner, _ in known)
+    high = max(corner.offset + count for corner, count in known)
+    if high - low >= size:
+        return whole
+    return Affine(low, known[0][0].factors), high - low
+
+
+def _loops(own: StageBounds, extents: dict[Var, int]) -> None:
+    """Fills in a stage's loops from its region, by its splits and fusions."""
+    op = own.stage.op
+    assert isinstance(op, ComputeOp)
+    roots: list[tuple[Axis, Atom, Affine, int, int]] = []
+    for axis, (corner, count), size in zip(op.axis, own.region, op.shape, strict=True):
+        roots.append((axis, Atom(axis.var, count), corner, count, size))
+    for axis in own.body_axes():
+        roots.append((axis, Atom(axis.var, axis.extent), Affine(0, {}), axis.extent, axis.extent))
+    loops: dict[Axis, list[Atom]] = {axis: [atom] for axis, atom, *_ in roots}
+    splits: list[tuple[Atom, int]] = []
+    for relation in own.stage.relations:
+        if isinstance(relation[0], Fuse):
+            _, axes, fused = relation
+            assert isinstance(axes, list)
+            loops[fused] = [atom for axis in axes for atom in loops.pop(axis)]
+        else:
+            step, axis, outer, inner = relation
+            assert isinstance(step, Split)
+            assert isinstance(axis, Axis)
+            loops[outer], loops[inner] = _split(own.stage, step, loops.pop(axis), outer, inner,
+                                                splits)
+    own.loops = loops
+    for atoms in loops.values():
+        extents.update((atom.var, atom.extent) for atom in atoms)
+    for axis, atom, corner, _, size in roots:
+        local = atom.value()
+        own.index[axis.var] = corner.plus(local)
+        _guard(own, own.index[axis.var], size, extents)
+    for atom, rounds in splits:
+        form = atom.value()
+        guard = Affine(rounds - 1, {}).plus(form.scaled(-1))
+        if form.span(extents)[1] >= rounds and guard not in own.guards:
+            own.guards.append(guard)
+
+
+def _guard(own: StageBounds, index: Affine, size: int, extents: dict[Var, int]) -> None:
+    """Keeps an index within its dimension where the loops may lead out of it."""
+    low, high = index.span(extents)
+    if high >= size:
+        own.guards.append(Affine(size - 1, {}).plus(index.scaled(-1)))
+    if low < 0:
+        own.guards.append(index)
+
+
+def _split(stage: Stage, step: Split, atoms: list[Atom], outer: Axis, inner: Axis,
+           splits: list[tuple[Atom, int]]) -> tuple[list[Atom], list[Atom]]:
+    total = math.prod(atom.extent for atom in atoms)
+    if step.nparts is None:
+        assert step.factor is not None
+        factor = min(step.factor, total)
+    else:
+        factor = -(-total // step.nparts)
+    if len(atoms) == 1:
+        parts = (Atom(outer.var, -(-total // factor)), Atom(inner.var, factor))
+        atoms[0].parts = parts
+        if total % factor:
+            splits.append((atoms[0], total))
+        return [parts[0]], [parts[1]]
+    outside, rest = list(atoms), factor
+    inside: list[Atom] = []
+    while rest > 1:
+        atom = outside.pop()
+        if rest % atom.extent == 0:
+            inside.insert(0, atom)
+            rest //= atom.extent
+        elif atom.extent % rest == 0:
+            atom.parts = (Atom(Var("int32", f"{outer.name}.{atom.var.name}"), atom.extent // rest),
+                          Atom(Var("int32", f"{inner.name}.{atom.var.name}"), rest))
+            outside.append(atom.parts[0])
+            inside.insert(0, atom.parts[1])
+            rest = 1
+        else:
+            sizes = " x ".join(str(item.extent) for item in atoms)
+            raise ScheduleError(
+                f"stage {stage.name}: a split of {step.axis} ({sizes} rounds, fused) by {factor} "
+                "cuts through one of the fused loops; use a factor that divides them, or split "
+                "before fusing")
+    return (outside or [Atom(outer.var, 1)]), (inside or [Atom(inner.var, 1)])

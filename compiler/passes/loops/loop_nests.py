@@ -1,0 +1,234 @@
+"""From a schedule to loop nests: stages where they are computed, with bounds inferred."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vta.compiler.check.between_passes import check_reads
+from vta.compiler.ir.affine import Affine, affine, as_expression
+from vta.compiler.ir.loop_ir import Assign, Buffer, For, LoopProgram, Pragma, Stmt
+from vta.compiler.passes.loops.bounds import Bounds, StageBounds, infer_bounds
+from vta.compiler.te.expr import Axis, Const, Expr, Read, Reduce, Var, substitute
+from vta.compiler.te.intrinsics import neutral
+from vta.compiler.te.schedule import GLOBAL, SCOPES, Schedule, Stage
+from vta.compiler.te.tensor import ComputeOp, Tensor
+from vta.errors import ScheduleError
+
+__all__ = ["GEMM", "TENSORIZE", "loops"]
+
+GEMM = "gemm"
+"""The pragma of loops that become one GEMM instruction (or a few)."""
+TENSORIZE = "tensorize"
+"""The pragma, within those, of the loops that one micro-op does."""
+
+
+def loops(schedule: Schedule, args: Sequence[Tensor], name: str) -> LoopProgram:
+    """The loop nests of a schedule whose arguments, in the order of the call, are `args`.
+
+    Raises
+    ------
+    ScheduleError
+        Arguments that are not the program's inputs and outputs; a stage that is computed where its
+        readers cannot see it.
+    """
+    if not isinstance(schedule, Schedule):
+        raise ScheduleError(f"a schedule must come from te.create_schedule, not {schedule!r}")
+    _check_args(schedule, args)
+    check_reads(schedule)
+    bounds = infer_bounds(schedule)
+    builder = _Builder(schedule, bounds)
+    passed = [schedule[tensor] for tensor in args]
+    body = tuple(stmt for stage in bounds.order() if stage.attached is None
+                 for stmt in builder.nest(stage))
+    return LoopProgram(
+        name=name,
+        args=tuple(builder.buffers[stage] for stage in passed),
+        allocs=tuple(buffer for stage, buffer in builder.buffers.items() if stage not in passed),
+        outputs=tuple(stage.name for stage in passed if isinstance(stage.op, ComputeOp)),
+        body=body)
+
+
+def _check_args(schedule: Schedule, args: Sequence[Tensor]) -> None:
+    if not isinstance(args, (list, tuple)):
+        raise ScheduleError(f"arguments must be a list of tensors, not {args!r}")
+    seen: set[Stage] = set()
+    for tensor in args:
+        if not isinstance(tensor, Tensor):
+            raise ScheduleError(f"an argument must be a tensor, not {tensor!r}")
+        stage = schedule[tensor]  # a ScheduleError if it is not there
+        if stage in seen:
+            raise ScheduleError(f"argument {stage.name} is given twice")
+        seen.add(stage)
+        if stage.scope != GLOBAL or stage.inlined:
+            where = "is inlined" if stage.inlined else f"in {SCOPES[stage.scope]}"
+            raise ScheduleError(
+                f"argument {stage.name} is an intermediate tensor {where}; "
+                "arguments must be placeholders, or computed into main memory")
+    for stage in schedule.stages:
+        if stage not in seen and (
+                not isinstance(stage.op, ComputeOp) or stage.op in schedule.outputs):
+            kind = "an output" if isinstance(stage.op, ComputeOp) else "an input"
+            raise ScheduleError(f"arguments miss {stage.name}, which is {kind} of the schedule")
+
+
+class _Builder:
+    def __init__(self, schedule: Schedule, bounds: Bounds) -> None:
+        self.schedule = schedule
+        self.bounds = bounds
+        self.buffers: dict[Stage, Buffer] = {}
+        for stage in schedule.stages:
+            own = bounds.stages.get(stage)
+            if own is not None or not isinstance(stage.op, ComputeOp):
+                shape = own.buffer_shape() if own else stage.op.shape
+                self.buffers[stage] = Buffer(stage.name, shape, stage.op.dtype, stage.scope)
+        self.attached: dict[tuple[Stage, Axis], list[Stage]] = {}
+        for stage in bounds.order():
+            if stage.attached is not None:
+                self.attached.setdefault(stage.attached, []).append(stage)
+
+    def nest(self, stage: Stage) -> tuple[Stmt, ...]:
+        return _Nest(self, self.bounds.stages[stage]).statements(0)
+
+    # -- expressions -------------------------------------------------------------------------
+
+    def value(self, own: StageBounds, expr: Expr) -> Expr:
+        """An expression of a stage's own indices as one of loops and buffers."""
+        given: dict[Var, Expr] = {var: as_expression(form) for var, form in own.index.items()}
+
+        def from_buffer(read: Read) -> Read:
+            assert isinstance(read.source, Tensor)
+            source = self.schedule[read.source]
+            producer = self.bounds.stages.get(source)
+            indices = read.indices if producer is None else tuple(
+                _less(index, corner)
+                for index, corner in zip(read.indices, producer.origin(), strict=True))
+            return Read(read.dtype, self.buffers[source], tuple(map(_simple, indices)))
+
+        return substitute(expr, given, from_buffer)
+
+
+def _less(index: Expr, corner: Affine) -> Expr:
+    if not corner.factors and not corner.offset:
+        return index
+    form = affine(index)
+    assert form is not None, "a region of an index that is not affine is the whole dimension"
+    return as_expression(form.plus(corner.scaled(-1)))
+
+
+def _simple(index: Expr) -> Expr:
+    form = affine(index)
+    return index if form is None else as_expression(form)
+
+
+class _Nest:
+    """The statements of one stage."""
+
+    def __init__(self, builder: _Builder, own: StageBounds) -> None:
+        self.builder, self.own, self.stage = builder, own, own.stage
+        self.leaves = own.stage.leaf_iter_vars
+        self.inner = [builder.attached.get((self.stage, axis), []) for axis in self.leaves]
+        last = max((place for place, inner in enumerate(self.inner) if inner), default=-1)
+        pragmas = [place for place, axis in enumerate(self.leaves) if axis in self.stage.pragmas]
+        # All loops below the last one that holds another stage, or is a thread, go together: a
+        # pragma on an inner one makes no more instructions than one on the outermost.
+        threads = [place for place, axis in enumerate(self.leaves) if axis in self.stage.threads]
+        self.begin = max((last, *threads)) + 1
+        self.pragma: tuple[str, Axis] | None = None
+        if self.stage.tensorized is not None:
+            self._check_tensorized(self.stage.tensorized, last)
+            self.pragma = GEMM, self.stage.tensorized
+        elif pragmas:
+            self._check_pragmas([self.leaves[place] for place in pragmas], pragmas[0], last)
+            self.pragma = self.stage.pragmas[self.leaves[pragmas[0]]], self.leaves[pragmas[0]]
+        # A reduction's neutral value comes before them.
+        first = min((place for place, axis in enumerate(self.leaves) if axis.reduces),
+                    default=None)
+        self.start = None if first is None else min(first, self.begin)
+        op = self.stage.op
+        assert isinstance(op, ComputeOp)
+        self.indices = tuple(
+            as_expression(own.index[axis.var].plus(corner.scaled(-1)))
+            for axis, corner in zip(op.axis, own.origin(), strict=True))
+
+    def _check_pragmas(self, axes: list[Axis], place: int, last: int) -> None:
+        stage = self.stage
+        if len({stage.pragmas[axis] for axis in axes}) > 1:
+            listed = " and ".join(f"{stage.pragmas[axis]} at {axis.name}" for axis in axes)
+            raise ScheduleError(f"stage {stage.name} has two pragmas, {listed}; keep one")
+        if place <= last:
+            raise ScheduleError(
+                f"stage {stage.name}: the pragma {stage.pragmas[axes[0]]!r} at {axes[0].name} "
+                f"covers {self.inner[last][0].name}, which is computed inside it; put the pragma "
+                f"on a loop inside {self.leaves[last].name}")
+
+    def _check_tensorized(self, axis: Axis, last: int) -> None:
+        name = self.stage.name
+        if axis not in self.leaves:
+            raise ScheduleError(f"stage {name}: tensorized axis {axis.name} was split or fused "
+                                "since; call tensorize last")
+        if self.leaves.index(axis) <= last:
+            raise ScheduleError(f"stage {name}: {self.inner[last][0].name} is computed inside "
+                                f"{self.leaves[last].name}, which is one tensorized operation; "
+                                "compute it further out")
+        for inner in self.leaves[self.leaves.index(axis):]:
+            if inner in self.stage.threads:
+                raise ScheduleError(f"stage {name}: virtual threads over {inner.name} are inside "
+                                    f"{axis.name}, which is one tensorized operation; bind an "
+                                    "outer axis")
+        if not isinstance(self.own.body, Reduce):
+            raise ScheduleError(f"stage {name} is tensorized with env.gemm, which sums products; "
+                                "its rule is no te.sum")
+
+    def statements(self, place: int) -> tuple[Stmt, ...]:
+        """What is inside the first `place` loops."""
+        found: list[Stmt] = []
+        if place == self.start:
+            found.append(self._neutral(place))
+        inside = self._loop(place)
+        if place == self.begin and self.pragma is not None:
+            key, axis = self.pragma
+            inside = (Pragma(key, axis.name, inside),)
+        return (*found, *inside)
+
+    def _loop(self, place: int) -> tuple[Stmt, ...]:
+        if place == len(self.leaves):
+            return (self._assign(),)
+        axis = self.leaves[place]
+        body: tuple[Stmt, ...] = tuple(
+            stmt for stage in self.inner[place] for stmt in self.builder.nest(stage))
+        return self._wrapped(axis, body + self.statements(place + 1))
+
+    def _wrapped(self, axis: Axis, body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+        for atom in reversed(self.own.loops[axis]):
+            body = (For(atom.var, atom.extent, body, axis in self.stage.threads,
+                        axis in self.stage.unrolled),)
+        if axis is self.stage.tensorized:
+            body = (Pragma(TENSORIZE, axis.name, body),)
+        return body
+
+    def _assign(self) -> Assign:
+        body = self.own.body
+        value, reduce = (body.value, body.op) if isinstance(body, Reduce) else (body, "")
+        return Assign(self.builder.buffers[self.stage], self.indices,
+                      self.builder.value(self.own, value),
+                      tuple(as_expression(guard) for guard in self.own.guards), reduce)
+
+    def _neutral(self, place: int) -> Stmt:
+        """The reduction's neutral value for all that the loops from `place` on compute."""
+        body = self.own.body
+        assert isinstance(body, Reduce)
+        number = neutral(body.op, body.dtype)
+        rest = [axis for axis in self.leaves[place:] if not axis.reduces]
+        reduced = {atom.var for axis in self.leaves if axis.reduces
+                   for atom in self.own.loops[axis]}
+        guards = tuple(as_expression(guard) for guard in self.own.guards
+                       if not reduced & set(guard.factors))
+        stmt: tuple[Stmt, ...] = (Assign(self.builder.buffers[self.stage], self.indices,
+                                         Const(body.dtype, number), guards),)
+        for axis in reversed(rest):
+            for atom in reversed(self.own.loops[axis]):
+                stmt = (For(atom.var, atom.extent, stmt),)
+        if self.pragma is not None:
+            key, at = self.pragma
+            return Pragma(key, at.name, stmt)
+        return stmt[0]

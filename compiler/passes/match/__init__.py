@@ -1,0 +1,1 @@
+"""The pass from loops to operations on tiles. Read `match` first."""

@@ -1,0 +1,185 @@
+"""Expressions of tiled stages as ALU operations, each with the tiles that it touches."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from vta.compiler.ir.affine import Affine
+from vta.compiler.ir.loop_ir import Buffer
+from vta.compiler.ir.tile_ir import Alu, Domain, Loop, Node, Operand, Reset, Value
+from vta.compiler.passes.match.alu_selection import Fill, Selected, Selector, Step
+from vta.compiler.te.expr import ABILITIES, Expr, Read, Var, parts, substitute
+from vta.compiler.te.schedule import ACC_SCOPE
+from vta.config import Config
+from vta.errors import CompileError
+from vta.isa import AluOp
+
+__all__ = ["Expressions", "spelled_constant"]
+
+REDUCTIONS = {"+": AluOp.ADD, "max": AluOp.MAX, "min": AluOp.MIN}
+HERE = Affine(0, {})
+
+
+def spelled_constant(number: int) -> tuple[tuple[AluOp, int], ...]:
+    """The ALU operations that make a number of 32 bits out of 0, by immediates of 16."""
+    low = (number + 0x8000) % 0x10000 - 0x8000
+    high = (((number - low) >> 16) + 0x8000) % 0x10000 - 0x8000  # 2**15 << 16 wraps like -2**15
+    return ((AluOp.ADD, high), (AluOp.SHR, -16), (AluOp.ADD, low))
+
+
+class Expressions:
+    """What the stages of one program compute.
+
+    A stage may read a tensor at the place that it writes, and then overwrite it; or elsewhere (a
+    bias, a neighbour), which is a value of its own name to `Selector`.
+
+    Parameters
+    ----------
+    config : Config
+    values : dict of str to Value
+        The program's values so far.
+    """
+
+    def __init__(self, config: Config, values: dict[str, Value]) -> None:
+        self.selector = Selector(config, set())
+        self.values = values
+        self.made: dict[str, Value] = {}
+        self.same: dict[str, str] = {}
+
+    def define(self, name: str, exact: bool = True) -> None:
+        """A value that is no expression: loaded, or a GEMM's."""
+        self.selector.values[name] = Selected(name, exact)
+
+    def resolve(self, name: str) -> str:
+        """The value that a stage's tensor is; a mere copy is what it copies."""
+        return self.same.get(name, name)
+
+    def values_made(self) -> dict[str, Value]:
+        """The values that belong to no stage: parts of expressions, and constants."""
+        found = {name: value for name, value in self.made.items() if name not in self.same}
+        for item in self.selector.constants:
+            found[item.name] = Value(item.name, item.name, ACC_SCOPE, 1, item.number)
+        return found
+
+    def constants(self) -> tuple[Node, ...]:
+        """The operations that make the program's constants."""
+        once = Domain(())
+        found: list[Node] = []
+        for item in self.selector.constants:
+            at = Operand(item.name, HERE)
+            found.append(Reset(at, once))
+            found += [Alu(op, at, at, imm, once) for op, imm in spelled_constant(item.number)]
+        return tuple(found)
+
+    def compute(self, name: str, at: Affine, value: Expr, position: Callable[[Read], Affine],
+                domain: Domain, reduce: str) -> tuple[Node, ...]:
+        """The operations of a stage, which writes its tensor `at` those tiles.
+
+        Raises
+        ------
+        CompileError
+            An index that is used as a value.
+        """
+        selector, own = self.selector, self.values[name]
+        selector.taken |= self.values.keys()
+        elsewhere: dict[str, Operand] = {}
+
+        def named(read: Read) -> Expr:
+            source, there = self.resolve(read.source.name), position(read)
+            known = source
+            if there != at or self.values[read.source.name].tiles != own.tiles or (
+                    reduce or source == name):
+                known = _place(source, there)
+                elsewhere[known] = Operand(source, there)
+                selector.values[known] = dataclasses.replace(selector.values[source], ref=known)
+            return Read(read.dtype, Buffer(known, (), read.dtype, ACC_SCOPE), ())
+
+        _no_indices(name, value)
+        narrow = value.dtype == "int8"
+        if reduce in ("max", "min"):
+            value = value.astype("int32")  # int8 is compared as what it is
+        ops, result = selector.expression(name, substitute(value, {}, named))
+        if reduce:
+            self.define(name, exact=reduce != "+" or not narrow)  # an int8 sum wraps around
+            return self._reduction(name, at, ops, result, elsewhere, domain, reduce)
+        ref = result.ref
+        if isinstance(ref, int):
+            ops, ref = [*ops, Fill(name, selector.second(ref))], name
+        elif ops and isinstance(ops[-1], (Step, Fill)) and ops[-1].dst == ref:
+            # The stage's own name for what it made.
+            ops, ref = [*ops[:-1], dataclasses.replace(ops[-1], dst=name)], name
+        elif ref in elsewhere or domain.guards:
+            ops = [*ops, Fill(name, 0), Step(AluOp.ADD, name, name, ref)]
+            ref = name
+        if ref != name:
+            self.same[name] = ref
+        selector.values[name] = Selected(ref, result.exact)
+        return self._nodes(ops, at, elsewhere, domain, own)
+
+    def _reduction(self, name: str, at: Affine, ops: list[Step | Fill], result: Selected,
+                   elsewhere: dict[str, Operand], domain: Domain, reduce: str
+                   ) -> tuple[Node, ...]:
+        own = self.values[name]
+        target = Operand(name, at)
+        op = REDUCTIONS[reduce]
+        if not ops:
+            ref = result.ref if isinstance(result.ref, str) else self.selector.second(result.ref)
+            b = self._operand(ref, at, elsewhere)
+            return (Alu(op, target, target, b, domain, reduces=True),)
+        # The expression is computed for one round of the reduction at a time.
+        outer = [(var, extent) for var, extent in domain.loops if var not in at.factors]
+        inner = dataclasses.replace(domain, loops=tuple(
+            loop for loop in domain.loops if loop not in outer))
+        body = self._nodes(ops, at, elsewhere, inner, own)
+        body += (Alu(op, target, target, self._operand(result.ref, at, elsewhere), inner),)
+        for var, extent in reversed(outer):
+            body = (Loop(var, extent, False, body),)
+        return body
+
+    def _nodes(self, ops: list[Step | Fill], at: Affine, elsewhere: dict[str, Operand],
+               domain: Domain, own: Value) -> tuple[Node, ...]:
+        found: list[Node] = []
+        for op in ops:
+            if op.dst not in self.values:
+                self.made[op.dst] = Value(op.dst, own.stage, ACC_SCOPE, own.tiles)
+            dst = Operand(op.dst, at)
+            if isinstance(op, Fill):
+                found.append(Reset(dst, domain))
+                if op.number != 0:
+                    found.append(Alu(AluOp.ADD, dst, dst,
+                                     self._operand(op.number, at, elsewhere), domain))
+                continue
+            a = self._operand(op.a, at, elsewhere)
+            assert isinstance(a, Operand)
+            found.append(Alu(op.op, dst, a, self._operand(op.b, at, elsewhere), domain))
+        return tuple(found)
+
+    def _operand(self, ref: str | int, at: Affine, elsewhere: dict[str, Operand]) -> Operand | int:
+        if isinstance(ref, int):
+            return ref
+        if any(item.name == ref for item in self.selector.constants):
+            return Operand(ref, HERE)
+        return elsewhere.get(ref, Operand(ref, at))
+
+
+def _no_indices(name: str, value: Expr) -> None:
+    """An index may select what is read, but is no value itself."""
+    todo = [value]
+    seen: set[int] = set()
+    while todo:
+        node = todo.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, Var):
+            raise CompileError(f"stage {name} uses the index {node.name} as a value; {ABILITIES}")
+        if not isinstance(node, Read):
+            todo += parts(node)
+
+
+def _place(source: str, at: Affine) -> str:
+    """A name for a value read at a place: the same for the same place."""
+    steps = "".join(f"+{factor}*{id(var):x}" for var, factor in sorted(
+        at.factors.items(), key=lambda item: id(item[0])))
+    return f"{source}@{at.offset}{steps}"

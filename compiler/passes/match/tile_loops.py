@@ -1,0 +1,163 @@
+"""From elements to tiles: which of an operation's loops run inside a tile.
+
+Data moves and is computed in whole tiles. Within an operation's loops, those that run through one
+tile of what it writes (and through the same numbers of what it reads, in the same order) are the
+tile's; every other loop steps by whole tiles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vta.compiler.ir.affine import Affine
+from vta.compiler.te.expr import Var
+from vta.errors import ScheduleError
+
+__all__ = ["Tiling", "Whole", "tile_loops", "whole_tensor"]
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """A split of loops into those outside and those inside a tile of `size` elements.
+
+    Attributes
+    ----------
+    loops : tuple of (Var, int)
+        Those outside, outermost first.
+    inside : mapping of Var to (int, int)
+        Those inside: the extent, and by how much they step through the tile.
+    cut : mapping of Var to Affine
+        Loops that had a part inside, as their two parts.
+    """
+
+    loops: tuple[tuple[Var, int], ...]
+    inside: Mapping[Var, tuple[int, int]]
+    cut: Mapping[Var, Affine]
+    size: int
+
+    def parts(self, form: Affine) -> Affine:
+        """A form with the loops that were cut replaced by their parts."""
+        total = Affine(form.offset, {})
+        for var, factor in form.factors.items():
+            total = total.plus(self.cut.get(var, Affine(0, {var: 1})).scaled(factor))
+        return total
+
+    def tiles(self, form: Affine, what: str) -> Affine:
+        """A position in elements as one in tiles.
+
+        Raises
+        ------
+        ScheduleError
+            A position that does not go through tiles as the loops do.
+        """
+        form = self.parts(form)
+        for own, (_, step) in self.inside.items():
+            if form.factors.get(own, 0) != step:
+                raise ScheduleError(
+                    f"{what} goes through a tile's {self.size} numbers in another order than it "
+                    "is written (transposed, strided or broadcast); within a tile each number "
+                    "must meet the one of the same place")
+        rest = {var: factor for var, factor in form.factors.items() if var not in self.inside}
+        wrong = [f"{var.name} steps by {factor}" for var, factor in rest.items()
+                 if factor % self.size]
+        wrong += [f"it begins at {form.offset}"] if form.offset % self.size else []
+        if wrong:
+            raise ScheduleError(f"{what} is not in whole tiles of {self.size} numbers: {wrong[0]}")
+        return Affine(form.offset // self.size,
+                      {var: factor // self.size for var, factor in rest.items()})
+
+    def guard(self, form: Affine, what: str) -> Affine:
+        """A guard as one on whole tiles: none may be cut through."""
+        form = self.parts(form)
+        low = high = 0
+        for var, (extent, _) in self.inside.items():
+            reach = form.factors.get(var, 0) * (extent - 1)
+            low, high = low + min(0, reach), high + max(0, reach)
+        rest = {var: factor for var, factor in form.factors.items() if var not in self.inside}
+        step = math.gcd(*rest.values()) if rest else 0
+        # Sums of the other loops that let a part of a tile's numbers pass, but not all.
+        for partly in range(-high, -low):
+            distance = partly - form.offset
+            if (distance % step == 0) if step else distance == 0:
+                raise ScheduleError(f"{what} cuts through a tile of {self.size} numbers; pad the "
+                                    "tensor to whole tiles")
+        return Affine(form.offset + high, rest)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """All of a tensor from its first number to its last, as one loop over its tiles.
+
+    The last tile need not be full: numbers do not mix, and memory is given out in whole tiles.
+    """
+
+    loops: tuple[tuple[Var, int], ...]
+    written: Affine
+    size: int
+
+    def fits(self, form: Affine) -> bool:
+        """Whether a position goes along with what is written, tile by tile."""
+        return form.factors == self.written.factors and form.offset % self.size == 0
+
+    def tiles(self, form: Affine, what: str) -> Affine:
+        """A position that fits, in tiles."""
+        assert self.fits(form), what
+        return Affine(form.offset // self.size, {self.loops[0][0]: 1})
+
+    def guard(self, form: Affine, what: str) -> Affine:
+        """There are no guards: all of the tensor counts."""
+        raise AssertionError(what)
+
+
+def whole_tensor(loops: tuple[tuple[Var, int], ...], written: Affine, total: int, size: int
+                 ) -> Whole | None:
+    """`Whole`, if the loops write a tensor of `total` numbers, each once; None if they do not."""
+    step = 1
+    for var, extent in sorted(loops, key=lambda loop: written.factors.get(loop[0], 0)):
+        if written.factors.get(var, 0) != step:
+            return None
+        step *= extent
+    if step != total or written.offset:
+        return None
+    return Whole(((Var("int32", "tile"), -(-total // size)),), written, size)
+
+
+def tile_loops(loops: tuple[tuple[Var, int], ...], written: Affine, size: int, what: str
+               ) -> Tiling:
+    """The loops that run inside a tile of what is written, by their steps.
+
+    Raises
+    ------
+    ScheduleError
+        Loops that do not cover whole tiles.
+    """
+    inside: dict[Var, tuple[int, int]] = {}
+    cut: dict[Var, Affine] = {}
+    outside = dict(loops)
+    step = 1
+    while step < size:
+        var = next((var for var in outside if written.factors.get(var, 0) == step), None)
+        extent = outside[var] if var is not None else 1
+        need = size // step
+        if var is not None and (need % extent == 0 or extent % need == 0):
+            del outside[var]
+            if extent <= need:
+                inside[var] = (extent, step)
+                step *= extent
+                continue
+            parts = Var("int32", f"{var.name}.outer"), Var("int32", f"{var.name}.inner")
+            cut[var] = Affine(0, {parts[0]: need, parts[1]: 1})
+            inside[parts[1]] = (need, step)
+            place = [loop for loop, _ in loops].index(var)
+            names = [loop for loop, _ in loops]
+            outside = dict(sorted(
+                {**outside, parts[0]: extent // need}.items(),
+                key=lambda item: names.index(item[0]) if item[0] in names else place))
+            break
+        raise ScheduleError(
+            f"{what} do not cover whole tiles of {size} numbers: its loops go through "
+            f"{step * (extent if var is not None else 1)} in a row; the innermost dimensions must "
+            "be a tile's, and all of them inside the operation")
+    return Tiling(tuple(outside.items()), inside, cut, size)

@@ -1,0 +1,148 @@
+"""2-D transfers from access patterns: what one LOAD or STORE can move, and what takes several."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from vta.compiler.ir.loop_ir import Transfer
+from vta.isa import MemoryType, Opcode
+
+__all__ = ["Dim", "transfers"]
+
+MOST = (1 << 16) - 1
+MOST_PADDING = 15
+
+
+@dataclass(frozen=True)
+class Dim:
+    """One loop of a transfer, in tiles.
+
+    Attributes
+    ----------
+    rounds : int
+    chip, dram : int
+        Steps on chip and in main memory from a round to the next.
+    valid : (int, int)
+        The rounds that main memory has; the others are zeros.
+    """
+
+    rounds: int
+    chip: int
+    dram: int
+    valid: tuple[int, int]
+
+    @property
+    def size(self) -> int:
+        return self.valid[1] - self.valid[0]
+
+    @property
+    def padded(self) -> bool:
+        return self.size != self.rounds
+
+
+@dataclass
+class _Side:
+    """One of an instruction's two loops: zeros before, what is moved, zeros after."""
+
+    total: int = 1
+    size: int = 1
+    before: int = 0
+    after: int = 0
+    stride: int = 1
+    trivial: bool = True
+
+    def take(self, dim: Dim, unit: int, most: int) -> bool:
+        """Adds a loop around what is there, if that is one loop of `unit` tiles still."""
+        before, after = dim.valid[0] * self.total, (dim.rounds - dim.valid[1]) * self.total
+        if (dim.chip != unit * self.total or self.before or self.after
+                or max(before, after) > MOST_PADDING or self.size * dim.size > most):
+            return False
+        if self.trivial:
+            if not 0 <= dim.dram <= MOST:
+                return False
+            self.stride, self.trivial = dim.dram, False
+        elif dim.dram != self.stride * self.size:
+            return False
+        self.before, self.after = before, after
+        self.size *= dim.size
+        self.total *= dim.rounds
+        return True
+
+
+def transfers(opcode: Opcode, memory_type: MemoryType, buffer: str, chip: int, dram: int,
+              dims: Sequence[Dim], note: str = "") -> Iterator[Transfer]:
+    """The instructions that move a box of tiles; `chip` and `dram` are where round 0 of all is.
+
+    Where zeros are wanted and more than an instruction can pad, they are loaded by themselves.
+    """
+    rest = sorted((dim for dim in dims if dim.rounds > 1 or dim.padded), key=lambda dim: dim.chip)
+    if any(dim.size <= 0 for dim in rest):
+        yield from _zeros(memory_type, buffer, chip, rest, note)
+        return
+    x, y = _Side(), _Side()
+    # A row's tiles follow each other in main memory; else each is a row of its own.
+    while rest and not (x.trivial and rest[0].dram != 1) and x.take(rest[0], 1, MOST):
+        rest.pop(0)
+    while rest and y.take(rest[0], x.total, MOST):
+        rest.pop(0)
+    if not rest:
+        start, stride = dram + _first(dims), x.size if y.trivial else y.stride
+        end = start + (y.size - 1) * stride + x.size
+        yield Transfer(opcode, memory_type, buffer, start, chip, x.size, y.size, stride,
+                       (y.before, y.after, x.before, x.after), note=f"{note}[{start}:{end}]")
+        return
+    outer = rest[-1]
+    others = [dim for dim in dims if dim is not outer]
+    if outer.padded:
+        # More zeros than an instruction adds by itself: before, between and after them what fits.
+        before, end = outer.valid
+        data = dataclasses.replace(outer, rounds=outer.size, valid=(0, outer.size))
+        yield from _filled(memory_type, buffer, chip, outer, before, others, note)
+        yield from transfers(opcode, memory_type, buffer, chip + before * outer.chip,
+                             dram + before * outer.dram, [*others, data], note)
+        yield from _filled(memory_type, buffer, chip + end * outer.chip, outer,
+                           outer.rounds - end, others, note)
+        return
+    if outer.rounds > MOST:
+        for begin in range(0, outer.rounds, MOST):
+            count = min(MOST, outer.rounds - begin)
+            part = dataclasses.replace(outer, rounds=count, valid=(0, count))
+            yield from transfers(opcode, memory_type, buffer, chip + begin * outer.chip,
+                                 dram + begin * outer.dram, [*others, part], note)
+        return
+    # One loop more than fits: its rounds one by one.
+    for number in range(outer.rounds):
+        yield from transfers(opcode, memory_type, buffer, chip + number * outer.chip,
+                             dram + number * outer.dram, others, note)
+
+
+def _filled(memory_type: MemoryType, buffer: str, chip: int, outer: Dim, rounds: int,
+            others: Sequence[Dim], note: str) -> Iterator[Transfer]:
+    """Zeros for some rounds of a loop, with all of the others inside."""
+    if rounds:
+        dims = [*others, dataclasses.replace(outer, rounds=rounds)]
+        yield from _zeros(memory_type, buffer, chip, sorted(dims, key=lambda dim: dim.chip), note)
+
+
+def _first(dims: Sequence[Dim]) -> int:
+    """From round 0 of all loops to the first that main memory has."""
+    return sum(dim.valid[0] * dim.dram for dim in dims)
+
+
+def _zeros(memory_type: MemoryType, buffer: str, chip: int, dims: Sequence[Dim], note: str
+           ) -> Iterator[Transfer]:
+    """Loads that are padding alone."""
+    count = 1
+    rest = [dim for dim in dims if dim.rounds > 1]
+    while rest and rest[0].chip == count and count * rest[0].rounds <= MOST:
+        count *= rest.pop(0).rounds
+    if not rest:
+        yield Transfer(Opcode.LOAD, memory_type, buffer, 0, chip, count, 0, count, (1, 0, 0, 0),
+                       note=note.partition(" = ")[0] + " = 0")
+        return
+    outer = rest[-1]
+    for number in range(outer.rounds):
+        yield from _zeros(memory_type, buffer, chip + number * outer.chip,
+                          [dim for dim in dims if dim is not outer], note)

@@ -1,0 +1,220 @@
+"""From loops around operations to instructions: every round of every loop outside, in order.
+
+Virtual threads take turns: wherever the program goes on without a loop, one thread does all of it
+before the next one does, so that what a thread waits for is loaded while another computes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vta.compiler.ir.affine import Affine
+from vta.compiler.ir.loop_ir import Finish, Kernel, Op, VtaProgram
+from vta.compiler.ir.tile_ir import (
+    Alu,
+    Gemm,
+    Load,
+    Loop,
+    Nested,
+    Node,
+    Operand,
+    Operation,
+    Reset,
+    Store,
+)
+from vta.compiler.passes.unroll.iteration_boxes import Box, boxes
+from vta.compiler.passes.unroll.transfer_shapes import Dim, transfers
+from vta.compiler.passes.unroll.uop_kernels import Round, kernels
+from vta.compiler.te.expr import Var
+from vta.config import Config
+from vta.errors import CompileError
+from vta.isa import AluOp, MemoryType, Opcode
+
+__all__ = ["unroll"]
+
+logger = logging.getLogger(__name__)
+
+MANY_INSTRUCTIONS = 20_000
+"""Some seconds of compiling."""
+MOST_INSTRUCTIONS = 1 << 18
+"""More are a mistake in a schedule; counting them all would take minutes."""
+
+Rounds = dict[Var, int]
+NOWHERE = Affine(0, {})
+
+
+def unroll(program: Nested, config: Config) -> VtaProgram:
+    """The instructions, in an order that is right if they are executed one after the other.
+
+    Raises
+    ------
+    CompileError
+        More instructions than make sense.
+    """
+    ops = _Unroller(config).run(program.body)
+    return VtaProgram(program.name, program.args, program.temps, program.outputs,
+                      (*ops, Finish()))
+
+
+class _Unroller:
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.ops: list[Op] = []
+        self.warned = False
+        self.limits = {
+            Opcode.GEMM: (config.acc_depth, config.inp_depth, config.wgt_depth),
+            Opcode.ALU: (config.acc_depth, config.acc_depth, config.wgt_depth),
+        }
+
+    def run(self, body: tuple[Node, ...]) -> list[Op]:
+        self._body(body, [{}])
+        return self.ops
+
+    def _body(self, body: tuple[Node, ...], threads: list[Rounds]) -> None:
+        run: list[Operation] = []
+        for node in body:
+            if isinstance(node, Loop):
+                self._straight(run, threads)
+                run = []
+                self._loop(node, threads)
+            else:
+                run.append(node)
+        self._straight(run, threads)
+
+    def _loop(self, loop: Loop, threads: list[Rounds]) -> None:
+        if loop.thread:
+            self._body(loop.body, [{**thread, loop.var: number}
+                                   for thread in threads for number in range(loop.extent)])
+            return
+        for number in range(loop.extent):
+            self._body(loop.body, [{**thread, loop.var: number} for thread in threads])
+
+    def _straight(self, run: list[Operation], threads: list[Rounds]) -> None:
+        if not run:
+            return
+        for thread in threads:
+            for op in run:
+                self.ops += self._operation(op, thread)
+        if len(self.ops) > MANY_INSTRUCTIONS and not self.warned:
+            self.warned = True
+            logger.warning("the schedule makes more than %d instructions, which takes long; let "
+                           "each cover more (a compute_at further outside)", MANY_INSTRUCTIONS)
+        if len(self.ops) > MOST_INSTRUCTIONS:
+            raise CompileError(f"the schedule makes more than {MOST_INSTRUCTIONS} instructions; "
+                               "let each cover more (a pragma, tensorize or compute_at further "
+                               "outside)")
+
+    # -- one operation in one round of the loops outside ---------------------------------------
+
+    def _operation(self, op: Operation, outside: Rounds) -> Iterator[Op]:
+        box = {var: (0, extent) for var, extent in op.domain.loops}
+        guards = [_fixed(form, outside) for form in op.domain.guards]
+        for part in boxes(box, guards):
+            if isinstance(op, Load):
+                yield from self._load(op, part, outside)
+            elif isinstance(op, Store):
+                yield from self._store(op, part, outside)
+            else:
+                yield from self._kernel(op, part, outside)
+
+    def _load(self, op: Load, box: Box, outside: Rounds) -> Iterator[Op]:
+        pads = [_fixed(form, outside) for form in op.pads]
+        chip, dram = _fixed(op.dst.at, outside), _fixed(op.source, outside)
+        note = f"{op.dst.shown} = {op.buffer.name}"
+        for part, valid in _padded(box, pads):
+            dims = [Dim(end - begin, chip.factors.get(var, 0), dram.factors.get(var, 0),
+                        (valid[var][0] - begin, valid[var][1] - begin))
+                    for var, (begin, end) in part.items()]
+            yield from transfers(Opcode.LOAD, op.memory_type, op.buffer.name, _start(chip, part),
+                                 _start(dram, part), dims, note)
+
+    def _store(self, op: Store, box: Box, outside: Rounds) -> Iterator[Op]:
+        chip, dram = _fixed(op.src.at, outside), _fixed(op.target, outside)
+        dims = [Dim(end - begin, chip.factors.get(var, 0), dram.factors.get(var, 0),
+                    (0, end - begin)) for var, (begin, end) in box.items()]
+        yield from transfers(Opcode.STORE, MemoryType.OUT, op.buffer.name, _start(chip, box),
+                             _start(dram, box), dims, f"{op.src.shown} to {op.buffer.name}")
+
+    def _kernel(self, op: Reset | Gemm | Alu, box: Box, outside: Rounds) -> Iterator[Op]:
+        call = _call(op)
+        dst, src, wgt = (_fixed(form, outside) for form in (call.dst, call.src, call.wgt))
+        rounds = tuple(
+            Round(end - begin, dst.factors.get(var, 0), src.factors.get(var, 0),
+                  wgt.factors.get(var, 0), var in op.domain.unrolled)
+            for var, (begin, end) in box.items())
+        base = (_start(dst, box), _start(src, box), _start(wgt, box))
+        for loops, uops in kernels(rounds, base, self.limits[call.opcode], self.config.uop_depth,
+                                   holds_source=call.holds_source):
+            yield Kernel(call.opcode, loops, uops, reset=isinstance(op, Reset),
+                         alu_opcode=call.alu, imm=call.imm, note=call.note)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A GEMM or ALU instruction's operands and fields."""
+
+    opcode: Opcode
+    dst: Affine
+    src: Affine
+    wgt: Affine
+    note: str
+    alu: AluOp = AluOp.MIN
+    imm: int | None = None
+    holds_source: bool = False
+
+
+def _call(op: Reset | Gemm | Alu) -> _Call:
+    dst = op.dst.at
+    if isinstance(op, Reset):
+        return _Call(Opcode.GEMM, dst, NOWHERE, NOWHERE, f"{op.dst.shown} = 0")
+    if isinstance(op, Gemm):
+        return _Call(Opcode.GEMM, dst, op.inp.at, op.wgt.at,
+                     f"{op.dst.shown} += {op.inp.shown} * {op.wgt.shown}")
+    name = op.op.name.lower()
+    if isinstance(op.b, Operand):
+        return _Call(Opcode.ALU, dst, op.b.at, NOWHERE,
+                     f"{op.dst.shown} = {name}({op.a.shown}, {op.b.shown})", op.op,
+                     holds_source=True)
+    return _Call(Opcode.ALU, dst, dst, NOWHERE,
+                 f"{op.dst.shown} = {name}({op.a.shown}, {op.b})", op.op, op.b)
+
+
+def _fixed(form: Affine, outside: Rounds) -> Affine:
+    """A form with the loops outside at one round each."""
+    offset, factors = form.offset, {}
+    for var, factor in form.factors.items():
+        if var in outside:
+            offset += factor * outside[var]
+        else:
+            factors[var] = factor
+    return Affine(offset, factors)
+
+
+def _start(form: Affine, box: Box) -> int:
+    return form.offset + sum(factor * box[var][0] for var, factor in form.factors.items())
+
+
+def _padded(box: Box, pads: list[Affine]) -> Iterator[tuple[Box, Box]]:
+    """Parts of a box, and what of each is not padding: a box too, perhaps an empty one."""
+    tied = [form for form in pads if sum(
+        box[var][1] - box[var][0] > 1 for var in form.factors) > 1]
+    if tied:
+        # Padding along a diagonal of loops: one of them at a time.
+        var = min((var for form in tied for var in form.factors
+                   if box[var][1] - box[var][0] > 1),
+                  key=lambda item: box[item][1] - box[item][0])
+        for number in range(*box[var]):
+            yield from _padded({**box, var: (number, number + 1)}, pads)
+        return
+    valid = next(iter(boxes(box, pads)), None)
+    if valid is None:
+        valid = {var: (begin, begin) for var, (begin, _) in box.items()}
+        if not valid:
+            # No loops at all: one tile of zeros.
+            one = Var("int32", "one")
+            yield {**box, one: (0, 1)}, {one: (0, 0)}
+            return
+    yield box, valid
+

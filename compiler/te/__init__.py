@@ -1,0 +1,1 @@
+"""Tensor expressions and schedules, as users write them. Read `tensor` first."""

@@ -1,0 +1,111 @@
+"""What rules are written with beside operators: reductions, extremes, conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vta.compiler.te.expr import (
+    ABILITIES,
+    Axis,
+    Condition,
+    Const,
+    Expr,
+    Reduce,
+    Select,
+    Var,
+    as_expr,
+    binary,
+    const,
+    dtype_name,
+)
+from vta.errors import CompileError
+
+__all__ = ["all_of", "if_then_else", "max_value", "maximum", "min_value", "minimum", "neutral",
+           "reduce_axis", "reduce_sum"]
+
+
+def reduce_axis(bounds: Sequence[int], name: str = "rv") -> Axis:
+    """An axis to reduce over: an index of ``range(0, n)``, for ``bounds = (0, n)``."""
+    numbers = tuple(bounds) if isinstance(bounds, Sequence) else (bounds,)
+    if (len(numbers) != 2 or numbers[0] != 0 or isinstance(numbers[1], bool)
+            or not isinstance(numbers[1], (int, np.integer)) or numbers[1] < 1):
+        raise CompileError(f"reduce_axis {name} must go from 0 to 1 or more, as (0, n), "
+                           f"not {bounds!r}")
+    return Axis(Var("int32", name), int(numbers[1]), reduces=True)
+
+
+def reduce_sum(value: object, axis: Axis | Sequence[Axis]) -> Reduce:
+    """The sum of an expression over reduce axes."""
+    return _reduce("+", "sum", value, axis)
+
+
+def maximum(a: object, b: object = None, *, axis: Any = None) -> Expr:
+    """The larger of two values, signed; or the largest of one over reduce axes."""
+    return _extreme("max", a, b, axis)
+
+
+def minimum(a: object, b: object = None, *, axis: Any = None) -> Expr:
+    """The smaller of two values, signed; or the smallest of one over reduce axes."""
+    return _extreme("min", a, b, axis)
+
+
+def _extreme(op: str, a: object, b: object, axis: Any) -> Expr:
+    if isinstance(b, (Axis, list, tuple)):
+        axis, b = b, None
+    if axis is not None and b is None:
+        return _reduce(op, op, a, axis)
+    if axis is not None or b is None:
+        raise CompileError(f"{op} takes two values, or one and the axes to reduce over; "
+                           f"{ABILITIES}")
+    return binary(op, a, b)
+
+
+def _reduce(op: str, name: str, value: object, axis: Axis | Sequence[Axis]) -> Reduce:
+    axes = tuple(axis) if isinstance(axis, (list, tuple)) else (axis,)
+    for item in axes:
+        if not isinstance(item, Axis) or not item.reduces:
+            raise CompileError(f"{name} must be given axes of te.reduce_axis, "
+                               f"not {getattr(item, 'name', item)!r}")
+    if not axes or len(set(map(id, axes))) != len(axes):
+        raise CompileError(f"{name} must be given at least one axis, and each once")
+    expr = as_expr(value)
+    return Reduce(expr.dtype, op, expr, axes)
+
+
+def all_of(*conditions: object) -> tuple[Condition, ...]:
+    """Conditions that must all hold, for `if_then_else`."""
+    for item in conditions:
+        if not isinstance(item, Condition):
+            raise CompileError(f"te.all takes comparisons of indices, not {item!r}")
+    return tuple(item for item in conditions if isinstance(item, Condition))
+
+
+def if_then_else(condition: Condition | tuple[Condition, ...], then: object, other: object
+                 ) -> Expr:
+    """`then` where a condition on indices (or all of several) holds, else `other`."""
+    conditions = all_of(*condition) if isinstance(condition, tuple) else all_of(condition)
+    first = as_expr(then, other.dtype if isinstance(other, Expr) else "int32")
+    second = as_expr(other, first.dtype)
+    dtype = np.promote_types(first.dtype, second.dtype).name
+    return Select(dtype, conditions, first.astype(dtype), second.astype(dtype))
+
+
+def min_value(dtype: Any) -> Const:
+    """The least number of a dtype."""
+    name = dtype_name(dtype, "min_value")
+    return const(int(np.iinfo(name).min), name)
+
+
+def max_value(dtype: Any) -> Const:
+    """The greatest number of a dtype."""
+    name = dtype_name(dtype, "max_value")
+    return const(int(np.iinfo(name).max), name)
+
+
+def neutral(op: str, dtype: str) -> int:
+    """The number that changes nothing in a reduction by `op`."""
+    limits = np.iinfo(dtype)
+    return {"+": 0, "max": int(limits.min), "min": int(limits.max)}[op]

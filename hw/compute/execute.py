@@ -1,0 +1,252 @@
+"""From iterations to steps: one pipeline that GEMM, ALU and ACC loads go through in order."""
+
+from __future__ import annotations
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from vta.config import Config
+from vta.hw.compute.accumulator import Accumulator, acc_step_layout
+from vta.hw.compute.dot_products import DotProducts
+from vta.hw.compute.index_generator import iteration_layout
+from vta.hw.compute.lane import Operand, Operation
+from vta.isa import AluOp
+
+__all__ = ["Execute", "acc_load_layout"]
+
+_ALU_OPERATIONS = {
+    AluOp.MIN: Operation.MIN,
+    AluOp.MAX: Operation.MAX,
+    AluOp.ADD: Operation.ADD,
+    AluOp.SHR: Operation.SHR,
+}
+
+_MUL_STEPS = (Operation.MUL_TAKE, Operation.MUL_LOW, Operation.MUL_CROSS_A,
+              Operation.MUL_CROSS_B, Operation.MUL_PUT)
+
+
+def acc_load_layout(config: Config) -> data.StructLayout:
+    """A tile that a LOAD writes into ACC; with `mark`, no tile but the end of a LOAD."""
+    return data.StructLayout({
+        "addr": config.log_acc_depth,
+        "zero": 1,
+        "mark": 1,
+        "error": 1,
+    })
+
+
+class Execute(wiring.Component):
+    """Everything that touches ACC, one step a cycle, strictly in order.
+
+    An iteration is one step; an ALU iteration with a new register source is two (read the source,
+    then read, compute and write the destination); MUL is five, or six. A tile that a LOAD brings
+    takes a step of its own as soon as it is there, even between two steps of an iteration: so
+    there is one writer, no stall once a step has begun, and nothing to arbitrate at the buffer.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    iteration : In(stream of iteration_layout)
+    load : In(stream of acc_load_layout)
+        Always taken in the cycle in which it is offered.
+    load_data : In(8 * acc_elem_bytes)
+    load_take : Out(1)
+        The tile at `load_data` has been used: one for each `load` without `zero` and `mark`, in
+        order, a fixed time after it.
+    inp_en, inp_addr, inp_data, wgt_en, wgt_addr, wgt_data
+        The read ports of INP and WGT; data comes in the cycle after.
+    out_en, out_addr, out_data
+        The read port of OUT.
+    done, fault : Out(1)
+        `done` pulses when an instruction's last result is in ACC; with `fault` when one of its
+        indices was out of range. After a fault no iteration is taken until reset.
+    load_done, load_error : Out(1)
+        The same for LOADs, at their marks.
+    gemm_op, reset_op, alu_op : Out(1)
+        A tile was written.
+    active : Out(1)
+        A step is under way.
+
+    Source: ISA.md, "GEMM", "ALU" and "LOAD".
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__({
+            "iteration": In(stream.Signature(iteration_layout(config))),
+            "load": In(stream.Signature(acc_load_layout(config))),
+            "load_data": In(8 * config.acc_elem_bytes),
+            "load_take": Out(1),
+            "inp_en": Out(1),
+            "inp_addr": Out(range(config.inp_depth)),
+            "inp_data": In(8 * config.inp_elem_bytes),
+            "wgt_en": Out(1),
+            "wgt_addr": Out(range(config.wgt_depth)),
+            "wgt_data": In(8 * config.wgt_elem_bytes),
+            "out_en": In(1),
+            "out_addr": In(range(config.out_depth)),
+            "out_data": Out(8 * config.out_elem_bytes),
+            "done": Out(1),
+            "fault": Out(1),
+            "load_done": Out(1),
+            "load_error": Out(1),
+            "gemm_op": Out(1),
+            "reset_op": Out(1),
+            "alu_op": Out(1),
+            "active": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.products = products = DotProducts(config)
+        m.submodules.accumulator = accumulator = Accumulator(config, sum_bits=products.sum_bits)
+
+        # What a step does, and whom it concerns once it is through.
+        step_layout = data.StructLayout({
+            "acc": acc_step_layout(config),
+            "multiply": 1,
+            "is_alu": 1,
+            "counts": 1,
+            "last": 1,
+            "fault": 1,
+            "mark": 1,
+            "error": 1,
+        })
+        step = Signal(step_layout)
+        inp_addr, wgt_addr = Signal.like(self.inp_addr), Signal.like(self.wgt_addr)
+        first = Signal(step_layout)
+        m.d.sync += [
+            first.eq(step),
+            inp_addr.eq(self.iteration.payload.src),
+            wgt_addr.eq(self.iteration.payload.wgt),
+        ]
+        self._choose(m, step)
+
+        # INP and WGT are read at once; the rest of the step follows the products.
+        m.d.comb += [
+            self.inp_en.eq(first.multiply),
+            self.wgt_en.eq(first.multiply),
+            self.inp_addr.eq(inp_addr),
+            self.wgt_addr.eq(wgt_addr),
+            products.inp.eq(self.inp_data),
+            products.wgt.eq(self.wgt_data),
+        ]
+        stages = [first]
+        # The step reads ACC early enough for the tile to be there when its dot product is.
+        reads_acc = 1 + products.latency - Accumulator.SUM_DELAY
+        for number in range(reads_acc + Accumulator.LATENCY):
+            stage = Signal(step_layout, name=f"stage_{number}")
+            m.d.sync += stage.eq(stages[-1])
+            stages.append(stage)
+        m.d.comb += [
+            products.valid.eq(stages[1].multiply),
+            accumulator.step.eq(stages[reads_acc].acc),
+            accumulator.load.eq(self.load_data),
+            self.load_take.eq(accumulator.load_take),
+            accumulator.out_en.eq(self.out_en),
+            accumulator.out_addr.eq(self.out_addr),
+            self.out_data.eq(accumulator.out_data),
+        ]
+        for row in range(config.batch):
+            for column in range(config.block):
+                m.d.comb += accumulator.sums[row][column].eq(products.sums[row][column])
+
+        through = stages[-1]
+        m.d.comb += [
+            self.done.eq(through.last),
+            self.fault.eq(through.fault),
+            self.load_done.eq(through.mark),
+            self.load_error.eq(through.error),
+            self.gemm_op.eq(through.counts & through.multiply),
+            self.alu_op.eq(through.counts & through.is_alu),
+            self.reset_op.eq(through.counts & ~through.multiply & ~through.is_alu),
+            self.active.eq(Cat(stage.acc.writes | stage.acc.reads | stage.last | stage.mark
+                               for stage in stages).any()),
+        ]
+        return m
+
+    def _choose(self, m: Module, step) -> None:
+        """The next step: a loaded tile if there is one, else the iteration's next."""
+        config = self._config
+        iteration, load = self.iteration.payload, self.load.payload
+        context = iteration.context
+        is_mul = context.is_alu & (context.alu_opcode == AluOp.MUL)
+        is_gemm = ~context.is_alu & ~context.reset
+        by_register = context.is_alu & ~context.use_imm
+        src = iteration.src[:config.log_acc_depth]
+
+        # The operand register keeps a source tile for as long as nobody changes the tile in ACC
+        # or uses the register otherwise.
+        kept, kept_addr = Signal(), Signal(config.log_acc_depth)
+        has_source = kept & (kept_addr == src)
+        needs_source = by_register & ~has_source
+        mul_step = Signal(range(len(_MUL_STEPS)))
+        halted = Signal()
+        final = Signal()
+
+        # A LOAD's tile is never kept waiting: the bus may stand behind it.
+        m.d.comb += self.load.ready.eq(1)
+        takes = self.iteration.valid & ~halted & ~self.load.valid
+        m.d.comb += self.iteration.ready.eq(~halted & ~self.load.valid & final)
+
+        with m.If(self.load.valid):
+            m.d.comb += [
+                step.mark.eq(load.mark),
+                step.error.eq(load.error),
+                step.acc.writes.eq(~load.mark),
+                step.acc.addr.eq(load.addr),
+            ]
+            with m.If(~load.mark):
+                m.d.comb += step.acc.operation.eq(
+                    Mux(load.zero, Operation.ZERO, Operation.LOAD))
+        with m.Elif(takes & iteration.fault):
+            m.d.comb += [step.fault.eq(1), step.last.eq(1)]
+            m.d.sync += halted.eq(1)
+        with m.Elif(takes & needs_source):
+            m.d.comb += [
+                step.acc.operation.eq(Operation.SOURCE),
+                step.acc.reads.eq(1),
+                step.acc.addr.eq(src),
+            ]
+            m.d.sync += [kept.eq(1), kept_addr.eq(src)]
+        with m.Elif(takes):
+            m.d.comb += [
+                step.acc.imm.eq(context.imm),
+                step.acc.addr.eq(iteration.dst),
+                step.acc.reads.eq(is_gemm | context.is_alu),
+                step.acc.writes.eq(~is_mul | (mul_step == len(_MUL_STEPS) - 1)),
+                step.multiply.eq(is_gemm),
+                step.is_alu.eq(context.is_alu),
+                final.eq(~is_mul | (mul_step == len(_MUL_STEPS) - 1)),
+                step.counts.eq(final),
+                step.last.eq(final & iteration.last),
+            ]
+            with m.If(is_gemm):
+                m.d.comb += step.acc.operand.eq(Operand.SUM)
+            with m.Elif(context.is_alu & context.use_imm):
+                m.d.comb += step.acc.operand.eq(Operand.IMM)
+            with m.If(is_gemm | (context.is_alu & context.use_imm)):
+                m.d.sync += kept.eq(0)
+            with m.If(is_gemm):
+                m.d.comb += step.acc.operation.eq(Operation.ADD)
+            with m.Elif(~context.is_alu):
+                m.d.comb += step.acc.operation.eq(Operation.ZERO)
+            with m.Elif(is_mul):
+                m.d.sync += mul_step.eq(Mux(final, 0, mul_step + 1))
+                with m.Switch(mul_step):
+                    for number, operation in enumerate(_MUL_STEPS):
+                        with m.Case(number):
+                            m.d.comb += step.acc.operation.eq(operation)
+            with m.Else():
+                with m.Switch(context.alu_opcode):
+                    for opcode, operation in _ALU_OPERATIONS.items():
+                        with m.Case(opcode):
+                            m.d.comb += step.acc.operation.eq(operation)
+        # The last rule wins: a step that writes the kept tile makes the copy stale.
+        with m.If(step.acc.writes & (step.acc.addr == kept_addr)):
+            m.d.sync += kept.eq(0)

@@ -1,0 +1,209 @@
+"""Which instruction or iteration of the compute module must wait for which that is under way."""
+
+from __future__ import annotations
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from vta.config import Config
+from vta.hw.compute.index_generator import iteration_layout, reach_layout
+from vta.hw.issue.sequencer import IN_FLIGHT
+
+__all__ = ["AccGuard", "Hazards"]
+
+
+class Hazards(wiring.Component):
+    """Keeps the strictly sequential meaning of ISA.md while LOADs and loops overlap: at issue.
+
+    UOP is compared by range: a LOAD of UOP waits for loops that still read micro-ops where it
+    writes, a loop for LOADs that still write where it reads. A LOAD of ACC waits until every
+    iteration before it is in the execution pipeline, or until it is known that those that are not
+    touch other tiles. A loop does not wait for LOADs of ACC: its iterations do, in `AccGuard`. The
+    pipeline itself keeps order.
+
+    A LOAD beside a loop with a fault may have written when the module stops; what is in ACC then
+    is undefined.
+
+    Members
+    -------
+    load_uop, load_acc, loop : In(1)
+        What the instruction at the head is.
+    issue : In(1)
+        It is issued in this cycle.
+    load_begin, load_end : In
+        The range of SRAM elements that it loads.
+    loop_begin, loop_end : In
+        The range of micro-ops that it reads.
+    loops_busy : In(1)
+        A loop before it still has iterations that are not in the execution pipeline.
+    reach : In(reach_layout)
+        What those iterations touch, as in `IndexGenerator`.
+    load_uop_done : In(1)
+        A LOAD of UOP is through.
+    hinders : Out(1)
+        The head must wait.
+
+    Timing: `load_begin` and `load_end` must be right from the cycle before `issue` on, and a LOAD
+    be at the head for two cycles at least.
+    """
+
+    def __init__(self, config: Config) -> None:
+        bits = config.log_uop_depth + 1
+        super().__init__({
+            "load_uop": In(1),
+            "load_acc": In(1),
+            "loop": In(1),
+            "issue": In(1),
+            "load_begin": In(17),
+            "load_end": In(17),
+            "loop_begin": In(bits),
+            "loop_end": In(bits),
+            "loops_busy": In(1),
+            "reach": In(reach_layout(config)),
+            "load_uop_done": In(1),
+            "hinders": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        uop_loads = Signal(range(IN_FLIGHT + 1))
+        m.d.sync += uop_loads.eq(uop_loads + (self.issue & self.load_uop) - self.load_uop_done)
+
+        # The ranges under way, as one that covers them all: it starts anew when none is left. A
+        # loop that was issued a moment ago may not show as busy yet.
+        issued_loop = Signal(2)
+        m.d.sync += issued_loop.eq(Cat(self.issue & self.loop, issued_loop))
+        loops_busy = self.loops_busy | issued_loop.any()
+        read_begin, read_end = Signal.like(self.loop_begin), Signal.like(self.loop_end)
+        with m.If(self.issue & self.loop):
+            m.d.sync += [
+                read_begin.eq(Mux(loops_busy & (read_begin < self.loop_begin),
+                                  read_begin, self.loop_begin)),
+                read_end.eq(Mux(loops_busy & (read_end > self.loop_end),
+                                read_end, self.loop_end)),
+            ]
+        written_begin, written_end = Signal.like(self.load_begin), Signal.like(self.load_end)
+        with m.If(self.issue & self.load_uop):
+            m.d.sync += [
+                written_begin.eq(Mux((uop_loads != 0) & (written_begin < self.load_begin),
+                                     written_begin, self.load_begin)),
+                written_end.eq(Mux((uop_loads != 0) & (written_end > self.load_end),
+                                   written_end, self.load_end)),
+            ]
+
+        load_waits = loops_busy & (self.load_begin < read_end) & (read_begin < self.load_end)
+        loop_waits = ((uop_loads != 0) & (self.loop_begin < written_end)
+                      & (written_begin < self.loop_end))
+        # Registered, because nothing that a LOAD at the head waits for becomes unknown again.
+        reach, apart = self.reach, Signal()
+        m.d.sync += apart.eq(reach.known & self._apart(reach.dst)
+                             & (~reach.has_src | self._apart(reach.src)))
+        m.d.comb += self.hinders.eq(
+            (self.load_uop & load_waits)
+            | (self.load_acc & loops_busy & ~apart)
+            | (self.loop & loop_waits))
+        return m
+
+    def _apart(self, tiles) -> Value:
+        return (self.load_end <= tiles.first) | (self.load_begin > tiles.last)
+
+
+class AccGuard(wiring.Component):
+    """Holds an iteration back while a LOAD of ACC before it still writes what it touches.
+
+    A stage between the index generator and the execution pipeline, which remembers the ranges of
+    the LOADs that are not all in the pipeline. An iteration is compared when it enters and may go
+    once the LOADs that it met then are in. A LOAD that is issued later is apart from it, else
+    `Hazards` would have kept that LOAD back; so nobody ever waits for an instruction behind it.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    i : In(stream of iteration_layout)
+    o : Out(stream of iteration_layout)
+    load : In(1)
+        A LOAD of ACC or ACC_8BIT is issued.
+    load_begin, load_end : In
+        With `load`: the range of tiles that it writes.
+    load_done : In(1)
+        The oldest such LOAD is all in the execution pipeline.
+    stop : In(1)
+        No further iteration may go: the module has stopped on an error.
+    busy : Out(1)
+        Holds an iteration.
+
+    Timing: one iteration a cycle, one cycle from `i` to `o`. An iteration goes two cycles after
+    the `load_done` that it waits for.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__({
+            "i": In(stream.Signature(iteration_layout(config))),
+            "o": Out(stream.Signature(iteration_layout(config))),
+            "load": In(1),
+            "load_begin": In(17),
+            "load_end": In(17),
+            "load_done": In(1),
+            "stop": In(1),
+            "busy": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        bits = self._config.log_acc_depth + 1
+        iteration = self.i.payload
+        context = iteration.context
+        has_src = context.is_alu & ~context.use_imm
+        src = iteration.src[:bits - 1]
+
+        # The LOADs in flight, in turn.
+        newest, oldest = Signal(range(IN_FLIGHT)), Signal(range(IN_FLIGHT))
+        running, hits = Signal(IN_FLIGHT), Signal(IN_FLIGHT)
+        for number in range(IN_FLIGHT):
+            begin = Signal(bits, name=f"begin_{number}")
+            end = Signal(bits, name=f"end_{number}")
+            with m.If(self.load & (newest == number)):
+                m.d.sync += [
+                    begin.eq(self.load_begin),
+                    end.eq(self.load_end),
+                    running[number].eq(1),
+                ]
+            with m.If(self.load_done & (oldest == number)):
+                m.d.sync += running[number].eq(0)
+            m.d.comb += hits[number].eq(
+                ((iteration.dst >= begin) & (iteration.dst < end))
+                | (has_src & (src >= begin) & (src < end)))
+        m.d.sync += [
+            newest.eq(newest + self.load),
+            oldest.eq(oldest + self.load_done),
+            Assert(~self.load | ~running.bit_select(newest, 1),
+                   "more LOADs than can be in flight"),
+        ]
+
+        full, held, met = Signal(), Signal(), Signal(IN_FLIGHT)
+        moves = Signal()
+        m.d.comb += [
+            self.o.valid.eq(full & ~held),
+            moves.eq(~full | (~held & self.o.ready)),
+            self.i.ready.eq(moves),
+            self.busy.eq(full),
+        ]
+        with m.If(moves):
+            m.d.sync += [
+                full.eq(self.i.valid),
+                self.o.payload.eq(iteration),
+                met.eq(hits & running),
+                held.eq((hits & running).any() | self.stop),
+            ]
+        with m.Else():
+            # Those that have left do not come back: their places may go to later LOADs.
+            m.d.sync += [
+                met.eq(met & running),
+                held.eq(held & ((met & running).any() | self.stop)),
+            ]
+        return m

@@ -1,0 +1,325 @@
+"""The index generator that GEMM and ALU share: three nested loops over micro-ops."""
+
+from __future__ import annotations
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from vta.config import Config
+from vta.hw.bus.streams import Queue
+from vta.isa import Isa
+
+__all__ = ["IndexGenerator", "context_layout", "iteration_layout", "loop_layout", "reach_layout"]
+
+
+def context_layout() -> data.StructLayout:
+    """What an instruction does in each of its iterations."""
+    return data.StructLayout({
+        "is_alu": 1,
+        "reset": 1,
+        "alu_opcode": 3,
+        "use_imm": 1,
+        "imm": 16,
+    })
+
+
+def loop_layout(config: Config) -> data.StructLayout:
+    """A GEMM or ALU instruction that has iterations."""
+    acc, wgt = config.log_acc_depth, config.log_wgt_depth
+    src = max(acc, config.log_inp_depth)
+    return data.StructLayout({
+        "context": context_layout(),
+        "uop_bgn": config.log_uop_depth,
+        "uop_end": config.log_uop_depth + 1,
+        "iter_out": 14,
+        "iter_in": 14,
+        "dst_factor_out": acc,
+        "dst_factor_in": acc,
+        "src_factor_out": src,
+        "src_factor_in": src,
+        "wgt_factor_out": wgt,
+        "wgt_factor_in": wgt,
+    })
+
+
+def iteration_layout(config: Config) -> data.StructLayout:
+    """One iteration: its indices, or the news that one of them is out of range.
+
+    `src` is an INP index for GEMM and an ACC index for the ALU. `first` and `last` mark the ends of
+    an instruction; with `seen`, each of its micro-ops has had an iteration.
+    """
+    return data.StructLayout({
+        "context": context_layout(),
+        "dst": config.log_acc_depth,
+        "src": max(config.log_acc_depth, config.log_inp_depth),
+        "wgt": config.log_wgt_depth,
+        "fault": 1,
+        "first": 1,
+        "seen": 1,
+        "last": 1,
+    })
+
+
+def reach_layout(config: Config) -> data.StructLayout:
+    """The ACC tiles that an instruction touches: with `has_src`, those that it only reads too.
+
+    Bounds, both inclusive. They hold for an instruction without a fault; only if `known`.
+    """
+    tiles = data.StructLayout({
+        "first": config.log_acc_depth,
+        "last": config.log_acc_depth + 1,
+    })
+    return data.StructLayout({"known": 1, "has_src": 1, "dst": tiles, "src": tiles})
+
+
+class _Offset:
+    """`i_out * factor_out + i_in * factor_in`, kept by addition.
+
+    One bit wider than an index: the top bit says that the sum has passed the buffer's depth and
+    stays set, because within a loop a sum never shrinks.
+    """
+
+    def __init__(self, m: Module, name: str, bits: int) -> None:
+        self._m, self._bits = m, bits
+        self.outer = Signal(bits + 1, name=f"{name}_outer")
+        self.total = Signal(bits + 1, name=f"{name}_offset")
+
+    def _plus(self, value: Value, factor: Value) -> Value:
+        total = value[:self._bits] + factor
+        return Cat(total[:self._bits], total[self._bits] | value[self._bits])
+
+    def clear(self) -> None:
+        self._m.d.sync += [self.outer.eq(0), self.total.eq(0)]
+
+    def step_inner(self, factor: Value) -> None:
+        self._m.d.sync += self.total.eq(self._plus(self.total, factor))
+
+    def step_outer(self, factor: Value) -> None:
+        after = self._plus(self.outer, factor)
+        self._m.d.sync += [self.outer.eq(after), self.total.eq(after)]
+
+
+class _Span:
+    """The largest of an `_Offset`'s values, a bit of the counts at a time.
+
+    Past the depth it may be anything: then there is a fault.
+    """
+
+    def __init__(self, m: Module, name: str, bits: int) -> None:
+        self._m = m
+        self.total = Signal(bits + 1, name=f"{name}_span")
+
+    def clear(self) -> None:
+        self._m.d.sync += self.total.eq(0)
+
+    def step(self, outer: Value, factor_out: Value, inner: Value, factor_in: Value) -> None:
+        self._m.d.sync += self.total.eq(
+            (self.total << 1) + Mux(outer, factor_out, 0) + Mux(inner, factor_in, 0))
+
+
+class IndexGenerator(wiring.Component):
+    """Runs instructions' loops, reads their micro-ops, and adds up the indices.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    job : In(stream of loop_layout)
+        Instructions with at least one iteration.
+    uop_en, uop_addr, uop_data
+        The read port of the UOP buffer; data comes in the cycle after and holds.
+    iteration : Out(stream of iteration_layout)
+        In order. After one with `fault` the rest of its instruction means nothing.
+    busy : Out(1)
+        An iteration has not been taken yet, of this job or of one that waits.
+    reach : Out(reach_layout)
+        Of the newest job, from the second cycle after it came on. Known only once iterations of
+        other jobs have all been taken, and also the newest job's up to one with `seen`.
+
+    Timing: one iteration a cycle, without a gap between instructions; three cycles from `job`, the
+    one in which it is taken included. `reach` is known 16 cycles after `job` at the earliest.
+
+    Source: ISA.md, "GEMM", "ALU" and "Errors".
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__({
+            "job": In(stream.Signature(loop_layout(config))),
+            "uop_en": Out(1),
+            "uop_addr": Out(config.log_uop_depth),
+            "uop_data": In(32),
+            "iteration": Out(stream.Signature(iteration_layout(config))),
+            "busy": Out(1),
+            "reach": Out(reach_layout(config)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.jobs = jobs = Queue(loop_layout(config), 2)
+        acc, wgt = config.log_acc_depth, config.log_wgt_depth
+        offsets = {"dst": _Offset(m, "dst", acc),
+                   "src": _Offset(m, "src", max(acc, config.log_inp_depth)),
+                   "wgt": _Offset(m, "wgt", wgt)}
+
+        # All three stages move together, when the last of them is taken or empty.
+        moves = Signal()
+        m.d.comb += moves.eq(self.iteration.ready | ~self.iteration.valid)
+
+        # Loops.
+        loop = Signal(loop_layout(config))
+        active, read_valid = Signal(), Signal()
+        uop = Signal(config.log_uop_depth + 1)
+        out_left, in_left = Signal(14), Signal(14)
+        uop_last = uop + 1 == loop.uop_end
+        last = uop_last & (in_left == 1) & (out_left == 1)
+        first, passes = Signal(), Signal()
+        # A job that can start at once does not go through the queue.
+        begins = ~active | (moves & last)
+        direct = begins & ~jobs.o.valid
+        m.d.comb += [
+            jobs.i.payload.eq(self.job.payload),
+            jobs.i.valid.eq(self.job.valid & ~direct),
+            self.job.ready.eq(jobs.i.ready),
+            jobs.o.ready.eq(begins),
+            self.busy.eq(active | jobs.o.valid | read_valid | self.iteration.valid),
+        ]
+        with m.If(active & moves):
+            m.d.sync += [uop.eq(uop + 1), first.eq(0)]
+            with m.If(uop_last):
+                m.d.sync += passes.eq(1)
+            with m.If(last):
+                m.d.sync += active.eq(0)
+            with m.Elif(uop_last):
+                m.d.sync += uop.eq(loop.uop_bgn)
+                with m.If(in_left == 1):
+                    m.d.sync += [in_left.eq(loop.iter_in), out_left.eq(out_left - 1)]
+                    for name, offset in offsets.items():
+                        offset.step_outer(loop[f"{name}_factor_out"])
+                with m.Else():
+                    m.d.sync += in_left.eq(in_left - 1)
+                    for name, offset in offsets.items():
+                        offset.step_inner(loop[f"{name}_factor_in"])
+        new = Signal(loop_layout(config))
+        m.d.comb += new.eq(Mux(jobs.o.valid, jobs.o.payload, self.job.payload))
+        # `job` is issued late in a cycle: nothing but `active` depends on that.
+        with m.If(begins):
+            m.d.sync += [
+                loop.eq(new),
+                active.eq(jobs.o.valid | self.job.valid),
+                uop.eq(new.uop_bgn),
+                in_left.eq(new.iter_in),
+                out_left.eq(new.iter_out),
+                first.eq(1),
+                passes.eq(0),
+            ]
+            for offset in offsets.values():
+                offset.clear()
+
+        # The micro-op comes a cycle later; the offsets wait for it.
+        m.d.comb += [self.uop_en.eq(active & moves), self.uop_addr.eq(uop)]
+        read = Signal(data.StructLayout({
+            "context": context_layout(),
+            "dst": acc + 1,
+            "src": len(offsets["src"].total),
+            "wgt": wgt + 1,
+            "past_uops": 1,
+            "first": 1,
+            "seen": 1,
+            "last": 1,
+        }))
+        with m.If(moves):
+            m.d.sync += [
+                read_valid.eq(active),
+                read.context.eq(loop.context),
+                *(read[name].eq(offset.total) for name, offset in offsets.items()),
+                read.past_uops.eq(uop[-1]),
+                read.first.eq(first),
+                read.seen.eq(passes | uop_last),
+                read.last.eq(last),
+            ]
+
+        # Sums. Only the indices that the instruction uses can be out of range.
+        fields = Isa(config).uop.layout(self.uop_data)
+        context = read.context
+        dst, src, weight = Signal(acc + 2), Signal(len(read.src) + 1), Signal(wgt + 2)
+        src_end = Mux(context.is_alu, config.acc_depth, config.inp_depth)
+        m.d.comb += [
+            dst.eq(read.dst + fields.dst_idx),
+            src.eq(read.src + fields.src_idx),
+            weight.eq(read.wgt + fields.wgt_idx),
+        ]
+        is_gemm = ~context.is_alu & ~context.reset
+        uses_src = is_gemm | (context.is_alu & ~context.use_imm)
+        result = self.iteration.payload
+        with m.If(moves):
+            m.d.sync += [
+                self.iteration.valid.eq(read_valid),
+                result.context.eq(context),
+                result.dst.eq(dst),
+                result.src.eq(src),
+                result.wgt.eq(weight),
+                result.fault.eq(read.past_uops
+                                | (dst >= config.acc_depth)
+                                | (uses_src & (src >= src_end))
+                                | (is_gemm & (weight >= config.wgt_depth))),
+                result.first.eq(read.first),
+                result.seen.eq(read.seen),
+                result.last.eq(read.last),
+            ]
+
+        alone = active & ~first & ~jobs.o.valid & ~(read_valid & read.first)
+        self._follow_reach(m, loop, new, begins, moves, alone)
+        return m
+
+    def _follow_reach(self, m: Module, loop, new, begins, moves, alone) -> None:
+        """Works out `reach` of the active loop: the extremes of its first pass, and its spans.
+
+        `begins` while `new` is put into `loop`; `alone` if a loop is active and nowhere before the
+        last stage another one begins.
+        """
+        bits, iteration = self._config.log_acc_depth, self.iteration.payload
+        # The counts less one, from the highest bit on.
+        outer, inner, bits_left = Signal(14), Signal(14), Signal(range(15))
+        spans = {name: _Span(m, name, bits) for name in ("dst", "src")}
+        with m.If(begins):
+            m.d.sync += [
+                outer.eq(new.iter_out - 1),
+                inner.eq(new.iter_in - 1),
+                bits_left.eq(14),
+            ]
+            for span in spans.values():
+                span.clear()
+        with m.Elif(bits_left != 0):
+            m.d.sync += [
+                outer.eq(outer << 1),
+                inner.eq(inner << 1),
+                bits_left.eq(bits_left - 1),
+            ]
+            for name, span in spans.items():
+                span.step(outer[-1], loop[f"{name}_factor_out"][:bits],
+                          inner[-1], loop[f"{name}_factor_in"][:bits])
+
+        # What an iteration means is in its last stage; it counts when it leaves.
+        seen = Signal()
+        taken = moves & self.iteration.valid
+        with m.If(taken):
+            m.d.sync += seen.eq(iteration.seen)
+        for name, span in spans.items():
+            index = iteration[name][:bits]
+            lowest, highest = Signal(bits, name=f"{name}_min"), Signal(bits, name=f"{name}_max")
+            with m.If(taken & (iteration.first | (~seen & (index < lowest)))):
+                m.d.sync += lowest.eq(index)
+            with m.If(taken & (iteration.first | (~seen & (index > highest)))):
+                m.d.sync += highest.eq(index)
+            m.d.comb += self.reach[name].first.eq(lowest)
+            m.d.sync += self.reach[name].last.eq(highest + span.total)
+        m.d.sync += [
+            self.reach.has_src.eq(loop.context.is_alu & ~loop.context.use_imm),
+            self.reach.known.eq(alone & seen & (bits_left == 0)
+                                & ~(self.iteration.valid & iteration.first)),
+        ]

@@ -1,0 +1,169 @@
+"""One number of every ACC tile: its column of the buffer, and the arithmetic on it."""
+
+from amaranth import *
+from amaranth.lib import data, enum, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from vta.hw.compute import lane_arithmetic
+
+__all__ = ["Lane", "LaneControl", "Operand", "Operation"]
+
+
+class Operation(enum.Enum, shape=4):
+    """What a step makes of `acc[dst]` and the operand."""
+
+    NONE = 0
+    ZERO = 1
+    LOAD = 2
+    MIN = 3
+    MAX = 4
+    ADD = 5
+    SHR = 6
+    MUL_TAKE = 7
+    """MUL takes five steps and a 16-bit multiplier: here it keeps `acc[dst]`, ..."""
+    MUL_LOW = 8
+    """... multiplies the low halves, ..."""
+    MUL_CROSS_A = 9
+    """... the upper half of `acc[dst]` by the operand's low half, ..."""
+    MUL_CROSS_B = 10
+    """... the low half by the operand's upper half, ..."""
+    MUL_PUT = 11
+    """... and writes the sum's low 32 bits."""
+    SOURCE = 12
+    """The tile that was read becomes the operand of the steps that follow."""
+
+
+class Operand(enum.Enum, shape=2):
+    """Where the operand register gets its next value from."""
+
+    HOLD = 0
+    SUM = 1
+    """The dot product."""
+    IMM = 2
+
+
+class LaneControl(data.Struct):
+    """Decoded control for all lanes, registered.
+
+    `operation` and `forward_1` belong to the step that computes; `operand`, `imm`, `forward_2` and
+    `forward_3` to the one behind it, whose tile has just come out of the buffer. `forward_N` says
+    that the step reads what the step N before it wrote.
+    """
+
+    operand: Operand
+    imm: signed(16)
+    operation: Operation
+    forward_1: 1
+    forward_2: 1
+    forward_3: 1
+
+
+class Lane(wiring.Component):
+    """ACC_WIDTH bits of every tile.
+
+    Reads, takes what was read, computes and writes in consecutive cycles, one step in each. A step
+    that reads what one of the three steps before it wrote gets it forwarded: the buffer itself
+    would return the value from before. Block RAM is slow to answer, so its output meets no more
+    than a multiplexer before a register.
+
+    Parameters
+    ----------
+    depth : int
+        Tiles.
+    sum_bits : int
+        Bits of the dot product.
+
+    Members
+    -------
+    control : In(LaneControl)
+    read_en, read_addr : In
+        Cycle t: which tile to read.
+    sum : In(signed(sum_bits))
+        Cycle t + 1: the operand of a GEMM step.
+    load : In(32)
+        Cycle t + 2: the value of a LOAD step.
+    write_en, write_addr : In
+        Cycle t + 3: put `result` into the buffer.
+    result : Out(32)
+        Cycle t + 3.
+
+    Source: ISA.md, "GEMM" and "ALU" (strictly sequential meaning).
+    """
+
+    def __init__(self, *, depth: int, sum_bits: int) -> None:
+        self._depth = depth
+        super().__init__({
+            "control": In(LaneControl),
+            "read_en": In(1),
+            "read_addr": In(range(depth)),
+            "sum": In(signed(sum_bits)),
+            "load": In(32),
+            "write_en": In(1),
+            "write_addr": In(range(depth)),
+            "result": Out(32),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        control, result = self.control, self.result
+        m.submodules.column = column = memory.Memory(shape=32, depth=self._depth, init=[])
+        read, write = column.read_port(), column.write_port()
+        m.d.comb += [
+            read.en.eq(self.read_en),
+            read.addr.eq(self.read_addr),
+            write.en.eq(self.write_en),
+            write.addr.eq(self.write_addr),
+            write.data.eq(result),
+        ]
+
+        # What the buffer holds once every earlier step is through.
+        older, taken = Signal(32, reset_less=True), Signal(32, reset_less=True)
+        value = Signal(32)
+        m.d.sync += [
+            older.eq(result),
+            taken.eq(Mux(control.forward_2, result, Mux(control.forward_3, older, read.data))),
+        ]
+        m.d.comb += value.eq(Mux(control.forward_1, result, taken))
+
+        operand = Signal(32, reset_less=True)
+        with m.Switch(control.operand):
+            with m.Case(Operand.SUM):
+                m.d.sync += operand.eq(self.sum)
+            with m.Case(Operand.IMM):
+                m.d.sync += operand.eq(control.imm)
+
+        factor = Signal(32, reset_less=True)
+        product, partial = Signal(32, reset_less=True), Signal(32, reset_less=True)
+        left, right = Signal(16), Signal(16)
+        m.d.comb += [left.eq(factor[:16]), right.eq(operand[:16])]
+        total = Signal(32)
+        m.d.comb += total.eq(partial + (product << 16))
+        shifted = lane_arithmetic.shift(m, value, operand)
+        with m.Switch(control.operation):
+            with m.Case(Operation.SOURCE):
+                m.d.sync += operand.eq(value)
+            with m.Case(Operation.ZERO):
+                m.d.sync += result.eq(0)
+            with m.Case(Operation.LOAD):
+                m.d.sync += result.eq(self.load)
+            with m.Case(Operation.MIN):
+                m.d.sync += result.eq(lane_arithmetic.minimum(value, operand))
+            with m.Case(Operation.MAX):
+                m.d.sync += result.eq(lane_arithmetic.maximum(value, operand))
+            with m.Case(Operation.ADD):
+                m.d.sync += result.eq(lane_arithmetic.add(value, operand))
+            with m.Case(Operation.SHR):
+                m.d.sync += result.eq(shifted)
+            with m.Case(Operation.MUL_TAKE):
+                m.d.sync += factor.eq(value)
+            with m.Case(Operation.MUL_LOW):
+                m.d.sync += product.eq(left * right)
+            with m.Case(Operation.MUL_CROSS_A):
+                m.d.comb += left.eq(factor[16:])
+                m.d.sync += [product.eq(left * right), partial.eq(product)]
+            with m.Case(Operation.MUL_CROSS_B):
+                m.d.comb += right.eq(operand[16:])
+                m.d.sync += [product.eq(left * right), partial.eq(total)]
+            with m.Case(Operation.MUL_PUT):
+                m.d.sync += result.eq(total)
+        return m

@@ -1,0 +1,153 @@
+"""Notices how a run ends: done, an error, a deadlock, or a memory that never answers."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from vta.hw.bus.payloads import INDEX_BITS, Status
+from vta.isa import Cause
+from vta.isa import Module as Who
+
+__all__ = ["Monitor", "Verdict"]
+
+STABLE_CYCLES = 6
+"""Nothing travels between two modules for longer than this without showing in either."""
+
+EXECUTORS = (Who.LOAD, Who.COMPUTE, Who.STORE)
+
+
+class Verdict(data.Struct):
+    """Why a run was halted."""
+
+    cause: 4
+    module: 2
+    index: INDEX_BITS
+
+
+class Monitor(wiring.Component):
+    """Watches the modules of a running machine.
+
+    When nobody has been able to move for a few cycles, the run is over: with the error of the
+    lowest instruction if some module stopped, else with a deadlock at the lowest waiting
+    instruction if somebody waits, else well if FINISH was among what was executed.
+
+    Members
+    -------
+    running : In(1)
+    load_status, compute_status, store_status : In(Status)
+    settled : In(3)
+        Per executor: it holds nothing, waits for a neighbour, or has stopped.
+    fetch_settled : In(1)
+        Fetch is through, or its next instruction's queue is full.
+    fetch_finished : In(1)
+        It has seen FINISH.
+    fetch_cause : In(4)
+    fetch_index : In(32)
+    bus_quiet : In(1)
+        Nothing is outstanding.
+    progress : In(1)
+        Something moved in this cycle.
+    watchdog : In(32)
+        Cycles without progress that are a timeout; 0 for never.
+    done : Out(1)
+        Pulses at a good end.
+    halt : Out(1)
+        Pulses at a bad one.
+    verdict : Out(Verdict)
+        With `halt`.
+
+    Source: ISA.md, "FINISH" and "Errors".
+    """
+
+    running: In(1)
+    load_status: In(Status)
+    compute_status: In(Status)
+    store_status: In(Status)
+    settled: In(3)
+    fetch_settled: In(1)
+    fetch_finished: In(1)
+    fetch_cause: In(4)
+    fetch_index: In(INDEX_BITS)
+    bus_quiet: In(1)
+    progress: In(1)
+    watchdog: In(32)
+    done: Out(1)
+    halt: Out(1)
+    verdict: Out(Verdict)
+
+    def elaborate(self, platform):
+        m = Module()
+        statuses = [self.load_status, self.compute_status, self.store_status]
+
+        # Both come from all over the core; what is decided here has time for a register.
+        still, progress = Signal(), Signal()
+        m.d.sync += [
+            still.eq(self.running & self.settled.all() & self.fetch_settled & self.bus_quiet),
+            progress.eq(self.progress),
+        ]
+        age = Signal(range(STABLE_CYCLES + 1))
+        over = Signal()
+        m.d.comb += over.eq(self.running & (age == STABLE_CYCLES))
+        with m.If(~still):
+            m.d.sync += age.eq(0)
+        with m.Elif(~over):
+            m.d.sync += age.eq(age + 1)
+
+        quiet_for = Signal(32)
+        with m.If(~self.running | progress):
+            m.d.sync += quiet_for.eq(0)
+        with m.Else():
+            m.d.sync += quiet_for.eq(quiet_for + 1)
+        timeout = Signal()
+        m.d.comb += timeout.eq(self.running & (self.watchdog != 0) & ~still
+                               & (quiet_for >= self.watchdog))
+
+        # Who has something to say, by rank: an error, a wait, or (timeout) anything unfinished.
+        # The lowest index is found over two cycles; all has been still for longer by then.
+        causes = [self.fetch_cause, *(status.cause for status in statuses)]
+        indices = [self.fetch_index, *(status.index for status in statuses)]
+        waits = [Const(0), *(status.pop_prev | status.pop_next | status.push_prev
+                             | status.push_next for status in statuses)]
+        unfinished = [~self.fetch_settled, *(~settled for settled in self.settled)]
+        any_error = Cat(cause != 0 for cause in causes).any()
+        candidate = data.StructLayout({"valid": 1, "verdict": Verdict})
+        entrants = []
+        for who, cause, index, wait, late in zip(
+                Who, causes, indices, waits, unfinished, strict=True):
+            entrant = Signal(candidate, name=f"entrant_{who.name.lower()}")
+            m.d.comb += [
+                entrant.valid.eq(Mux(timeout, late | wait, Mux(any_error, cause != 0, wait))),
+                entrant.verdict.cause.eq(Mux(timeout, Cause.TIMEOUT,
+                                             Mux(any_error, cause, Cause.DEADLOCK))),
+                entrant.verdict.module.eq(who),
+                entrant.verdict.index.eq(index),
+            ]
+            entrants.append(entrant)
+        while len(entrants) > 1:
+            winners = []
+            for first, second in zip(entrants[::2], entrants[1::2], strict=True):
+                winner = Signal(candidate, name=f"winner_{len(entrants)}_{len(winners)}")
+                takes_second = second.valid & (
+                    ~first.valid | (second.verdict.index < first.verdict.index))
+                m.d.sync += winner.eq(Mux(takes_second, second.as_value(), first.as_value()))
+                winners.append(winner)
+            entrants = winners
+        [lowest] = entrants
+        timed_out = Signal(3)
+        m.d.sync += timed_out.eq(Cat(timeout, timed_out))
+
+        with m.If(lowest.valid):
+            m.d.comb += self.verdict.eq(lowest.verdict)
+        with m.Else():
+            # Memory may also fail to answer what nobody waits for: fetch reads past FINISH.
+            m.d.comb += [
+                self.verdict.cause.eq(Mux(over, Cause.NO_FINISH, Cause.TIMEOUT)),
+                self.verdict.module.eq(Who.FETCH),
+                self.verdict.index.eq(self.fetch_index),
+            ]
+        good = over & ~lowest.valid & self.fetch_finished
+        m.d.comb += [
+            self.done.eq(good),
+            self.halt.eq((over & ~good) | (self.running & timed_out.all())),
+        ]
+        return m

@@ -1,0 +1,215 @@
+"""In-order issue and retirement: what load, compute and store have in common."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from vta.hw.bus.payloads import INDEX_BITS, QueuedInsn, Status, Tokens
+from vta.hw.bus.streams import Queue
+from vta.isa import Cause
+
+__all__ = ["IN_FLIGHT", "ModuleSignature", "Retired", "Sequencer"]
+
+IN_FLIGHT = 8
+"""Instructions that a module may have issued and not yet retired."""
+
+
+class Retired(data.Struct):
+    """What statistics need of an instruction that retires; zeros where nothing was moved."""
+
+    kind: 3
+    moved: 17
+
+
+class ModuleSignature(wiring.Signature):
+    """How load, compute and store face the rest of the core.
+
+    Members, from the module's side
+    -------------------------------
+    insn : In(stream of QueuedInsn)
+    available, full : In(Tokens)
+        `pop_*` of `available`: a token is there. `push_*` of `full`: no room for one.
+    moves : Out(Tokens)
+        Pulses that pop and push tokens.
+    issue : Out(1)
+        An instruction's tokens are popped.
+    retire : Out(1)
+    retired : Out(Retired)
+        With `retire`.
+    status : Out(Status)
+    idle : Out(1)
+        Nothing is held or in flight.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({
+            "insn": In(stream.Signature(QueuedInsn)),
+            "available": In(Tokens),
+            "full": In(Tokens),
+            "moves": Out(Tokens),
+            "issue": Out(1),
+            "retire": Out(1),
+            "retired": Out(Retired),
+            "status": Out(Status),
+            "idle": Out(1),
+        })
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ModuleSignature)
+
+    def __repr__(self) -> str:
+        return "ModuleSignature()"
+
+
+class Sequencer(wiring.Component):
+    """Takes a module's instructions in order, waits for tokens, and retires them in order.
+
+    An instruction is held at `head` until it is checked, its tokens are there and nothing
+    hinders it; `issue` then hands it to one of the module's units. Units finish their own
+    instructions in order; an instruction retires, and pushes its tokens, when it is the oldest
+    and its unit has finished it. A module that meets an error stops: nothing more is issued or
+    retired.
+
+    Parameters
+    ----------
+    units : int
+        Units that execute instructions. Unit number `units` means none: such an instruction is
+        finished as soon as it is issued.
+    check_latency : int
+        Cycles that the checks of `head` take.
+
+    Members
+    -------
+    port : Out(ModuleSignature)
+    head : Out(QueuedInsn)
+    head_valid : Out(1)
+    quick : In(1)
+        `head` needs no checks that take time.
+    cause : In(4)
+        A static error of `head`, found before it waits for any token. Like `unit`, `tokens` and
+        `moved` it must be right `check_latency` cycles after `head` came, or at once if `quick`.
+    tokens : In(Tokens)
+        The token bits of `head`.
+    unit : In(range(units + 1))
+    moved : In(Retired)
+        What to report when `head` retires.
+    hindered : In(1)
+        `head` must not be issued yet (a hazard, or its unit has no room).
+    done : In(units)
+        Per unit, pulses when it finishes its oldest instruction.
+    failed : In(4 bits per unit)
+        With `done`: the cause with which it failed, or 0.
+    """
+
+    def __init__(self, *, units: int, check_latency: int) -> None:
+        self._units, self._check_latency = units, check_latency
+        super().__init__({
+            "port": Out(ModuleSignature()),
+            "head": Out(QueuedInsn),
+            "head_valid": Out(1),
+            "quick": In(1),
+            "cause": In(4),
+            "tokens": In(Tokens),
+            "unit": In(range(units + 1)),
+            "moved": In(Retired),
+            "hindered": In(1),
+            "done": In(units),
+            "failed": In(data.ArrayLayout(4, units)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        port = self.port
+        entry_layout = data.StructLayout({
+            "unit": range(self._units + 1),
+            "push_prev": 1,
+            "push_next": 1,
+            "index": INDEX_BITS,
+            "moved": Retired,
+        })
+        m.submodules.flight = flight = Queue(entry_layout, IN_FLIGHT)
+        stopped = Signal()
+        cause = Signal(4)
+        index = Signal(INDEX_BITS)
+
+        # Head: one instruction, taken from the queue as soon as the one before is issued.
+        m.d.comb += port.insn.ready.eq(~self.head_valid | port.issue)
+        age = Signal(range(self._check_latency + 1))
+        checked = (age == self._check_latency) | self.quick
+        with m.If(age != self._check_latency):
+            m.d.sync += age.eq(age + 1)
+        with m.If(port.insn.ready):
+            m.d.sync += age.eq(0)
+            m.d.sync += self.head_valid.eq(port.insn.valid)
+            with m.If(port.insn.valid):
+                m.d.sync += self.head.eq(port.insn.payload)
+
+        # Issue.
+        lacks_prev = self.tokens.pop_prev & ~port.available.pop_prev
+        lacks_next = self.tokens.pop_next & ~port.available.pop_next
+        ready = Signal()
+        m.d.comb += [
+            ready.eq(self.head_valid & checked & ~stopped),
+            port.issue.eq(ready & (self.cause == Cause.NONE) & ~lacks_prev & ~lacks_next
+                          & ~self.hindered & flight.i.ready),
+            port.moves.pop_prev.eq(port.issue & self.tokens.pop_prev),
+            port.moves.pop_next.eq(port.issue & self.tokens.pop_next),
+            flight.i.valid.eq(port.issue),
+            flight.i.payload.unit.eq(self.unit),
+            flight.i.payload.push_prev.eq(self.tokens.push_prev),
+            flight.i.payload.push_next.eq(self.tokens.push_next),
+            flight.i.payload.index.eq(self.head.index),
+            flight.i.payload.moved.eq(self.moved),
+        ]
+
+        # Units finish in their own order, perhaps before an older instruction of another unit.
+        oldest = flight.o.payload
+        finished, failure = Signal(), Signal(4)
+        m.d.comb += finished.eq(oldest.unit == self._units)
+        for unit in range(self._units):
+            m.submodules[f"outcomes_{unit}"] = outcomes = Queue(4, IN_FLIGHT)
+            m.d.comb += [
+                outcomes.i.valid.eq(self.done[unit]),
+                outcomes.i.payload.eq(self.failed[unit]),
+            ]
+            m.d.sync += Assert(~outcomes.i.valid | outcomes.i.ready,
+                               "a unit finished more than was issued")
+            with m.If(oldest.unit == unit):
+                m.d.comb += [
+                    finished.eq(outcomes.o.valid),
+                    failure.eq(outcomes.o.payload),
+                    outcomes.o.ready.eq(port.retire),
+                ]
+
+        # Retire.
+        no_room = ((oldest.push_prev & port.full.push_prev)
+                   | (oldest.push_next & port.full.push_next))
+        m.d.comb += [
+            port.retire.eq(flight.o.valid & finished & (failure == 0) & ~no_room & ~stopped),
+            flight.o.ready.eq(port.retire),
+            port.moves.push_prev.eq(port.retire & oldest.push_prev),
+            port.moves.push_next.eq(port.retire & oldest.push_next),
+            port.retired.eq(oldest.moved),
+        ]
+
+        # Errors, in order: one in flight before one at the head.
+        with m.If(~stopped):
+            with m.If(flight.o.valid & finished & (failure != 0)):
+                m.d.sync += [stopped.eq(1), cause.eq(failure), index.eq(oldest.index)]
+            with m.Elif(ready & (self.cause != Cause.NONE) & ~flight.o.valid):
+                m.d.sync += [stopped.eq(1), cause.eq(self.cause), index.eq(self.head.index)]
+
+        stuck_push = flight.o.valid & finished & (failure == 0) & ~stopped
+        stuck_pop = ready & (self.cause == Cause.NONE) & ~flight.o.valid
+        m.d.comb += [
+            port.status.active.eq(flight.o.valid & ~stopped),
+            port.status.pop_prev.eq(stuck_pop & lacks_prev),
+            port.status.pop_next.eq(stuck_pop & lacks_next),
+            port.status.push_prev.eq(stuck_push & oldest.push_prev & port.full.push_prev),
+            port.status.push_next.eq(stuck_push & oldest.push_next & port.full.push_next),
+            port.status.cause.eq(cause),
+            port.status.index.eq(Mux(stopped, index,
+                                     Mux(flight.o.valid, oldest.index, self.head.index))),
+            port.idle.eq(~self.head_valid & ~flight.o.valid),
+        ]
+        return m

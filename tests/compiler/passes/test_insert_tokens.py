@@ -1,0 +1,121 @@
+"""Token insertion for all three modules, on matrix products put together by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from vta.compiler.check.between_passes import check
+from vta.compiler.check.proof import VerifyError, verify_program
+from vta.compiler.encode.emit import emit
+from vta.compiler.ir.loop_ir import (
+    Buffer,
+    Finish,
+    Kernel,
+    MicroOp,
+    Tokens,
+    Transfer,
+    UopLoop,
+    VtaProgram,
+)
+from vta.compiler.passes.insert_tokens import insert_tokens
+from vta.isa import MemoryType, Module, Opcode
+
+ROUNDS, DEPTH = 5, 3
+
+
+def products(config):
+    """`ROUNDS` times OUT[n] = sum over k of INP[n, k] times WGT[n, k], on two sets of buffers."""
+    inp = Buffer("I", (ROUNDS, DEPTH, config.batch, config.block), "int8", "global")
+    wgt = Buffer("W", (ROUNDS, DEPTH, config.block, config.block), "int8", "global")
+    out = Buffer("O", (ROUNDS, config.batch, config.block), "int8", "global")
+    ops = []
+    for n in range(ROUNDS):
+        half = n % 2
+        ops += [
+            Transfer(Opcode.LOAD, MemoryType.INP, "I", n * DEPTH, half * DEPTH, DEPTH,
+                     x_stride=DEPTH),
+            Transfer(Opcode.LOAD, MemoryType.WGT, "W", n * DEPTH, half * DEPTH, DEPTH,
+                     x_stride=DEPTH),
+            Kernel(Opcode.GEMM, (UopLoop(1, 0, 0),), (MicroOp(half, 0),), reset=True),
+            Kernel(Opcode.GEMM, (UopLoop(1, 0, 0, 0), UopLoop(DEPTH, 0, 1, 1)),
+                   (MicroOp(half, half * DEPTH, half * DEPTH),)),
+            Transfer(Opcode.STORE, MemoryType.OUT, "O", n, half, 1, x_stride=1),
+        ]
+    return VtaProgram("products", (inp, wgt, out), (), ("O",), (*ops, Finish()))
+
+
+def tokens_of(program):
+    return [(op.module.name, [name for name, flag in vars(op.tokens).items() if flag])
+            for op in program.ops]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_products_are_right(kit, config, seed):
+    ordered = insert_tokens(products(config), config)
+    check(ordered, config)
+    program = emit(ordered, config)
+    verify_program(program)
+    rng = np.random.default_rng(seed)
+    i, w = (rng.integers(-128, 128, buffer.shape, np.int8) for buffer in ordered.args[:2])
+    expected = np.einsum("nkbi,nkoi->nbo", i.astype(np.int32), w.astype(np.int32)).astype(np.int8)
+    (found,), _ = kit.run(program, [i, w], seed)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_no_more_tokens_than_needed(config):
+    """One pair for each of: loaded, free to load again, ready to store, free to reset again."""
+    found = tokens_of(insert_tokens(products(config), config))
+    first = [("LOAD", []), ("LOAD", ["push_next"]), ("COMPUTE", []),
+             ("COMPUTE", ["pop_prev", "push_prev", "push_next"]),
+             ("STORE", ["pop_prev", "push_prev"])]
+    assert found[:5] == first
+    assert found[10:15] == [
+        ("LOAD", ["pop_next"]), ("LOAD", ["push_next"]), ("COMPUTE", ["pop_next"]),
+        ("COMPUTE", ["pop_prev", "push_prev", "push_next"]),
+        ("STORE", ["pop_prev", "push_prev"])]
+    assert found[20:] == [
+        ("LOAD", ["pop_next"]), ("LOAD", ["push_next"]), ("COMPUTE", ["pop_next"]),
+        ("COMPUTE", ["pop_prev", "push_next"]), ("STORE", ["pop_prev"]), ("COMPUTE", [])]
+
+
+def test_without_any_one_token_there_is_a_race(config):
+    ordered = insert_tokens(products(config), config)
+    pairs = [(Module.LOAD, "push_next", Module.COMPUTE, "pop_prev"),
+             (Module.COMPUTE, "push_prev", Module.LOAD, "pop_next"),
+             (Module.COMPUTE, "push_next", Module.STORE, "pop_prev"),
+             (Module.STORE, "push_prev", Module.COMPUTE, "pop_next")]
+    for giver, push, taker, pop in pairs:
+        pushes = [n for n, op in enumerate(ordered.ops)
+                  if op.module == giver and getattr(op.tokens, push)]
+        pops = [n for n, op in enumerate(ordered.ops)
+                if op.module == taker and getattr(op.tokens, pop)]
+        assert len(pushes) == len(pops) >= 3
+        for first, second in zip(pushes, pops, strict=True):
+            ops = list(ordered.ops)
+            for place, name in ((first, push), (second, pop)):
+                kept = dataclasses.replace(ops[place].tokens, **{name: False})
+                ops[place] = dataclasses.replace(ops[place], tokens=kept)
+            with pytest.raises(VerifyError, match="races with"):
+                verify_program(emit(dataclasses.replace(ordered, ops=tuple(ops)), config))
+
+
+def test_a_program_within_one_module_needs_none(config):
+    program = products(config)
+    only = dataclasses.replace(program, ops=(program.ops[2], program.ops[-1]))
+    assert all(op.tokens == Tokens() for op in insert_tokens(only, config).ops)
+
+
+def test_padding_counts_as_written(config):
+    """What a padded LOAD fills with zeros is as dangerous to touch as what it copies."""
+    program = products(config)
+    padded = dataclasses.replace(program.ops[0], pads=(0, 0, 0, 1), x_size=2, sram_base=0)
+    late = dataclasses.replace(padded, x_size=1, sram_base=1, pads=(0, 0, 0, 2))
+    ops = (padded, *program.ops[1:4], late, *program.ops[4:5], Finish())
+    ordered = insert_tokens(dataclasses.replace(program, ops=ops), config)
+    assert ordered.ops[4].tokens.pop_next
+    whole = dataclasses.replace(ordered, args=(*program.args[:2], dataclasses.replace(
+        program.args[2], shape=(1, config.batch, config.block))))
+    verify_program(emit(whole, config))

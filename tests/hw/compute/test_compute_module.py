@@ -1,0 +1,423 @@
+"""The compute module: random instruction sequences against numpy, errors, tokens, overlap."""
+
+import random
+
+import numpy as np
+import pytest
+
+from tests.hw.compute.test_execute import alu
+from tests.hw.compute.test_lane_arithmetic import wrap
+from tests.hw.memory import ReadMemory
+from tests.hw.modules import ModuleBench
+from tests.hw.streams import tiles
+from vta.config import PRESETS
+from vta.hw.compute.compute_module import Compute
+from vta.isa import Cause, Isa, MemoryType, Opcode
+
+UOP_BASE, ACC_BASE, SIZE = 0x0000, 0x4000, 1 << 16
+
+
+class Bench:
+    """A compute module with its memories, and a sequential model of what it does."""
+
+    def __init__(self, config=PRESETS["tiny"], *, seed=0, stalls="none", latency=5, tokens=(0, 0)):
+        self.config, self.isa = config, Isa(config)
+        self.dut = Compute(config)
+        self.module = ModuleBench(self.dut, tokens=tokens)
+        self.memory = ReadMemory(config, self.dut, SIZE, stalls=stalls, latency=latency)
+        rng = np.random.default_rng(seed)
+        self.memory.write(0, rng.integers(0, 256, SIZE).astype(np.uint8).tobytes())
+        # Micro-ops whose indices leave room for a loop's factors; the larger ones are checked
+        # in the tests of the index generator.
+        self.uop_table = [(int(rng.integers(8)), int(rng.integers(8)), int(rng.integers(8)))
+                          for _ in range(256)]
+        words = [self.isa.uop.pack(dst_idx=d, src_idx=s, wgt_idx=w) for d, s, w in self.uop_table]
+        self.memory.write(UOP_BASE, np.array(words, "<u4").tobytes())
+        shape = (config.batch, config.block)
+        self.inp = rng.integers(-128, 128, (config.inp_depth, *shape)).astype(np.int8)
+        self.wgt = rng.integers(-128, 128, (config.wgt_depth, config.block, config.block)
+                                ).astype(np.int8)
+        self.acc = np.zeros((config.acc_depth, *shape), np.int64)
+        self.uops = [(0, 0, 0)] * config.uop_depth
+        self.insns: list[int] = []
+        self.moved: list[int] = []
+
+    # -- instructions, encoded and modelled --------------------------------------------------------
+
+    def load(self, kind, *, sram=0, dram=0, y=1, x=1, stride=None, pads=(0, 0, 0, 0), **more):
+        stride = x if stride is None else stride
+        self.insns.append(self.isa.mem.pack(
+            memory_type=kind, sram_base=sram, dram_base=dram, y_size=y, x_size=x, x_stride=stride,
+            y_pad_0=pads[0], y_pad_1=pads[1], x_pad_0=pads[2], x_pad_1=pads[3], **more))
+        self.moved.append(x * y)
+        at = sram
+        for row in range(-pads[0], y + pads[1]) if x else ():
+            for column in range(-pads[2], x + pads[3]):
+                inside = 0 <= row < y and 0 <= column < x
+                self._put(kind, at, dram + row * stride + column if inside else None)
+                at += 1
+
+    def _put(self, kind, at, elem):
+        if kind == MemoryType.UOP:
+            self.uops[at] = (0, 0, 0) if elem is None else self.uop_table[elem]
+            return
+        size = self.config.acc_elem_bytes // (4 if kind == MemoryType.ACC_8BIT else 1)
+        if elem is None:
+            self.acc[at] = 0
+            return
+        raw = bytes(self.memory.data[ACC_BASE + elem * size:ACC_BASE + (elem + 1) * size])
+        values = np.frombuffer(raw, np.int8 if kind == MemoryType.ACC_8BIT else "<i4")
+        self.acc[at] = values.reshape(self.acc[at].shape)
+
+    def loop(self, *, op=None, imm=None, reset=0, uops=(0, 1), iters=(1, 1), dst=(0, 0),
+             src=(0, 0), wgt=(0, 0), **more):
+        fields = {"uop_bgn": uops[0], "uop_end": uops[1], "iter_out": iters[0],
+                  "iter_in": iters[1], "dst_factor_out": dst[0], "dst_factor_in": dst[1],
+                  "src_factor_out": src[0], "src_factor_in": src[1], **more}
+        if op is None:
+            word = self.isa.gemm.pack(opcode=Opcode.GEMM, reset=reset, wgt_factor_out=wgt[0],
+                                      wgt_factor_in=wgt[1], **fields)
+        else:
+            word = self.isa.alu.pack(opcode=Opcode.ALU, alu_opcode=op, use_imm=imm is not None,
+                                     imm=imm or 0, **fields)
+        self.insns.append(word)
+        self.moved.append(0)
+        for out in range(iters[0]):
+            for inner in range(iters[1]):
+                for u in range(*uops):
+                    to, of, by = self.uops[u]
+                    to += out * dst[0] + inner * dst[1]
+                    of += out * src[0] + inner * src[1]
+                    by += out * wgt[0] + inner * wgt[1]
+                    if op is not None:
+                        operand = self.acc[of].copy() if imm is None else np.int64(imm)
+                        self.acc[to] = alu(op, self.acc[to], operand)
+                    elif reset:
+                        self.acc[to] = 0
+                    else:
+                        self.acc[to] = wrap(self.acc[to] + self.inp[of].astype(np.int64)
+                                            @ self.wgt[by].astype(np.int64).T)
+
+    # -- the run -----------------------------------------------------------------------------------
+
+    def run(self, insns=None, *, retire=None, check=True, settle=40):
+        async def bases(ctx):
+            ctx.set(self.dut.uop_base, UOP_BASE)
+            ctx.set(self.dut.acc_base, ACC_BASE)
+
+        async def memories(ctx):
+            dut = self.dut
+            trigger = ctx.tick().sample(dut.inp_en, dut.inp_addr, dut.wgt_en, dut.wgt_addr)
+            while True:
+                _, _, inp_en, inp_addr, wgt_en, wgt_addr = await trigger
+                if inp_en:
+                    ctx.set(dut.inp_data, tiles(self.inp[inp_addr]))
+                if wgt_en:
+                    ctx.set(dut.wgt_data, tiles(self.wgt[wgt_addr]))
+
+        async def out(ctx):
+            ctx.set(self.dut.out_en, 1)
+            for addr in range(self.config.acc_depth):
+                ctx.set(self.dut.out_addr, addr)
+                await ctx.tick()
+                assert ctx.get(self.dut.out_data) == tiles(self.acc[addr].astype(np.int8)), addr
+
+        status = self.module.run(self.insns if insns is None else insns, retire=retire,
+                                 settle=settle, look=out if check else None,
+                                 background=[bases, memories, *self.memory.benches])
+        if check:
+            assert [moved for _, moved in self.module.retired] == self.moved
+            assert status["idle"]
+            assert status["cause"] == Cause.NONE
+        return status
+
+
+def random_program(bench, rng, count):
+    """LOADs and loops that touch the same few micro-ops and tiles, with nothing between them."""
+    for _ in range(count):
+        kind = rng.choice(("uop", "acc", "acc8", "gemm", "gemm", "alu", "alu", "nothing"))
+        pads = tuple(rng.choice((0, 0, 1)) for _ in range(4))
+        begin = rng.randrange(8)
+        shape = {"uops": (begin, begin + rng.randint(1, 3)), "iters": (rng.randint(1, 2),
+                                                                      rng.randint(1, 3)),
+                 "dst": (rng.randrange(4), rng.randrange(3)),
+                 "src": (rng.randrange(4), rng.randrange(3))}
+        if kind == "uop":
+            bench.load(MemoryType.UOP, sram=rng.randrange(8), dram=rng.randrange(200),
+                       y=rng.randint(0, 2), x=rng.randint(1, 3), stride=rng.randrange(9), pads=pads)
+        elif kind in ("acc", "acc8"):
+            bench.load(MemoryType.ACC if kind == "acc" else MemoryType.ACC_8BIT,
+                       sram=rng.randrange(12), dram=rng.randrange(100), y=rng.randint(0, 2),
+                       x=rng.randint(1, 4), stride=rng.randrange(9), pads=pads)
+        elif kind == "gemm":
+            bench.loop(reset=rng.random() < 0.3, wgt=(rng.randrange(3), rng.randrange(3)), **shape)
+        elif kind == "alu":
+            bench.loop(op=rng.randrange(5), imm=rng.choice((None, rng.randrange(-99, 99))), **shape)
+        else:
+            bench.insns.append(bench.isa.mem.pack(memory_type=rng.randrange(8), sram_base=60000,
+                                                  y_size=3, x_size=0))
+            bench.moved.append(0)
+
+
+@pytest.mark.parametrize(("stalls", "shift"), [("none", 24), ("short", 0), ("long", 12)])
+@pytest.mark.parametrize("name", ["tiny", "small"])
+def test_random_programs(name, stalls, shift):
+    """Strictly sequential meaning, whatever overlaps. OUT shows eight bits of each number; which
+    of them, the last instruction decides."""
+    bench = Bench(PRESETS[name], seed=len(name + stalls), stalls=stalls)
+    bench.load(MemoryType.UOP, x=16)
+    random_program(bench, random.Random(f"compute {name} {stalls}"), 60)
+    bench.load(MemoryType.UOP, y=0, x=1, pads=(1, 0, 0, 0))
+    bench.loop(op=3, imm=shift, iters=(1, 24), dst=(0, 1))
+    bench.run()
+
+
+@pytest.mark.parametrize("shift", [8, 16, 24])
+def test_all_bits_of_acc(shift):
+    bench = Bench()
+    bench.load(MemoryType.ACC, x=20)
+    bench.loop(op=3, imm=shift, iters=(1, 20), dst=(0, 1))
+    bench.run()
+
+
+def test_loads_wait_for_loops_and_loops_for_loads():
+    """Micro-ops and tiles replaced right behind the loop that uses them, and used at once."""
+    bench = Bench(latency=30)
+    for number in range(6):
+        bench.load(MemoryType.UOP, sram=0, dram=5 * number, x=4)
+        bench.loop(uops=(0, 4), iters=(3, 4), dst=(8, 1), src=(2, 1), wgt=(1, 1))
+        bench.load(MemoryType.ACC, sram=number, dram=number, y=2, x=3, stride=5)
+        bench.loop(op=2, uops=(0, 4), iters=(2, 2), dst=(1, 2), src=(2, 1))
+        bench.load(MemoryType.ACC_8BIT, sram=3, dram=9 * number, x=2, pads=(0, 1, 1, 0))
+    bench.run()
+
+
+def test_a_load_of_micro_ops_runs_beside_a_loop():
+    """Other micro-ops than the loop reads: the load's latency is hidden."""
+    times = {}
+    for where in (0, 8):
+        bench = Bench(latency=60)
+        bench.load(MemoryType.UOP, x=4)
+        bench.loop(uops=(0, 4), iters=(5, 6), dst=(0, 1))
+        bench.load(MemoryType.UOP, sram=where, dram=50, x=4)
+        bench.loop(uops=(where, where + 4), iters=(1, 1))
+        bench.run()
+        times[where] = bench.module.times[-1]
+    # 120 iterations hide all of the 60 cycles.
+    assert times[0] - times[8] >= 50
+
+
+def uops_at(bench, *uops):
+    """Puts micro-ops (dst, src) at the start of UOP, and a loop that waits for them."""
+    for number, (dst, src) in enumerate(uops):
+        bench.uop_table[number] = (dst, src, 0)
+        bench.memory.write(UOP_BASE + 4 * number, np.array(
+            [bench.isa.uop.pack(dst_idx=dst, src_idx=src)], "<u4").tobytes())
+    bench.load(MemoryType.UOP, x=len(uops))
+    bench.loop(op=0, uops=(0, len(uops)))
+
+
+@pytest.mark.parametrize(("uop", "options", "waits"), [
+    ((8, 0), {"imm": 7}, False), ((8, 41), {"imm": 7}, False), ((41, 0), {"imm": 7}, True),
+    ((8, 0), {}, False), ((41, 0), {}, True), ((8, 41), {}, True),
+    ((39, 44), {}, False), ((43, 0), {}, True), ((8, 40), {}, True)])
+def test_a_loop_runs_beside_loads_of_other_tiles(uop, options, waits):
+    """It waits only if it touches what they write: tiles 40 to 43."""
+    bench = Bench(latency=100)
+    uops_at(bench, uop)
+    bench.load(MemoryType.ACC, sram=40, x=3)
+    bench.load(MemoryType.ACC_8BIT, sram=43)
+    bench.loop(op=2, iters=(1, 40), **options)
+    bench.run()
+    after = bench.module.times[-1] - bench.module.times[-2]
+    assert (after >= 40) == waits
+    assert waits or after <= 2
+
+
+def test_iterations_wait_for_the_loads_that_they_meet():
+    """Of 34 iterations the last four meet the load; the others run beside it."""
+    bench = Bench(latency=100)
+    uops_at(bench, (10, 0))
+    bench.load(MemoryType.ACC, sram=40, x=4)
+    bench.loop(op=2, imm=1, iters=(1, 34), dst=(0, 1))
+    bench.run()
+    assert 4 <= bench.module.times[-1] - bench.module.times[-2] <= 7
+
+
+@pytest.mark.parametrize(("sram", "waits"), [(8, False), (26, False), (27, True), (45, True),
+                                             (59, True), (60, False)])
+def test_a_load_of_acc_runs_beside_a_loop_of_other_tiles(sram, waits):
+    """Its latency is hidden behind a loop over tiles 30 to 59, unless it writes one of them."""
+    bench = Bench(latency=100)
+    uops_at(bench, (30, 0))
+    bench.loop(op=2, imm=3, iters=(5, 30), dst=(0, 1))
+    bench.load(MemoryType.ACC, sram=sram, x=4)
+    bench.run()
+    after = bench.module.times[-1] - bench.module.times[-2]
+    assert after >= 100 if waits else after <= 2
+
+
+def test_a_load_waits_for_a_loop_that_has_not_begun():
+    """What a loop behind another one will touch is not known yet."""
+    bench = Bench(latency=5)
+    uops_at(bench, (0, 0), (20, 0), (10, 20))
+    for uop in (0, 1, 2):
+        bench.loop(op=2, imm=None if uop == 2 else 3, uops=(uop, uop + 1), iters=(5, 6), dst=(0, 1),
+                   src=(0, 1))
+    bench.load(MemoryType.ACC, sram=20, x=6)
+    bench.loop(op=2, uops=(0, 1), iters=(1, 6), dst=(0, 1))
+    bench.load(MemoryType.ACC_8BIT, sram=10, x=6)
+    bench.run()
+
+
+def random_regions(bench, rng, count):
+    """LOADs and longer loops, mostly over different regions of ACC at a time."""
+    regions = [(first, first + 16) for first in range(0, 64, 16)]
+    uops = [(rng.randrange(64), rng.randrange(64)) for _ in range(8)]
+    for number in range(4):
+        uops[number] = (16 * number + rng.randrange(4), 16 * number + rng.randrange(4))
+    uops_at(bench, *uops)
+    for _ in range(count):
+        begin, end = rng.choice(regions)
+        if rng.random() < 0.4:
+            kind = rng.choice((MemoryType.ACC, MemoryType.ACC_8BIT))
+            cols, pads = rng.randint(1, 5), tuple(rng.choice((0, 0, 0, 1)) for _ in range(4))
+            rows = rng.randint(0, 2)
+            size = (rows + pads[0] + pads[1]) * (cols + pads[2] + pads[3])
+            sram = min(rng.randrange(begin, end), 64 - size)
+            bench.load(kind, sram=sram, dram=rng.randrange(99), y=rows, x=cols, pads=pads)
+            continue
+        first = rng.choice((begin // 16, begin // 16, rng.randrange(8)))
+        uop = (first, first + 1 if first < 4 else min(8, first + rng.randint(1, 3)))
+        inner = 63 - max(max(pair) for pair in uops[uop[0]:uop[1]])
+        iters = (rng.randint(1, 5), rng.randint(1, min(inner + 1, 12)))
+        imm = rng.choice((None, rng.randrange(-99, 99)))
+        bench.loop(op=rng.randrange(5), imm=imm, uops=uop, iters=iters, dst=(0, rng.randrange(2)),
+                   src=(0, rng.randrange(2)))
+
+
+@pytest.mark.parametrize(("stalls", "latency"), [("none", 40), ("short", 5), ("long", 20)])
+@pytest.mark.parametrize("shift", [0, 8, 16, 24])
+def test_random_loads_beside_random_loops(stalls, latency, shift):
+    bench = Bench(stalls=stalls, latency=latency)
+    random_regions(bench, random.Random(f"{stalls} {shift}"), 50)
+    bench.load(MemoryType.UOP, y=0, x=1, pads=(1, 0, 0, 0))
+    bench.loop(op=3, imm=shift, iters=(1, 64), dst=(0, 1))
+    bench.run()
+
+
+def test_no_gap_between_loops():
+    """Loops follow each other without draining the pipeline."""
+    bench = Bench()
+    bench.load(MemoryType.UOP, x=2)
+    for _ in range(20):
+        bench.loop(uops=(0, 2), iters=(1, 4), dst=(0, 0))
+    bench.run()
+    times = bench.module.times[1:]
+    assert times[-1] - times[0] == 19 * 8
+
+
+def test_tokens_of_both_sides():
+    bench = Bench(tokens=(2, 1))
+    bench.load(MemoryType.UOP, pop_prev=1, push_next=1)
+    bench.loop(reset=1, pop_prev=1, pop_next=1, push_prev=1, push_next=1)
+    bench.insns.append(bench.isa.common.pack(opcode=Opcode.FINISH, push_prev=1))
+    bench.moved.append(0)
+    bench.run()
+    assert bench.module.tokens == {"pop_prev": 0, "pop_next": 0}
+    assert bench.module.pushed == {"push_prev": 2, "push_next": 2}
+
+
+def cases():
+    isa = Isa(PRESETS["tiny"])
+    mem, loops = isa.mem.pack, {"uop_end": 1, "iter_out": 1, "iter_in": 1}
+    for opcode in (5, 6, 7):
+        yield isa.common.pack(opcode=opcode), Cause.ILLEGAL_OPCODE
+    for kind in (4, 6, 7):
+        yield mem(memory_type=kind, x_size=1, y_size=1), Cause.ILLEGAL_MEMORY_TYPE
+        yield mem(memory_type=kind, x_size=1), Cause.ILLEGAL_MEMORY_TYPE
+        # Nothing is loaded: nothing is wrong.
+        yield mem(memory_type=kind, x_size=0, y_size=1), Cause.NONE
+    for opcode in (5, 6, 7):
+        yield isa.alu.pack(opcode=4, alu_opcode=opcode, **loops), Cause.ILLEGAL_ALU_OPCODE
+        # Even where no iteration is executed.
+        yield isa.alu.pack(opcode=4, alu_opcode=opcode), Cause.ILLEGAL_ALU_OPCODE
+    yield mem(memory_type=0, sram_base=63, y_size=1, x_size=2), Cause.SRAM_RANGE
+    yield mem(memory_type=3, sram_base=63, x_size=1, y_pad_0=2), Cause.SRAM_RANGE
+    yield mem(memory_type=5, sram_base=64, y_size=1, x_size=1), Cause.SRAM_RANGE
+    yield mem(memory_type=5, dram_base=(1 << 32) - 1, y_size=1, x_size=1), Cause.MEMORY_RESPONSE
+    # The whole of a buffer is in range; a size of 0 executes nothing.
+    yield mem(memory_type=3, y_size=8, x_size=8, x_stride=8), Cause.NONE
+    yield isa.gemm.pack(opcode=2, uop_bgn=5, uop_end=5, iter_out=9, iter_in=9,
+                        dst_factor_in=63), Cause.NONE
+    yield isa.gemm.pack(opcode=2, uop_end=1, iter_in=9), Cause.NONE
+    # Index errors come with their iterations.
+    yield isa.gemm.pack(opcode=2, uop_end=1, iter_out=1, iter_in=3,
+                        dst_factor_in=32), Cause.SRAM_RANGE
+    yield isa.gemm.pack(opcode=2, uop_end=1, iter_out=3, iter_in=1,
+                        wgt_factor_out=16), Cause.SRAM_RANGE
+    yield isa.gemm.pack(opcode=2, reset=1, uop_end=1, iter_out=3, iter_in=1,
+                        wgt_factor_out=16, src_factor_out=63), Cause.NONE
+    yield isa.gemm.pack(opcode=2, uop_bgn=63, uop_end=65, iter_out=1, iter_in=1), Cause.SRAM_RANGE
+    yield isa.alu.pack(opcode=4, alu_opcode=2, uop_end=1, iter_out=1, iter_in=3,
+                       src_factor_in=32), Cause.SRAM_RANGE
+    yield isa.alu.pack(opcode=4, alu_opcode=2, use_imm=1, uop_end=1, iter_out=1, iter_in=3,
+                       src_factor_in=32), Cause.NONE
+
+
+@pytest.mark.parametrize(("insn", "cause"), list(cases()))
+def test_errors(insn, cause):
+    bench = Bench()
+    finish = bench.isa.common.pack(opcode=Opcode.FINISH, push_next=1)
+    status = bench.run([finish, insn, finish], retire=3 if cause == Cause.NONE else 1,
+                       check=False, settle=120)
+    assert status["cause"] == cause
+    assert bench.module.pushed["push_next"] == (2 if cause == Cause.NONE else 1)
+    if cause:
+        assert status["index"] == 1
+        assert not status["active"]
+
+
+def test_a_bad_response_counts_before_a_loop_that_ran_ahead():
+    """The error is the older instruction's; and the loop ends where it is then."""
+    bench = Bench(latency=60)
+    bench.load(MemoryType.UOP, x=1)
+    bench.load(MemoryType.ACC, sram=40, x=4)
+    for faulty in (0, 1):
+        bench.insns.append(bench.isa.alu.pack(
+            opcode=Opcode.ALU, use_imm=1, uop_end=1, iter_out=16000, iter_in=1 + 63 * faulty,
+            dst_factor_in=faulty, push_next=1))
+    bench.memory.bad = {ACC_BASE + 32}
+    status = bench.run(retire=1, check=False, settle=300)
+    assert (status["cause"], status["index"]) == (Cause.MEMORY_RESPONSE, 1)
+    assert not status["active"]
+    assert bench.module.pushed["push_next"] == 0
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_faulty_loop_beside_loads(before):
+    """The first of both errors counts, whoever is found first."""
+    bench = Bench(latency=60)
+    bench.load(MemoryType.UOP, x=1)
+    load = bench.isa.mem.pack(memory_type=MemoryType.ACC, sram_base=1, x_size=4, y_size=1)
+    loop = bench.isa.alu.pack(opcode=Opcode.ALU, use_imm=1, uop_end=1, iter_out=1, iter_in=64,
+                              dst_factor_in=1)
+    long = bench.isa.alu.pack(opcode=Opcode.ALU, use_imm=1, uop_end=1, iter_out=100, iter_in=1)
+    bench.uop_table[0] = (40, 0, 0)
+    bench.memory.write(UOP_BASE, np.array([bench.isa.uop.pack(dst_idx=40)], "<u4").tobytes())
+    bench.memory.bad = {ACC_BASE + 32}
+    insns = [*bench.insns, long, load, loop] if before else [*bench.insns, loop, load, long]
+    status = bench.run(insns, retire=2 if before else 1, check=False, settle=300)
+    assert (status["cause"], status["index"]) == (
+        (Cause.MEMORY_RESPONSE, 2) if before else (Cause.SRAM_RANGE, 1))
+
+
+def test_a_bad_response():
+    bench = Bench()
+    bench.load(MemoryType.UOP, x=4)
+    bench.load(MemoryType.ACC, dram=4, x=4, push_prev=1)
+    bench.load(MemoryType.ACC, dram=64, x=4)
+    bench.memory.bad = {ACC_BASE + 6 * 32}
+    status = bench.run(retire=1, check=False, settle=150)
+    assert (status["cause"], status["index"]) == (Cause.MEMORY_RESPONSE, 1)
+    assert bench.module.pushed["push_prev"] == 0

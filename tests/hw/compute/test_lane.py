@@ -1,0 +1,123 @@
+"""One lane: every operation, and values forwarded from the steps before."""
+
+import random
+
+import pytest
+
+from tests.hw.compute.test_lane_arithmetic import EXTREMES, reference, wrap
+from tests.hw.streams import simulate
+from vta.hw.compute.lane import Lane, Operand, Operation
+
+DEPTH = 16
+TWO = {Operation.MIN: "minimum", Operation.MAX: "maximum", Operation.ADD: "add",
+       Operation.SHR: "shift"}
+MUL = (Operation.MUL_TAKE, Operation.MUL_LOW, Operation.MUL_CROSS_A, Operation.MUL_CROSS_B,
+       Operation.MUL_PUT)
+
+
+class Driver:
+    """Sends steps down the lane as the accumulator does: read, take, compute, write; one each
+    cycle."""
+
+    def __init__(self):
+        self.dut = Lane(depth=DEPTH, sum_bits=20)
+        self.results: list[int] = []
+
+    async def run(self, ctx, steps):
+        """Steps: dicts that differ from an idle one; one a cycle."""
+        dut = self.dut
+        idle = {"op": Operation.NONE, "operand": Operand.HOLD, "addr": None, "writes": False,
+                "imm": 0, "sum": 0, "load": 0}
+        taken = compute = write = after = idle
+        for step in [idle | step for step in steps] + [idle] * 4:
+            ctx.set(dut.read_en, step["addr"] is not None)
+            ctx.set(dut.read_addr, step["addr"] or 0)
+            ctx.set(dut.sum, taken["sum"])
+            ctx.set(dut.load, compute["load"] & 0xFFFF_FFFF)
+            ctx.set(dut.write_en, write["writes"])
+            ctx.set(dut.write_addr, write["addr"] or 0)
+
+            def clash(writer, reader):
+                return writer["writes"] and writer["addr"] == reader["addr"]
+
+            ctx.set(dut.control, {
+                "operand": taken["operand"], "imm": taken["imm"], "operation": compute["op"],
+                "forward_1": clash(write, compute), "forward_2": clash(write, taken),
+                "forward_3": clash(after, taken)})
+            if write["writes"]:
+                self.results.append(wrap(ctx.get(dut.result)))
+            await ctx.tick()
+            taken, compute, write, after = step, taken, compute, write
+
+
+def load(addr, value):
+    return {"op": Operation.LOAD, "addr": addr, "writes": True, "load": value}
+
+
+def check(steps, expected):
+    driver = Driver()
+
+    async def bench(ctx):
+        await driver.run(ctx, steps)
+
+    simulate(driver.dut, bench)
+    assert driver.results == expected
+
+
+@pytest.mark.parametrize("distance", [0, 1, 2, 3, 4, 5])
+def test_forwarding(distance):
+    """A value is read as the step before left it, at any distance."""
+    steps, expected, value = [load(3, 1000)], [1000], 1000
+    for _ in range(6):
+        steps += [{}] * distance
+        steps.append({"op": Operation.ADD, "addr": 3, "writes": True, "operand": Operand.IMM,
+                      "imm": 7})
+        value += 7
+        expected.append(value)
+    check(steps, expected)
+
+
+@pytest.mark.parametrize("operation", TWO, ids=lambda operation: operation.name)
+def test_operations(operation):
+    """Against a source tile, and against an immediate."""
+    steps, expected = [], []
+    pairs = [(x, y) for x in EXTREMES[::2] for y in EXTREMES]
+    for x, y in pairs:
+        steps += [load(1, x), load(2, y), {"op": Operation.SOURCE, "addr": 2},
+                  {"op": operation, "addr": 1, "writes": True}]
+        expected += [x, y, reference(TWO[operation], x, y)]
+        imm = (y + 2**15) % 2**16 - 2**15
+        steps += [load(1, x), {"op": operation, "addr": 1, "writes": True,
+                               "operand": Operand.IMM, "imm": imm}]
+        expected += [x, reference(TWO[operation], x, imm)]
+    check(steps, expected)
+
+
+def test_multiplication():
+    """Five steps, the low 32 bits of the full product."""
+    rng = random.Random("mul")
+    pairs = [(x, y) for x in EXTREMES for y in EXTREMES[::3]]
+    pairs += [(rng.randrange(-2**31, 2**31), rng.randrange(-2**31, 2**31)) for _ in range(100)]
+    steps, expected = [], []
+    for x, y in pairs:
+        steps += [load(1, x), load(2, y), {"op": Operation.SOURCE, "addr": 2}]
+        steps += [{"op": step, "addr": 1, "writes": step == Operation.MUL_PUT} for step in MUL]
+        expected += [x, y, wrap(x * y)]
+    check(steps, expected)
+
+
+def test_sums_and_zeros():
+    """GEMM's steps: the sum comes one cycle before it is added."""
+    rng = random.Random("sums")
+    steps, expected, memory = [], [], [0] * DEPTH
+    for _ in range(200):
+        addr, total = rng.randrange(4), rng.choice((-2**19, 2**19 - 1, rng.randrange(-999, 999)))
+        if rng.random() < 0.1:
+            steps.append({"op": Operation.ZERO, "addr": addr, "writes": True})
+            memory[addr] = 0
+        else:
+            steps.append({"op": Operation.ADD, "addr": addr, "writes": True,
+                          "operand": Operand.SUM, "sum": total})
+            memory[addr] = wrap(memory[addr] + total)
+        expected.append(memory[addr])
+    check(steps, expected)

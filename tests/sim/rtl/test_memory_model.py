@@ -1,0 +1,470 @@
+"""The C++ memory model: its timing to the cycle, its limits, its stalls, its check of the bus.
+
+The device is a small one written for this (`bus_probe.v`): it plays what the test writes into it
+and records the cycle of every handshake.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vta.errors import DeviceError, DeviceTimeout
+from vta.sim.memory import Memory
+from vta.sim.rtl.library import Simulation
+from vta.sim.rtl.memory_model import MemoryModel
+
+HERE = Path(__file__).parent
+PROBE = (HERE / "bus_probe.v").read_text(encoding="utf-8")
+WIDE_PROBE = PROBE.replace("DATA = 64", "DATA = 256").replace("ADDR = 32", "ADDR = 40")
+OKAY, DECERR = 0, 3
+SOON = 20
+"""Cycles in which the probe has certainly started after a write to its go register."""
+
+
+@dataclass(frozen=True)
+class Beat:
+    """One beat that the probe has read."""
+
+    cycle: int
+    last: bool
+    resp: int
+    id: int
+    low: int
+    top: int
+
+
+class Probe:
+    """The host's side of `bus_probe.v`."""
+
+    def __init__(self, memory: Memory, *, verilog: str = PROBE, max_burst: int = 256,
+                 **model: int | None) -> None:
+        self.sim = Simulation(verilog, memory, model=MemoryModel(**model), max_burst=max_burst)
+        self.bus_bytes = 32 if verilog == WIDE_PROBE else 8
+
+    def _burst(self, register: int, addr: int, beats: int, id: int, size: int | None,
+               burst: int) -> None:
+        size = (self.bus_bytes.bit_length() - 1) if size is None else size
+        self.sim.write(0x10, addr & 0xffff_ffff)
+        self.sim.write(0x1c, addr >> 32)
+        self.sim.write(register, size << 13 | burst << 11 | id << 8 | beats - 1)
+
+    def read(self, addr: int, beats: int, id: int = 0, size: int | None = None,
+             burst: int = 1) -> None:
+        self._burst(0x14, addr, beats, id, size, burst)
+
+    def write(self, addr: int, data: bytes, id: int = 0, *, strobes: int | None = None,
+              beats: int | None = None, last: int | None = None) -> None:
+        """A write burst; `beats` and `last` say what AWLEN and WLAST claim if not the truth."""
+        count = len(data) // self.bus_bytes
+        self._burst(0x18, addr, beats or count, id, None, 1)
+        for index in range(count):
+            beat = data[index * self.bus_bytes:(index + 1) * self.bus_bytes]
+            for word in range(self.bus_bytes // 4):
+                self.sim.write(0x20 + 4 * word, int.from_bytes(beat[4 * word:4 * word + 4],
+                                                               "little"))
+            self.sim.write(0x40, (1 << self.bus_bytes) - 1 if strobes is None else strobes)
+            self.sim.write(0x44, int(index == (count - 1 if last is None else last)))
+
+    def ready(self, r: int = 0xffff, b: int = 0xffff) -> None:
+        self.sim.write(0x04, b << 16 | r)
+
+    def go(self, cycles: int, *, reads: bool = True, w_delay: int = 0, aw_delay: int = 0) -> None:
+        self.sim.write(0x0c, aw_delay << 16 | w_delay)
+        self.sim.write(0x00, 7 if reads else 6)
+        self.sim.step(cycles)
+
+    def _record(self, index: int, register: int) -> int:
+        self.sim.write(0x50, index)
+        return self.sim.read(register)
+
+    def ar_cycles(self) -> list[int]:
+        return [self._record(index, 0x60) for index in range(self.sim.read(0x94) & 0x7ff)]
+
+    def beats(self) -> list[Beat]:
+        found = []
+        for index in range(self.sim.read(0x94) >> 11):
+            info = self._record(index, 0x68)
+            found.append(Beat(self.sim.read(0x64), bool(info >> 5), info >> 3 & 3, info & 7,
+                              self.sim.read(0x6c), self.sim.read(0x70)))
+        return found
+
+    def aw_cycles(self) -> list[int]:
+        return [self._record(index, 0x74) for index in range(self.sim.read(0x90) & 0x7ff)]
+
+    def w_cycles(self) -> list[int]:
+        return [self._record(index, 0x78) for index in range(self.sim.read(0x90) >> 11 & 0x7ff)]
+
+    def responses(self) -> list[tuple[int, int, int]]:
+        """Cycle, response and id of each."""
+        found = []
+        for index in range(self.sim.read(0x90) >> 22):
+            info = self._record(index, 0x80)
+            found.append((self.sim.read(0x7c), info >> 3, info & 7))
+        return found
+
+    def broken(self) -> int:
+        return self.sim.read(0x98)
+
+
+@pytest.fixture
+def memory():
+    with Memory(20) as memory:
+        memory.write(0, np.arange(1 << 18, dtype=np.uint32))
+        memory.clear_dirty()
+        yield memory
+
+
+# -- reads ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("latency", [1, 2, 20, 100])
+def test_first_beat_comes_latency_cycles_after_the_address_and_then_one_a_cycle(memory, latency):
+    probe = Probe(memory, latency=latency)
+    probe.read(0x1000, 16, id=5)
+    probe.go(SOON + latency + 16)
+    (asked,) = probe.ar_cycles()
+    beats = probe.beats()
+    assert [beat.cycle - asked for beat in beats] == list(range(latency, latency + 16))
+    assert [beat.low for beat in beats] == list(range(0x400, 0x420, 2))
+    assert [beat.top for beat in beats] == list(range(0x401, 0x421, 2))
+    assert [beat.last for beat in beats] == [False] * 15 + [True]
+    assert {(beat.resp, beat.id) for beat in beats} == {(OKAY, 5)}
+
+
+def test_latencies_of_several_bursts_overlap_and_beats_come_in_order(memory):
+    probe = Probe(memory, latency=20)
+    for index in range(6):
+        probe.read(0x8000 - 0x1000 * index, 4, id=index)
+    probe.go(SOON + 60)
+    asked = probe.ar_cycles()
+    assert [cycle - asked[0] for cycle in asked] == list(range(6))
+    beats = probe.beats()
+    assert [beat.cycle - asked[0] for beat in beats] == list(range(20, 44))
+    assert [beat.id for beat in beats] == [index for index in range(6) for _ in range(4)]
+    assert [beat.low for beat in beats[::4]] == [0x2000 - 0x400 * index for index in range(6)]
+
+
+def test_a_beat_waits_for_its_own_latency_too(memory):
+    probe = Probe(memory, latency=30, outstanding=2)
+    for index in range(3):
+        probe.read(0x100 * index, 2)
+    probe.go(SOON + 80)
+    first, second, third = probe.ar_cycles()
+    # The third address is taken the cycle after the first burst's last beat.
+    assert (second - first, third - first) == (1, 32)
+    assert [beat.cycle - first for beat in probe.beats()] == [30, 31, 32, 33, 62, 63]
+
+
+@pytest.mark.parametrize("outstanding", [1, 2, 3])
+def test_outstanding_reads_are_limited(memory, outstanding):
+    probe = Probe(memory, latency=10, outstanding=outstanding)
+    for index in range(7):
+        probe.read(0x100 * index, 3)
+    probe.go(SOON + 7 * 13)
+    asked, beats = probe.ar_cycles(), probe.beats()
+    ends = [beat.cycle for beat in beats if beat.last]
+    assert len(ends) == 7
+    for index in range(outstanding, 7):
+        assert asked[index] == ends[index - outstanding] + 1
+
+
+def test_reads_wait_for_the_device_and_stay_put(memory):
+    probe = Probe(memory, latency=3)
+    probe.read(0x2000, 8)
+    probe.ready(r=0x1084)
+    probe.go(SOON + 60)
+    beats = probe.beats()
+    assert [beat.low for beat in beats] == list(range(0x800, 0x810, 2))
+    assert {beat.cycle % 16 for beat in beats} == {2, 7, 12}
+    assert probe.broken() == 0
+
+
+def test_bus_of_256_bits_and_40_address_bits():
+    with Memory(40) as memory:
+        far = (1 << 40) - 0x1000
+        data = np.arange(32 * 4, dtype=np.uint8)
+        memory.write(far, data)
+        memory.clear_dirty()
+        probe = Probe(memory, verilog=WIDE_PROBE)
+        probe.read(far, 4)
+        probe.write(far + 0x800, data.tobytes()[::-1])
+        probe.go(SOON + 40)
+        words = data.view(np.uint32)
+        assert [(beat.low, beat.top) for beat in probe.beats()] == [
+            (words[8 * index], words[8 * index + 7]) for index in range(4)]
+        assert (memory.read(far + 0x800, 128) == data[::-1]).all()
+        assert memory.dirty_pages().tolist() == [far >> 12]
+
+
+def test_an_unaligned_address_reads_its_whole_first_beat(memory):
+    probe = Probe(memory)
+    probe.read(0x1004, 2)
+    probe.go(SOON + 30)
+    assert [beat.low for beat in probe.beats()] == [0x400, 0x402]
+
+
+# -- writes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("write_response", [1, 2, 37])
+def test_response_comes_write_response_cycles_after_the_last_beat(memory, write_response):
+    probe = Probe(memory, write_response=write_response)
+    probe.write(0x3000, bytes(range(64)), id=3)
+    probe.go(SOON + 8 + write_response)
+    taken = probe.w_cycles()
+    assert [cycle - taken[0] for cycle in taken] == list(range(8))
+    assert probe.responses() == [(taken[-1] + write_response, OKAY, 3)]
+    assert memory.read(0x3000, 64).tobytes() == bytes(range(64))
+
+
+def test_data_may_come_before_its_address(memory):
+    probe = Probe(memory)
+    probe.write(0x3000, bytes(range(32)), id=1)
+    probe.write(0x4000, bytes(range(32, 64)), id=2)
+    probe.go(SOON + 60, aw_delay=30)
+    addresses, data = probe.aw_cycles(), probe.w_cycles()
+    assert data[-1] < addresses[0]
+    assert probe.responses() == [(addresses[0] + 1, OKAY, 1), (addresses[1] + 1, OKAY, 2)]
+    assert memory.read(0x3000, 32).tobytes() == bytes(range(32))
+    assert memory.read(0x4000, 32).tobytes() == bytes(range(32, 64))
+
+
+def test_addresses_may_run_ahead_of_data(memory):
+    probe = Probe(memory)
+    for index in range(3):
+        probe.write(0x3000 + 0x100 * index, bytes([index]) * 16, id=index)
+    probe.go(SOON + 60, w_delay=30)
+    assert max(probe.aw_cycles()) < min(probe.w_cycles())
+    last = probe.w_cycles()[1::2]
+    assert probe.responses() == [(last[index] + 1, OKAY, index) for index in range(3)]
+
+
+@pytest.mark.parametrize("outstanding", [1, 2])
+def test_outstanding_writes_are_limited(memory, outstanding):
+    probe = Probe(memory, write_response=9, outstanding=outstanding)
+    for index in range(5):
+        probe.write(0x3000 + 0x100 * index, bytes(16))
+    probe.go(SOON + 80)
+    asked, answered = probe.aw_cycles(), [cycle for cycle, _, _ in probe.responses()]
+    assert len(answered) == 5
+    for index in range(outstanding, 5):
+        assert asked[index] == answered[index - outstanding] + 1
+
+
+def test_reads_and_writes_are_independent(memory):
+    probe = Probe(memory, latency=5)
+    probe.read(0x1000, 32)
+    probe.write(0x3000, bytes(256))
+    probe.go(SOON + 60)
+    asked, taken = probe.ar_cycles()[0], probe.w_cycles()
+    assert [beat.cycle - asked for beat in probe.beats()] == list(range(5, 37))
+    assert [cycle - asked for cycle in taken] == list(range(32))
+
+
+def test_strobes_and_dirty_pages(memory):
+    before = memory.array.copy()
+    probe = Probe(memory)
+    probe.write(0x5ff8, b"ABCDEFGH", strobes=0b01100001)
+    probe.write(0x9000, b"abcdefgh", strobes=0)
+    probe.write(0xb000, b"12345678")
+    probe.go(SOON + 20)
+    assert len(probe.responses()) == 3
+    before[[0x5ff8, 0x5ffd, 0x5ffe]] = np.frombuffer(b"AFG", np.uint8)
+    before[0xb000:0xb008] = np.frombuffer(b"12345678", np.uint8)
+    assert (memory.array == before).all()
+    assert memory.dirty_pages().tolist() == [5, 11]
+
+
+def test_memory_is_shared_without_copies(memory):
+    view = memory.array[0x7000:0x7008]
+    probe = Probe(memory)
+    probe.write(0x7000, b"ABCDEFGH")
+    probe.read(0x6000, 1)
+    memory.array[0x6000:0x6004] = 0x5a  # after the simulation has been made
+    probe.go(SOON + 40)
+    assert view.tobytes() == b"ABCDEFGH"
+    assert probe.beats()[0].low == 0x5a5a_5a5a
+
+
+def test_a_read_sees_what_was_written_before_its_beat(memory):
+    probe = Probe(memory, latency=12, write_response=1)
+    probe.write(0x3000, bytes(range(8)))
+    probe.read(0x3000, 1)
+    probe.go(SOON + 30)
+    assert probe.w_cycles()[0] < probe.beats()[0].cycle
+    assert probe.beats()[0].low == 0x03020100
+
+
+def test_addresses_beyond_memory_answer_decerr_and_write_nothing(memory):
+    before = memory.array.copy()
+    probe = Probe(memory)
+    probe.read(0x10_0000, 3, id=1)
+    probe.read(0xffff_fff8, 1, id=2)
+    probe.read(0xf_fff8, 1, id=3)
+    probe.write(0x10_0000, bytes(range(16)), id=4)
+    probe.write(0xf_fff0, bytes(range(16)), id=5)
+    probe.go(SOON + 60)
+    assert [(beat.id, beat.resp, beat.last) for beat in probe.beats()] == [
+        (1, DECERR, False), (1, DECERR, False), (1, DECERR, True), (2, DECERR, True),
+        (3, OKAY, True)]
+    assert [(resp, id) for _, resp, id in probe.responses()] == [(DECERR, 4), (OKAY, 5)]
+    before[0xf_fff0:] = range(16)
+    assert (memory.array == before).all()
+    assert memory.dirty_pages().tolist() == [0xff]
+
+
+# -- stalls --------------------------------------------------------------------------------------
+
+
+def _stalled(memory: Memory, seed: int | None) -> tuple[Probe, tuple[list[int], ...]]:
+    """Sixty read and sixty write bursts of random lengths; cycles of each channel's handshakes."""
+    probe = Probe(memory, stall_seed=seed, latency=4)
+    lengths = np.random.default_rng(1).integers(1, 9, 60).tolist()
+    for index, beats in enumerate(lengths):
+        probe.read(0x400 * index, beats, id=index % 8)
+        probe.write(0x8_0000 + 0x400 * index, bytes([index]) * 8 * beats, id=index % 8)
+    probe.ready(r=0xf7bf, b=0xdfef)
+    probe.go(20_000)
+    return probe, (probe.ar_cycles(), [beat.cycle for beat in probe.beats()], probe.aw_cycles(),
+                   probe.w_cycles(), [cycle for cycle, _, _ in probe.responses()])
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_stalls_are_legal_and_lose_nothing(memory, seed):
+    probe, cycles = _stalled(memory, seed)
+    lengths = np.random.default_rng(1).integers(1, 9, 60).tolist()
+    assert [len(channel) for channel in cycles] == [60, sum(lengths), 60, sum(lengths), 60]
+    assert [beat.low for beat in probe.beats()] == [
+        0x100 * index + 2 * beat for index, beats in enumerate(lengths) for beat in range(beats)]
+    for index, beats in enumerate(lengths):
+        assert (memory.read(0x8_0000 + 0x400 * index, 8 * beats) == index).all()
+    assert probe.broken() == 0
+
+
+def test_every_channel_stalls_briefly_and_for_long(memory):
+    gaps: list[set[int]] = [set() for _ in range(5)]
+    for seed in range(4):
+        _, cycles = _stalled(memory, seed)
+        for seen, channel in zip(gaps, cycles, strict=True):
+            seen.update(np.diff(channel).tolist())
+    for seen in gaps:
+        assert 1 in seen
+        assert any(2 <= gap <= 4 for gap in seen)
+        assert max(seen) > 32
+
+
+def test_stalls_follow_from_the_seed(memory):
+    _, first = _stalled(memory, 3)
+    _, again = _stalled(memory, 3)
+    _, other = _stalled(memory, 4)
+    _, none = _stalled(memory, None)
+    assert first == again
+    for one, another, free in zip(first, other, none, strict=True):
+        assert one != another
+        assert one[-1] - one[0] > free[-1] - free[0]
+
+
+# -- the protocol --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("misbehave", "message"), [
+    (1, "ARVALID dropped before ARREADY"),
+    (2, "AR changed while it waited for ARREADY"),
+    (3, "WVALID dropped before WREADY"),
+    (4, "W changed while it waited for WREADY"),
+    (5, "AWVALID dropped before AWREADY"),
+])
+def test_what_waits_must_stay(memory, misbehave, message):
+    probe = Probe(memory, stall_seed=1)
+    for index in range(40):
+        probe.read(0x100 * index, 1)
+        probe.write(0x8000 + 0x100 * index, bytes(8))
+    probe.sim.write(0x08, misbehave)
+    with pytest.raises(DeviceError, match=f"AXI protocol violation.*{message} .cycle "):
+        probe.go(20_000)
+    with pytest.raises(DeviceError, match=message):
+        probe.sim.step(1)
+
+
+@pytest.mark.parametrize(("burst", "message"), [
+    ({"addr": 0xff8, "beats": 2}, "burst of 2 beats at 0xff8 crosses a 4 KiB boundary"),
+    ({"addr": 0x1000, "beats": 17}, "a burst of 17 beats; at most 16 are allowed"),
+    ({"addr": 0x1000, "beats": 1, "size": 2}, "SIZE is 2: a beat must be 8 bytes"),
+    ({"addr": 0x1000, "beats": 1, "burst": 2}, "BURST is 2, not INCR"),
+])
+def test_illegal_bursts(memory, burst, message):
+    probe = Probe(memory, max_burst=16)
+    probe.read(**burst)
+    with pytest.raises(DeviceError, match=f"AR.*{message}"):
+        probe.go(SOON)
+
+
+def test_the_longest_burst_may_end_at_the_boundary(memory):
+    probe = Probe(memory, max_burst=16)
+    probe.read(0x1f80, 16)
+    probe.go(SOON + 60)
+    assert len(probe.beats()) == 16
+
+
+@pytest.mark.parametrize(("write", "message"), [
+    ({"last": 2}, "WLAST comes 1 beats early"),
+    ({"last": 99}, "WLAST is missing at the last beat"),
+    ({"beats": 3}, "WLAST is missing at the last beat"),
+    ({"addr": 0xff0}, "AW burst of 4 beats at 0xff0 crosses a 4 KiB boundary"),
+    ({"addr": 0x1002}, "WSTRB 0xff writes below the burst's address"),
+])
+def test_illegal_writes(memory, write, message):
+    before = memory.array.copy()
+    probe = Probe(memory)
+    probe.write(**{"addr": 0x1000, "data": bytes(32)} | write)
+    with pytest.raises(DeviceError, match=message):
+        probe.go(SOON + 20)
+    assert (memory.array[0x2000:] == before[0x2000:]).all()
+
+
+# -- the simulation ------------------------------------------------------------------------------
+
+
+def test_step_counts_cycles_and_ends_at_the_interrupt(memory):
+    sim = Probe(memory).sim
+    start = sim.cycle
+    assert sim.step(1000) == 1000
+    assert sim.cycle == start + 1000
+    now = sim.read(0x9c)
+    sim.write(0xa0, now + 500)
+    assert sim.step(10_000, until_irq=True) < 500
+    assert 0 <= sim.read(0x9c) - (now + 500) <= 4
+
+
+def test_registers_that_do_not_answer(memory):
+    sim = Probe(memory).sim
+    with pytest.raises(DeviceError, match="refuses a read of register 0xffc"):
+        sim.read(0xffc)
+    with pytest.raises(DeviceTimeout, match="does not answer a write to register 0xff8"):
+        sim.write(0xff8, 1)
+
+
+def test_simulations_are_independent(memory):
+    with Memory(20) as other:
+        first, second = Probe(memory), Probe(other, latency=50)
+        wide = Probe(other, verilog=WIDE_PROBE)
+        first.sim.step(100)
+        assert second.sim.cycle < first.sim.cycle
+        for probe in (first, second, wide):
+            probe.read(0x1000, 1)
+            probe.go(100)
+        assert first.beats()[0].low == 0x400
+        assert second.beats()[0].low == 0
+        assert second.beats()[0].cycle - second.ar_cycles()[0] == 50
+
+
+def test_close(memory):
+    sim = Probe(memory).sim
+    sim.close()
+    sim.close()
+    with pytest.raises(DeviceError, match="the simulation is closed"):
+        sim.step(1)

@@ -1,0 +1,184 @@
+"""The cache: entries appear whole or not at all, whoever makes them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from vta import cache
+from vta.errors import ToolError
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    path = tmp_path / "cache"
+    monkeypatch.setenv("VTA_CACHE_PATH", str(path))
+    return path
+
+
+def _hello(partial: Path) -> None:
+    (partial / "hello").write_text("hello", encoding="ascii")
+
+
+def _never(partial: Path) -> None:
+    raise AssertionError("made, although it is in the cache")
+
+
+def test_folder(folder, monkeypatch):
+    assert cache.cache_dir() == folder
+    monkeypatch.delenv("VTA_CACHE_PATH")
+    assert cache.cache_dir() == Path(platformdirs.user_cache_dir("amaranth-vta"))
+    assert not folder.exists()
+
+
+def test_an_entry_is_made_once(folder):
+    assert cache.lookup("kind", "key") is None
+    path = cache.cached("kind", "key", _hello)
+    assert (path / "hello").read_text(encoding="ascii") == "hello"
+    assert cache.cached("kind", "key", _never) == path == cache.lookup("kind", "key")
+    assert cache.lookup("kind", "other") is None
+    assert cache.lookup("other", "key") is None
+
+
+def test_store_replaces(folder):
+    path = cache.cached("kind", "key", _hello)
+    assert cache.store("kind", "key", lambda partial: (partial / "new").touch()) == path
+    assert [file.name for file in path.iterdir()] == ["new"]
+
+
+def test_what_fails_leaves_nothing(folder):
+    def fail(partial: Path) -> None:
+        (partial / "half").touch()
+        raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        cache.cached("kind", "key", fail)
+    assert cache.lookup("kind", "key") is None
+    assert cache.entries() == []
+    assert list((folder / "kind").iterdir()) == []
+    assert cache.cached("kind", "key", _hello).is_dir()
+
+
+def test_remains_of_a_killed_process_are_removed(folder):
+    remains = folder / "kind" / ".key.abcdef"
+    remains.mkdir(parents=True)
+    (remains / "half").touch()
+    assert cache.lookup("kind", "key") is None
+    cache.cached("kind", "key", _hello)
+    assert [path.name for path in (folder / "kind").iterdir()] == ["key"]
+
+
+def test_entries_size_discard_and_clear(folder):
+    assert cache.entries() == []
+    assert cache.size() == 0
+    assert cache.clear() == 0
+    before = time.time()
+    cache.cached("b", "two", lambda partial: (partial / "data").write_bytes(bytes(1000)))
+    cache.cached("a", "one", lambda partial: (partial / "data").write_bytes(bytes(24)))
+    cache.cached("b", "four", _hello)
+    found = cache.entries()
+    assert [(entry.kind, entry.key, entry.nbytes) for entry in found] == [
+        ("a", "one", 24), ("b", "four", 5), ("b", "two", 1000)]
+    assert all(before - 2 <= entry.made <= time.time() + 2 for entry in found)
+    assert cache.size() == 1029
+    cache.discard("b", "four")
+    cache.discard("b", "four")
+    assert cache.size() == 1024
+    assert cache.clear() == 1024
+    assert cache.entries() == []
+    assert cache.size() == 0
+
+
+def test_clear_leaves_what_is_not_of_the_cache(folder):
+    cache.cached("kind", "key", _hello)
+    (folder / "notes").write_text("mine", encoding="ascii")
+    (folder / "documents").mkdir()
+    (folder / "documents" / "letter").touch()
+    for name in ("sources/project", "kind/project"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "main.c").write_text("mine", encoding="ascii")
+    assert cache.size() == 5
+    assert [entry.key for entry in cache.entries()] == ["key"]
+    assert cache.clear() == 5
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "documents", "kind", "notes", "sources"]
+    for name in ("documents/letter", "sources/project/main.c", "kind/project/main.c"):
+        assert (folder / name).exists()
+    assert cache.lookup("kind", "key") is None
+
+
+@pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "a b"])
+def test_names(name):
+    with pytest.raises(ValueError, match="must be letters"):
+        cache.cached("kind", name, _hello)
+    with pytest.raises(ValueError, match="must be letters"):
+        cache.lookup(name, "key")
+
+
+def test_a_folder_that_cannot_be_written(folder):
+    folder.write_text("a file is in the way", encoding="ascii")
+    with pytest.raises(ToolError, match=r"cannot be written .*name another folder in VTA_CACHE"):
+        cache.cached("kind", "key", _hello)
+
+
+def test_digest():
+    assert cache.digest("ab", "c") != cache.digest("a", "bc") != cache.digest("abc")
+    assert cache.digest("ab", "c") == cache.digest(b"ab", b"c")
+    # SHA-256 of eight bytes of length, then nothing.
+    assert cache.digest("") == ("af5570f5a1810b7af78caf4bc70a660f"
+                                "0df51e42baf91d4de5b2328de0e83dfc")
+
+
+def _compete(folder: str, start: object, made: object, seen: object) -> None:
+    os.environ["VTA_CACHE_PATH"] = folder
+
+    def make(partial: Path) -> None:
+        with made.get_lock():
+            made.value += 1
+        (partial / "first").write_text(str(os.getpid()), encoding="ascii")
+        time.sleep(0.3)
+        (partial / "second").write_text(str(os.getpid()), encoding="ascii")
+
+    start.wait()
+    path = cache.cached("kind", "key", make)
+    seen.put(tuple((path / name).read_text(encoding="ascii") for name in ("first", "second")))
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_processes_that_want_the_same_entry(folder, locks, monkeypatch):
+    count = 4
+    start, made, seen = SPAWN.Barrier(count), SPAWN.Value("i", 0), SPAWN.Queue()
+    compete = _compete if locks else _compete_without_locks
+    processes = [SPAWN.Process(target=compete, args=(str(folder), start, made, seen))
+                 for _ in range(count)]
+    for process in processes:
+        process.start()
+    found = {seen.get(timeout=60) for _ in range(count)}
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    ((first, second),) = found
+    assert first == second
+    if locks:
+        assert made.value == 1
+    else:
+        assert 1 <= made.value <= count
+    assert [path.name for path in (folder / "kind").iterdir()] == ["key"]
+
+
+def _compete_without_locks(folder: str, start: object, made: object, seen: object) -> None:
+    """As on a file system where locks do not work."""
+    import fcntl
+
+    def refuse(*arguments: object) -> None:
+        raise OSError("no locks here")
+
+    fcntl.flock = refuse
+    _compete(folder, start, made, seen)

@@ -1,0 +1,1 @@
+"""What the commands `vta bench` and `vta synth` measure with."""

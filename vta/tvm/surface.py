@@ -1,0 +1,72 @@
+"""Which names the layer has: TVM's modules, and where each name of theirs leads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["ROOTS", "SURFACE", "Surface"]
+
+ROOTS = ("tvm", "topi")
+"""The packages that the layer stands in for; `topi` was one of its own in TVM 0.6."""
+
+_FUNCTIONS = "vta.tvm.adapters"
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What one module of TVM's has.
+
+    Parameters
+    ----------
+    names : dict
+        Where a name leads, as ``module:attribute``.
+    source : str
+        A module, or ``module:attribute``, whose public names are this one's too.
+    """
+
+    names: dict[str, str] = field(default_factory=dict)
+    source: str = ""
+
+
+def _from(source: str, *names: str) -> dict[str, str]:
+    return {name: f"{source}:{name}" for name in names}
+
+
+_TE = ("placeholder", "compute", "create_schedule", "reduce_axis", "thread_axis", "sum", "max",
+       "min", "all", "if_then_else", "const", "min_value", "max_value")
+_DATA = {**_from(_FUNCTIONS, "array", "empty"), **_from("vta.nd", "NDArray", "cpu")}
+_UTILS = Surface(_from("vta.testing.utils", "tempdir", "TempDirectory"))
+_TOPI_TESTING = Surface(_from("vta.tvm.references", "conv2d_nchw_python"))
+_TOPI_UTILS = Surface(_from(_FUNCTIONS, "get_const_tuple"))
+_RUNTIME = Surface({**_DATA, **_from(_FUNCTIONS, "enabled")})
+
+SURFACE: dict[str, Surface] = {
+    "tvm": Surface({
+        "lower": "vta.te:lower", "build": "vta:build", "cpu": "vta.nd:cpu",
+        "TVMError": "vta.errors:VtaError", "get_global_func": f"{_FUNCTIONS}:get_global_func",
+        # As TVM 0.6 had them.
+        **_from("vta.te", *_TE),
+    }),
+    "tvm.te": Surface(source="vta.te"),
+    "tvm.tir": Surface(_from("vta.te", "all", "const", "if_then_else", "max", "max_value", "min",
+                             "min_value", "sum")),
+    "tvm.nd": Surface(_DATA),
+    "tvm.rpc": Surface(source="vta.rpc"),
+    "tvm.runtime": _RUNTIME,
+    "tvm.module": _RUNTIME,
+    "tvm.target": Surface({"create": "vta.target:Target"}, "vta.target"),
+    "tvm.error": Surface({"TVMError": "vta.errors:VtaError"}),
+    "tvm.testing": Surface(_from("vta.tvm.references", "assert_allclose")),
+    "tvm.contrib": Surface(),
+    "tvm.contrib.utils": _UTILS,
+    "tvm.contrib.util": _UTILS,
+    "tvm.topi": Surface(source="vta.topi"),
+    "tvm.topi.nn": Surface(source="vta.topi:nn"),
+    "tvm.topi.testing": _TOPI_TESTING,
+    "tvm.topi.utils": _TOPI_UTILS,
+    "topi": Surface(source="vta.topi"),
+    "topi.nn": Surface(source="vta.topi:nn"),
+    "topi.testing": _TOPI_TESTING,
+    "topi.util": _TOPI_UTILS,
+}
+"""Every module of the layer."""
