@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from vta.compiler.check.between_passes import check
-from vta.compiler.ir.loop_ir import LoopProgram, VtaProgram
+from vta.compiler.ir.loop_ir import InsnProgram, LoopProgram
 from vta.compiler.ir.tile_ir import Form
 from vta.compiler.passes.cut import cut
 from vta.compiler.passes.inplace import inplace
@@ -64,7 +64,7 @@ def trace(schedule: Schedule, args: Sequence[Tensor], config: Config,
         with depth_checked():
             was, program = program, run(program, config)
             # Instructions in another order are proved as a whole, once they are encoded.
-            if not isinstance(was, VtaProgram):
+            if not isinstance(was, InsnProgram):
                 check(program, config)
         _dump(title, program)
         stages[title] = program
@@ -81,10 +81,10 @@ def depth_checked() -> Iterator[None]:
 
 
 def run_all(schedule: Schedule, args: Sequence[Tensor], config: Config,
-            name: str = "main") -> VtaProgram:
+            name: str = "main") -> InsnProgram:
     """The program after all passes."""
     program = trace(schedule, args, config, name)["tokens"]
-    assert isinstance(program, VtaProgram)
+    assert isinstance(program, InsnProgram)
     return program
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vta.config import PRESETS, Config
-from vta.isa import AluOp, Cause, Format, Isa, MemoryType, Module, Opcode
+from vta.isa import AluOp, Cause, Format, Isa, MemoryType, ModuleId, Opcode
 from vta.registers import REGISTERS
 
 __all__ = ["pages"]
@@ -56,7 +56,7 @@ def isa_page(config: Config) -> str:
         "Load, compute and store stand in this order; *prev* and *next* are neighbours in it. "
         "The token queues are `l2g` (load to compute), `g2l` (compute to load), `g2s` (compute to "
         "store) and `s2g` (store to compute).\n",
-        _table(("module", "number"), ((module.name.lower(), int(module)) for module in Module)),
+        _table(("module", "number"), ((module.name.lower(), int(module)) for module in ModuleId)),
         "## Causes of errors\n",
         "In the order in which they are looked for.\n",
         _table(("cause", "number"), ((cause.name.lower(), int(cause)) for cause in Cause)),

@@ -16,7 +16,7 @@ from vta.errors import ArgumentError, DeviceError
 
 if TYPE_CHECKING:
     from vta.driver.device import Device
-    from vta.program import Buffer, Program, RunReport
+    from vta.program import DramBuffer, Program, RunReport
 
 __all__ = ["LoadedModule", "Module", "TimingResult"]
 
@@ -167,7 +167,7 @@ class LoadedModule:
                                         f"array of its own, not the same as {other.name}")
         return addresses
 
-    def _address(self, where: str, buffer: Buffer, arg: Any) -> int:
+    def _address(self, where: str, buffer: DramBuffer, arg: Any) -> int:
         if not isinstance(arg, NDArray):
             raise ArgumentError(f"{where} must be made with vta.nd.array(..., ctx), not a "
                                 f"{type(arg).__name__}")

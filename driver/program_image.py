@@ -14,7 +14,7 @@ from vta.image import Image, Segment
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from vta.program import Buffer, Program
+    from vta.program import DramBuffer, Program
 
 __all__ = ["to_image"]
 
@@ -62,7 +62,7 @@ def to_image(program: Program, inputs: Mapping[str, NDArray[Any]] | None = None,
                  description=f"{program.name}: {places}")
 
 
-def _content(buffer: Buffer, given: NDArray[Any] | None, rng: np.random.Generator
+def _content(buffer: DramBuffer, given: NDArray[Any] | None, rng: np.random.Generator
              ) -> NDArray[np.uint8] | None:
     """The bytes of a buffer before the run; None leaves zeros."""
     if given is not None:

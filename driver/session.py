@@ -1,4 +1,4 @@
-"""`LocalSession`: a device of this process, used as if it were far away."""
+"""`Session`: a device of this process, used as if it were far away."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from vta.config import Config
     from vta.driver.device import Device
 
-__all__ = ["LocalSession"]
+__all__ = ["Session"]
 
 
-class LocalSession:
+class Session:
     """A folder for uploads and one device; a context manager, and `close` may be called twice.
 
     Parameters
@@ -108,7 +108,7 @@ class LocalSession:
         if self._closed:
             raise DeviceError("the session is closed")
 
-    def __enter__(self) -> LocalSession:
+    def __enter__(self) -> Session:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vta.config import Config
     from vta.sim.machine import Machine
 
-__all__ = ["DEBUG_DUMP_INSN", "DEBUG_SKIP_EXEC", "PROFILE", "Profile", "SimDevice",
+__all__ = ["DEBUG_DUMP_INSN", "DEBUG_SKIP_EXEC", "PROFILE", "SimulatorTotals", "SimDevice",
            "SimulatedDevice", "TsimDevice"]
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ _RESERVED = 4096
 """Bytes at address 0 that nobody gets, so that a pointer left at zero reaches nothing."""
 
 
-class Profile(Statistics):
+class SimulatorTotals(Statistics):
     """Statistics of several devices together, and what they shall do beside running."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Profile(Statistics):
         self.debug_flag = 0
 
 
-PROFILE = Profile()
+PROFILE = SimulatorTotals()
 """What `vta.testing.simulator` shows: every simulated device of the process counts here."""
 
 
@@ -57,11 +57,11 @@ class SimulatedDevice(Device):
     ----------
     config : Config
     target : str
-    profile : Profile
+    profile : SimulatorTotals
         Counts beside the device's own statistics.
     """
 
-    def __init__(self, config: Config, target: str, profile: Profile) -> None:
+    def __init__(self, config: Config, target: str, profile: SimulatorTotals) -> None:
         super().__init__(config, target)
         self.memory = Memory(config.addr_width)
         self._profile = profile
@@ -149,10 +149,10 @@ class SimDevice(SimulatedDevice):
     config : Config
     seed : int
         Of the interleaving of the three modules.
-    profile : Profile
+    profile : SimulatorTotals
     """
 
-    def __init__(self, config: Config, *, seed: int = 0, profile: Profile = PROFILE) -> None:
+    def __init__(self, config: Config, *, seed: int = 0, profile: SimulatorTotals = PROFILE) -> None:
         super().__init__(config, "sim", profile)
         self._seed = seed
 
@@ -172,11 +172,11 @@ class TsimDevice(SimulatedDevice):
         How its memory behaves in time.
     waves : path, optional
         Where to write a waveform (FST).
-    profile : Profile
+    profile : SimulatorTotals
     """
 
     def __init__(self, config: Config, *, model: MemoryModel | None = None,
-                 waves: Path | None = None, profile: Profile = PROFILE) -> None:
+                 waves: Path | None = None, profile: SimulatorTotals = PROFILE) -> None:
         super().__init__(config, "tsim", profile)
         self._model = model or MemoryModel()
         self._waves = waves

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vta.isa import Isa, MemoryType, Module, Opcode
+from vta.isa import Isa, MemoryType, ModuleId, Opcode
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +57,7 @@ def count_stream(config: Config, insns: NDArray[np.uint64]) -> dict[str, int]:
     """What a stream that meets no error does, up to and with its FINISH; keys of `STAT_KEYS`."""
     stats = dict.fromkeys(STAT_KEYS, 0)
     for insn in Isa(config).decode_stream(insns):
-        stats[f"{Module(insn.module).name.lower()}_insns"] += 1
+        stats[f"{ModuleId(insn.module).name.lower()}_insns"] += 1
         if insn.opcode == Opcode.FINISH:
             break
         _count(config, insn, stats)

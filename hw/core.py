@@ -10,15 +10,15 @@ from vta.config import Config
 from vta.hw.bus.payloads import INDEX_BITS, Events, QueuedInsn
 from vta.hw.bus.read_dma import ReadDma, bus_signature
 from vta.hw.bus.streams import Queue
-from vta.hw.compute.compute_module import Compute
+from vta.hw.compute.compute_module import ComputeModule
 from vta.hw.control.counters import EVENTS, Counters
 from vta.hw.control.register_file import READ_FROM_CORE
-from vta.hw.control.run_monitor import Monitor, Verdict
+from vta.hw.control.run_monitor import HaltReport, RunMonitor
 from vta.hw.issue.fetch import Fetch
 from vta.hw.issue.token_queue import TokenQueue
-from vta.hw.transfer.load_module import Load
+from vta.hw.transfer.load_module import LoadModule
 from vta.hw.transfer.scratchpad import Scratchpad
-from vta.hw.transfer.store_module import Store
+from vta.hw.transfer.store_module import StoreModule
 from vta.isa import TOKEN_QUEUES, MemoryType
 from vta.registers import MEMORIES, POINTERS
 
@@ -74,15 +74,15 @@ class Core(wiring.Component):
             **{f"{name}_ptr": In(config.addr_width) for name in POINTERS},
             "done": Out(1),
             "halt": Out(1),
-            "verdict": Out(Verdict),
+            "verdict": Out(HaltReport),
             "clear_counters": In(1),
             "events": Out(Events),
             **{name: Out(32) for name in READ_FROM_CORE},
         })
         self.fetch = Fetch(config)
-        self.load = Load(config)
-        self.compute = Compute(config)
-        self.store = Store(config)
+        self.load = LoadModule(config)
+        self.compute = ComputeModule(config)
+        self.store = StoreModule(config)
         self.tokens = {name: TokenQueue() for name in TOKEN_QUEUES}
         self.dma = ReadDma(config, clients=3)
         self.pending = {name: Signal(range(config.insn_queue_depth + 1), name=f"{name}_pending")
@@ -182,7 +182,7 @@ class Core(wiring.Component):
 
     def _monitor(self, m: Module, modules) -> None:
         """Watches for the end of the run."""
-        m.submodules.monitor = monitor = Monitor()
+        m.submodules.monitor = monitor = RunMonitor()
         fetch = self.fetch
         for number, (name, module) in enumerate(modules.items()):
             status = module.port.status

@@ -46,7 +46,7 @@ class Top(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.control = control = registers.Control(self._config)
+        m.submodules.control = control = registers.RegisterFile(self._config)
         core = Core(self._config)
         # The reset bit of the control register resets all of the core; memories keep their data.
         m.submodules.core = ResetInserter(control.clear)(core)

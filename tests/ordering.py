@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vta.isa import Module
+from vta.isa import ModuleId
 
-LOAD, COMPUTE, STORE = Module.LOAD, Module.COMPUTE, Module.STORE
+LOAD, COMPUTE, STORE = ModuleId.LOAD, ModuleId.COMPUTE, ModuleId.STORE
 MODULES = (LOAD, COMPUTE, STORE)
 
 QUEUES = {(LOAD, COMPUTE): "l2g", (COMPUTE, LOAD): "g2l", (COMPUTE, STORE): "g2s",
@@ -48,7 +48,7 @@ class Item:
     `known` counts, by module, the instructions that are over when this one starts.
     """
 
-    module: Module
+    module: ModuleId
     kind: str
     values: dict[str, int]
     reads: Access = field(default_factory=Access)
@@ -56,7 +56,7 @@ class Item:
     pops: set[str] = field(default_factory=set)
     pushes: set[str] = field(default_factory=set)
     place: int = -1
-    known: dict[Module, int] = field(default_factory=dict)
+    known: dict[ModuleId, int] = field(default_factory=dict)
 
     def conflicts(self, other):
         return (self.writes.meets(other.writes) or self.writes.meets(other.reads)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vta.compiler import lower as lowering
     from vta.compiler.te.schedule import Schedule
     from vta.compiler.te.tensor import Tensor
-    from vta.driver.session import LocalSession
+    from vta.driver.session import Session
     from vta.program import Program
 
 __all__ = ["BuildOptions", "build", "build_config", "lower", "program_fpga", "reconfig_runtime"]
@@ -73,7 +73,7 @@ def build_config(*, debug_flag: int = 0, disabled_pass: Collection[str] = ()
 
 
 def lower(schedule: Schedule, args: Sequence[Tensor], simple_mode: bool = False
-          ) -> lowering.Module:
+          ) -> lowering.LoweredModule:
     """The VTA instructions of a schedule, to be printed."""
     from vta.compiler.lower import lower_vta
 
@@ -110,7 +110,7 @@ def build(schedule: Schedule, args: Sequence[Tensor], target: Target | str | Any
     return Module(program)
 
 
-def reconfig_runtime(remote: LocalSession) -> None:
+def reconfig_runtime(remote: Session) -> None:
     """Makes a session's runtime fit the current environment's configuration.
 
     There is nothing to do where that is so already, as it is for a simulator.
@@ -123,7 +123,7 @@ def reconfig_runtime(remote: LocalSession) -> None:
     _check_session(remote)
 
 
-def program_fpga(remote: LocalSession, bitstream: str | None = None) -> None:
+def program_fpga(remote: Session, bitstream: str | None = None) -> None:
     """Programs the FPGA of a session's board. A simulator has none, which is no error.
 
     Raises
@@ -136,7 +136,7 @@ def program_fpga(remote: LocalSession, bitstream: str | None = None) -> None:
         raise ConfigError(f"TARGET {remote.config.target} has no FPGA to program with {bitstream}")
 
 
-def _check_session(remote: LocalSession) -> None:
+def _check_session(remote: Session) -> None:
     env = get_env()
     require_backend(env.TARGET)
     if difference := env.config.difference(remote.config):

@@ -37,7 +37,7 @@ __all__ = [
     "Insn",
     "Isa",
     "MemoryType",
-    "Module",
+    "ModuleId",
     "Opcode",
 ]
 
@@ -79,7 +79,7 @@ class AluOp(enum.IntEnum):
     MUL = 4
 
 
-class Module(enum.IntEnum):
+class ModuleId(enum.IntEnum):
     """Who executes an instruction, as the error registers number them."""
 
     FETCH = 0
@@ -289,13 +289,13 @@ class Insn:
         return _name(Opcode, self.opcode, "OPCODE")
 
     @property
-    def module(self) -> Module:
+    def module(self) -> ModuleId:
         """Whose queue fetch sends it to (ISA.md, "Dispatch")."""
         if self.opcode == Opcode.STORE:
-            return Module.STORE
+            return ModuleId.STORE
         if self.opcode == Opcode.LOAD and self.memory_type in (MemoryType.INP, MemoryType.WGT):
-            return Module.LOAD
-        return Module.COMPUTE
+            return ModuleId.LOAD
+        return ModuleId.COMPUTE
 
     @property
     def pops(self) -> tuple[str, ...]:
@@ -344,9 +344,9 @@ class Insn:
         """``pop`` or ``push`` and the queue, in the order of the bits; a neighbour that does not
         exist is ``prev?`` or ``next?``."""
         neighbours = {
-            Module.LOAD: {"next": ("g2l", "l2g")},
-            Module.COMPUTE: {"prev": ("l2g", "g2l"), "next": ("s2g", "g2s")},
-            Module.STORE: {"prev": ("g2s", "s2g")},
+            ModuleId.LOAD: {"next": ("g2l", "l2g")},
+            ModuleId.COMPUTE: {"prev": ("l2g", "g2l"), "next": ("s2g", "g2s")},
+            ModuleId.STORE: {"prev": ("g2s", "s2g")},
         }[self.module]
         return tuple((verb, neighbours[side][way] if side in neighbours else f"{side}?")
                      for way, verb, sides in ((0, "pop", self.pops), (1, "push", self.pushes))

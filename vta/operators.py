@@ -24,7 +24,7 @@ from vta.compiler.operators.shape_arguments import Size
 from vta.driver.backends import open_device
 from vta.driver.device import Device
 from vta.driver.ndarray import NDArray
-from vta.driver.session import LocalSession
+from vta.driver.session import Session
 from vta.environment import get_env
 from vta.errors import ArgumentError
 
@@ -45,7 +45,7 @@ def compile(spec: Spec) -> Operator:
     return _compiled(spec, get_env().config)
 
 
-def run(operator: Operator, *arrays: object, device: Device | LocalSession | None = None
+def run(operator: Operator, *arrays: object, device: Device | Session | None = None
         ) -> tuple[Array, RunReport]:
     """An operator's result, and the report of its run (cycles, on targets that have a clock).
 
@@ -65,7 +65,7 @@ def run(operator: Operator, *arrays: object, device: Device | LocalSession | Non
 
 def dense(data: Any, weight: Any, bias: Any = None, *, shift: int = 0, rounding: bool = False,
           relu: bool = False, clip: bool = True,
-          device: Device | LocalSession | None = None) -> Array:
+          device: Device | Session | None = None) -> Array:
     """int8(clip((data @ weight.T + bias) >> shift)).
 
     Parameters
@@ -90,7 +90,7 @@ def dense(data: Any, weight: Any, bias: Any = None, *, shift: int = 0, rounding:
 def conv2d(data: Any, weight: Any, bias: Any = None, *, stride: Size = 1, padding: Size = 0,
            dilation: Size = 1, groups: int = 1, shift: int = 0, rounding: bool = False,
            relu: bool = False, clip: bool = True,
-           device: Device | LocalSession | None = None) -> Array:
+           device: Device | Session | None = None) -> Array:
     """A convolution (a correlation, as everywhere in deep learning), grouped or depthwise.
 
     Parameters
@@ -120,7 +120,7 @@ def conv2d(data: Any, weight: Any, bias: Any = None, *, stride: Size = 1, paddin
 def conv2d_transpose(data: Any, weight: Any, bias: Any = None, *, stride: Size = 1,
                      padding: Size = 0, output_padding: Size = 0, dilation: Size = 1,
                      groups: int = 1, shift: int = 0, rounding: bool = False, relu: bool = False,
-                     clip: bool = True, device: Device | LocalSession | None = None) -> Array:
+                     clip: bool = True, device: Device | Session | None = None) -> Array:
     """A transposed convolution ("deconvolution").
 
     Parameters
@@ -152,7 +152,7 @@ def conv2d_transpose(data: Any, weight: Any, bias: Any = None, *, stride: Size =
 def max_pool2d(data: Any, window: Size, *, bias: Any = None, stride: Size | None = None,
                padding: Size = 0, dilation: Size = 1, shift: int = 0, rounding: bool = False,
                relu: bool = False, clip: bool = True,
-               device: Device | LocalSession | None = None) -> Array:
+               device: Device | Session | None = None) -> Array:
     """The largest number of each window of (N, C, H, W) int8 `data`; padding is never it.
 
     `stride` is the window's size unless given; a `bias` (C,), `shift` and the rest apply to the
@@ -167,7 +167,7 @@ def max_pool2d(data: Any, window: Size, *, bias: Any = None, stride: Size | None
 def avg_pool2d(data: Any, window: Size, *, bias: Any = None, stride: Size | None = None,
                padding: Size = 0, dilation: Size = 1, count_include_pad: bool = True,
                shift: int = 0, rounding: bool = False, relu: bool = False, clip: bool = True,
-               device: Device | LocalSession | None = None) -> Array:
+               device: Device | Session | None = None) -> Array:
     """The average of each window of (N, C, H, W) int8 `data`, to the nearest, ties upwards.
 
     Zeros of the padding count unless `count_include_pad` is False. The other arguments are
@@ -182,7 +182,7 @@ def avg_pool2d(data: Any, window: Size, *, bias: Any = None, stride: Size | None
 
 def add(a: Any, b: Any, *, bias: Any = None, shift: int = 0, rounding: bool = False,
         relu: bool = False, clip: bool = True,
-        device: Device | LocalSession | None = None) -> Array:
+        device: Device | Session | None = None) -> Array:
     """int8(clip((a + b + bias) >> shift)) of int8 arrays of one shape; a residual addition.
 
     `bias`, int32, has a number for each index of the second dimension.
@@ -194,7 +194,7 @@ def add(a: Any, b: Any, *, bias: Any = None, shift: int = 0, rounding: bool = Fa
 
 def multiply(a: Any, b: Any, *, bias: Any = None, shift: int = 0, rounding: bool = False,
              relu: bool = False, clip: bool = True,
-             device: Device | LocalSession | None = None) -> Array:
+             device: Device | Session | None = None) -> Array:
     """int8(clip((a * b + bias) >> shift)) of int8 arrays of one shape; otherwise as `add`."""
     arrays = _arrays(a, b, bias)
     spec = Multiply(arrays[0].shape, epilogue=_epilogue(bias, shift, rounding, relu, clip))
@@ -205,7 +205,7 @@ def _epilogue(bias: Any, shift: int, rounding: bool, relu: bool, clip: bool) -> 
     return Epilogue(bias=bias is not None, shift=shift, rounding=rounding, relu=relu, clip=clip)
 
 
-def _call(spec: Spec, arrays: list[Array], device: Device | LocalSession | None) -> Array:
+def _call(spec: Spec, arrays: list[Array], device: Device | Session | None) -> Array:
     config = get_env().config if device is None else _device_of(device).config
     return run(_compiled(spec, config), *arrays, device=device)[0]
 
@@ -243,7 +243,7 @@ def _numpy(array: Any) -> Array:
 
 def _device_of(device: object) -> Device:
     """A device, or a session's."""
-    if isinstance(device, LocalSession):
+    if isinstance(device, Session):
         return device.device
     if not isinstance(device, Device):
         raise ArgumentError(f"device must be a device or a session, not {device!r}; TARGET in the "

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["FORMAT", "Buffer", "Program", "RunReport", "read_npz"]
+__all__ = ["FORMAT", "DramBuffer", "Program", "RunReport", "read_npz"]
 
 FORMAT = "vta-program"
 VERSION = 1
@@ -36,7 +36,7 @@ ROLES = ("input", "output", "temp", "const")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Buffer:
+class DramBuffer:
     """An array in DRAM, contiguous and row-major.
 
     `role` is ``input`` or ``output`` for an argument of the program, ``temp`` for scratch memory,
@@ -69,7 +69,7 @@ class Program:
     refs : (n,) int32
         For each instruction the buffer that it reads or writes, an index into `buffers`; -1 for
         none.
-    buffers : tuple of Buffer
+    buffers : tuple of DramBuffer
         Arguments first, in the order of the call; then temporaries and constants (micro-ops).
     """
 
@@ -77,7 +77,7 @@ class Program:
     config: Config
     insns: NDArray[np.uint64]
     refs: NDArray[np.int32]
-    buffers: tuple[Buffer, ...]
+    buffers: tuple[DramBuffer, ...]
 
     def __post_init__(self) -> None:
         if self.insns.ndim != 2 or self.insns.shape[1] != 2 or self.insns.dtype != np.uint64:
@@ -102,7 +102,7 @@ class Program:
                 raise ProgramError(f"buffer {buffer.name}: data must be {buffer.nbytes} bytes")
 
     @property
-    def args(self) -> tuple[Buffer, ...]:
+    def args(self) -> tuple[DramBuffer, ...]:
         """The buffers that a call passes, in order."""
         return tuple(buffer for buffer in self.buffers if buffer.role in ("input", "output"))
 
@@ -184,7 +184,7 @@ class Program:
         manifest, arrays = read_npz(path, FORMAT, VERSION, ProgramError)
         try:
             buffers = tuple(
-                Buffer(name=str(item["name"]), role=item["role"],
+                DramBuffer(name=str(item["name"]), role=item["role"],
                        shape=tuple(int(size) for size in item["shape"]),
                        dtype=np.dtype(item["dtype"]).name, data=arrays.get(f"buffer_{index}"))
                 for index, item in enumerate(manifest["buffers"]))

@@ -9,7 +9,7 @@ from vta.environment import get_env
 __all__ = ["LocalSession"]
 
 
-class LocalSession(session.LocalSession):
+class LocalSession(session.Session):
     """A session on the device that the current environment's `TARGET` names.
 
     Parameters

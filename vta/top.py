@@ -3,14 +3,14 @@
 from vta.compiler.operators import (
     Add,
     AvgPool2d,
-    Blocking,
+    ChannelBlocking,
     Conv2d,
     Conv2dTranspose,
     Dense,
     Epilogue,
     MaxPool2d,
     Multiply,
-    Operand,
+    OperandSpec,
     Operator,
     Spec,
     Tiling,
@@ -31,7 +31,7 @@ from vta.operators import (
     run,
 )
 
-__all__ = ["Add", "AvgPool2d", "Blocking", "Conv2d", "Conv2dTranspose", "Dense", "Epilogue",
-           "MaxPool2d", "Multiply", "Operand", "Operator", "Spec", "Tiling", "add", "avg_pool2d",
+__all__ = ["Add", "AvgPool2d", "ChannelBlocking", "Conv2d", "Conv2dTranspose", "Dense", "Epilogue",
+           "MaxPool2d", "Multiply", "OperandSpec", "Operator", "Spec", "Tiling", "add", "avg_pool2d",
            "compile", "conv2d", "conv2d_transpose", "dense", "max_pool2d", "multiply", "pack_bias",
            "pack_data", "pack_weight", "run", "unpack_data"]

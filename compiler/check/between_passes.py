@@ -18,13 +18,22 @@ from vta.compiler.ir.loop_ir import (
     Buffer,
     Finish,
     For,
+    InsnProgram,
     Kernel,
     LoopProgram,
     Stmt,
     Transfer,
-    VtaProgram,
 )
-from vta.compiler.ir.tile_ir import Alu, Form, Load, Nested, Reset, Store, names_of, walk_operations
+from vta.compiler.ir.tile_ir import (
+    Alu,
+    Form,
+    Load,
+    Reset,
+    Store,
+    TileProgram,
+    names_of,
+    walk_operations,
+)
 from vta.compiler.passes.loops.bounds import inlined_body
 from vta.compiler.te.expr import Binary, Cast, Expr, Read, Reduce, Select, Var, parts, walk
 from vta.compiler.te.schedule import Schedule
@@ -50,7 +59,7 @@ def check(program: Form, config: Config | None) -> None:
         _loops(program)
         return
     assert config is not None, "what comes after loops depends on the configuration"
-    if isinstance(program, Nested):
+    if isinstance(program, TileProgram):
         _nested(program, config)
     else:
         _instructions(program, config)
@@ -173,7 +182,7 @@ def _sums(form: Affine, guards: Iterable[Affine]) -> list[Affine]:
 # -- operations on tiles ---------------------------------------------------------------------------
 
 
-def _nested(program: Nested, config: Config) -> None:
+def _nested(program: TileProgram, config: Config) -> None:
     _unique((*program.args, *program.temps))
     imm = Isa(config).alu.field("imm")
     defined: set[str] = set()
@@ -193,7 +202,7 @@ def _nested(program: Nested, config: Config) -> None:
 # -- instructions --------------------------------------------------------------------------------
 
 
-def _instructions(program: VtaProgram, config: Config) -> None:
+def _instructions(program: InsnProgram, config: Config) -> None:
     buffers = _unique((*program.args, *program.temps))
     depths = {"acc": config.acc_depth, "inp": config.inp_depth, "wgt": config.wgt_depth}
     for op in program.ops[:-1]:

@@ -21,16 +21,16 @@ from numpy.typing import NDArray
 from vta.compiler.ir.access_history import Access, History, loop_indices, scaled
 from vta.config import Config
 from vta.errors import CompileError
-from vta.isa import MAX_TOKENS, AluOp, Insn, Isa, MemoryType, Module, Opcode
-from vta.program import Buffer, Program
+from vta.isa import MAX_TOKENS, AluOp, Insn, Isa, MemoryType, ModuleId, Opcode
+from vta.program import DramBuffer, Program
 
 __all__ = ["VerifyError", "verify_program"]
 
 QUEUES = {  # (module, neighbour): the queue that it pops, the queue that it pushes
-    (Module.LOAD, "next"): ("g2l", "l2g"),
-    (Module.COMPUTE, "prev"): ("l2g", "g2l"),
-    (Module.COMPUTE, "next"): ("s2g", "g2s"),
-    (Module.STORE, "prev"): ("g2s", "s2g"),
+    (ModuleId.LOAD, "next"): ("g2l", "l2g"),
+    (ModuleId.COMPUTE, "prev"): ("l2g", "g2l"),
+    (ModuleId.COMPUTE, "next"): ("s2g", "g2s"),
+    (ModuleId.STORE, "prev"): ("g2s", "s2g"),
 }
 ON_CHIP = {MemoryType.UOP: "uop", MemoryType.WGT: "wgt", MemoryType.INP: "inp",
            MemoryType.ACC: "acc", MemoryType.OUT: "acc", MemoryType.ACC_8BIT: "acc"}
@@ -67,8 +67,8 @@ class _Verifier:
                        if buffer.role in ("output", "temp")}
         shared = {f"dram:{index}": self.sizes[f"dram:{index}"] for index in self.stored}
         self.history = History({**self.depths, **shared})
-        modules = (Module.LOAD, Module.COMPUTE, Module.STORE)
-        self.streams: dict[Module, list[int]] = {module: [] for module in modules}
+        modules = (ModuleId.LOAD, ModuleId.COMPUTE, ModuleId.STORE)
+        self.streams: dict[ModuleId, list[int]] = {module: [] for module in modules}
         self.clock = {module: np.zeros(4, np.int64) for module in modules}
         self.queues: dict[str, deque[NDArray[np.int64]]] = {
             name: deque() for name in ("l2g", "g2l", "g2s", "s2g")}
@@ -208,7 +208,7 @@ class _Verifier:
         return Access(space, index, write)
 
 
-def _whole_tiles(buffer: Buffer, config: Config) -> int:
+def _whole_tiles(buffer: DramBuffer, config: Config) -> int:
     """Bytes of a buffer, its last tile included to the end: devices give out no less."""
     if buffer.role == "const":
         return buffer.nbytes

@@ -5,16 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from vta.compiler.encode.uop_buffer import UopLoad, plan_uops
-from vta.compiler.ir.loop_ir import Buffer, Finish, Kernel, MicroOp, Nop, Op, Transfer, VtaProgram
+from vta.compiler.ir.loop_ir import Buffer, Finish, InsnProgram, Kernel, MicroOp, Nop, Op, Transfer
 from vta.config import Config
 from vta.isa import Isa, MemoryType, Opcode
-from vta.program import Buffer as DramBuffer
-from vta.program import Program
+from vta.program import DramBuffer, Program
 
 __all__ = ["emit"]
 
 
-def emit(program: VtaProgram, config: Config) -> Program:
+def emit(program: InsnProgram, config: Config) -> Program:
     """The encoded program: its instructions, micro-ops and buffers."""
     plan = plan_uops([(index, op) for index, op in enumerate(program.ops)
                       if isinstance(op, Kernel)], config)
@@ -33,7 +32,7 @@ def emit(program: VtaProgram, config: Config) -> Program:
 
 
 class _Emitter:
-    def __init__(self, program: VtaProgram, config: Config) -> None:
+    def __init__(self, program: InsnProgram, config: Config) -> None:
         self.config = config
         self.isa = Isa(config)
         self.words: list[int] = []
@@ -82,7 +81,7 @@ class _Emitter:
         return self.isa.gemm.pack(opcode=op.opcode, reset=op.reset, wgt_factor_out=outer[3],
                                   wgt_factor_in=inner[3], **fields)
 
-    def finish(self, program: VtaProgram, uops: list[MicroOp]) -> Program:
+    def finish(self, program: InsnProgram, uops: list[MicroOp]) -> Program:
         buffers = [self._buffer(item, "output" if item.name in program.outputs else "input")
                    for item in program.args]
         buffers += [self._buffer(item, "temp") for item in program.temps]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vta.isa import Module
+from vta.isa import ModuleId
 
 __all__ = ["Access", "History", "Index", "loop_indices", "scaled"]
 
@@ -66,15 +66,15 @@ class History:
     """
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
-        self._last: dict[tuple[str, Module, bool], NDArray[np.int32]] = {}
+        self._last: dict[tuple[str, ModuleId, bool], NDArray[np.int32]] = {}
         self._sizes = sizes
 
-    def conflicts(self, module: Module, accesses: Iterable[Access]) -> dict[Module, int]:
+    def conflicts(self, module: ModuleId, accesses: Iterable[Access]) -> dict[ModuleId, int]:
         """The latest instruction of each other module that must come before one of `module`.
 
         Two accesses conflict if they touch the same element and one of them writes.
         """
-        latest: dict[Module, int] = {}
+        latest: dict[ModuleId, int] = {}
         for access in accesses:
             for (space, other, wrote), last in self._last.items():
                 if space == access.space and other != module and (wrote or access.write):
@@ -83,7 +83,7 @@ class History:
                         latest[other] = int(position)
         return latest
 
-    def record(self, module: Module, position: int, accesses: Iterable[Access]) -> None:
+    def record(self, module: ModuleId, position: int, accesses: Iterable[Access]) -> None:
         """Remembers the accesses of an instruction."""
         for access in accesses:
             if access.space in self._sizes:

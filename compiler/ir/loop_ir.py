@@ -2,7 +2,7 @@
 
 1. `LoopProgram`: loop nests over buffers, straight from the schedule.
 2. `vta.compiler.ir.tile_ir.Nested`: loops around operations on tiles.
-3. `VtaProgram`: instructions with addresses and tokens; micro-ops still stand beside the
+3. `InsnProgram`: instructions with addresses and tokens; micro-ops still stand beside the
    instruction that uses them.
 
 `str()` of any of them is readable and stable (`vta.compiler.ir.printer`).
@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vta.compiler.te.expr import Expr, Var
-from vta.isa import AluOp, MemoryType, Module, Opcode
+from vta.isa import AluOp, MemoryType, ModuleId, Opcode
 
 __all__ = [
     "Assign",
@@ -25,13 +25,13 @@ __all__ = [
     "MicroOp",
     "Nop",
     "Op",
-    "Pragma",
+    "PragmaBlock",
     "Printed",
     "Stmt",
     "Tokens",
     "Transfer",
     "UopLoop",
-    "VtaProgram",
+    "InsnProgram",
 ]
 
 
@@ -72,7 +72,7 @@ class For:
 
 
 @dataclass(frozen=True)
-class Pragma:
+class PragmaBlock:
     """`body` is to be carried out as `key` says; `axis` is where the schedule asked for it."""
 
     key: str
@@ -94,7 +94,7 @@ class Assign:
     reduce: str = ""
 
 
-Stmt = For | Pragma | Assign
+Stmt = For | PragmaBlock | Assign
 
 
 @dataclass(frozen=True)
@@ -138,12 +138,12 @@ class Transfer:
     note: str = ""
 
     @property
-    def module(self) -> Module:
+    def module(self) -> ModuleId:
         if self.opcode == Opcode.STORE:
-            return Module.STORE
+            return ModuleId.STORE
         if self.memory_type in (MemoryType.INP, MemoryType.WGT):
-            return Module.LOAD
-        return Module.COMPUTE
+            return ModuleId.LOAD
+        return ModuleId.COMPUTE
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,8 @@ class Kernel:
     note: str = ""
 
     @property
-    def module(self) -> Module:
-        return Module.COMPUTE
+    def module(self) -> ModuleId:
+        return ModuleId.COMPUTE
 
 
 @dataclass(frozen=True)
@@ -191,8 +191,8 @@ class Finish:
     note: str = ""
 
     @property
-    def module(self) -> Module:
-        return Module.COMPUTE
+    def module(self) -> ModuleId:
+        return ModuleId.COMPUTE
 
 
 @dataclass(frozen=True)
@@ -203,15 +203,15 @@ class Nop:
     note: str = ""
 
     @property
-    def module(self) -> Module:
-        return Module.COMPUTE
+    def module(self) -> ModuleId:
+        return ModuleId.COMPUTE
 
 
 Op = Transfer | Kernel | Nop | Finish
 
 
 @dataclass(frozen=True)
-class VtaProgram(Printed):
+class InsnProgram(Printed):
     """The instructions in stream order; `ordered` once tokens have been inserted."""
 
     name: str

@@ -15,29 +15,29 @@ from vta.compiler.ir.loop_ir import (
     Buffer,
     Finish,
     For,
+    InsnProgram,
     Kernel,
     LoopProgram,
     Nop,
     Op,
-    Pragma,
+    PragmaBlock,
     Stmt,
     Transfer,
-    VtaProgram,
 )
 from vta.compiler.ir.tile_ir import (
     Form,
     Gemm,
     Load,
     Loop,
-    Nested,
     Node,
-    Operand,
-    Operation,
     Reset,
     Store,
+    TileOperand,
+    TileOperation,
+    TileProgram,
 )
 from vta.compiler.te.expr import Binary, Cast, Const, Expr, Read, Select, Var, parts, walk
-from vta.isa import Module, Opcode
+from vta.isa import ModuleId, Opcode
 
 __all__ = ["show", "show_expr"]
 
@@ -54,7 +54,7 @@ def show(program: Form) -> str:
     args = ", ".join(f"{arg.name}: {_shape(arg)}" for arg in program.args)
     if isinstance(program, LoopProgram):
         allocs, body = program.allocs, _statements(program.body)
-    elif isinstance(program, Nested):
+    elif isinstance(program, TileProgram):
         allocs, body = program.temps, _nested(program)
     else:
         allocs, body = program.temps, _calls(program)
@@ -64,7 +64,7 @@ def show(program: Form) -> str:
     return "\n".join(lines)
 
 
-def _nested(program: Nested) -> Iterator[str]:
+def _nested(program: TileProgram) -> Iterator[str]:
     for value in program.values.values():
         number = "" if value.constant is None else f" = {value.constant}"
         yield f"{value.name} = tiles({value.tiles}, {value.scope!r}){number}"
@@ -120,7 +120,7 @@ def _statements(body: Iterable[Stmt]) -> Iterator[str]:
     for stmt in body:
         if isinstance(stmt, Assign):
             yield from _assign(stmt)
-        elif isinstance(stmt, Pragma):
+        elif isinstance(stmt, PragmaBlock):
             yield f"with pragma({stmt.key!r}):"
             yield from (INDENT + line for line in _statements(stmt.body))
         else:
@@ -166,7 +166,7 @@ def _nodes(body: Iterable[Node]) -> Iterator[str]:
             yield _operation(node) + _domain(node)
 
 
-def _operation(op: Operation) -> str:
+def _operation(op: TileOperation) -> str:
     if isinstance(op, Load):
         text = f"load_{op.memory_type.name.lower()}({op.buffer.name}[{_form(op.source)}])"
         pads = "".join(f", 0 unless {_form(form)} >= 0" for form in op.pads)
@@ -177,11 +177,11 @@ def _operation(op: Operation) -> str:
         return f"{_operand(op.dst)} = reset()"
     if isinstance(op, Gemm):
         return f"{_operand(op.dst)} += gemm({_operand(op.inp)}, {_operand(op.wgt)})"
-    b = _operand(op.b) if isinstance(op.b, Operand) else op.b
+    b = _operand(op.b) if isinstance(op.b, TileOperand) else op.b
     return f"{_operand(op.dst)} = {op.op.name.lower()}({_operand(op.a)}, {b})"
 
 
-def _operand(item: Operand) -> str:
+def _operand(item: TileOperand) -> str:
     name = item.shown if item.shown == item.value else f"{item.value}:{item.shown}"
     return f"{name}[{_form(item.at)}]"
 
@@ -190,7 +190,7 @@ def _form(form: Affine) -> str:
     return show_expr(as_expression(form))
 
 
-def _domain(op: Operation) -> str:
+def _domain(op: TileOperation) -> str:
     loops = ", ".join(f"{var.name} < {extent}" for var, extent in op.domain.loops)
     guards = "".join(f", {_form(guard)} >= 0" for guard in op.domain.guards)
     return f"  # {loops}{guards}" if loops else ""
@@ -199,8 +199,8 @@ def _domain(op: Operation) -> str:
 # -- instructions --------------------------------------------------------------------------------
 
 
-def _calls(program: VtaProgram) -> Iterator[str]:
-    scope: Module | None = None
+def _calls(program: InsnProgram) -> Iterator[str]:
+    scope: ModuleId | None = None
     for op in program.ops:
         tokens = _tokens(op)
         if isinstance(op, Finish):

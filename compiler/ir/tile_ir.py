@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vta.compiler.ir.affine import Affine
-from vta.compiler.ir.loop_ir import Buffer, LoopProgram, Printed, VtaProgram
+from vta.compiler.ir.loop_ir import Buffer, InsnProgram, LoopProgram, Printed
 from vta.compiler.te.expr import Var
 from vta.isa import AluOp, MemoryType
 
-__all__ = ["Alu", "Domain", "Form", "Gemm", "Load", "Loop", "Nested", "Node", "Operand",
-           "Operation", "Reset", "Store", "Value", "names_of", "operands_of", "walk_operations",
+__all__ = ["Alu", "Domain", "Form", "Gemm", "Load", "Loop", "TileProgram", "Node", "TileOperand",
+           "TileOperation", "Reset", "Store", "Value", "names_of", "operands_of", "walk_operations",
            "with_operands"]
 
 
@@ -36,7 +36,7 @@ class Domain:
 
 
 @dataclass(frozen=True)
-class Operand:
+class TileOperand:
     """The tiles of a value that an operation touches.
 
     Once storage is shared, `value` is whose storage it is, and `name` what is there now.
@@ -55,7 +55,7 @@ class Operand:
 class Load:
     """``dst = buffer``, zeros where `pads` are not all 0 or more; `source` counts tiles in DRAM."""
 
-    dst: Operand
+    dst: TileOperand
     buffer: Buffer
     source: Affine
     memory_type: MemoryType
@@ -69,7 +69,7 @@ class Store:
 
     buffer: Buffer
     target: Affine
-    src: Operand
+    src: TileOperand
     domain: Domain
 
 
@@ -77,7 +77,7 @@ class Store:
 class Reset:
     """``dst = 0``."""
 
-    dst: Operand
+    dst: TileOperand
     domain: Domain
 
 
@@ -85,9 +85,9 @@ class Reset:
 class Gemm:
     """``dst += inp * wgt``."""
 
-    dst: Operand
-    inp: Operand
-    wgt: Operand
+    dst: TileOperand
+    inp: TileOperand
+    wgt: TileOperand
     domain: Domain
 
 
@@ -99,14 +99,14 @@ class Alu:
     """
 
     op: AluOp
-    dst: Operand
-    a: Operand
-    b: Operand | int
+    dst: TileOperand
+    a: TileOperand
+    b: TileOperand | int
     domain: Domain
     reduces: bool = False
 
 
-Operation = Load | Store | Reset | Gemm | Alu
+TileOperation = Load | Store | Reset | Gemm | Alu
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Loop:
     body: tuple[Node, ...]
 
 
-Node = Loop | Operation
+Node = Loop | TileOperation
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Nested(Printed):
+class TileProgram(Printed):
     """A program of loops around operations; `values` are all that these touch on chip."""
 
     name: str
@@ -145,34 +145,34 @@ class Nested(Printed):
     values: dict[str, Value] = field(default_factory=dict)
 
 
-Form = LoopProgram | Nested | VtaProgram
+Form = LoopProgram | TileProgram | InsnProgram
 """What a program is on its way through the compiler."""
 
 SIDES = ("dst", "src", "inp", "wgt", "a", "b")
 
 
-def with_operands(op: Operation, change: Callable[[Operand], Operand]) -> Operation:
+def with_operands(op: TileOperation, change: Callable[[TileOperand], TileOperand]) -> TileOperation:
     """The operation with every operand changed."""
     changes: dict[str, Any] = {}
     for key in SIDES:
         item = getattr(op, key, None)
-        if isinstance(item, Operand):
+        if isinstance(item, TileOperand):
             changes[key] = change(item)
     return dataclasses.replace(op, **changes)
 
 
-def operands_of(node: Operation) -> tuple[Operand, ...]:
+def operands_of(node: TileOperation) -> tuple[TileOperand, ...]:
     """The tiles of values that an operation touches."""
     operands = [getattr(node, key, None) for key in SIDES]
-    return tuple(item for item in operands if isinstance(item, Operand))
+    return tuple(item for item in operands if isinstance(item, TileOperand))
 
 
-def names_of(node: Operation) -> tuple[str, ...]:
+def names_of(node: TileOperation) -> tuple[str, ...]:
     """The values that an operation touches."""
     return tuple(item.value for item in operands_of(node))
 
 
-def walk_operations(body: tuple[Node, ...]) -> Iterator[Operation]:
+def walk_operations(body: tuple[Node, ...]) -> Iterator[TileOperation]:
     """All operations, in order of appearance."""
     for node in body:
         if isinstance(node, Loop):

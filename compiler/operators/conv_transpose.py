@@ -15,16 +15,16 @@ import numpy as np
 
 from vta.compiler.operators.convolution import carried, check_groups
 from vta.compiler.operators.epilogue import Epilogue
-from vta.compiler.operators.gemm_nest import Nest, Pair
+from vta.compiler.operators.gemm_nest import GemmNest, Pair
 from vta.compiler.operators.layout import (
-    Blocking,
+    ChannelBlocking,
     pack_bias,
     pack_data,
     pack_weight,
     pad_images,
 )
-from vta.compiler.operators.multi_nest import Piece, host_padding, plan_pieces, unpack_pieces
-from vta.compiler.operators.operator import Array, Operand, Plan, Spec
+from vta.compiler.operators.multi_nest import OutputPart, host_padding, plan_pieces, unpack_pieces
+from vta.compiler.operators.operator import Array, OperandSpec, Plan, Spec
 from vta.compiler.operators.shape_arguments import Padding, Size, Window, as_pair, as_shape
 from vta.errors import CompileError
 
@@ -92,10 +92,10 @@ class Conv2dTranspose(Window, Spec):
             raise CompileError(f"padding {self.pads} leaves nothing of the output")
 
     @property
-    def operands(self) -> tuple[Operand, ...]:
-        bias = (Operand("bias", (self.output_shape[1],), "int32"),) * self.epilogue.bias
-        return (Operand("data", self.data_shape, "int8"),
-                Operand("weight", self.weight_shape, "int8"), *bias)
+    def operands(self) -> tuple[OperandSpec, ...]:
+        bias = (OperandSpec("bias", (self.output_shape[1],), "int32"),) * self.epilogue.bias
+        return (OperandSpec("data", self.data_shape, "int8"),
+                OperandSpec("weight", self.weight_shape, "int8"), *bias)
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -127,14 +127,14 @@ class Conv2dTranspose(Window, Spec):
         return unpack_pieces(self._pieces(config)[0], outputs, self.output_shape,
                              self._blocking(config).output_chunk)
 
-    def _blocking(self, config: Config) -> Blocking:
-        return Blocking(block=config.block, groups=self.groups,
+    def _blocking(self, config: Config) -> ChannelBlocking:
+        return ChannelBlocking(block=config.block, groups=self.groups,
                         inputs=self.data_shape[1] // self.groups, outputs=self.weight_shape[1])
 
-    def _pieces(self, config: Config) -> tuple[list[Piece], Padding]:
+    def _pieces(self, config: Config) -> tuple[list[OutputPart], Padding]:
         blocking = self._blocking(config)
         return host_padding([
-            Piece(Nest(images=-(-self.data_shape[0] // config.batch), parts=blocking.parts,
+            OutputPart(GemmNest(images=-(-self.data_shape[0] // config.batch), parts=blocking.parts,
                        outputs=blocking.output_blocks, rows=rows.count, columns=columns.count,
                        inputs=blocking.input_blocks, taps_y=max(1, len(rows.taps)),
                        taps_x=max(1, len(columns.taps)), height=self.data_shape[2],

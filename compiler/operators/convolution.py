@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vta.compiler.operators.epilogue import Epilogue
-from vta.compiler.operators.gemm_nest import Nest
+from vta.compiler.operators.gemm_nest import GemmNest
 from vta.compiler.operators.layout import (
-    Blocking,
+    ChannelBlocking,
     pack_bias,
     pack_data,
     pack_weight,
     pad_images,
 )
-from vta.compiler.operators.multi_nest import Piece, host_padding, plan_pieces, unpack_pieces
-from vta.compiler.operators.operator import Array, Operand, Plan, Spec
+from vta.compiler.operators.multi_nest import OutputPart, host_padding, plan_pieces, unpack_pieces
+from vta.compiler.operators.operator import Array, OperandSpec, Plan, Spec
 from vta.compiler.operators.shape_arguments import Padding, Window, as_shape, out_size
 from vta.errors import CompileError
 
@@ -65,10 +65,10 @@ class Conv2d(Window, Spec):
         _ = self.output_shape
 
     @property
-    def operands(self) -> tuple[Operand, ...]:
-        bias = (Operand("bias", (self.weight_shape[0],), "int32"),) * self.epilogue.bias
-        return (Operand("data", self.data_shape, "int8"),
-                Operand("weight", self.weight_shape, "int8"), *bias)
+    def operands(self) -> tuple[OperandSpec, ...]:
+        bias = (OperandSpec("bias", (self.weight_shape[0],), "int32"),) * self.epilogue.bias
+        return (OperandSpec("data", self.data_shape, "int8"),
+                OperandSpec("weight", self.weight_shape, "int8"), *bias)
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -77,22 +77,22 @@ class Conv2d(Window, Spec):
                  for dim, what in enumerate(("height", "width"))]
         return (self.data_shape[0], self.weight_shape[0], *sizes)
 
-    def blocking(self, config: Config) -> Blocking:
+    def blocking(self, config: Config) -> ChannelBlocking:
         """How its channels become blocks."""
-        return Blocking(block=config.block, groups=self.groups, inputs=self.weight_shape[1],
+        return ChannelBlocking(block=config.block, groups=self.groups, inputs=self.weight_shape[1],
                         outputs=self.weight_shape[0] // self.groups)
 
-    def pieces(self, config: Config) -> tuple[list[Piece], Padding]:
+    def pieces(self, config: Config) -> tuple[list[OutputPart], Padding]:
         """Its one loop nest, and what is padded while packing."""
         blocking = self.blocking(config)
         images, _, rows, columns = self.output_shape
-        nest = Nest(images=-(-images // config.batch), parts=blocking.parts,
+        nest = GemmNest(images=-(-images // config.batch), parts=blocking.parts,
                     outputs=blocking.output_blocks, rows=rows, columns=columns,
                     inputs=blocking.input_blocks, taps_y=self.weight_shape[2],
                     taps_x=self.weight_shape[3], height=self.data_shape[2],
                     width=self.data_shape[3], stride=self.strides, dilation=self.dilations,
                     pad=self.pads[:2], steps=self.epilogue.steps)
-        return host_padding([Piece(nest, slice(None), slice(None))])
+        return host_padding([OutputPart(nest, slice(None), slice(None))])
 
     def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
         return plan_pieces(self.pieces(config)[0], config, tiling)
@@ -139,7 +139,7 @@ class Dense(Spec):
         return Conv2d((*self.data_shape, 1, 1), (*self.weight_shape, 1, 1), epilogue=self.epilogue)
 
     @property
-    def operands(self) -> tuple[Operand, ...]:
+    def operands(self) -> tuple[OperandSpec, ...]:
         return tuple(replace(operand, shape=operand.shape[:2])
                      for operand in self.convolution.operands)
 

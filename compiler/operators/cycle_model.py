@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vta.compiler.operators.gemm_nest import AXES, Nest
+from vta.compiler.operators.gemm_nest import AXES, GemmNest
 from vta.compiler.operators.tiling import Tiling, Tilings
 from vta.config import Config
 
@@ -35,7 +35,7 @@ SIMULATED = 40_000
 """Steps that are simulated in all, which takes a fraction of a second."""
 
 
-def choose(nest: Nest, config: Config) -> tuple[Tiling, int]:
+def choose(nest: GemmNest, config: Config) -> tuple[Tiling, int]:
     """The best tiling and its cycles."""
     tilings = Tilings.legal(nest, config)
     order = np.argsort(rough(tilings), kind="stable")[:FINALISTS]
@@ -84,7 +84,7 @@ class _Thread:
     stored: int = 0
 
 
-def simulate(nest: Nest, tiling: Tiling, config: Config) -> int:
+def simulate(nest: GemmNest, tiling: Tiling, config: Config) -> int:
     """Cycles of one tiling, with the padding and the size of each block."""
     machine = _Machine(nest, tiling, config)
     counts = [-(-size // getattr(tiling, name))
@@ -107,7 +107,7 @@ Place = tuple[int, ...]
 class _Machine:
     """The clocks of load, compute and store."""
 
-    def __init__(self, nest: Nest, tiling: Tiling, config: Config) -> None:
+    def __init__(self, nest: GemmNest, tiling: Tiling, config: Config) -> None:
         self.nest, self.tiling, self.config = nest, tiling, config
         self.load = self.compute = self.store = START
         one = Tilings.of(nest, config, tiling)

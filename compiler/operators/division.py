@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vta.compiler.operators.epilogue import IMM_MAX, INT8, Division, Step
+from vta.compiler.operators.epilogue import IMM_MAX, INT8, Division, EpilogueStep
 from vta.errors import CompileError
 
 __all__ = ["average"]
@@ -25,7 +25,7 @@ COUNT_MAX = 1 << 23
 Numbers = NDArray[np.int64]
 
 
-def average(count: int) -> tuple[Step, ...]:
+def average(count: int) -> tuple[EpilogueStep, ...]:
     """The ALU's operations from the sum of `count` int8 numbers to their average.
 
     Raises
@@ -41,16 +41,16 @@ def average(count: int) -> tuple[Step, ...]:
                            "immediates; pool in two steps")
     # (2 sum + count) >> (twos + 1), which is all of it if the count is a power of two.
     if count // 2 <= IMM_MAX:
-        steps = [Step("+", count // 2), Step(">>", twos)]
+        steps = [EpilogueStep("+", count // 2), EpilogueStep(">>", twos)]
     else:
-        steps = [Step(">>", twos - 1), Step("+", odd), Step(">>", 1)]
+        steps = [EpilogueStep(">>", twos - 1), EpilogueStep("+", odd), EpilogueStep(">>", 1)]
     if odd > 1:
         low, high = ((count * number + count // 2) >> twos for number in INT8)
         steps += _quotient(odd, low, high)
     return tuple(step for step in steps if step.value)
 
 
-def _quotient(divisor: int, low: int, high: int) -> tuple[Step, ...]:
+def _quotient(divisor: int, low: int, high: int) -> tuple[EpilogueStep, ...]:
     """``floor(x / divisor)`` for every x of `low` to `high`."""
     # All that is done to x is monotone: the first and the last x of each quotient decide.
     first = np.arange(low // divisor, high // divisor + 1, dtype=np.int64) * divisor
@@ -62,11 +62,11 @@ def _quotient(divisor: int, low: int, high: int) -> tuple[Step, ...]:
     for cut in range(1, divisor.bit_length()):
         found = _scaled(divisor / (1 << cut), x >> cut, exact - 1, exact)
         if found is not None:
-            return (Step("/", divisor, Division((Step(">>", cut), *found))),)
+            return (EpilogueStep("/", divisor, Division((EpilogueStep(">>", cut), *found))),)
     raise AssertionError(f"no estimate of a division by {divisor}")
 
 
-def _scaled(divisor: float, x: Numbers, least: Numbers, most: Numbers) -> tuple[Step, ...] | None:
+def _scaled(divisor: float, x: Numbers, least: Numbers, most: Numbers) -> tuple[EpilogueStep, ...] | None:
     """``(x * factor + offset) >> shift`` that lies between `least` and `most`; None if none does.
 
     Of several the one with the smallest shift.
@@ -80,5 +80,5 @@ def _scaled(divisor: float, x: Numbers, least: Numbers, most: Numbers) -> tuple[
         high = int((((most + 1) << shift) - x * factor).min()) - 1
         offset = min(max(0, low), high)
         if low <= high and abs(offset) <= IMM_MAX:
-            return Step("*", factor), Step("+", offset), Step(">>", shift)
+            return EpilogueStep("*", factor), EpilogueStep("+", offset), EpilogueStep(">>", shift)
     return None

@@ -12,9 +12,9 @@ import numpy as np
 from vta.compiler.operators.convolution import carried
 from vta.compiler.operators.cycle_model import GAP, HANDOVER, LATENCY, START
 from vta.compiler.operators.epilogue import Epilogue, apply_steps
-from vta.compiler.operators.layout import Blocking, pack_bias, pack_data, unpack_data
+from vta.compiler.operators.layout import ChannelBlocking, pack_bias, pack_data, unpack_data
 from vta.compiler.operators.nest_schedule import blocks
-from vta.compiler.operators.operator import Array, Operand, Plan, Spec
+from vta.compiler.operators.operator import Array, OperandSpec, Plan, Spec
 from vta.compiler.operators.shape_arguments import as_shape
 from vta.compiler.operators.tiling import Tiling, likely_sizes
 from vta.compiler.te.expr import Expr
@@ -61,9 +61,9 @@ class _Elementwise(Spec):
                                "does not have")
 
     @property
-    def operands(self) -> tuple[Operand, ...]:
-        bias = ((Operand("bias", (self.shape[1],), "int32"),) if self.epilogue.bias else ())
-        return Operand("a", self.shape, "int8"), Operand("b", self.shape, "int8"), *bias
+    def operands(self) -> tuple[OperandSpec, ...]:
+        bias = ((OperandSpec("bias", (self.shape[1],), "int32"),) if self.epilogue.bias else ())
+        return OperandSpec("a", self.shape, "int8"), OperandSpec("b", self.shape, "int8"), *bias
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -108,7 +108,7 @@ class _Elementwise(Spec):
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         a, b, *bias = arrays
         if bias:
-            blocking = Blocking(block=config.block, groups=self.shape[1], inputs=1, outputs=1)
+            blocking = ChannelBlocking(block=config.block, groups=self.shape[1], inputs=1, outputs=1)
             return [*(pack_data(each.reshape(*self.shape[:2], -1, 1), config) for each in (a, b)),
                     pack_bias(carried(bias[0], self.epilogue), blocking, config.batch)]
         return [self._flat(config, each) for each in (a, b)]

@@ -12,7 +12,7 @@ from vta.compiler.te.intrinsics import maximum, minimum
 from vta.compiler.te.tensor import Tensor, compute
 from vta.errors import CompileError
 
-__all__ = ["IMM_MAX", "INT8", "Division", "Epilogue", "Step", "apply_steps"]
+__all__ = ["IMM_MAX", "INT8", "Division", "Epilogue", "EpilogueStep", "apply_steps"]
 
 INT8 = (-128, 127)
 IMM_MAX = (1 << 15) - 1
@@ -29,11 +29,11 @@ COPY = 3
 class Division:
     """How a division goes about: `estimate` gives the quotient, or one less."""
 
-    estimate: tuple[Step, ...]
+    estimate: tuple[EpilogueStep, ...]
 
 
 @dataclass(frozen=True)
-class Step:
+class EpilogueStep:
     """One operation on all tiles.
 
     Parameters
@@ -106,26 +106,26 @@ class Epilogue:
         return 1 << (self.shift - 1) if self.rounding and self.shift else 0
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[EpilogueStep, ...]:
         """The operations in order; a bias must have `half` in it."""
         steps = []
         if self.bias:
-            steps.append(Step("bias"))
+            steps.append(EpilogueStep("bias"))
         if self.bias or not self.half:
-            steps.append(Step(">>", self.shift))
+            steps.append(EpilogueStep(">>", self.shift))
         elif self.half <= IMM_MAX:
-            steps += [Step("+", self.half), Step(">>", self.shift)]
+            steps += [EpilogueStep("+", self.half), EpilogueStep(">>", self.shift)]
         else:
             # (x + half) >> shift, with what fits an immediate.
-            steps += [Step(">>", self.shift - 1), Step("+", 1), Step(">>", 1)]
+            steps += [EpilogueStep(">>", self.shift - 1), EpilogueStep("+", 1), EpilogueStep(">>", 1)]
         if self.relu or self.clip:
-            steps.append(Step("max", 0 if self.relu else INT8[0]))
+            steps.append(EpilogueStep("max", 0 if self.relu else INT8[0]))
         if self.clip:
-            steps.append(Step("min", INT8[1]))
-        return tuple(step for step in steps if step != Step(">>", 0))
+            steps.append(EpilogueStep("min", INT8[1]))
+        return tuple(step for step in steps if step != EpilogueStep(">>", 0))
 
 
-def apply_steps(value: Tensor, steps: Sequence[Step], bias: Tensor | None,
+def apply_steps(value: Tensor, steps: Sequence[EpilogueStep], bias: Tensor | None,
                 bias_dims: Sequence[int], name: str) -> list[Tensor]:
     """The stages that carry out `steps` on `value`, in order.
 
@@ -164,7 +164,7 @@ def _divide(stage: Callable[[Callable[..., Expr]], Tensor], source: Tensor, divi
     stage(lambda *i: estimate(*i) + less(*i) + 1)
 
 
-def _immediate(value: Expr, step: Step) -> Expr:
+def _immediate(value: Expr, step: EpilogueStep) -> Expr:
     if step.op == "+":
         return value + step.value
     if step.op == "*":

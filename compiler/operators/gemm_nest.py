@@ -1,4 +1,4 @@
-"""`Nest`: the loop nest that dense, convolutions and average pooling are for GEMM.
+"""`GemmNest`: the loop nest that dense, convolutions and average pooling are for GEMM.
 
     out[n, p, o, i, j] = epilogue(sum over c, y, x of
         data[n, p, c, i * stride + y * dilation - pad, ...] * weight[p, o, c, y, x])
@@ -11,18 +11,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vta.compiler.operators.epilogue import Step
+from vta.compiler.operators.epilogue import EpilogueStep
 
-__all__ = ["AXES", "Nest", "Pair"]
+__all__ = ["AXES", "GemmNest", "Pair"]
 
 Pair = tuple[int, int]
 
 AXES = ("images", "parts", "outputs", "rows", "columns")
-"""The axes of the output, outermost first; the names of `Nest`'s and `Tiling`'s fields."""
+"""The axes of the output, outermost first; the names of `GemmNest`'s and `Tiling`'s fields."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Nest:
+class GemmNest:
     """Sizes in tiles.
 
     Parameters
@@ -37,7 +37,7 @@ class Nest:
     pad : (top, left)
         Rows and columns of zeros before the data; negative where it starts further in. Zeros after
         it are as many as the output needs.
-    steps : tuple of Step
+    steps : tuple of EpilogueStep
         What happens to each sum.
     one_weight : bool
         All parts and taps have the same single tile of weights.
@@ -56,7 +56,7 @@ class Nest:
     stride: Pair = (1, 1)
     dilation: Pair = (1, 1)
     pad: Pair = (0, 0)
-    steps: tuple[Step, ...] = ()
+    steps: tuple[EpilogueStep, ...] = ()
     one_weight: bool = False
 
     @property

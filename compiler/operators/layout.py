@@ -3,8 +3,8 @@
 A tile of data is BATCH images by BLOCK channels, a tile of weights BLOCK output channels by BLOCK
 input channels. What does not fill its last tile is padded with zeros, and cut off again.
 
-Convolutions in groups keep the groups apart: `Blocking` says how the channels of a group become
-blocks. Groups with fewer channels than a block share one, as many as fit whole; then a tile of
+Convolutions in groups keep the groups apart: `ChannelBlocking` says how the channels of a group
+become blocks. Groups with fewer channels than a block share one, as many as fit whole; then a tile of
 weights has its groups' weights on the diagonal and zeros elsewhere.
 """
 
@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from vta.config import Config
 from vta.errors import ArgumentError
 
-__all__ = ["Blocking", "pack_bias", "pack_data", "pack_weight", "pad_images", "unpack_data"]
+__all__ = ["ChannelBlocking", "pack_bias", "pack_data", "pack_weight", "pad_images", "unpack_data"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Blocking:
+class ChannelBlocking:
     """How channels become blocks.
 
     Parameters
@@ -78,7 +78,8 @@ def pack_data(data: NDArray[Any], config: Config, chunk: int | None = None) -> N
     data : (N, C, H, W)
     config : Config
     chunk : int, optional
-        Each run of so many channels begins a block of its own (`Blocking.input_chunk`); default C.
+        Each run of so many channels begins a block of its own (`ChannelBlocking.input_chunk`);
+        default C.
     """
     images, channels, height, width = _sizes(data, "data", 4)
     batch, block = config.batch, config.block
@@ -100,7 +101,7 @@ def unpack_data(tiles: NDArray[Any], shape: tuple[int, ...], chunk: int | None =
     tiles : (N / BATCH, C / BLOCK, H, W, BATCH, BLOCK)
     shape : (N, C, H, W)
     chunk : int, optional
-        As `pack_data` had it (`Blocking.output_chunk`).
+        As `pack_data` had it (`ChannelBlocking.output_chunk`).
     """
     rows, blocks, height, width, batch, block = _sizes(tiles, "tiles", 6)
     images, channels = shape[:2]
@@ -114,7 +115,7 @@ def unpack_data(tiles: NDArray[Any], shape: tuple[int, ...], chunk: int | None =
     return np.ascontiguousarray(data[:, :channels])
 
 
-def pack_weight(weight: NDArray[Any], blocking: Blocking) -> NDArray[Any]:
+def pack_weight(weight: NDArray[Any], blocking: ChannelBlocking) -> NDArray[Any]:
     """(O, I, KH, KW), I of one group, as (parts, O, I, KH, KW, BLOCK, BLOCK), O and I in blocks."""
     outputs, inputs, height, width = _sizes(weight, "weight", 4)
     if (outputs, inputs) != (blocking.groups * blocking.outputs, blocking.inputs):
@@ -137,10 +138,10 @@ def pack_weight(weight: NDArray[Any], blocking: Blocking) -> NDArray[Any]:
     return np.ascontiguousarray(tiles.transpose(0, 1, 3, 5, 6, 2, 4))
 
 
-def pack_bias(bias: NDArray[Any], blocking: Blocking, batch: int) -> NDArray[Any]:
+def pack_bias(bias: NDArray[Any], blocking: ChannelBlocking, batch: int) -> NDArray[Any]:
     """(O,) as (parts, O / BLOCK, BATCH, BLOCK), the same for each row of a tile."""
-    if not isinstance(blocking, Blocking):
-        raise ArgumentError(f"blocking must be a Blocking, not {blocking!r}")
+    if not isinstance(blocking, ChannelBlocking):
+        raise ArgumentError(f"blocking must be a ChannelBlocking, not {blocking!r}")
     (outputs,) = _sizes(bias, "bias", 1)
     if outputs != blocking.groups * blocking.outputs:
         raise ArgumentError(f"bias must be ({blocking.groups * blocking.outputs},), "

@@ -1,6 +1,6 @@
 """Maximum pooling: windows of tiles in the accumulator, combined by the ALU.
 
-Of a `Nest` only the geometry is used: `parts` are blocks of channels, and there is no weight.
+Of a `GemmNest` only the geometry is used: `parts` are blocks of channels, and there is no weight.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vta.compiler.operators.cycle_model import GAP, HANDOVER, LATENCY, START
 from vta.compiler.operators.epilogue import apply_steps
-from vta.compiler.operators.gemm_nest import AXES, Nest
+from vta.compiler.operators.gemm_nest import AXES, GemmNest
 from vta.compiler.operators.nest_schedule import blocks
 from vta.compiler.operators.operator import Plan
 from vta.compiler.operators.tiling import Tiling, Tilings
@@ -32,7 +32,7 @@ NEUTRAL = 2
 """Cycles of setting a tile to the least number: a reset, and an immediate."""
 
 
-def plan_windows(nest: Nest, config: Config, tiling: Tiling | None) -> Plan:
+def plan_windows(nest: GemmNest, config: Config, tiling: Tiling | None) -> Plan:
     """The plan of maximum pooling."""
     if tiling is None:
         tilings = _legal(nest, config)
@@ -73,7 +73,7 @@ def _steps(stage: Stage, tiling: Tiling) -> Axis:
     return x_out
 
 
-def _maximum(nest: Nest, config: Config, data: Tensor) -> Tensor:
+def _maximum(nest: GemmNest, config: Config, data: Tensor) -> Tensor:
     """The stage that pools; taps outside the data give the least number, which changes nothing."""
     y, x = (reduce_axis((0, size), name) for size, name in
             ((nest.taps_y, "y"), (nest.taps_x, "x")))
@@ -95,7 +95,7 @@ def _maximum(nest: Nest, config: Config, data: Tensor) -> Tensor:
     return compute((*nest.out_shape, config.batch, config.block), rule, "most")
 
 
-def _legal(nest: Nest, config: Config) -> Tilings:
+def _legal(nest: GemmNest, config: Config) -> Tilings:
     tilings = Tilings.every(nest, config)
     tiles = tilings.data_planes * tilings.data_rows * tilings.data_columns
     return tilings.where(

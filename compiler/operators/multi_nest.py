@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vta.compiler.operators.cycle_model import START, choose, simulate
-from vta.compiler.operators.gemm_nest import Nest
+from vta.compiler.operators.gemm_nest import GemmNest
 from vta.compiler.operators.layout import unpack_data
 from vta.compiler.operators.nest_schedule import Tensors, declare, schedule
 from vta.compiler.operators.operator import Array, Plan
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from vta.compiler.operators.tiling import Tiling
     from vta.config import Config
 
-__all__ = ["Piece", "host_padding", "plan_pieces", "unpack_pieces"]
+__all__ = ["OutputPart", "host_padding", "plan_pieces", "unpack_pieces"]
 
 
 @dataclass(frozen=True)
-class Piece:
+class OutputPart:
     """A nest and which rows and columns of the output it makes."""
 
-    nest: Nest
+    nest: GemmNest
     rows: slice
     columns: slice
 
 
-def host_padding(pieces: Sequence[Piece]) -> tuple[list[Piece], Padding]:
+def host_padding(pieces: Sequence[OutputPart]) -> tuple[list[OutputPart], Padding]:
     """Pieces whose padding LOADs can add, and what is padded while packing instead.
 
     That is nothing, unless a side needs more than `PAD_MAX`.
@@ -50,14 +50,14 @@ def host_padding(pieces: Sequence[Piece]) -> tuple[list[Piece], Padding]:
     return moved, (top, left, bottom, right)
 
 
-def _padding(nest: Nest) -> Padding:
+def _padding(nest: GemmNest) -> Padding:
     """Zeros that a nest needs on each side; negative where the data goes further."""
     top, left = nest.pad
     rows = (nest.rows - 1) * nest.stride[0] + (nest.taps_y - 1) * nest.dilation[0] + 1
     return top, left, rows - top - nest.height, nest.padded[1] - left - nest.width
 
 
-def plan_pieces(pieces: Sequence[Piece], config: Config, tiling: Tiling | None) -> Plan:
+def plan_pieces(pieces: Sequence[OutputPart], config: Config, tiling: Tiling | None) -> Plan:
     """The plan of a program with one nest for each piece; data and bias are shared."""
     tilings: list[Tiling] = []
     cycles = 0
@@ -86,7 +86,7 @@ def plan_pieces(pieces: Sequence[Piece], config: Config, tiling: Tiling | None) 
                 tilings=tuple(tilings), cycles=cycles)
 
 
-def unpack_pieces(pieces: Sequence[Piece], outputs: Sequence[Array], shape: tuple[int, ...],
+def unpack_pieces(pieces: Sequence[OutputPart], outputs: Sequence[Array], shape: tuple[int, ...],
                   chunk: int) -> Array:
     """The output that pieces make together; `chunk` as for `unpack_data`."""
     result = np.zeros(shape, np.int8)

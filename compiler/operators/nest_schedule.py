@@ -1,11 +1,11 @@
-"""A `Nest` as tensor expressions, and a `Tiling` as their schedule."""
+"""A `GemmNest` as tensor expressions, and a `Tiling` as their schedule."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from vta.compiler.operators.epilogue import apply_steps
-from vta.compiler.operators.gemm_nest import AXES, Nest
+from vta.compiler.operators.gemm_nest import AXES, GemmNest
 from vta.compiler.operators.tiling import Tiling
 from vta.compiler.te.expr import Axis, Condition, Expr
 from vta.compiler.te.gemm_intrinsic import gemm
@@ -48,7 +48,7 @@ class Tensors:
     result: Tensor
 
 
-def declare(nest: Nest, config: Config, name: str = "", *, data: Tensor | None = None,
+def declare(nest: GemmNest, config: Config, name: str = "", *, data: Tensor | None = None,
             weight: Tensor | None = None, bias: Tensor | None = None) -> Tensors:
     """The expressions of a nest; `name` ends every name, inputs may be there already."""
     batch, block = config.batch, config.block
@@ -74,7 +74,7 @@ def declare(nest: Nest, config: Config, name: str = "", *, data: Tensor | None =
                    bias_load=bias_load, sums=sums, epilogue=tuple(epilogue), result=result)
 
 
-def _padded(nest: Nest, data: Tensor, name: str) -> Tensor:
+def _padded(nest: GemmNest, data: Tensor, name: str) -> Tensor:
     """The data that the output needs, zeros around it included."""
     (top, left), (rows, columns) = nest.pad, nest.padded
     step = nest.stride[0] if nest.skips_rows else 1
@@ -96,7 +96,7 @@ def _padded(nest: Nest, data: Tensor, name: str) -> Tensor:
     return compute((*data.shape[:3], rows, columns, *data.shape[5:]), rule, name)
 
 
-def _sums(nest: Nest, config: Config, data: Tensor, weight: Tensor, name: str) -> Tensor:
+def _sums(nest: GemmNest, config: Config, data: Tensor, weight: Tensor, name: str) -> Tensor:
     c, y, x = (reduce_axis((0, size), axis) for size, axis in
                ((nest.inputs, "c"), (nest.taps_y, "y"), (nest.taps_x, "x")))
     k = reduce_axis((0, config.block), "k")
@@ -110,7 +110,7 @@ def _sums(nest: Nest, config: Config, data: Tensor, weight: Tensor, name: str) -
     return compute((*nest.out_shape, config.batch, config.block), rule, name)
 
 
-def schedule(s: Schedule, nest: Nest, tensors: Tensors, tiling: Tiling) -> None:
+def schedule(s: Schedule, nest: GemmNest, tensors: Tensors, tiling: Tiling) -> None:
     """Gives the stages of a nest their places, loops and memories."""
     last = blocks(s[tensors.result], tuple(getattr(tiling, name) for name in AXES),
                   tiling.threads, AXES.index(tiling.axis))

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from vta.compiler.te.tensor import Tensor
     from vta.program import Program, RunReport
 
-__all__ = ["Array", "Machine", "Operand", "Operator", "Plan", "Spec"]
+__all__ = ["Array", "OperatorDevice", "OperandSpec", "Operator", "Plan", "Spec"]
 
 Array = NDArray[Any]
 
 
-class Machine(Protocol):
+class OperatorDevice(Protocol):
     """What an operator needs of a device (`vta.driver.device.Device` is one)."""
 
     def allocate(self, nbytes: int) -> int: ...
@@ -43,7 +43,7 @@ class Machine(Protocol):
 
 
 @dataclass(frozen=True)
-class Operand:
+class OperandSpec:
     """An array that an operator takes."""
 
     name: str
@@ -92,7 +92,7 @@ class Spec(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def operands(self) -> tuple[Operand, ...]:
+    def operands(self) -> tuple[OperandSpec, ...]:
         """The arrays that a call takes, in order."""
 
     @property
@@ -193,7 +193,7 @@ class Operator:
             raise ArgumentError(f"outputs must have the shapes {wanted}, not {found}")
         return self.spec.unpack(self.config, outputs)
 
-    def run(self, device: Machine, *arrays: object, timeout: float | None = None
+    def run(self, device: OperatorDevice, *arrays: object, timeout: float | None = None
             ) -> tuple[Array, RunReport]:
         """The operator's result for these operands, and what the device reports of the run."""
         inputs = iter(self.pack(*arrays))

@@ -12,11 +12,11 @@ import numpy as np
 from vta.compiler.operators.convolution import carried
 from vta.compiler.operators.division import average
 from vta.compiler.operators.epilogue import Epilogue
-from vta.compiler.operators.gemm_nest import Nest, Pair
-from vta.compiler.operators.layout import Blocking, pack_bias, pack_data, pad_images
+from vta.compiler.operators.gemm_nest import GemmNest, Pair
+from vta.compiler.operators.layout import ChannelBlocking, pack_bias, pack_data, pad_images
 from vta.compiler.operators.max_pool_plan import plan_windows
-from vta.compiler.operators.multi_nest import Piece, host_padding, plan_pieces, unpack_pieces
-from vta.compiler.operators.operator import Array, Operand, Plan, Spec
+from vta.compiler.operators.multi_nest import OutputPart, host_padding, plan_pieces, unpack_pieces
+from vta.compiler.operators.operator import Array, OperandSpec, Plan, Spec
 from vta.compiler.operators.shape_arguments import (
     Padding,
     Size,
@@ -87,9 +87,9 @@ class _Pool2d(Spec):
         return as_padding(self.padding)
 
     @property
-    def operands(self) -> tuple[Operand, ...]:
-        bias = (Operand("bias", (self.data_shape[1],), "int32"),) * self.epilogue.bias
-        return (Operand("data", self.data_shape, "int8"), *bias)
+    def operands(self) -> tuple[OperandSpec, ...]:
+        bias = (OperandSpec("bias", (self.data_shape[1],), "int32"),) * self.epilogue.bias
+        return (OperandSpec("data", self.data_shape, "int8"), *bias)
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -99,13 +99,13 @@ class _Pool2d(Spec):
         return (*self.data_shape[:2], *sizes)
 
     def _biases(self, config: Config, bias: Sequence[Array]) -> list[Array]:
-        blocking = Blocking(block=config.block, groups=self.data_shape[1], inputs=1, outputs=1)
+        blocking = ChannelBlocking(block=config.block, groups=self.data_shape[1], inputs=1, outputs=1)
         return [pack_bias(carried(each, self.epilogue), blocking, config.batch) for each in bias]
 
-    def _nest(self, config: Config, rows: range, columns: range, **options: object) -> Nest:
+    def _nest(self, config: Config, rows: range, columns: range, **options: object) -> GemmNest:
         """The nest of some rows and columns of the output."""
         _, channels, height, width = self.data_shape
-        return Nest(images=-(-self.data_shape[0] // config.batch),
+        return GemmNest(images=-(-self.data_shape[0] // config.batch),
                     parts=-(-channels // config.block), outputs=1, inputs=1, rows=len(rows),
                     columns=len(columns), taps_y=self._window[0], taps_x=self._window[1],
                     height=height, width=width, stride=self._stride, dilation=self._dilation,
@@ -139,10 +139,10 @@ class AvgPool2d(_Pool2d):
         return unpack_pieces(self._pieces(config)[0], outputs, self.output_shape,
                              self.data_shape[1])
 
-    def _pieces(self, config: Config) -> tuple[list[Piece], Padding]:
+    def _pieces(self, config: Config) -> tuple[list[OutputPart], Padding]:
         """A piece for each run of windows that count alike."""
         return host_padding([
-            Piece(self._nest(config, rows, columns, one_weight=True,
+            OutputPart(self._nest(config, rows, columns, one_weight=True,
                              steps=(*average(tall * wide), *self.epilogue.steps)),
                   slice(rows.start, rows.stop), slice(columns.start, columns.stop))
             for rows, tall in self._runs(0) for columns, wide in self._runs(1)])
@@ -175,9 +175,9 @@ class MaxPool2d(_Pool2d):
         return [pack_data(data, config), *self._biases(config, bias)]
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
-        piece = Piece(self._window_nest(config), slice(None), slice(None))
+        piece = OutputPart(self._window_nest(config), slice(None), slice(None))
         return unpack_pieces([piece], outputs, self.output_shape, self.data_shape[1])
 
-    def _window_nest(self, config: Config) -> Nest:
+    def _window_nest(self, config: Config) -> GemmNest:
         _, _, rows, columns = self.output_shape
         return self._nest(config, range(rows), range(columns), steps=self.epilogue.steps)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vta.compiler.operators.gemm_nest import AXES, Nest
+from vta.compiler.operators.gemm_nest import AXES, GemmNest
 from vta.config import Config
 from vta.errors import CompileError
 
@@ -79,11 +79,11 @@ class Tilings:
         By the name of `Tiling`'s field; `axis` is a position in `AXES`.
     """
 
-    def __init__(self, nest: Nest, config: Config, fields: dict[str, Column]) -> None:
+    def __init__(self, nest: GemmNest, config: Config, fields: dict[str, Column]) -> None:
         self.nest, self.config, self.fields = nest, config, fields
 
     @classmethod
-    def every(cls, nest: Nest, config: Config) -> Tilings:
+    def every(cls, nest: GemmNest, config: Config) -> Tilings:
         """Every tiling of a nest with likely sizes, whether it fits or not."""
         blocks = np.array(list(_blocks(nest)), np.int64)
         steps = np.array(list(_steps(nest)), np.int64)
@@ -95,13 +95,13 @@ class Tilings:
         return cls(nest, config, {name: rows[:, place] for place, name in enumerate(FIELDS)})
 
     @classmethod
-    def legal(cls, nest: Nest, config: Config) -> Tilings:
+    def legal(cls, nest: GemmNest, config: Config) -> Tilings:
         """Those that fit, for GEMM; there is one, for a tile at a time fits any buffers."""
         every = cls.every(nest, config)
         return every.where(every._fitting())
 
     @classmethod
-    def of(cls, nest: Nest, config: Config, tiling: Tiling) -> Tilings:
+    def of(cls, nest: GemmNest, config: Config, tiling: Tiling) -> Tilings:
         """Of a single one."""
         values = [getattr(tiling, name) for name in FIELDS[:-1]] + [AXES.index(tiling.axis)]
         return cls(nest, config, {name: np.array([value])
@@ -222,7 +222,7 @@ def likely_sizes(number: int) -> list[int]:
     return sorted(set(sizes))
 
 
-def _blocks(nest: Nest) -> Iterator[tuple[int, ...]]:
+def _blocks(nest: GemmNest) -> Iterator[tuple[int, ...]]:
     """Sizes of blocks, in the order of `AXES`."""
     for outputs, rows, columns in itertools.product(
             likely_sizes(nest.outputs), likely_sizes(nest.rows), likely_sizes(nest.columns)):
@@ -236,7 +236,7 @@ def _blocks(nest: Nest) -> Iterator[tuple[int, ...]]:
                 yield images, 1, outputs, rows, columns
 
 
-def _steps(nest: Nest) -> Iterator[tuple[int, ...]]:
+def _steps(nest: GemmNest) -> Iterator[tuple[int, ...]]:
     """Inputs and taps of a step."""
     for inputs in likely_sizes(nest.inputs):
         yield inputs, nest.taps_y, nest.taps_x

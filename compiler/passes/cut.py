@@ -15,11 +15,11 @@ from vta.compiler.ir.tile_ir import (
     Domain,
     Load,
     Loop,
-    Nested,
     Node,
-    Operand,
-    Operation,
     Store,
+    TileOperand,
+    TileOperation,
+    TileProgram,
     names_of,
     operands_of,
     with_operands,
@@ -32,7 +32,7 @@ from vta.errors import CompileError
 __all__ = ["cut"]
 
 
-def cut(program: Nested, config: Config) -> Nested:
+def cut(program: TileProgram, config: Config) -> TileProgram:
     """The program with whole tensors in parts, where they do not fit.
 
     Raises
@@ -69,7 +69,7 @@ def cut(program: Nested, config: Config) -> Nested:
     return dataclasses.replace(program, body=tuple(body), values=values)
 
 
-def _groups(ops: Sequence[Operation], constants: set[str]) -> list[list[Operation]]:
+def _groups(ops: Sequence[TileOperation], constants: set[str]) -> list[list[TileOperation]]:
     """Operations that share values, or a buffer that one stores and another loads, together."""
     stored = {op.buffer.name for op in ops if isinstance(op, Store)}
     parent: dict[str, str] = {}
@@ -88,13 +88,13 @@ def _groups(ops: Sequence[Operation], constants: set[str]) -> list[list[Operatio
         for name in names[1:]:
             parent[find(name)] = find(names[0])
         keys.append(names[0])
-    groups: dict[str, list[Operation]] = {}
+    groups: dict[str, list[TileOperation]] = {}
     for op, key in zip(ops, keys, strict=True):
         groups.setdefault(find(key), []).append(op)
     return list(groups.values())
 
 
-def _tiles(ops: list[Operation], constants: set[str]) -> int:
+def _tiles(ops: list[TileOperation], constants: set[str]) -> int:
     """How many tiles every operation of a group goes through one by one; 0 if they do not."""
     counts = set()
     for op in ops:
@@ -114,7 +114,7 @@ def _tiles(ops: list[Operation], constants: set[str]) -> int:
     return counts.pop() if len(counts) == 1 else 0
 
 
-def _check_stored(ops: list[Operation]) -> None:
+def _check_stored(ops: list[TileOperation]) -> None:
     """A part that is loaded again must be the one that was stored."""
     stored = {op.buffer.name: op.target.offset for op in ops if isinstance(op, Store)}
     for op in ops:
@@ -125,17 +125,17 @@ def _check_stored(ops: list[Operation]) -> None:
                 "stores; it must read all of it")
 
 
-def _in_parts(ops: list[Operation], tiles: int, pitch: int, parts: int, halves: int) -> Loop:
+def _in_parts(ops: list[TileOperation], tiles: int, pitch: int, parts: int, halves: int) -> Loop:
     rounds, half, tile = (Var("int32", name) for name in ("part", "half", "tile"))
     start = Affine(0, {rounds: halves * pitch, half: pitch})
     here = Affine(0, {tile: 1})
     left = Affine(tiles - 1, {}).plus(start.plus(here).scaled(-1))
     domain = Domain(((tile, pitch),), (left,))
 
-    def moved(op: Operation) -> Operation:
+    def moved(op: TileOperation) -> TileOperation:
         (own, _), = op.domain.loops
 
-        def on_chip(item: Operand) -> Operand:
+        def on_chip(item: TileOperand) -> TileOperand:
             step = item.at.factors.get(own, 0)
             return dataclasses.replace(
                 item, at=Affine(item.at.offset, {tile: step} if step else {}))

@@ -12,11 +12,11 @@ import dataclasses
 from vta.compiler.ir.tile_ir import (
     Alu,
     Loop,
-    Nested,
     Node,
-    Operand,
-    Operation,
     Reset,
+    TileOperand,
+    TileOperation,
+    TileProgram,
     Value,
     names_of,
     walk_operations,
@@ -45,7 +45,7 @@ def homes(body: tuple[Node, ...]) -> set[str]:
     return found
 
 
-def inplace(program: Nested, config: Config) -> Nested:
+def inplace(program: TileProgram, config: Config) -> TileProgram:
     """The program with `dst` the same as `a` in every `Alu`."""
     rewriter = _Rewriter(program.values)
     body = rewriter.body(program.body, set())
@@ -81,15 +81,15 @@ class _Rewriter:
                 found.append(with_operands(node, self._operand))
         return tuple(found)
 
-    def _operand(self, item: Operand) -> Operand:
-        return Operand(self.place.setdefault(item.value, item.value), item.at, item.shown)
+    def _operand(self, item: TileOperand) -> TileOperand:
+        return TileOperand(self.place.setdefault(item.value, item.value), item.at, item.shown)
 
-    def _alu(self, op: Alu, dying: set[str]) -> list[Operation]:
+    def _alu(self, op: Alu, dying: set[str]) -> list[TileOperation]:
         a, b = op.a, op.b
         if not self._ends(a, op, dying) and op.op in COMMUTATIVE and isinstance(
-                b, Operand) and self._ends(b, dataclasses.replace(op, a=b, b=a), dying):
+                b, TileOperand) and self._ends(b, dataclasses.replace(op, a=b, b=a), dying):
             a, b = b, a
-        second = self._operand(b) if isinstance(b, Operand) else b
+        second = self._operand(b) if isinstance(b, TileOperand) else b
         if self._ends(a, dataclasses.replace(op, a=a, b=b), dying):
             self.place[op.dst.value] = self._operand(a).value
             return [dataclasses.replace(op, dst=self._operand(op.dst), a=self._operand(a),
@@ -98,9 +98,9 @@ class _Rewriter:
         copy = Alu(AluOp.ADD, dst, dst, self._operand(a), op.domain)
         return [Reset(dst, op.domain), copy, dataclasses.replace(op, dst=dst, a=dst, b=second)]
 
-    def _ends(self, a: Operand, op: Alu, dying: set[str]) -> bool:
+    def _ends(self, a: TileOperand, op: Alu, dying: set[str]) -> bool:
         """Whether `op` may overwrite its operand `a`."""
         return (a.value in dying and a.at == op.dst.at
                 and self.values[a.value].tiles == self.values[op.dst.value].tiles
-                and not (isinstance(op.b, Operand) and op.b.value == a.value
+                and not (isinstance(op.b, TileOperand) and op.b.value == a.value
                          and op.b.at != a.at))

@@ -18,15 +18,15 @@ import math
 
 from vta.compiler.ir.access_history import History
 from vta.compiler.ir.accesses import accesses
-from vta.compiler.ir.loop_ir import Nop, Op, Tokens, Transfer, VtaProgram
+from vta.compiler.ir.loop_ir import InsnProgram, Nop, Op, Tokens, Transfer
 from vta.config import Config
-from vta.isa import Module, Opcode
+from vta.isa import ModuleId, Opcode
 
 __all__ = ["insert_tokens"]
 
-MODULES: tuple[Module, ...] = (Module.LOAD, Module.COMPUTE, Module.STORE)
+MODULES: tuple[ModuleId, ...] = (ModuleId.LOAD, ModuleId.COMPUTE, ModuleId.STORE)
 
-def insert_tokens(program: VtaProgram, config: Config) -> VtaProgram:
+def insert_tokens(program: InsnProgram, config: Config) -> InsnProgram:
     """The program with every two conflicting accesses of different modules in order."""
     orderer = _Orderer(program, config)
     for op in program.ops:
@@ -37,7 +37,7 @@ def insert_tokens(program: VtaProgram, config: Config) -> VtaProgram:
 
 
 class _Orderer:
-    def __init__(self, program: VtaProgram, config: Config) -> None:
+    def __init__(self, program: InsnProgram, config: Config) -> None:
         stored = {op.buffer for op in program.ops
                   if isinstance(op, Transfer) and op.opcode == Opcode.STORE}
         tile = config.batch * config.block
@@ -49,9 +49,9 @@ class _Orderer:
         self.history = History(sizes)
         self.ops: list[Op] = []
         self.tokens: list[Tokens] = []
-        self.places: dict[Module, list[int]] = {module: [] for module in MODULES}
-        self.finished: dict[Module, list[dict[Module, int]]] = {module: [] for module in MODULES}
-        self.clocks: dict[Module, dict[Module, int]] = {
+        self.places: dict[ModuleId, list[int]] = {module: [] for module in MODULES}
+        self.finished: dict[ModuleId, list[dict[ModuleId, int]]] = {module: [] for module in MODULES}
+        self.clocks: dict[ModuleId, dict[ModuleId, int]] = {
             module: dict.fromkeys(MODULES, 0) for module in MODULES}
 
     def add(self, op: Op) -> None:
@@ -64,11 +64,11 @@ class _Orderer:
             if abs(other - module) != 1:
                 # Load and store have no queue between them: compute passes the token on.
                 self._append(Nop(), {other: waits.pop(other)})
-                waits[Module.COMPUTE] = len(self.places[Module.COMPUTE])
+                waits[ModuleId.COMPUTE] = len(self.places[ModuleId.COMPUTE])
         self._append(op, waits)
         self.history.record(module, len(self.places[module]), touched)
 
-    def _append(self, op: Op, waits: dict[Module, int]) -> None:
+    def _append(self, op: Op, waits: dict[ModuleId, int]) -> None:
         """An instruction that waits for those at these positions of other modules."""
         module, clock, own = op.module, self.clocks[op.module], Tokens()
         for other, position in waits.items():

@@ -14,7 +14,7 @@ import dataclasses
 import math
 
 from vta.compiler.ir.accesses import accesses
-from vta.compiler.ir.loop_ir import Kernel, Op, Transfer, VtaProgram
+from vta.compiler.ir.loop_ir import InsnProgram, Kernel, Op, Transfer
 from vta.config import Config
 from vta.isa import MemoryType, Opcode
 
@@ -24,7 +24,7 @@ STORE_START = 200
 """Cycles before and after a store's tiles, with some to spare."""
 
 
-def order(program: VtaProgram, config: Config) -> VtaProgram:
+def order(program: InsnProgram, config: Config) -> InsnProgram:
     """The same instructions in a better order, as right as the one before."""
     entries = [_Entry(op, *_ranges(op, config)) for op in program.ops]
     # Cycles for each tile of a store.

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from vta.compiler.ir.affine import Affine
 from vta.compiler.ir.tile_ir import (
     Loop,
-    Nested,
     Node,
-    Operand,
-    Operation,
+    TileOperand,
+    TileOperation,
+    TileProgram,
     Value,
     names_of,
     with_operands,
@@ -27,7 +27,7 @@ from vta.errors import ScheduleError
 __all__ = ["place", "places_at_once"]
 
 
-def place(program: Nested, config: Config) -> Nested:
+def place(program: TileProgram, config: Config) -> TileProgram:
     """The program with every position counted from the start of its buffer.
 
     Values that live at different times share a place only where they would not all fit otherwise:
@@ -47,7 +47,7 @@ def place(program: Nested, config: Config) -> Nested:
     return dataclasses.replace(program, body=_moved(program.body, where))
 
 
-def places_at_once(ops: Sequence[Operation], values: Mapping[str, Value]) -> int:
+def places_at_once(ops: Sequence[TileOperation], values: Mapping[str, Value]) -> int:
     """How many of some values, all of one size, need a place at the same time."""
     lives: dict[str, tuple[int, int]] = {}
     for index, op in enumerate(ops):
@@ -176,7 +176,7 @@ def _first_fit(lives: Sequence[tuple[int, int, int]], numbers: Sequence[int], ap
 
 
 def _moved(body: tuple[Node, ...], where: dict[str, Affine]) -> tuple[Node, ...]:
-    def moved(item: Operand) -> Operand:
+    def moved(item: TileOperand) -> TileOperand:
         return dataclasses.replace(item, at=item.at.plus(where[item.value]))
 
     return tuple(

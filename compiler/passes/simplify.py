@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from vta.compiler.ir.affine import affine, as_expression
-from vta.compiler.ir.loop_ir import For, LoopProgram, Pragma, Stmt
+from vta.compiler.ir.loop_ir import For, LoopProgram, PragmaBlock, Stmt
 from vta.compiler.te.expr import Const, Expr, Read, Var, substitute
 from vta.config import Config
 
@@ -26,8 +26,8 @@ def _stmt(stmt: Stmt, known: dict[Var, Expr]) -> tuple[Stmt, ...]:
         if stmt.extent == 1:
             return _body(stmt.body, {**known, stmt.var: Const(stmt.var.dtype, 0)})
         return (dataclasses.replace(stmt, body=_body(stmt.body, known)),)
-    if isinstance(stmt, Pragma):
-        return (Pragma(stmt.key, stmt.axis, _body(stmt.body, known)),)
+    if isinstance(stmt, PragmaBlock):
+        return (PragmaBlock(stmt.key, stmt.axis, _body(stmt.body, known)),)
     def simple(index: Expr) -> Expr:
         index = substitute(index, known)
         form = affine(index)

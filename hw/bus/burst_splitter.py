@@ -10,10 +10,10 @@ from vta.config import Config
 from vta.hw.bus.payloads import burst_beats, burst_layout, dram_elem_bytes, transfer_layout
 from vta.isa import MemoryType
 
-__all__ = ["RequestGenerator"]
+__all__ = ["BurstSplitter"]
 
 
-class RequestGenerator(wiring.Component):
+class BurstSplitter(wiring.Component):
     """Walks a transfer's runs in DRAM and asks for bursts, one a cycle.
 
     Bursts end at multiples of the longest burst's length, so that none crosses 4 KiB. The next

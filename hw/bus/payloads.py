@@ -12,7 +12,7 @@ __all__ = [
     "Events",
     "QueuedInsn",
     "Status",
-    "Tokens",
+    "TokenBits",
     "beat_layout",
     "burst_beats",
     "burst_layout",
@@ -34,7 +34,7 @@ class QueuedInsn(data.Struct):
     index: INDEX_BITS
 
 
-class Tokens(data.Struct):
+class TokenBits(data.Struct):
     """The token bits of an instruction, or a pulse for each token queue of a module."""
 
     pop_prev: 1

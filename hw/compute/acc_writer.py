@@ -31,7 +31,7 @@ class AccWriter(wiring.Component):
     Members
     -------
     write, write_en, room
-        From the loader, as in `Loader`.
+        From the loader, as in `LoadEngine`.
     done, error : In(1)
         The loader finished a LOAD of ACC or ACC_8BIT.
     load : Out(stream of acc_load_layout)

@@ -7,7 +7,7 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
-from vta.hw.compute.lane import Lane, LaneControl, Operand, Operation
+from vta.hw.compute.lane import Lane, LaneControl, LaneOperation, OperandSource
 
 __all__ = ["Accumulator", "acc_step_layout"]
 
@@ -19,8 +19,8 @@ def acc_step_layout(config: Config) -> data.StructLayout:
     writes tile `addr` where `writes`.
     """
     return data.StructLayout({
-        "operation": Operation,
-        "operand": Operand,
+        "operation": LaneOperation,
+        "operand": OperandSource,
         "imm": signed(16),
         "addr": config.log_acc_depth,
         "reads": 1,
@@ -103,7 +103,7 @@ class Accumulator(wiring.Component):
             control.forward_1.eq(forward_1),
             control.forward_2.eq(forward_2),
             control.forward_3.eq(forward_3),
-            self.load_take.eq(compute.operation == Operation.LOAD),
+            self.load_take.eq(compute.operation == LaneOperation.LOAD),
         ]
 
         results = []

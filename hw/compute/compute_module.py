@@ -12,13 +12,13 @@ from vta.hw.compute.acc_writer import AccWriter
 from vta.hw.compute.execute import Execute
 from vta.hw.compute.hazards import AccGuard, Hazards
 from vta.hw.compute.index_generator import IndexGenerator
-from vta.hw.issue.range_check import TransferCheck
+from vta.hw.issue.range_check import RangeCheck
 from vta.hw.issue.sequencer import ModuleSignature, Sequencer
-from vta.hw.transfer.load_engine import Loader
+from vta.hw.transfer.load_engine import LoadEngine
 from vta.hw.transfer.scratchpad import Scratchpad
 from vta.isa import AluOp, Cause, Isa, MemoryType, Opcode
 
-__all__ = ["KINDS", "Compute"]
+__all__ = ["KINDS", "ComputeModule"]
 
 KINDS = (MemoryType.UOP, MemoryType.ACC, MemoryType.ACC_8BIT)
 
@@ -26,7 +26,7 @@ EXECUTE, LOAD_ACC, LOAD_UOP, NOBODY = range(4)
 """The units that finish instructions, each in its own order."""
 
 
-class Compute(wiring.Component):
+class ComputeModule(wiring.Component):
     """Executes its queue in order; LOADs, GEMMs and ALUs overlap where they may.
 
     Parameters
@@ -83,9 +83,9 @@ class Compute(wiring.Component):
         m = Module()
         config, isa = self._config, Isa(self._config)
         m.submodules.sequencer = sequencer = Sequencer(
-            units=3, check_latency=TransferCheck.LATENCY)
-        m.submodules.check = check = TransferCheck(config, KINDS)
-        m.submodules.loader = loader = Loader(config, KINDS)
+            units=3, check_latency=RangeCheck.LATENCY)
+        m.submodules.check = check = RangeCheck(config, KINDS)
+        m.submodules.loader = loader = LoadEngine(config, KINDS)
         m.submodules.uops = uops = Scratchpad(config, elem_bits=32, depth=config.uop_depth)
         m.submodules.index = index = IndexGenerator(config)
         m.submodules.acc_writer = acc_writer = AccWriter(config, KINDS)

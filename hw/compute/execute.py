@@ -10,20 +10,20 @@ from vta.config import Config
 from vta.hw.compute.accumulator import Accumulator, acc_step_layout
 from vta.hw.compute.dot_products import DotProducts
 from vta.hw.compute.index_generator import iteration_layout
-from vta.hw.compute.lane import Operand, Operation
+from vta.hw.compute.lane import LaneOperation, OperandSource
 from vta.isa import AluOp
 
 __all__ = ["Execute", "acc_load_layout"]
 
 _ALU_OPERATIONS = {
-    AluOp.MIN: Operation.MIN,
-    AluOp.MAX: Operation.MAX,
-    AluOp.ADD: Operation.ADD,
-    AluOp.SHR: Operation.SHR,
+    AluOp.MIN: LaneOperation.MIN,
+    AluOp.MAX: LaneOperation.MAX,
+    AluOp.ADD: LaneOperation.ADD,
+    AluOp.SHR: LaneOperation.SHR,
 }
 
-_MUL_STEPS = (Operation.MUL_TAKE, Operation.MUL_LOW, Operation.MUL_CROSS_A,
-              Operation.MUL_CROSS_B, Operation.MUL_PUT)
+_MUL_STEPS = (LaneOperation.MUL_TAKE, LaneOperation.MUL_LOW, LaneOperation.MUL_CROSS_A,
+              LaneOperation.MUL_CROSS_B, LaneOperation.MUL_PUT)
 
 
 def acc_load_layout(config: Config) -> data.StructLayout:
@@ -203,13 +203,13 @@ class Execute(wiring.Component):
             ]
             with m.If(~load.mark):
                 m.d.comb += step.acc.operation.eq(
-                    Mux(load.zero, Operation.ZERO, Operation.LOAD))
+                    Mux(load.zero, LaneOperation.ZERO, LaneOperation.LOAD))
         with m.Elif(takes & iteration.fault):
             m.d.comb += [step.fault.eq(1), step.last.eq(1)]
             m.d.sync += halted.eq(1)
         with m.Elif(takes & needs_source):
             m.d.comb += [
-                step.acc.operation.eq(Operation.SOURCE),
+                step.acc.operation.eq(LaneOperation.SOURCE),
                 step.acc.reads.eq(1),
                 step.acc.addr.eq(src),
             ]
@@ -227,15 +227,15 @@ class Execute(wiring.Component):
                 step.last.eq(final & iteration.last),
             ]
             with m.If(is_gemm):
-                m.d.comb += step.acc.operand.eq(Operand.SUM)
+                m.d.comb += step.acc.operand.eq(OperandSource.SUM)
             with m.Elif(context.is_alu & context.use_imm):
-                m.d.comb += step.acc.operand.eq(Operand.IMM)
+                m.d.comb += step.acc.operand.eq(OperandSource.IMM)
             with m.If(is_gemm | (context.is_alu & context.use_imm)):
                 m.d.sync += kept.eq(0)
             with m.If(is_gemm):
-                m.d.comb += step.acc.operation.eq(Operation.ADD)
+                m.d.comb += step.acc.operation.eq(LaneOperation.ADD)
             with m.Elif(~context.is_alu):
-                m.d.comb += step.acc.operation.eq(Operation.ZERO)
+                m.d.comb += step.acc.operation.eq(LaneOperation.ZERO)
             with m.Elif(is_mul):
                 m.d.sync += mul_step.eq(Mux(final, 0, mul_step + 1))
                 with m.Switch(mul_step):

@@ -6,10 +6,10 @@ from amaranth.lib.wiring import In, Out
 
 from vta.hw.compute import lane_arithmetic
 
-__all__ = ["Lane", "LaneControl", "Operand", "Operation"]
+__all__ = ["Lane", "LaneControl", "OperandSource", "LaneOperation"]
 
 
-class Operation(enum.Enum, shape=4):
+class LaneOperation(enum.Enum, shape=4):
     """What a step makes of `acc[dst]` and the operand."""
 
     NONE = 0
@@ -33,7 +33,7 @@ class Operation(enum.Enum, shape=4):
     """The tile that was read becomes the operand of the steps that follow."""
 
 
-class Operand(enum.Enum, shape=2):
+class OperandSource(enum.Enum, shape=2):
     """Where the operand register gets its next value from."""
 
     HOLD = 0
@@ -50,9 +50,9 @@ class LaneControl(data.Struct):
     that the step reads what the step N before it wrote.
     """
 
-    operand: Operand
+    operand: OperandSource
     imm: signed(16)
-    operation: Operation
+    operation: LaneOperation
     forward_1: 1
     forward_2: 1
     forward_3: 1
@@ -127,9 +127,9 @@ class Lane(wiring.Component):
 
         operand = Signal(32, reset_less=True)
         with m.Switch(control.operand):
-            with m.Case(Operand.SUM):
+            with m.Case(OperandSource.SUM):
                 m.d.sync += operand.eq(self.sum)
-            with m.Case(Operand.IMM):
+            with m.Case(OperandSource.IMM):
                 m.d.sync += operand.eq(control.imm)
 
         factor = Signal(32, reset_less=True)
@@ -140,30 +140,30 @@ class Lane(wiring.Component):
         m.d.comb += total.eq(partial + (product << 16))
         shifted = lane_arithmetic.shift(m, value, operand)
         with m.Switch(control.operation):
-            with m.Case(Operation.SOURCE):
+            with m.Case(LaneOperation.SOURCE):
                 m.d.sync += operand.eq(value)
-            with m.Case(Operation.ZERO):
+            with m.Case(LaneOperation.ZERO):
                 m.d.sync += result.eq(0)
-            with m.Case(Operation.LOAD):
+            with m.Case(LaneOperation.LOAD):
                 m.d.sync += result.eq(self.load)
-            with m.Case(Operation.MIN):
+            with m.Case(LaneOperation.MIN):
                 m.d.sync += result.eq(lane_arithmetic.minimum(value, operand))
-            with m.Case(Operation.MAX):
+            with m.Case(LaneOperation.MAX):
                 m.d.sync += result.eq(lane_arithmetic.maximum(value, operand))
-            with m.Case(Operation.ADD):
+            with m.Case(LaneOperation.ADD):
                 m.d.sync += result.eq(lane_arithmetic.add(value, operand))
-            with m.Case(Operation.SHR):
+            with m.Case(LaneOperation.SHR):
                 m.d.sync += result.eq(shifted)
-            with m.Case(Operation.MUL_TAKE):
+            with m.Case(LaneOperation.MUL_TAKE):
                 m.d.sync += factor.eq(value)
-            with m.Case(Operation.MUL_LOW):
+            with m.Case(LaneOperation.MUL_LOW):
                 m.d.sync += product.eq(left * right)
-            with m.Case(Operation.MUL_CROSS_A):
+            with m.Case(LaneOperation.MUL_CROSS_A):
                 m.d.comb += left.eq(factor[16:])
                 m.d.sync += [product.eq(left * right), partial.eq(product)]
-            with m.Case(Operation.MUL_CROSS_B):
+            with m.Case(LaneOperation.MUL_CROSS_B):
                 m.d.comb += right.eq(operand[16:])
                 m.d.sync += [product.eq(left * right), partial.eq(total)]
-            with m.Case(Operation.MUL_PUT):
+            with m.Case(LaneOperation.MUL_PUT):
                 m.d.sync += result.eq(total)
         return m

@@ -1,4 +1,4 @@
-"""Control registers behind AXI4-Lite: launch, reset, errors, interrupts and counters."""
+"""RegisterFile registers behind AXI4-Lite: launch, reset, errors, interrupts and counters."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from amaranth.lib.wiring import In, Out
 from vta.config import Config
 from vta.hw.bus.axi import AxiLiteSignature, Response
 from vta.hw.bus.payloads import INDEX_BITS
-from vta.hw.control.run_monitor import Verdict
-from vta.isa import INSN_BYTES, Cause
-from vta.isa import Module as Who
+from vta.hw.control.run_monitor import HaltReport
+from vta.isa import INSN_BYTES, Cause, ModuleId
 from vta.registers import BY_NAME, ID, POINTERS, REGISTERS, VERSION, config_words
 
-__all__ = ["ADDR_WIDTH", "READ_FROM_CORE", "Control", "bus_signature"]
+__all__ = ["ADDR_WIDTH", "READ_FROM_CORE", "RegisterFile", "bus_signature"]
 
 ADDR_WIDTH = 12
 
@@ -32,7 +31,7 @@ def bus_signature() -> AxiLiteSignature:
     return AxiLiteSignature(addr_width=ADDR_WIDTH)
 
 
-class Control(wiring.Component):
+class RegisterFile(wiring.Component):
     """The register file of `vta/registers.py`, and what starts and ends a run.
 
     Parameters
@@ -77,7 +76,7 @@ class Control(wiring.Component):
             "bus_quiet": In(1),
             "done": In(1),
             "halt": In(1),
-            "verdict": In(Verdict),
+            "verdict": In(HaltReport),
             "insn_count": Out(INDEX_BITS),
             "watchdog": Out(32, init=BY_NAME["watchdog"].reset),
             **{f"{name}_ptr": Out(config.addr_width) for name in POINTERS},
@@ -87,7 +86,7 @@ class Control(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        done, error, error_index = Signal(), Signal(Verdict), Signal(INDEX_BITS)
+        done, error, error_index = Signal(), Signal(HaltReport), Signal(INDEX_BITS)
         resetting = Signal()
         cycle_count = Signal(32)
         irq_enable, irq_status = Signal(2), Signal(2)
@@ -151,7 +150,7 @@ class Control(wiring.Component):
             with m.If(misaligned | empty):
                 m.d.sync += [
                     error.cause.eq(Mux(misaligned, Cause.MISALIGNED_BASE, Cause.NO_FINISH)),
-                    error.module.eq(Who.FETCH),
+                    error.module.eq(ModuleId.FETCH),
                     error_index.eq(0),
                 ]
             with m.Else():

@@ -5,18 +5,17 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from vta.hw.bus.payloads import INDEX_BITS, Status
-from vta.isa import Cause
-from vta.isa import Module as Who
+from vta.isa import Cause, ModuleId
 
-__all__ = ["Monitor", "Verdict"]
+__all__ = ["RunMonitor", "HaltReport"]
 
 STABLE_CYCLES = 6
 """Nothing travels between two modules for longer than this without showing in either."""
 
-EXECUTORS = (Who.LOAD, Who.COMPUTE, Who.STORE)
+EXECUTORS = (ModuleId.LOAD, ModuleId.COMPUTE, ModuleId.STORE)
 
 
-class Verdict(data.Struct):
+class HaltReport(data.Struct):
     """Why a run was halted."""
 
     cause: 4
@@ -24,7 +23,7 @@ class Verdict(data.Struct):
     index: INDEX_BITS
 
 
-class Monitor(wiring.Component):
+class RunMonitor(wiring.Component):
     """Watches the modules of a running machine.
 
     When nobody has been able to move for a few cycles, the run is over: with the error of the
@@ -53,7 +52,7 @@ class Monitor(wiring.Component):
         Pulses at a good end.
     halt : Out(1)
         Pulses at a bad one.
-    verdict : Out(Verdict)
+    verdict : Out(HaltReport)
         With `halt`.
 
     Source: ISA.md, "FINISH" and "Errors".
@@ -73,7 +72,7 @@ class Monitor(wiring.Component):
     watchdog: In(32)
     done: Out(1)
     halt: Out(1)
-    verdict: Out(Verdict)
+    verdict: Out(HaltReport)
 
     def elaborate(self, platform):
         m = Module()
@@ -102,7 +101,8 @@ class Monitor(wiring.Component):
         m.d.comb += timeout.eq(self.running & (self.watchdog != 0) & ~still
                                & (quiet_for >= self.watchdog))
 
-        # Who has something to say, by rank: an error, a wait, or (timeout) anything unfinished.
+        # Which modules have something to report, by rank: an error, a wait, or (timeout) work
+        # that is not finished.
         # The lowest index is found over two cycles; all has been still for longer by then.
         causes = [self.fetch_cause, *(status.cause for status in statuses)]
         indices = [self.fetch_index, *(status.index for status in statuses)]
@@ -110,10 +110,10 @@ class Monitor(wiring.Component):
                              | status.push_next for status in statuses)]
         unfinished = [~self.fetch_settled, *(~settled for settled in self.settled)]
         any_error = Cat(cause != 0 for cause in causes).any()
-        candidate = data.StructLayout({"valid": 1, "verdict": Verdict})
+        candidate = data.StructLayout({"valid": 1, "verdict": HaltReport})
         entrants = []
         for who, cause, index, wait, late in zip(
-                Who, causes, indices, waits, unfinished, strict=True):
+                ModuleId, causes, indices, waits, unfinished, strict=True):
             entrant = Signal(candidate, name=f"entrant_{who.name.lower()}")
             m.d.comb += [
                 entrant.valid.eq(Mux(timeout, late | wait, Mux(any_error, cause != 0, wait))),
@@ -142,7 +142,7 @@ class Monitor(wiring.Component):
             # Memory may also fail to answer what nobody waits for: fetch reads past FINISH.
             m.d.comb += [
                 self.verdict.cause.eq(Mux(over, Cause.NO_FINISH, Cause.TIMEOUT)),
-                self.verdict.module.eq(Who.FETCH),
+                self.verdict.module.eq(ModuleId.FETCH),
                 self.verdict.index.eq(self.fetch_index),
             ]
         good = over & ~lowest.valid & self.fetch_finished

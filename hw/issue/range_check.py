@@ -10,10 +10,10 @@ from vta.config import Config
 from vta.hw.bus.payloads import dram_elem_bytes, transfer_layout
 from vta.isa import Cause, Isa, MemoryType
 
-__all__ = ["TransferCheck"]
+__all__ = ["RangeCheck"]
 
 
-class TransferCheck(wiring.Component):
+class RangeCheck(wiring.Component):
     """Checks a LOAD's or STORE's whole range and prepares its sizes.
 
     The instruction is held at `insn` by whoever asks; the outputs are right `LATENCY` cycles

@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from vta.hw.bus.payloads import INDEX_BITS, QueuedInsn, Status, Tokens
+from vta.hw.bus.payloads import INDEX_BITS, QueuedInsn, Status, TokenBits
 from vta.hw.bus.streams import Queue
 from vta.isa import Cause
 
@@ -27,9 +27,9 @@ class ModuleSignature(wiring.Signature):
     Members, from the module's side
     -------------------------------
     insn : In(stream of QueuedInsn)
-    available, full : In(Tokens)
+    available, full : In(TokenBits)
         `pop_*` of `available`: a token is there. `push_*` of `full`: no room for one.
-    moves : Out(Tokens)
+    moves : Out(TokenBits)
         Pulses that pop and push tokens.
     issue : Out(1)
         An instruction's tokens are popped.
@@ -44,9 +44,9 @@ class ModuleSignature(wiring.Signature):
     def __init__(self) -> None:
         super().__init__({
             "insn": In(stream.Signature(QueuedInsn)),
-            "available": In(Tokens),
-            "full": In(Tokens),
-            "moves": Out(Tokens),
+            "available": In(TokenBits),
+            "full": In(TokenBits),
+            "moves": Out(TokenBits),
             "issue": Out(1),
             "retire": Out(1),
             "retired": Out(Retired),
@@ -88,7 +88,7 @@ class Sequencer(wiring.Component):
     cause : In(4)
         A static error of `head`, found before it waits for any token. Like `unit`, `tokens` and
         `moved` it must be right `check_latency` cycles after `head` came, or at once if `quick`.
-    tokens : In(Tokens)
+    tokens : In(TokenBits)
         The token bits of `head`.
     unit : In(range(units + 1))
     moved : In(Retired)
@@ -109,7 +109,7 @@ class Sequencer(wiring.Component):
             "head_valid": Out(1),
             "quick": In(1),
             "cause": In(4),
-            "tokens": In(Tokens),
+            "tokens": In(TokenBits),
             "unit": In(range(units + 1)),
             "moved": In(Retired),
             "hindered": In(1),

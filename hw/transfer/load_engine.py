@@ -7,12 +7,12 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
-from vta.hw.bus.burst_splitter import RequestGenerator
+from vta.hw.bus.burst_splitter import BurstSplitter
 from vta.hw.bus.payloads import beat_layout, burst_layout, dram_elem_bytes, transfer_layout
 from vta.hw.bus.streams import Queue
 from vta.isa import MemoryType
 
-__all__ = ["JOBS", "Loader", "write_layout"]
+__all__ = ["JOBS", "LoadEngine", "write_layout"]
 
 JOBS = 4
 """Transfers that a loader keeps in flight, so that latency is paid once for a row of them."""
@@ -36,7 +36,7 @@ def write_layout(config: Config, kinds: tuple[MemoryType, ...]) -> data.StructLa
     })
 
 
-class Loader(wiring.Component):
+class LoadEngine(wiring.Component):
     """Executes checked LOADs in order, several of them in flight.
 
     Data and padding are written by two walkers that share the write port. Data goes first; the
@@ -93,7 +93,7 @@ class Loader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        m.submodules.requests = requests = RequestGenerator(config, self._kinds)
+        m.submodules.requests = requests = BurstSplitter(config, self._kinds)
         m.submodules.jobs = jobs = Queue(transfer_layout(config), JOBS)
         wiring.connect(m, requests.burst, wiring.flipped(self.burst))
 

@@ -8,17 +8,17 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from vta.config import Config
 from vta.hw.bus.payloads import beat_layout, burst_layout
-from vta.hw.issue.range_check import TransferCheck
+from vta.hw.issue.range_check import RangeCheck
 from vta.hw.issue.sequencer import ModuleSignature, Sequencer
-from vta.hw.transfer.load_engine import Loader, write_layout
+from vta.hw.transfer.load_engine import LoadEngine, write_layout
 from vta.isa import Cause, Isa, MemoryType
 
-__all__ = ["KINDS", "Load"]
+__all__ = ["KINDS", "LoadModule"]
 
 KINDS = (MemoryType.INP, MemoryType.WGT)
 
 
-class Load(wiring.Component):
+class LoadModule(wiring.Component):
     """Executes its queue in order; several LOADs are in flight at once.
 
     Parameters
@@ -34,7 +34,7 @@ class Load(wiring.Component):
     burst, beat
         To and from the read DMA.
     write, write_en
-        To the scratchpads, as in `Loader`; they always have room.
+        To the scratchpads, as in `LoadEngine`; they always have room.
     waiting : Out(1)
         For memory.
 
@@ -58,9 +58,9 @@ class Load(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.sequencer = sequencer = Sequencer(
-            units=1, check_latency=TransferCheck.LATENCY)
-        m.submodules.check = check = TransferCheck(config, KINDS)
-        m.submodules.loader = loader = Loader(config, KINDS)
+            units=1, check_latency=RangeCheck.LATENCY)
+        m.submodules.check = check = RangeCheck(config, KINDS)
+        m.submodules.loader = loader = LoadEngine(config, KINDS)
         connect(m, flipped(self.port), sequencer.port)
         connect(m, flipped(self.burst), loader.burst)
         connect(m, flipped(self.beat), loader.beat)

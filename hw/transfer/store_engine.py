@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
 from vta.hw.bus.axi import Burst, Response
-from vta.hw.bus.burst_splitter import RequestGenerator
+from vta.hw.bus.burst_splitter import BurstSplitter
 from vta.hw.bus.payloads import burst_beats, burst_layout, transfer_layout
 from vta.hw.bus.read_dma import bus_signature
 from vta.hw.bus.streams import Queue, SkidBuffer
@@ -16,7 +16,7 @@ from vta.hw.issue.sequencer import IN_FLIGHT
 from vta.hw.transfer.load_engine import JOBS
 from vta.isa import MemoryType
 
-__all__ = ["Storer"]
+__all__ = ["StoreEngine"]
 
 BURSTS_UNSENT = 16
 """Bursts whose data is outstanding."""
@@ -25,7 +25,7 @@ BURSTS_IN_FLIGHT = 64
 """Bursts whose response is outstanding."""
 
 
-class Storer(wiring.Component):
+class StoreEngine(wiring.Component):
     """Executes checked STOREs in order, several of them in flight.
 
     Parameters
@@ -77,7 +77,7 @@ class Storer(wiring.Component):
         m = Module()
         config, bus = self._config, self.bus
         log_chunk = (burst_beats(config) - 1).bit_length()
-        m.submodules.requests = requests = RequestGenerator(config, (MemoryType.OUT,))
+        m.submodules.requests = requests = BurstSplitter(config, (MemoryType.OUT,))
         m.submodules.jobs = jobs = Queue(transfer_layout(config), JOBS)
         m.submodules.tiles = tiles = Queue(self._tile_bits, 4)
         beat = data.StructLayout({"data": config.bus_width, "strb": config.bus_bytes})

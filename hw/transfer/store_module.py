@@ -8,15 +8,15 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from vta.config import Config
 from vta.hw.bus.read_dma import bus_signature
-from vta.hw.issue.range_check import TransferCheck
+from vta.hw.issue.range_check import RangeCheck
 from vta.hw.issue.sequencer import ModuleSignature, Sequencer
-from vta.hw.transfer.store_engine import Storer
+from vta.hw.transfer.store_engine import StoreEngine
 from vta.isa import Cause, Isa, MemoryType
 
-__all__ = ["Store"]
+__all__ = ["StoreModule"]
 
 
-class Store(wiring.Component):
+class StoreModule(wiring.Component):
     """Executes its queue in order; several STOREs are in flight at once.
 
     Parameters
@@ -62,9 +62,9 @@ class Store(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.sequencer = sequencer = Sequencer(
-            units=1, check_latency=TransferCheck.LATENCY)
-        m.submodules.check = check = TransferCheck(config, (MemoryType.OUT,))
-        m.submodules.storer = storer = Storer(config)
+            units=1, check_latency=RangeCheck.LATENCY)
+        m.submodules.check = check = RangeCheck(config, (MemoryType.OUT,))
+        m.submodules.storer = storer = StoreEngine(config)
         connect(m, flipped(self.port), sequencer.port)
         for name in ("awid", "awaddr", "awlen", "awsize", "awburst", "awcache", "awvalid",
                      "wdata", "wstrb", "wlast", "wvalid", "bready"):

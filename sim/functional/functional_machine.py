@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vta.errors import DeviceError, Fault
-from vta.isa import INSN_BYTES, MAX_TOKENS, TOKEN_QUEUES, Cause, Isa, MemoryType, Module, Opcode
+from vta.isa import INSN_BYTES, MAX_TOKENS, TOKEN_QUEUES, Cause, Isa, MemoryType, ModuleId, Opcode
 from vta.program import RunReport
 from vta.sim.functional.datapath import STATS, Datapath
 from vta.sim.functional.insn_checks import Checker, StoppedError, misaligned
@@ -41,14 +41,14 @@ PROGRESS = 1 << 12
 """Work, in the units of `max_cycles`, between two calls of `progress`."""
 
 POPS = {
-    Module.LOAD: {"next": "g2l"},
-    Module.COMPUTE: {"prev": "l2g", "next": "s2g"},
-    Module.STORE: {"prev": "g2s"},
+    ModuleId.LOAD: {"next": "g2l"},
+    ModuleId.COMPUTE: {"prev": "l2g", "next": "s2g"},
+    ModuleId.STORE: {"prev": "g2s"},
 }
 PUSHES = {
-    Module.LOAD: {"next": "l2g"},
-    Module.COMPUTE: {"prev": "g2l", "next": "g2s"},
-    Module.STORE: {"prev": "s2g"},
+    ModuleId.LOAD: {"next": "l2g"},
+    ModuleId.COMPUTE: {"prev": "g2l", "next": "g2s"},
+    ModuleId.STORE: {"prev": "s2g"},
 }
 
 
@@ -61,7 +61,7 @@ class _Unit:
     give its tokens.
     """
 
-    module: Module
+    module: ModuleId
     queue: deque[Insn] = field(default_factory=deque)
     checked: bool = False
     finished: Insn | None = None
@@ -137,9 +137,9 @@ class FunctionalMachine:
         check_call(self.memory, self._halted, insn_addr, insn_count, base, max_cycles)
         self._launch(base, max_cycles, progress)
         if wrong := misaligned(self.config, insn_addr, base):
-            fault: Fault | None = _fault(Cause.MISALIGNED_BASE, Module.FETCH, 0, detail=wrong)
+            fault: Fault | None = _fault(Cause.MISALIGNED_BASE, ModuleId.FETCH, 0, detail=wrong)
         elif insn_count == 0:
-            fault = _fault(Cause.NO_FINISH, Module.FETCH, 0, detail="the stream is empty")
+            fault = _fault(Cause.NO_FINISH, ModuleId.FETCH, 0, detail="the stream is empty")
         else:
             self._fetch = _Fetch(self._isa, self.memory, insn_addr, insn_count)
             fault = self._take_turns() or self._outcome()
@@ -151,7 +151,7 @@ class FunctionalMachine:
     def _launch(self, base: Mapping[str, int], max_cycles: int | None,
                 progress: Callable[[int], None] | None) -> None:
         self._checker = Checker(self.config, base)
-        self._units = [_Unit(module) for module in (Module.LOAD, Module.COMPUTE, Module.STORE)]
+        self._units = [_Unit(module) for module in (ModuleId.LOAD, ModuleId.COMPUTE, ModuleId.STORE)]
         self._left = max_cycles
         self._progress, self._unreported = progress, 0
         self.datapath.stats = dict.fromkeys(STATS, 0)
@@ -194,7 +194,7 @@ class FunctionalMachine:
         insn = self._fetch.head()
         if insn is None:
             return False
-        queue = self._units[_module(insn) - Module.LOAD].queue
+        queue = self._units[_module(insn) - ModuleId.LOAD].queue
         if len(queue) == self.config.insn_queue_depth:
             return False
         queue.append(insn)
@@ -265,7 +265,7 @@ class FunctionalMachine:
                          insn_index=lowest["insn_index"], insn=lowest["insn"], detail=detail,
                          waiting=tuple(waiting))
         if not self._fetch.finish:
-            return _fault(Cause.NO_FINISH, Module.FETCH, self._fetch.count,
+            return _fault(Cause.NO_FINISH, ModuleId.FETCH, self._fetch.count,
                           detail=f"none of {self._fetch.count} instructions is FINISH")
         return None
 
@@ -319,7 +319,7 @@ class _Fetch:
         readable = (self._memory.size - begin) // INSN_BYTES
         count = min(self.count - self._next, FETCHED, readable)
         if count <= 0:
-            self.fault = _fault(Cause.MEMORY_RESPONSE, Module.FETCH, self._next,
+            self.fault = _fault(Cause.MEMORY_RESPONSE, ModuleId.FETCH, self._next,
                                 detail=f"the instruction at {begin:#x} lies past memory's end, "
                                 f"{self._memory.size - 1:#x}")
             return False
@@ -328,14 +328,14 @@ class _Fetch:
         return True
 
 
-def _module(insn: Insn) -> Module:
+def _module(insn: Insn) -> ModuleId:
     # As Insn.module, without the cost of making enumeration members of numbers.
     if insn.opcode == Opcode.LOAD and insn.values["memory_type"] in (MemoryType.INP,
                                                                      MemoryType.WGT):
-        return Module.LOAD
-    return Module.STORE if insn.opcode == Opcode.STORE else Module.COMPUTE
+        return ModuleId.LOAD
+    return ModuleId.STORE if insn.opcode == Opcode.STORE else ModuleId.COMPUTE
 
 
-def _fault(cause: Cause, module: Module, index: int, insn: str = "", detail: str = "") -> Fault:
+def _fault(cause: Cause, module: ModuleId, index: int, insn: str = "", detail: str = "") -> Fault:
     return Fault(cause=cause.name.lower(), module=module.name.lower(), insn_index=index, insn=insn,
                  detail=detail)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vta.isa import AluOp, Cause, MemoryType, Module, Opcode
+from vta.isa import AluOp, Cause, MemoryType, ModuleId, Opcode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,7 @@ __all__ = ["Checker", "StoppedError", "misaligned"]
 
 PADS = ("y_pad_0", "y_pad_1", "x_pad_0", "x_pad_1")
 
-MISSING_NEIGHBOUR = {Module.LOAD: "prev", Module.STORE: "next"}
+MISSING_NEIGHBOUR = {ModuleId.LOAD: "prev", ModuleId.STORE: "next"}
 
 BASE_OF = {
     MemoryType.UOP: "uop", MemoryType.WGT: "wgt", MemoryType.INP: "inp", MemoryType.ACC: "acc",
@@ -66,12 +66,12 @@ class Checker:
             memory: getattr(config, f"{memory.name.lower()}_elem_bytes") for memory in MemoryType}
         self.base = {memory: base[BASE_OF[memory]] for memory in MemoryType}
 
-    def check(self, insn: Insn, module: Module) -> None:
+    def check(self, insn: Insn, module: ModuleId) -> None:
         """Raises `StoppedError` for the first cause that `insn`, at the head of `module`, has."""
         opcode, values = insn.opcode, insn.values
         if opcode > Opcode.ALU:
             raise StoppedError(Cause.ILLEGAL_OPCODE, f"opcode {opcode} does not exist")
-        if module != Module.COMPUTE:
+        if module != ModuleId.COMPUTE:
             side = MISSING_NEIGHBOUR[module]
             if values[f"pop_{side}"] or values[f"push_{side}"]:
                 raise StoppedError(Cause.ILLEGAL_TOKEN,

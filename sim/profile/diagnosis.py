@@ -29,7 +29,7 @@ import numpy as np
 from vta.sim.profile.profile import IDLE, WAIT_MEMORY, Profile, is_token_wait
 from vta.sim.rtl.recording import MODULES
 
-__all__ = ["BOUND", "MENTION", "Shares", "Verdict", "decide", "shares", "verdict"]
+__all__ = ["BOUND", "MENTION", "Shares", "Diagnosis", "decide", "shares", "verdict"]
 
 BOUND = 0.75
 MENTION = 0.01
@@ -68,7 +68,7 @@ class Shares:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Diagnosis:
     """`kind` is the first word of `text`: ``compute-bound``, ``memory-bound``, ``latency-bound``,
     ``serialised``, ``overhead-bound``, or ``empty`` for a run of no cycles."""
 
@@ -101,11 +101,11 @@ def shares(profile: Profile) -> Shares:
                   overhead=part(~computing & ~bus & ~waits))
 
 
-def verdict(profile: Profile) -> Verdict:
+def verdict(profile: Profile) -> Diagnosis:
     """What limits the run."""
     found = shares(profile)
     if profile.cycles == 0:
-        return Verdict("empty", "empty: the run has no cycles", found)
+        return Diagnosis("empty", "empty: the run has no cycles", found)
     kind, reason = decide(found)
     totals = profile.modules["compute"].totals()
     waits = [f"{_percent(count / profile.cycles)} {_waiting(state)}"
@@ -113,7 +113,7 @@ def verdict(profile: Profile) -> Verdict:
              if (is_token_wait(state) or state in (WAIT_MEMORY, IDLE))
              and count / profile.cycles >= MENTION]
     compute = ", ".join(waits)
-    return Verdict(kind, f"{kind}: {reason}" + (f"; compute: {compute}" if compute else ""), found)
+    return Diagnosis(kind, f"{kind}: {reason}" + (f"; compute: {compute}" if compute else ""), found)
 
 
 def decide(found: Shares) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vta.isa import AluOp, Insn, Isa, Module, Opcode
+from vta.isa import AluOp, Insn, Isa, ModuleId, Opcode
 from vta.sim.replay import replay
 from vta.sim.rtl.recording import MODULES, Recording
 from vta.sim.rtl.rtl_machine import RtlMachine
@@ -250,7 +250,7 @@ def _wait(module: str, side: str, *, full: bool) -> str:
 
 def _kind(insn: Insn) -> str:
     """What an instruction keeps its module busy with."""
-    if insn.module == Module.STORE:
+    if insn.module == ModuleId.STORE:
         return "STORE"
     if insn.opcode in (Opcode.GEMM, Opcode.ALU):
         return insn.name

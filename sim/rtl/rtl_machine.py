@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vta.errors import DeviceError, DeviceTimeout, Fault
-from vta.isa import INSN_BYTES, Cause, Isa, Module
+from vta.isa import INSN_BYTES, Cause, Isa, ModuleId
 from vta.program import RunReport
 from vta.registers import BY_NAME, ID, MODULES, REGISTERS, VERSION, config_words
 from vta.sim.machine import check_call
@@ -228,7 +228,7 @@ class RtlMachine:
         """What the error registers say, with the instruction and, for a deadlock, who waits."""
         error, index = self._read("error"), self._read("error_index")
         cause = Cause(_field("error", "cause", error)).name.lower()
-        module = Module(_field("error", "module", error)).name.lower()
+        module = ModuleId(_field("error", "module", error)).name.lower()
         insn = "" if cause in _NO_INSN else self._text(insn_addr, insn_count, index)
         waiting = self._waiting(insn_addr, insn_count) if cause == "deadlock" else ()
         return Fault(cause=cause, module=module, insn_index=index, insn=insn, waiting=waiting)

@@ -7,7 +7,7 @@ import pytest
 
 from vta.config import PRESETS, Config
 from vta.isa import AluOp, Isa, MemoryType, Opcode
-from vta.program import Buffer, Program
+from vta.program import DramBuffer, Program
 
 TILES = 5
 
@@ -38,10 +38,10 @@ def add_seven(config: Config, *, faulty: bool = False) -> Program:
     return Program(
         name="add_seven", config=config, insns=Isa.words([word for word, _ in insns]),
         refs=np.array([ref for _, ref in insns], np.int32),
-        buffers=(Buffer(name="A", role="input", shape=shape, dtype="int32"),
-                 Buffer(name="B", role="input", shape=shape, dtype="int32"),
-                 Buffer(name="C", role="output", shape=shape, dtype="int8"),
-                 Buffer(name="uops", role="const", shape=(2,), dtype="uint32", data=data)))
+        buffers=(DramBuffer(name="A", role="input", shape=shape, dtype="int32"),
+                 DramBuffer(name="B", role="input", shape=shape, dtype="int32"),
+                 DramBuffer(name="C", role="output", shape=shape, dtype="int8"),
+                 DramBuffer(name="uops", role="const", shape=(2,), dtype="uint32", data=data)))
 
 
 @pytest.fixture(params=["default", "tiny", "small", "wide", "batch4"])

@@ -12,7 +12,7 @@ from vta import nd
 from vta.config import PRESETS, Config
 from vta.driver.module import LoadedModule, Module
 from vta.driver.ndarray import Context
-from vta.driver.simulated import Profile, SimDevice, TsimDevice
+from vta.driver.simulated import SimDevice, SimulatorTotals, TsimDevice
 from vta.driver.statistics import count_stream
 from vta.errors import (
     ArgumentError,
@@ -37,7 +37,7 @@ def _arguments(program: Program, ctx: Context, seed: int = 0):
 
 
 def _open(kind: type, config: Config, **options):
-    device = kind(config, profile=Profile(), **options)
+    device = kind(config, profile=SimulatorTotals(), **options)
     return device, Context("ext_dev", 0, device)
 
 

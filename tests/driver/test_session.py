@@ -14,7 +14,7 @@ import vta
 from vta import nd, rpc
 from vta.config import PRESETS, TARGETS
 from vta.driver.module import Module
-from vta.driver.session import LocalSession
+from vta.driver.session import Session
 from vta.errors import ConfigError, DeviceError, ProgramError
 from vta.program import Program
 from vta.testing import simulator, utils
@@ -50,7 +50,7 @@ def test_save_upload_load_call(target: str, make_program: MakeProgram) -> None:
 
 
 def test_names_that_are_not_there(tmp_path: Path) -> None:
-    with LocalSession(PRESETS["tiny"]) as remote:
+    with Session(PRESETS["tiny"]) as remote:
         with pytest.raises(DeviceError, match="x.o was not uploaded .* there is nothing"):
             remote.load_module("x.o")
         with pytest.raises(DeviceError, match="missing.o: cannot be uploaded"):
@@ -75,19 +75,19 @@ def test_names_that_are_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("target", [name for name in TARGETS if name not in ("sim", "tsim")])
 def test_targets_without_a_back_end_say_so(target: str) -> None:
     with pytest.raises(ConfigError, match=f"TARGET {target} has no back end yet; .* sim, tsim"):
-        LocalSession(PRESETS["default"].replace(target=target))
+        Session(PRESETS["default"].replace(target=target))
 
 
 def test_a_program_for_another_configuration(tmp_path: Path, make_program: MakeProgram) -> None:
     make_program(PRESETS["default"]).save(tmp_path / "x.o")
-    with LocalSession(PRESETS["tiny"]) as remote:
+    with Session(PRESETS["tiny"]) as remote:
         remote.upload(tmp_path / "x.o")
         with pytest.raises(ProgramError, match="LOG_BLOCK 3 here, 4 there"):
             remote.load_module("x.o")
 
 
 def test_closing() -> None:
-    remote = LocalSession(PRESETS["tiny"])
+    remote = Session(PRESETS["tiny"])
     remote.close()
     remote.close()
     for use in (lambda: remote.upload("x"), lambda: remote.load_module("x"),
@@ -99,7 +99,7 @@ def test_closing() -> None:
 def test_a_session_that_nobody_closes_leaves_nothing() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        remote, temp = LocalSession(PRESETS["tiny"]), utils.tempdir()
+        remote, temp = Session(PRESETS["tiny"]), utils.tempdir()
         folders = [remote._folder, Path(temp.path)]
         assert all(folder.is_dir() for folder in folders)
         del remote, temp

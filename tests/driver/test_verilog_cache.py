@@ -34,10 +34,12 @@ def test_key_follows_sources_and_tools(tmp_path: Path, monkeypatch: pytest.Monke
     for name in ("__init__.py", "config.py", "isa.py", "registers.py"):
         (package / name).write_bytes((source / name).read_bytes())
     for file in (source / "hw").rglob("*.py"):
-        (package / "hw" / file.relative_to(source / "hw")).write_bytes(file.read_bytes())
+        copy = package / "hw" / file.relative_to(source / "hw")
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(file.read_bytes())
     monkeypatch.setattr(vta, "__file__", str(package / "__init__.py"))
     assert verilog_cache._key(TINY) == key
-    with open(package / "hw" / "verilog_cache.py", "a", encoding="utf-8") as file:
+    with open(package / "hw" / "verilog.py", "a", encoding="utf-8") as file:
         file.write("# changed\n")
     changed = verilog_cache._key(TINY)
     assert changed != key

@@ -10,7 +10,7 @@ from cocotb.triggers import ClockCycles, RisingEdge
 
 from tests.rtl.host import BASE, DONE, LAUNCH, RESET, Host
 from vta.image import Image
-from vta.isa import AluOp, Cause, Module, Opcode
+from vta.isa import AluOp, Cause, ModuleId, Opcode
 from vta.registers import BY_NAME, REGISTERS
 
 
@@ -138,7 +138,7 @@ async def interrupts(dut):
     await host.launch([host.isa.common.pack(opcode=7)])
     await RisingEdge(dut.irq)
     assert await host.read("irq_status") == 2
-    assert await host.fault() == (Cause.ILLEGAL_OPCODE, Module.COMPUTE, 0)
+    assert await host.fault() == (Cause.ILLEGAL_OPCODE, ModuleId.COMPUTE, 0)
     await host.reset()
     # Reset takes the error away, the event has happened all the same.
     assert int(dut.irq.value)
@@ -161,21 +161,21 @@ async def errors(dut):
     past = host.load("INP", sram=config.inp_depth - 1, x=2)
     cases = [
         ([host.load("INP", push_next=1), past, host.finish(pop_prev=1)],
-         (Cause.SRAM_RANGE, Module.LOAD, 1)),
+         (Cause.SRAM_RANGE, ModuleId.LOAD, 1)),
         # Compute waits for a token that nobody gives; FINISH behind it never comes.
         ([host.load("UOP"), _gemm(host, pop_prev=1), host.finish()],
-         (Cause.DEADLOCK, Module.COMPUTE, 1)),
+         (Cause.DEADLOCK, ModuleId.COMPUTE, 1)),
         # A module still waits after FINISH.
-        ([host.store(pop_prev=1), host.finish()], (Cause.DEADLOCK, Module.STORE, 0)),
+        ([host.store(pop_prev=1), host.finish()], (Cause.DEADLOCK, ModuleId.STORE, 0)),
         # The lowest index of two errors, whoever met it first.
         ([host.load("UOP", x=8), _alu(host, 6), past, host.finish()],
-         (Cause.ILLEGAL_ALU_OPCODE, Module.COMPUTE, 1)),
-        ([host.load("UOP")] * 3, (Cause.NO_FINISH, Module.FETCH, 3)),
-        ([host.store(x_pad_0=1), host.finish()], (Cause.ILLEGAL_PADDING, Module.STORE, 0)),
-        ([host.load("WGT", push_prev=1), host.finish()], (Cause.ILLEGAL_TOKEN, Module.LOAD, 0)),
-        ([host.load("OUT"), host.finish()], (Cause.ILLEGAL_MEMORY_TYPE, Module.COMPUTE, 0)),
+         (Cause.ILLEGAL_ALU_OPCODE, ModuleId.COMPUTE, 1)),
+        ([host.load("UOP")] * 3, (Cause.NO_FINISH, ModuleId.FETCH, 3)),
+        ([host.store(x_pad_0=1), host.finish()], (Cause.ILLEGAL_PADDING, ModuleId.STORE, 0)),
+        ([host.load("WGT", push_prev=1), host.finish()], (Cause.ILLEGAL_TOKEN, ModuleId.LOAD, 0)),
+        ([host.load("OUT"), host.finish()], (Cause.ILLEGAL_MEMORY_TYPE, ModuleId.COMPUTE, 0)),
         ([host.load("ACC", dram=(1 << 32) - 1), host.finish()],
-         (Cause.MEMORY_RESPONSE, Module.COMPUTE, 0)),
+         (Cause.MEMORY_RESPONSE, ModuleId.COMPUTE, 0)),
     ]
     for insns, expected in cases:
         await host.launch(insns)
@@ -185,15 +185,15 @@ async def errors(dut):
         await host.write("control", LAUNCH)
         assert await host.read("control") == 0
         await host.reset()
-        assert await host.fault() == (Cause.NONE, Module.FETCH, 0)
+        assert await host.fault() == (Cause.NONE, ModuleId.FETCH, 0)
         assert await host.read("tokens_prev") == 0
     await host.launch([host.finish()], base=BASE | {"wgt": 8})
     await ClockCycles(dut.clk, 10)
-    assert await host.fault() == (Cause.MISALIGNED_BASE, Module.FETCH, 0)
+    assert await host.fault() == (Cause.MISALIGNED_BASE, ModuleId.FETCH, 0)
     await host.reset()
     await host.launch([], count=0)
     await ClockCycles(dut.clk, 10)
-    assert await host.fault() == (Cause.NO_FINISH, Module.FETCH, 0)
+    assert await host.fault() == (Cause.NO_FINISH, ModuleId.FETCH, 0)
     await host.reset()
     await _vector_add(host, 5)
 
@@ -206,7 +206,7 @@ async def watchdog(dut):
     host.channels["r"].pause = True
     await host.launch([host.finish()])
     assert not await host.end()
-    assert await host.fault() == (Cause.TIMEOUT, Module.FETCH, 0)
+    assert await host.fault() == (Cause.TIMEOUT, ModuleId.FETCH, 0)
     # Reset waits for the bus, however long it takes.
     await host.write("control", RESET)
     await ClockCycles(dut.clk, 300)
@@ -276,7 +276,7 @@ async def left_over_tokens(dut):
     assert await host.read("tokens_next") == 0
     await host.launch([host.finish(pop_prev=1)])
     assert not await host.end()
-    assert await host.fault() == (Cause.DEADLOCK, Module.COMPUTE, 0)
+    assert await host.fault() == (Cause.DEADLOCK, ModuleId.COMPUTE, 0)
     await host.reset()
     assert await host.read("tokens_prev") == 0
 

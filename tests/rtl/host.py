@@ -14,7 +14,7 @@ from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
 
 from vta.config import Config
-from vta.isa import Cause, Isa, MemoryType, Module, Opcode
+from vta.isa import Cause, Isa, MemoryType, ModuleId, Opcode
 from vta.registers import BY_NAME
 
 __all__ = ["BASE", "DONE", "INSNS", "LAUNCH", "RESET", "Host"]
@@ -112,10 +112,10 @@ class Host:
     async def write(self, name: str, value: int) -> None:
         await self.registers.write_dword(BY_NAME[name].offset, value)
 
-    async def fault(self) -> tuple[Cause, Module, int]:
+    async def fault(self) -> tuple[Cause, ModuleId, int]:
         """What the error registers say."""
         error = await self.read("error")
-        return Cause(error & 15), Module(error >> 4 & 3), await self.read("error_index")
+        return Cause(error & 15), ModuleId(error >> 4 & 3), await self.read("error_index")
 
     # -- runs ------------------------------------------------------------------------------------
 

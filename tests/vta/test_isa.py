@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vta.config import PRESETS
 from vta.errors import EncodingError
-from vta.isa import AluOp, Cause, Isa, MemoryType, Module, Opcode
+from vta.isa import AluOp, Cause, Isa, MemoryType, ModuleId, Opcode
 
 DEFAULT, TINY = Isa(PRESETS["default"]), Isa(PRESETS["tiny"])
 # INP deeper than ACC: src_idx is wider than ACC's index.
@@ -263,7 +263,7 @@ def test_words_are_little_endian():
     (2, 2, "COMPUTE"), (3, 2, "COMPUTE"), (4, 1, "COMPUTE"), (5, 2, "COMPUTE"), (7, 1, "COMPUTE")])
 def test_dispatch(opcode, memory, module):
     insn = DEFAULT.decode(DEFAULT.mem.pack(opcode=opcode, memory_type=memory))
-    assert insn.module == Module[module]
+    assert insn.module == ModuleId[module]
 
 
 def test_text_names_operands_and_tokens():

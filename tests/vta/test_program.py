@@ -11,7 +11,7 @@ import pytest
 from vta.config import PRESETS
 from vta.errors import ProgramError
 from vta.isa import Isa
-from vta.program import Buffer, Program
+from vta.program import DramBuffer, Program
 
 CONFIG = PRESETS["default"]
 ISA = Isa(CONFIG)
@@ -28,11 +28,11 @@ def make_program(**changes):
         "name": "main", "config": CONFIG, "insns": insns,
         "refs": np.array([2, 0, 1, -1], np.int32),
         "buffers": (
-            Buffer(name="A", role="input", shape=(2, 16), dtype="int32"),
-            Buffer(name="C", role="output", shape=(2, 16), dtype="int8"),
-            Buffer(name="uops", role="const", shape=(4,), dtype="uint32",
+            DramBuffer(name="A", role="input", shape=(2, 16), dtype="int32"),
+            DramBuffer(name="C", role="output", shape=(2, 16), dtype="int8"),
+            DramBuffer(name="uops", role="const", shape=(4,), dtype="uint32",
                    data=np.arange(16, dtype=np.uint8)),
-            Buffer(name="scratch", role="temp", shape=(3, 5), dtype="int16"))}
+            DramBuffer(name="scratch", role="temp", shape=(3, 5), dtype="int16"))}
     return Program(**(values | changes))
 
 
@@ -111,11 +111,11 @@ def test_digest_sees_everything():
     ({"refs": np.zeros(3, np.int32)}, "one number for each of 4 instructions"),
     ({"refs": np.array([0, 0, 0, 4], np.int32)}, "refs must be -1 to 3"),
     ({"refs": np.array([0, 0, 0, -2], np.int32)}, "refs must be -1 to 3"),
-    ({"buffers": (Buffer(name="A", role="both", shape=(), dtype="int8"),) * 4},
+    ({"buffers": (DramBuffer(name="A", role="both", shape=(), dtype="int8"),) * 4},
      "buffer A: role must be one of input, output, temp, const, not 'both'"),
-    ({"buffers": (Buffer(name="u", role="const", shape=(2,), dtype="int16"),) * 4},
+    ({"buffers": (DramBuffer(name="u", role="const", shape=(2,), dtype="int16"),) * 4},
      "buffer u: data must be 4 bytes"),
-    ({"buffers": (Buffer(name="u", role="const", shape=(2,), dtype="int16",
+    ({"buffers": (DramBuffer(name="u", role="const", shape=(2,), dtype="int16",
                          data=np.zeros(3, np.uint8)),) * 4}, "buffer u: data must be 4 bytes")])
 def test_what_contradicts_itself_is_refused(changes, message):
     with pytest.raises(ProgramError, match=message):

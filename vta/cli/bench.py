@@ -29,7 +29,7 @@ _DEFAULT = MemoryModel()
 
 
 @dataclass(frozen=True)
-class _Options:
+class BenchOptions:
     config: Config
     model: MemoryModel
     only: str
@@ -70,7 +70,7 @@ def command(images: tuple[str, ...], config_file: str | None, latency: int, only
 
     Example: vta bench --plot roofline.png images/*.npz
     """
-    options = _Options(Config.load(config_file), MemoryModel(latency), only, as_json)
+    options = BenchOptions(Config.load(config_file), MemoryModel(latency), only, as_json)
     _check_files(plot, page, speed)
     streams = [(Path(path).stem, Image.load(path)) for path in images]
     if page is not None:
@@ -118,7 +118,7 @@ def _check_files(plot: str | None, page: str | None, speed: bool) -> None:
 # -- measuring -----------------------------------------------------------------------------------
 
 
-def _micros(options: _Options) -> list[MicroResult]:
+def _micros(options: BenchOptions) -> list[MicroResult]:
     from vta.tools.bench.measure import measure_micro
     from vta.tools.bench.micro import microbenchmarks
 
@@ -134,14 +134,14 @@ def _micros(options: _Options) -> list[MicroResult]:
     return results
 
 
-def _streams(images: Sequence[tuple[str, Image]], options: _Options) -> list[StreamResult]:
-    from vta.tools.bench.kernels import Kernel, kernels
+def _streams(images: Sequence[tuple[str, Image]], options: BenchOptions) -> list[StreamResult]:
+    from vta.tools.bench.kernels import BenchKernel, kernels
     from vta.tools.bench.layers import operator_kernels
     from vta.tools.bench.measure import measure_stream
 
     results = []
-    todo: list[Kernel] = [*kernels(options.config), *operator_kernels(options.config), *(
-        Kernel(name, functools.partial(_identity, image)) for name, image in images)]
+    todo: list[BenchKernel] = [*kernels(options.config), *operator_kernels(options.config), *(
+        BenchKernel(name, functools.partial(_identity, image)) for name, image in images)]
     for kernel in todo:
         name = kernel.name
         if not options.wants(name):
@@ -175,14 +175,14 @@ def _status(result: StreamResult) -> int:
     return EXIT_DIFFERENCE if result.match is False else 0
 
 
-def _speed(images: Sequence[tuple[str, Image]], options: _Options, runs: int) -> None:
-    from vta.tools.bench.kernels import Kernel, speed_kernel
+def _speed(images: Sequence[tuple[str, Image]], options: BenchOptions, runs: int) -> None:
+    from vta.tools.bench.kernels import BenchKernel, speed_kernel
     from vta.tools.bench.speed import measure_speed
 
     if options.only and not any(options.wants(name) for name, _ in images):
         raise click.UsageError(f"--only {options.only!r}: with --speed it chooses among the images "
                                "that are given")
-    todo = [Kernel(name, functools.partial(_identity, image)) for name, image in images
+    todo = [BenchKernel(name, functools.partial(_identity, image)) for name, image in images
             if options.wants(name)] or [speed_kernel(options.config)]
     for kernel in todo:
         with step(f"{kernel.name} on both simulators") as say:

@@ -12,7 +12,7 @@ from vta.cli.inputs import load_any
 from vta.cli.output import path_argument, print_table
 from vta.driver.statistics import count_stream
 from vta.image import Image
-from vta.isa import TOKEN_QUEUES, Isa, Module
+from vta.isa import TOKEN_QUEUES, Isa, ModuleId
 
 if TYPE_CHECKING:
     from vta.isa import Insn
@@ -56,7 +56,7 @@ def _print_stream(insns: Sequence[Insn], refs: Sequence[str]) -> None:
         text = str(insn)
         if refs and refs[insn.index]:
             text = text.replace(" dram=", f" dram={refs[insn.index]}+", 1)
-        click.echo(f"{insn.index:{digits}}  {Module(insn.module).name.lower():7}  {text}")
+        click.echo(f"{insn.index:{digits}}  {ModuleId(insn.module).name.lower():7}  {text}")
 
 
 def _print_counts(insns: Sequence[Insn]) -> None:

@@ -20,7 +20,7 @@ from vta.image import Image
 from vta.sim.rtl.memory_model import MemoryModel
 
 if TYPE_CHECKING:
-    from vta.sim.profile.diagnosis import Verdict
+    from vta.sim.profile.diagnosis import Diagnosis
     from vta.sim.profile.profile import ModuleProfile, Profile, Span
 
 __all__ = ["command"]
@@ -130,7 +130,7 @@ def _image(file: str, seed: int) -> Image:
 # -- what it shows -------------------------------------------------------------------------------
 
 
-def _print(file: str, found: Profile, limit: Verdict, top: int) -> None:
+def _print(file: str, found: Profile, limit: Diagnosis, top: int) -> None:
     assert found.replay is not None
     print_table(
         f"{Path(file).name}: {thousands(found.cycles)} cycles",
@@ -176,7 +176,7 @@ def _share(count: int, cycles: int) -> str:
     return f"{100 * count / max(1, cycles):.1f} %"
 
 
-def _record(file: str, found: Profile, limit: Verdict, top: int) -> dict[str, Any]:
+def _record(file: str, found: Profile, limit: Diagnosis, top: int) -> dict[str, Any]:
     result = found.replay
     assert result is not None
     fault = result.report.fault

@@ -30,7 +30,7 @@ _DEFAULT = MemoryModel()
 
 
 @dataclass(frozen=True)
-class _Options:
+class ReplayOptions:
     target: str
     model: MemoryModel
     max_cycles: int | None
@@ -75,7 +75,7 @@ def command(images: tuple[str, ...], target: str, latency: int, write_response: 
             raise click.UsageError(f"{name} {value}: its folder cannot be written")
     if waves is not None and target != "tsim":
         raise click.UsageError("--waves needs --target tsim")
-    options = _Options(target, MemoryModel(latency, write_response, outstanding, stalls),
+    options = ReplayOptions(target, MemoryModel(latency, write_response, outstanding, stalls),
                        max_cycles, Path(waves).absolute() if waves else None)
     status, rows = 0, []
     for path in images:
@@ -102,7 +102,7 @@ def command(images: tuple[str, ...], target: str, latency: int, write_response: 
     return status
 
 
-def _replay(path: str, options: _Options) -> ReplayResult:
+def _replay(path: str, options: ReplayOptions) -> ReplayResult:
     image = Image.load(path)
     make_machine = _factory(options)
     unit = "cycles" if options.target == "tsim" else "instructions"
@@ -111,7 +111,7 @@ def _replay(path: str, options: _Options) -> ReplayResult:
                       progress=lambda done: say(f"{thousands(done)} {unit}"))
 
 
-def _factory(options: _Options) -> Callable[[Config, Memory], Machine]:
+def _factory(options: ReplayOptions) -> Callable[[Config, Memory], Machine]:
     def make(config: Config, memory: Memory) -> Machine:
         if options.target == "sim":
             from vta.sim.functional.functional_machine import FunctionalMachine

@@ -76,10 +76,10 @@ def _run(config: Config, module: Module, a: NDArray[np.int32], b: NDArray[np.int
          ) -> tuple[NDArray[Any], dict[str, int]]:
     """Saves, uploads, loads and calls the program; its result, and what the device counted."""
     from vta import nd
-    from vta.driver.session import LocalSession
+    from vta.driver.session import Session
     from vta.testing import utils
 
-    with LocalSession(config) as remote, utils.tempdir() as folder:
+    with Session(config) as remote, utils.tempdir() as folder:
         module.save(folder.relpath("vadd.o"))
         remote.upload(folder.relpath("vadd.o"))
         function = remote.load_module("vadd.o")

@@ -15,7 +15,7 @@ from vta.environment import Environment, get_env
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from vta.driver.session import LocalSession
+    from vta.driver.session import Session
 
 __all__ = ["TempDirectory", "run", "tempdir"]
 
@@ -51,7 +51,7 @@ def tempdir() -> TempDirectory:
     return TempDirectory()
 
 
-def run(run_func: Callable[[Environment, LocalSession], object]) -> None:
+def run(run_func: Callable[[Environment, Session], object]) -> None:
     """Calls ``run_func(env, remote)`` with the current environment and a session on its device.
 
     Raises

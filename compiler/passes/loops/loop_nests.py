@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from vta.compiler.check.between_passes import check_reads
 from vta.compiler.ir.affine import Affine, affine, as_expression
-from vta.compiler.ir.loop_ir import Assign, Buffer, For, LoopProgram, Pragma, Stmt
+from vta.compiler.ir.loop_ir import Assign, Buffer, For, LoopProgram, PragmaBlock, Stmt
 from vta.compiler.passes.loops.bounds import Bounds, StageBounds, infer_bounds
 from vta.compiler.te.expr import Axis, Const, Expr, Read, Reduce, Var, substitute
 from vta.compiler.te.intrinsics import neutral
@@ -187,7 +187,7 @@ class _Nest:
         inside = self._loop(place)
         if place == self.begin and self.pragma is not None:
             key, axis = self.pragma
-            inside = (Pragma(key, axis.name, inside),)
+            inside = (PragmaBlock(key, axis.name, inside),)
         return (*found, *inside)
 
     def _loop(self, place: int) -> tuple[Stmt, ...]:
@@ -203,7 +203,7 @@ class _Nest:
             body = (For(atom.var, atom.extent, body, axis in self.stage.threads,
                         axis in self.stage.unrolled),)
         if axis is self.stage.tensorized:
-            body = (Pragma(TENSORIZE, axis.name, body),)
+            body = (PragmaBlock(TENSORIZE, axis.name, body),)
         return body
 
     def _assign(self) -> Assign:
@@ -230,5 +230,5 @@ class _Nest:
                 stmt = (For(atom.var, atom.extent, stmt),)
         if self.pragma is not None:
             key, at = self.pragma
-            return Pragma(key, at.name, stmt)
+            return PragmaBlock(key, at.name, stmt)
         return stmt[0]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from vta.compiler.ir.affine import Affine
 from vta.compiler.ir.loop_ir import Buffer
-from vta.compiler.ir.tile_ir import Alu, Domain, Loop, Node, Operand, Reset, Value
-from vta.compiler.passes.match.alu_selection import Fill, Selected, Selector, Step
+from vta.compiler.ir.tile_ir import Alu, Domain, Loop, Node, Reset, TileOperand, Value
+from vta.compiler.passes.match.alu_selection import AluStep, Fill, Selected, Selector
 from vta.compiler.te.expr import ABILITIES, Expr, Read, Var, parts, substitute
 from vta.compiler.te.schedule import ACC_SCOPE
 from vta.config import Config
@@ -67,7 +67,7 @@ class Expressions:
         once = Domain(())
         found: list[Node] = []
         for item in self.selector.constants:
-            at = Operand(item.name, HERE)
+            at = TileOperand(item.name, HERE)
             found.append(Reset(at, once))
             found += [Alu(op, at, at, imm, once) for op, imm in spelled_constant(item.number)]
         return tuple(found)
@@ -83,7 +83,7 @@ class Expressions:
         """
         selector, own = self.selector, self.values[name]
         selector.taken |= self.values.keys()
-        elsewhere: dict[str, Operand] = {}
+        elsewhere: dict[str, TileOperand] = {}
 
         def named(read: Read) -> Expr:
             source, there = self.resolve(read.source.name), position(read)
@@ -91,7 +91,7 @@ class Expressions:
             if there != at or self.values[read.source.name].tiles != own.tiles or (
                     reduce or source == name):
                 known = _place(source, there)
-                elsewhere[known] = Operand(source, there)
+                elsewhere[known] = TileOperand(source, there)
                 selector.values[known] = dataclasses.replace(selector.values[source], ref=known)
             return Read(read.dtype, Buffer(known, (), read.dtype, ACC_SCOPE), ())
 
@@ -106,22 +106,22 @@ class Expressions:
         ref = result.ref
         if isinstance(ref, int):
             ops, ref = [*ops, Fill(name, selector.second(ref))], name
-        elif ops and isinstance(ops[-1], (Step, Fill)) and ops[-1].dst == ref:
+        elif ops and isinstance(ops[-1], (AluStep, Fill)) and ops[-1].dst == ref:
             # The stage's own name for what it made.
             ops, ref = [*ops[:-1], dataclasses.replace(ops[-1], dst=name)], name
         elif ref in elsewhere or domain.guards:
-            ops = [*ops, Fill(name, 0), Step(AluOp.ADD, name, name, ref)]
+            ops = [*ops, Fill(name, 0), AluStep(AluOp.ADD, name, name, ref)]
             ref = name
         if ref != name:
             self.same[name] = ref
         selector.values[name] = Selected(ref, result.exact)
         return self._nodes(ops, at, elsewhere, domain, own)
 
-    def _reduction(self, name: str, at: Affine, ops: list[Step | Fill], result: Selected,
-                   elsewhere: dict[str, Operand], domain: Domain, reduce: str
+    def _reduction(self, name: str, at: Affine, ops: list[AluStep | Fill], result: Selected,
+                   elsewhere: dict[str, TileOperand], domain: Domain, reduce: str
                    ) -> tuple[Node, ...]:
         own = self.values[name]
-        target = Operand(name, at)
+        target = TileOperand(name, at)
         op = REDUCTIONS[reduce]
         if not ops:
             ref = result.ref if isinstance(result.ref, str) else self.selector.second(result.ref)
@@ -137,13 +137,13 @@ class Expressions:
             body = (Loop(var, extent, False, body),)
         return body
 
-    def _nodes(self, ops: list[Step | Fill], at: Affine, elsewhere: dict[str, Operand],
+    def _nodes(self, ops: list[AluStep | Fill], at: Affine, elsewhere: dict[str, TileOperand],
                domain: Domain, own: Value) -> tuple[Node, ...]:
         found: list[Node] = []
         for op in ops:
             if op.dst not in self.values:
                 self.made[op.dst] = Value(op.dst, own.stage, ACC_SCOPE, own.tiles)
-            dst = Operand(op.dst, at)
+            dst = TileOperand(op.dst, at)
             if isinstance(op, Fill):
                 found.append(Reset(dst, domain))
                 if op.number != 0:
@@ -151,16 +151,16 @@ class Expressions:
                                      self._operand(op.number, at, elsewhere), domain))
                 continue
             a = self._operand(op.a, at, elsewhere)
-            assert isinstance(a, Operand)
+            assert isinstance(a, TileOperand)
             found.append(Alu(op.op, dst, a, self._operand(op.b, at, elsewhere), domain))
         return tuple(found)
 
-    def _operand(self, ref: str | int, at: Affine, elsewhere: dict[str, Operand]) -> Operand | int:
+    def _operand(self, ref: str | int, at: Affine, elsewhere: dict[str, TileOperand]) -> TileOperand | int:
         if isinstance(ref, int):
             return ref
         if any(item.name == ref for item in self.selector.constants):
-            return Operand(ref, HERE)
-        return elsewhere.get(ref, Operand(ref, at))
+            return TileOperand(ref, HERE)
+        return elsewhere.get(ref, TileOperand(ref, at))
 
 
 def _no_indices(name: str, value: Expr) -> None:

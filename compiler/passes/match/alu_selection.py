@@ -17,7 +17,7 @@ from vta.compiler.te.expr import Binary, Cast, Const, Expr, Read
 from vta.config import Config
 from vta.isa import AluOp, Isa
 
-__all__ = ["Constant", "Fill", "Selected", "Selector", "Step"]
+__all__ = ["Constant", "Fill", "Selected", "Selector", "AluStep"]
 
 COMMUTATIVE = {"+": AluOp.ADD, "*": AluOp.MUL, "min": AluOp.MIN, "max": AluOp.MAX}
 
@@ -31,7 +31,7 @@ class Selected:
 
 
 @dataclass(frozen=True)
-class Step:
+class AluStep:
     """``dst = op(a, b)``; `b` is a value, a constant or a number of 16 bits."""
 
     op: AluOp
@@ -80,13 +80,13 @@ class Selector:
         self.width = config.acc_width
         self.constants: list[Constant] = []
         self.values: dict[str, Selected] = {}
-        self.ops: list[Step | Fill] = []
+        self.ops: list[AluStep | Fill] = []
         self.known: dict[tuple[AluOp, str, str | int], str] = {}
         self.done: dict[int, Selected] = {}
         self.stage = ""
         self.count = 0
 
-    def expression(self, stage: str, value: Expr) -> tuple[list[Step | Fill], Selected]:
+    def expression(self, stage: str, value: Expr) -> tuple[list[AluStep | Fill], Selected]:
         """The operations that make a stage's value, and which of their results it is."""
         self.stage, self.count = stage, 0
         self.ops, self.known, self.done = [], {}, {}
@@ -158,7 +158,7 @@ class Selector:
     def _alu(self, op: AluOp, a: str, b: str | int) -> str:
         if (op, a, b) not in self.known:
             self.known[op, a, b] = dst = self._fresh()
-            self.ops.append(Step(op, dst, a, b))
+            self.ops.append(AluStep(op, dst, a, b))
         return self.known[op, a, b]
 
     def _value(self, operand: Selected) -> str:

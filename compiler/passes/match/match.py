@@ -7,22 +7,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vta.compiler.ir.affine import Affine, affine, flatten
-from vta.compiler.ir.loop_ir import Assign, Buffer, For, LoopProgram, Pragma, Stmt
+from vta.compiler.ir.loop_ir import Assign, Buffer, For, LoopProgram, PragmaBlock, Stmt
 from vta.compiler.ir.tile_ir import (
     Domain,
     Gemm,
     Load,
     Loop,
-    Nested,
     Node,
-    Operand,
     Reset,
     Store,
+    TileOperand,
+    TileProgram,
     Value,
 )
 from vta.compiler.passes.loops.loop_nests import GEMM, TENSORIZE
 from vta.compiler.passes.match.alu_operations import Expressions
-from vta.compiler.passes.match.tile_loops import Tiling, Whole, tile_loops, whole_tensor
+from vta.compiler.passes.match.tile_loops import TileLoops, Whole, tile_loops, whole_tensor
 from vta.compiler.te.expr import ABILITIES, Binary, Cast, Const, Expr, Read, Select, Var, walk
 from vta.compiler.te.intrinsics import neutral
 from vta.compiler.te.schedule import (
@@ -40,7 +40,7 @@ from vta.isa import MemoryType
 
 __all__ = ["match"]
 
-def match(program: LoopProgram, config: Config) -> Nested:
+def match(program: LoopProgram, config: Config) -> TileProgram:
     """The program as loops around operations on tiles.
 
     Raises
@@ -58,32 +58,32 @@ def match(program: LoopProgram, config: Config) -> Nested:
     matcher.rules = {item.buffer.name: item for item in _assigns(program.body)}
     body = matcher.body(program.body)
     values = {**matcher.values, **matcher.expressions.values_made()}
-    return Nested(program.name, program.args,
+    return TileProgram(program.name, program.args,
                   tuple(item for item in program.allocs if item.scope == GLOBAL),
                   program.outputs, matcher.expressions.constants() + body, values)
 
 
 @dataclass(frozen=True)
-class Nest:
+class StatementNest:
     """One statement with the loops around it that its operation does."""
 
     loops: tuple[For, ...]
     inside: tuple[str, ...]
     assign: Assign
-    pragma: Pragma
+    pragma: PragmaBlock
 
     @property
     def where(self) -> str:
         return f"stage {self.assign.buffer.name}"
 
 
-def _nest(pragma: Pragma) -> Nest:
+def _nest(pragma: PragmaBlock) -> StatementNest:
     loops: list[For] = []
     inside: list[str] = []
     tensorized = False
     stmt: Stmt = pragma
     while not isinstance(stmt, Assign):
-        if isinstance(stmt, Pragma):
+        if isinstance(stmt, PragmaBlock):
             tensorized = tensorized or stmt.key == TENSORIZE
             if stmt is not pragma and stmt.key != TENSORIZE:
                 raise ScheduleError(f"a stage has two pragmas, {pragma.key} at {pragma.axis} and "
@@ -96,7 +96,7 @@ def _nest(pragma: Pragma) -> Nest:
             inside += [stmt.var.name] if tensorized else []
         assert len(stmt.body) == 1, "an operation's loops are a perfect nest"
         stmt = stmt.body[0]
-    return Nest(tuple(loops), tuple(inside), stmt, pragma)
+    return StatementNest(tuple(loops), tuple(inside), stmt, pragma)
 
 
 class _Matcher:
@@ -149,7 +149,7 @@ class _Matcher:
 
     # -- moves -------------------------------------------------------------------------------
 
-    def _load(self, nest: Nest) -> Load:
+    def _load(self, nest: StatementNest) -> Load:
         target = nest.assign.buffer
         if nest.assign.reduce:
             raise _computes_on_memory(nest)
@@ -165,13 +165,13 @@ class _Matcher:
         there = _flat(nest, inner.indices, source.shape)
         tiling = self._tiling(nest, None if pads else (there,))
         return Load(
-            Operand(target.name, tiling.tiles(_flat(nest, nest.assign.indices, target.shape),
+            TileOperand(target.name, tiling.tiles(_flat(nest, nest.assign.indices, target.shape),
                                               f"{nest.where}: {target.name}")),
             source, tiling.tiles(there, f"{nest.where}: what it reads of {source.name}"), kind,
             self._domain(nest, tiling),
             tuple(tiling.guard(form, f"{nest.where}: its padding") for form in pads))
 
-    def _kind(self, nest: Nest, source: Buffer, value: Expr) -> MemoryType:
+    def _kind(self, nest: StatementNest, source: Buffer, value: Expr) -> MemoryType:
         target = nest.assign.buffer
         if math.prod(source.shape) % self.tile[WGT_SCOPE] and target.scope == WGT_SCOPE:
             raise ScheduleError(f"{nest.where} reads {source.name} {list(source.shape)}, which is "
@@ -185,7 +185,7 @@ class _Matcher:
                                "main memory")
         return MemoryType.INP if target.scope == INP_SCOPE else MemoryType.WGT
 
-    def _store(self, nest: Nest) -> Store:
+    def _store(self, nest: StatementNest) -> Store:
         target, inner = nest.assign.buffer, nest.assign.value
         while isinstance(inner, Cast):  # all that counts is the low bits
             inner = inner.value
@@ -215,12 +215,12 @@ class _Matcher:
         return Store(
             target, tiling.tiles(_flat(nest, nest.assign.indices, target.shape),
                                  f"{nest.where}: {target.name}"),
-            Operand(name, tiling.tiles(there, f"{nest.where}: what it reads of {source.name}")),
+            TileOperand(name, tiling.tiles(there, f"{nest.where}: what it reads of {source.name}")),
             self._domain(nest, tiling))
 
     # -- computing ---------------------------------------------------------------------------
 
-    def _gemm(self, nest: Nest) -> Gemm | Reset:
+    def _gemm(self, nest: StatementNest) -> Gemm | Reset:
         assign, target = nest.assign, nest.assign.buffer
         if target.scope != ACC_SCOPE:
             raise ScheduleError(f"{nest.where} is in {SCOPES[target.scope]}; env.gemm adds into "
@@ -229,7 +229,7 @@ class _Matcher:
         written = _flat(nest, assign.indices, target.shape)
         if isinstance(assign.value, Const):
             tiling = self._tiling(nest)
-            return Reset(Operand(target.name, tiling.tiles(written, nest.where)),
+            return Reset(TileOperand(target.name, tiling.tiles(written, nest.where)),
                          self._domain(nest, tiling))
         inp, wgt = _operands(nest)
         forms = (written, _flat(nest, inp.indices, inp.source.shape),
@@ -242,8 +242,8 @@ class _Matcher:
                                      self.tile[WGT_SCOPE]), strict=True):
             form = Affine(form.offset, {var: factor for var, factor in form.factors.items()
                                         if var not in tile})
-            tiling = Tiling(rest, {}, {}, size)
-            operands.append(Operand(name, tiling.tiles(form, f"{nest.where}: {name}")))
+            tiling = TileLoops(rest, {}, {}, size)
+            operands.append(TileOperand(name, tiling.tiles(form, f"{nest.where}: {name}")))
         guards = [affine(guard) for guard in assign.guards]
         if any(guard is None or tile & set(guard.factors) for guard in guards):
             raise ScheduleError(f"{nest.where}: the tensorized loops are cut by a split that does "
@@ -252,7 +252,7 @@ class _Matcher:
                         frozenset(loop.var for loop in nest.loops if loop.unrolled))
         return Gemm(operands[0], operands[1], operands[2], domain)
 
-    def _gemm_tile(self, nest: Nest, forms: tuple[Affine, Affine, Affine]) -> set[Var]:
+    def _gemm_tile(self, nest: StatementNest, forms: tuple[Affine, Affine, Affine]) -> set[Var]:
         """The loops of one tile's product; all others must be outside the tensorized axis."""
         batch, block = self.config.batch, self.config.block
         wanted = {(block, block, 0): ("rows of a tile", batch), (1, 0, block): ("outputs", block),
@@ -283,7 +283,7 @@ class _Matcher:
                 + " (reorder)")
         return found
 
-    def _compute(self, nest: Nest) -> tuple[Node, ...]:
+    def _compute(self, nest: StatementNest) -> tuple[Node, ...]:
         target = nest.assign.buffer
         if target.scope != ACC_SCOPE:
             raise ScheduleError(f"{nest.where} is in {target.scope}, {SCOPES[target.scope]}; the "
@@ -326,7 +326,7 @@ class _Matcher:
 
     # -- helpers -----------------------------------------------------------------------------
 
-    def _tiling(self, nest: Nest, reads: Sequence[Affine] | None = ()) -> Tiling | Whole:
+    def _tiling(self, nest: StatementNest, reads: Sequence[Affine] | None = ()) -> TileLoops | Whole:
         """The loops over tiles; `reads` are what goes along with what is written, if anything."""
         target = nest.assign.buffer
         size = self.tile[target.scope]
@@ -341,7 +341,7 @@ class _Matcher:
                           f"{nest.where}: the loops inside {nest.pragma.axis}")
 
     @staticmethod
-    def _domain(nest: Nest, tiling: Tiling | Whole, guards: tuple[Expr, ...] | None = None
+    def _domain(nest: StatementNest, tiling: TileLoops | Whole, guards: tuple[Expr, ...] | None = None
                 ) -> Domain:
         forms: list[Affine] = []
         for guard in nest.assign.guards if guards is None else guards:
@@ -361,7 +361,7 @@ def _assigns(body: tuple[Stmt, ...]) -> Iterator[Assign]:
             yield from _assigns(stmt.body)
 
 
-def _padded(nest: Nest) -> tuple[Expr, list[Affine]]:
+def _padded(nest: StatementNest) -> tuple[Expr, list[Affine]]:
     """A load's value without the zeros around it, and where it is not those."""
     value = nest.assign.value
     pads: list[Affine] = []
@@ -380,7 +380,7 @@ def _padded(nest: Nest) -> tuple[Expr, list[Affine]]:
         value = inner.then.astype(value.dtype)
 
 
-def _operands(nest: Nest) -> tuple[Read, Read]:
+def _operands(nest: StatementNest) -> tuple[Read, Read]:
     """What a GEMM multiplies: the input's and the weight's read."""
     value = nest.assign.value
     sides = [value.a, value.b] if isinstance(value, Binary) and value.op == "*" else []
@@ -406,7 +406,7 @@ def _uncast(expr: Expr) -> Expr:
     return expr
 
 
-def _flat(nest: Nest, indices: tuple[Expr, ...], shape: tuple[int, ...]) -> Affine:
+def _flat(nest: StatementNest, indices: tuple[Expr, ...], shape: tuple[int, ...]) -> Affine:
     form = flatten(indices, shape)
     if form is None:
         raise CompileError(f"{nest.where}: an index is no sum of loop indices; {ABILITIES}")
@@ -418,13 +418,13 @@ def _buffer(read: Read) -> Buffer:
     return read.source
 
 
-def _require_pragma(nest: Nest, key: str, does: str) -> None:
+def _require_pragma(nest: StatementNest, key: str, does: str) -> None:
     if nest.pragma.key != key:
         raise ScheduleError(f"{nest.where} {does}: axis {nest.pragma.axis} must have the pragma "
                             f"{key!r}, not {nest.pragma.key!r}")
 
 
-def _computes_on_memory(nest: Nest) -> ScheduleError:
+def _computes_on_memory(nest: StatementNest) -> ScheduleError:
     name = next(node.source.name for node in walk(nest.assign.value)
                 if isinstance(node, Read) and _buffer(node).scope == GLOBAL)
     return ScheduleError(

@@ -15,11 +15,11 @@ from vta.compiler.ir.affine import Affine
 from vta.compiler.te.expr import Var
 from vta.errors import ScheduleError
 
-__all__ = ["Tiling", "Whole", "tile_loops", "whole_tensor"]
+__all__ = ["TileLoops", "Whole", "tile_loops", "whole_tensor"]
 
 
 @dataclass(frozen=True)
-class Tiling:
+class TileLoops:
     """A split of loops into those outside and those inside a tile of `size` elements.
 
     Attributes
@@ -125,7 +125,7 @@ def whole_tensor(loops: tuple[tuple[Var, int], ...], written: Affine, total: int
 
 
 def tile_loops(loops: tuple[tuple[Var, int], ...], written: Affine, size: int, what: str
-               ) -> Tiling:
+               ) -> TileLoops:
     """The loops that run inside a tile of what is written, by their steps.
 
     Raises
@@ -160,4 +160,4 @@ def tile_loops(loops: tuple[tuple[Var, int], ...], written: Affine, size: int, w
             f"{what} do not cover whole tiles of {size} numbers: its loops go through "
             f"{step * (extent if var is not None else 1)} in a row; the innermost dimensions must "
             "be a tile's, and all of them inside the operation")
-    return Tiling(tuple(outside.items()), inside, cut, size)
+    return TileLoops(tuple(outside.items()), inside, cut, size)

@@ -11,18 +11,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vta.compiler.ir.affine import Affine
-from vta.compiler.ir.loop_ir import Finish, Kernel, Op, VtaProgram
+from vta.compiler.ir.loop_ir import Finish, InsnProgram, Kernel, Op
 from vta.compiler.ir.tile_ir import (
     Alu,
     Gemm,
     Load,
     Loop,
-    Nested,
     Node,
-    Operand,
-    Operation,
     Reset,
     Store,
+    TileOperand,
+    TileOperation,
+    TileProgram,
 )
 from vta.compiler.passes.unroll.iteration_boxes import Box, boxes
 from vta.compiler.passes.unroll.transfer_shapes import Dim, transfers
@@ -45,7 +45,7 @@ Rounds = dict[Var, int]
 NOWHERE = Affine(0, {})
 
 
-def unroll(program: Nested, config: Config) -> VtaProgram:
+def unroll(program: TileProgram, config: Config) -> InsnProgram:
     """The instructions, in an order that is right if they are executed one after the other.
 
     Raises
@@ -54,7 +54,7 @@ def unroll(program: Nested, config: Config) -> VtaProgram:
         More instructions than make sense.
     """
     ops = _Unroller(config).run(program.body)
-    return VtaProgram(program.name, program.args, program.temps, program.outputs,
+    return InsnProgram(program.name, program.args, program.temps, program.outputs,
                       (*ops, Finish()))
 
 
@@ -73,7 +73,7 @@ class _Unroller:
         return self.ops
 
     def _body(self, body: tuple[Node, ...], threads: list[Rounds]) -> None:
-        run: list[Operation] = []
+        run: list[TileOperation] = []
         for node in body:
             if isinstance(node, Loop):
                 self._straight(run, threads)
@@ -91,7 +91,7 @@ class _Unroller:
         for number in range(loop.extent):
             self._body(loop.body, [{**thread, loop.var: number} for thread in threads])
 
-    def _straight(self, run: list[Operation], threads: list[Rounds]) -> None:
+    def _straight(self, run: list[TileOperation], threads: list[Rounds]) -> None:
         if not run:
             return
         for thread in threads:
@@ -108,7 +108,7 @@ class _Unroller:
 
     # -- one operation in one round of the loops outside ---------------------------------------
 
-    def _operation(self, op: Operation, outside: Rounds) -> Iterator[Op]:
+    def _operation(self, op: TileOperation, outside: Rounds) -> Iterator[Op]:
         box = {var: (0, extent) for var, extent in op.domain.loops}
         guards = [_fixed(form, outside) for form in op.domain.guards]
         for part in boxes(box, guards):
@@ -173,7 +173,7 @@ def _call(op: Reset | Gemm | Alu) -> _Call:
         return _Call(Opcode.GEMM, dst, op.inp.at, op.wgt.at,
                      f"{op.dst.shown} += {op.inp.shown} * {op.wgt.shown}")
     name = op.op.name.lower()
-    if isinstance(op.b, Operand):
+    if isinstance(op.b, TileOperand):
         return _Call(Opcode.ALU, dst, op.b.at, NOWHERE,
                      f"{op.dst.shown} = {name}({op.a.shown}, {op.b.shown})", op.op,
                      holds_source=True)

@@ -129,7 +129,7 @@ def test_packed_arrays_are_the_programs_arguments(environment):
     (lambda: top.Tiling(axis="foo"), CompileError, "axis of a tiling must be one of images"),
     (lambda: top.compile(top.Add((3,))).unpack(np.zeros(3, np.int8)), ArgumentError,
      "outputs must have the shapes"),
-    (lambda: top.pack_bias(BIAS, 3, 1), ArgumentError, "blocking must be a Blocking, not 3"),
+    (lambda: top.pack_bias(BIAS, 3, 1), ArgumentError, "blocking must be a ChannelBlocking, not 3"),
     (lambda: top.conv2d(DATA, WEIGHT, dilation=9), CompileError, "height: the window reaches over"),
     (lambda: top.conv2d(DATA, WEIGHT, shift=32), CompileError, "shift must be .* 0 to 31, not 32"),
     (lambda: top.conv2d(DATA, WEIGHT, relu=1), CompileError, "relu must be True or False, not 1"),

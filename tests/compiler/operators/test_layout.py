@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vta.compiler.operators import Blocking, pack_bias, pack_data, pack_weight, unpack_data
+from vta.compiler.operators import ChannelBlocking, pack_bias, pack_data, pack_weight, unpack_data
 from vta.config import PRESETS
 from vta.errors import ArgumentError
 
@@ -50,7 +50,7 @@ def test_chunks_begin_at_a_block(preset, images, channels, chunk):
 
 @given(st.sampled_from([8, 16, 32]), st.integers(1, 12), st.integers(1, 20), st.integers(1, 20))
 def test_weights_in_tiles(block, groups, inputs, outputs):
-    blocking = Blocking(block=block, groups=groups, inputs=inputs, outputs=outputs)
+    blocking = ChannelBlocking(block=block, groups=groups, inputs=inputs, outputs=outputs)
     weight = numbers(groups * outputs, inputs, 1, 2)
     tiles = pack_weight(weight, blocking)
     assert tiles.shape == (blocking.parts, blocking.output_blocks, blocking.input_blocks, 1, 2,
@@ -68,7 +68,7 @@ def test_weights_in_tiles(block, groups, inputs, outputs):
 
 def test_groups_share_a_block_where_whole_ones_fit():
     def shared(groups, inputs, outputs):
-        return Blocking(block=16, groups=groups, inputs=inputs, outputs=outputs).shared
+        return ChannelBlocking(block=16, groups=groups, inputs=inputs, outputs=outputs).shared
 
     assert shared(32, 1, 1) == 16
     assert shared(3, 1, 1) == 3
@@ -80,7 +80,7 @@ def test_groups_share_a_block_where_whole_ones_fit():
 
 @given(st.sampled_from([8, 16]), st.integers(1, 4), st.integers(1, 12), st.integers(1, 20))
 def test_bias_in_tiles(block, batch, groups, outputs):
-    blocking = Blocking(block=block, groups=groups, inputs=1, outputs=outputs)
+    blocking = ChannelBlocking(block=block, groups=groups, inputs=1, outputs=outputs)
     bias = np.arange(1, groups * outputs + 1, dtype=np.int32)
     tiles = pack_bias(bias, blocking, batch)
     assert tiles.shape == (blocking.parts, blocking.output_blocks, batch, block)
@@ -92,7 +92,7 @@ def test_bias_in_tiles(block, batch, groups, outputs):
 
 def test_wrong_shapes_are_named():
     config = PRESETS["default"]
-    blocking = Blocking(block=16, inputs=8, outputs=4)
+    blocking = ChannelBlocking(block=16, inputs=8, outputs=4)
     with pytest.raises(ArgumentError, match=r"data must have 4 dimensions, not \[3, 4\]"):
         pack_data(numbers(3, 4), config)
     with pytest.raises(ArgumentError, match=r"1 x 4 output channels by 8 .* not \[4, 9, 1, 1\]"):

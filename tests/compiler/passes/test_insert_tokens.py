@@ -13,15 +13,15 @@ from vta.compiler.encode.emit import emit
 from vta.compiler.ir.loop_ir import (
     Buffer,
     Finish,
+    InsnProgram,
     Kernel,
     MicroOp,
     Tokens,
     Transfer,
     UopLoop,
-    VtaProgram,
 )
 from vta.compiler.passes.insert_tokens import insert_tokens
-from vta.isa import MemoryType, Module, Opcode
+from vta.isa import MemoryType, ModuleId, Opcode
 
 ROUNDS, DEPTH = 5, 3
 
@@ -44,7 +44,7 @@ def products(config):
                    (MicroOp(half, half * DEPTH, half * DEPTH),)),
             Transfer(Opcode.STORE, MemoryType.OUT, "O", n, half, 1, x_stride=1),
         ]
-    return VtaProgram("products", (inp, wgt, out), (), ("O",), (*ops, Finish()))
+    return InsnProgram("products", (inp, wgt, out), (), ("O",), (*ops, Finish()))
 
 
 def tokens_of(program):
@@ -83,10 +83,10 @@ def test_no_more_tokens_than_needed(config):
 
 def test_without_any_one_token_there_is_a_race(config):
     ordered = insert_tokens(products(config), config)
-    pairs = [(Module.LOAD, "push_next", Module.COMPUTE, "pop_prev"),
-             (Module.COMPUTE, "push_prev", Module.LOAD, "pop_next"),
-             (Module.COMPUTE, "push_next", Module.STORE, "pop_prev"),
-             (Module.STORE, "push_prev", Module.COMPUTE, "pop_next")]
+    pairs = [(ModuleId.LOAD, "push_next", ModuleId.COMPUTE, "pop_prev"),
+             (ModuleId.COMPUTE, "push_prev", ModuleId.LOAD, "pop_next"),
+             (ModuleId.COMPUTE, "push_next", ModuleId.STORE, "pop_prev"),
+             (ModuleId.STORE, "push_prev", ModuleId.COMPUTE, "pop_next")]
     for giver, push, taker, pop in pairs:
         pushes = [n for n, op in enumerate(ordered.ops)
                   if op.module == giver and getattr(op.tokens, push)]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vta.compiler.ir.loop_ir import Buffer, Finish, Kernel, MicroOp, Transfer, UopLoop, VtaProgram
+from vta.compiler.ir.loop_ir import Buffer, Finish, InsnProgram, Kernel, MicroOp, Transfer, UopLoop
 from vta.compiler.passes.order import order
 from vta.config import PRESETS
 from vta.isa import AluOp, MemoryType, Opcode
@@ -53,7 +53,7 @@ def conflict(a, b):
 def ordered(ops):
     buffers = (Buffer("A", (64, 1, 8), "int32", "global"),
                Buffer("C", (64, 1, 8), "int8", "global"))
-    program = order(VtaProgram("main", buffers, (), ("C",), (*ops, Finish())), TINY)
+    program = order(InsnProgram("main", buffers, (), ("C",), (*ops, Finish())), TINY)
     assert isinstance(program.ops[-1], Finish)
     return list(program.ops[:-1])
 

@@ -7,7 +7,7 @@ import pytest
 from tests.hw.streams import STALLS, Clock, Pauses, get, put, simulate, stable
 from tests.hw.transfers import PAGE, Move, check_bursts, elem_bytes, random_move
 from vta.config import PRESETS
-from vta.hw.bus.burst_splitter import RequestGenerator
+from vta.hw.bus.burst_splitter import BurstSplitter
 from vta.isa import MemoryType
 
 CONFIGS = {
@@ -45,7 +45,7 @@ def test_random_transfers(name, stalls):
     rng = random.Random(f"requests {name} {stalls}")
     moves = [move for move in (random_move(config, rng, KINDS, limit=2048) for _ in range(40))
              if move.y]
-    dut = RequestGenerator(config, KINDS)
+    dut = BurstSplitter(config, KINDS)
     expected = [(*burst, index == len(bursts) - 1)
                 for bursts in (expected_bursts(config, move) for move in moves)
                 for index, burst in enumerate(bursts)]
@@ -67,7 +67,7 @@ def test_a_run_that_ends_with_memory():
     """The last run's successor would lie past the address width; nobody asks for it."""
     config = PRESETS["default"]
     move = Move(MemoryType.INP, (1 << 32) - 16 * 21, 0, 3, 1, 10)
-    dut = RequestGenerator(config, KINDS)
+    dut = BurstSplitter(config, KINDS)
     found = []
 
     async def send(ctx):
@@ -84,7 +84,7 @@ def test_a_run_that_ends_with_memory():
 def test_one_burst_a_cycle():
     """Rows of one element cost nothing extra; between two jobs there is a pause of a cycle."""
     config = PRESETS["default"]
-    dut, clock, times = RequestGenerator(config, KINDS), Clock(), []
+    dut, clock, times = BurstSplitter(config, KINDS), Clock(), []
     moves = [Move(MemoryType.INP, 4096 * index, 0, 8, 1, 3) for index in range(4)]
 
     async def send(ctx):

@@ -6,7 +6,7 @@ import pytest
 from tests.hw.streams import simulate, tiles
 from vta.config import PRESETS
 from vta.hw.compute.accumulator import Accumulator
-from vta.hw.compute.lane import Operand, Operation
+from vta.hw.compute.lane import LaneOperation, OperandSource
 
 SUM_BITS = 20
 
@@ -30,7 +30,7 @@ def test_random_steps(name, stalls):
         loads, before = 0, None
         for _ in range(500):
             addr = int(rng.integers(4))
-            step = {"operation": Operation.NONE, "operand": Operand.HOLD}
+            step = {"operation": LaneOperation.NONE, "operand": OperandSource.HOLD}
             sums = rng.integers(-2**19, 2**19, shape)
             next_load = None
             kind = rng.integers(7) if stalls == "none" or rng.random() < 0.5 else 7
@@ -41,25 +41,25 @@ def test_random_steps(name, stalls):
             before = kind
             imm = int(rng.integers(-2**15, 2**15))
             if kind == 0:
-                step = {"operation": Operation.ZERO, "addr": addr, "writes": 1}
+                step = {"operation": LaneOperation.ZERO, "addr": addr, "writes": 1}
                 acc[addr] = 0
             elif kind == 1:
                 next_load = rng.integers(-2**31, 2**31, shape).astype(np.int32)
-                step = {"operation": Operation.LOAD, "addr": addr, "writes": 1}
+                step = {"operation": LaneOperation.LOAD, "addr": addr, "writes": 1}
                 acc[addr] = next_load
             elif kind == 2:
-                step = {"operation": Operation.SOURCE, "addr": addr, "reads": 1}
+                step = {"operation": LaneOperation.SOURCE, "addr": addr, "reads": 1}
                 source = acc[addr].copy()
             elif kind == 3:
-                step = {"operation": Operation.MAX, "addr": addr, "reads": 1, "writes": 1}
+                step = {"operation": LaneOperation.MAX, "addr": addr, "reads": 1, "writes": 1}
                 acc[addr] = np.maximum(acc[addr], source)
             elif kind == 4:
-                step = {"operation": Operation.MIN, "operand": Operand.IMM, "imm": imm,
+                step = {"operation": LaneOperation.MIN, "operand": OperandSource.IMM, "imm": imm,
                         "addr": addr, "reads": 1, "writes": 1}
                 source = np.full(shape, imm, np.int32)
                 acc[addr] = np.minimum(acc[addr], source)
             elif kind in (5, 6):
-                step = {"operation": Operation.ADD, "operand": Operand.SUM, "addr": addr,
+                step = {"operation": LaneOperation.ADD, "operand": OperandSource.SUM, "addr": addr,
                         "reads": 1, "writes": 1}
                 source = sums.astype(np.int32)
                 acc[addr] = acc[addr] + source

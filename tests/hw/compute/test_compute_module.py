@@ -11,7 +11,7 @@ from tests.hw.memory import ReadMemory
 from tests.hw.modules import ModuleBench
 from tests.hw.streams import tiles
 from vta.config import PRESETS
-from vta.hw.compute.compute_module import Compute
+from vta.hw.compute.compute_module import ComputeModule
 from vta.isa import Cause, Isa, MemoryType, Opcode
 
 UOP_BASE, ACC_BASE, SIZE = 0x0000, 0x4000, 1 << 16
@@ -22,7 +22,7 @@ class Bench:
 
     def __init__(self, config=PRESETS["tiny"], *, seed=0, stalls="none", latency=5, tokens=(0, 0)):
         self.config, self.isa = config, Isa(config)
-        self.dut = Compute(config)
+        self.dut = ComputeModule(config)
         self.module = ModuleBench(self.dut, tokens=tokens)
         self.memory = ReadMemory(config, self.dut, SIZE, stalls=stalls, latency=latency)
         rng = np.random.default_rng(seed)

@@ -6,13 +6,13 @@ import pytest
 
 from tests.hw.compute.test_lane_arithmetic import EXTREMES, reference, wrap
 from tests.hw.streams import simulate
-from vta.hw.compute.lane import Lane, Operand, Operation
+from vta.hw.compute.lane import Lane, LaneOperation, OperandSource
 
 DEPTH = 16
-TWO = {Operation.MIN: "minimum", Operation.MAX: "maximum", Operation.ADD: "add",
-       Operation.SHR: "shift"}
-MUL = (Operation.MUL_TAKE, Operation.MUL_LOW, Operation.MUL_CROSS_A, Operation.MUL_CROSS_B,
-       Operation.MUL_PUT)
+TWO = {LaneOperation.MIN: "minimum", LaneOperation.MAX: "maximum", LaneOperation.ADD: "add",
+       LaneOperation.SHR: "shift"}
+MUL = (LaneOperation.MUL_TAKE, LaneOperation.MUL_LOW, LaneOperation.MUL_CROSS_A, LaneOperation.MUL_CROSS_B,
+       LaneOperation.MUL_PUT)
 
 
 class Driver:
@@ -26,7 +26,7 @@ class Driver:
     async def run(self, ctx, steps):
         """Steps: dicts that differ from an idle one; one a cycle."""
         dut = self.dut
-        idle = {"op": Operation.NONE, "operand": Operand.HOLD, "addr": None, "writes": False,
+        idle = {"op": LaneOperation.NONE, "operand": OperandSource.HOLD, "addr": None, "writes": False,
                 "imm": 0, "sum": 0, "load": 0}
         taken = compute = write = after = idle
         for step in [idle | step for step in steps] + [idle] * 4:
@@ -51,7 +51,7 @@ class Driver:
 
 
 def load(addr, value):
-    return {"op": Operation.LOAD, "addr": addr, "writes": True, "load": value}
+    return {"op": LaneOperation.LOAD, "addr": addr, "writes": True, "load": value}
 
 
 def check(steps, expected):
@@ -70,7 +70,7 @@ def test_forwarding(distance):
     steps, expected, value = [load(3, 1000)], [1000], 1000
     for _ in range(6):
         steps += [{}] * distance
-        steps.append({"op": Operation.ADD, "addr": 3, "writes": True, "operand": Operand.IMM,
+        steps.append({"op": LaneOperation.ADD, "addr": 3, "writes": True, "operand": OperandSource.IMM,
                       "imm": 7})
         value += 7
         expected.append(value)
@@ -83,12 +83,12 @@ def test_operations(operation):
     steps, expected = [], []
     pairs = [(x, y) for x in EXTREMES[::2] for y in EXTREMES]
     for x, y in pairs:
-        steps += [load(1, x), load(2, y), {"op": Operation.SOURCE, "addr": 2},
+        steps += [load(1, x), load(2, y), {"op": LaneOperation.SOURCE, "addr": 2},
                   {"op": operation, "addr": 1, "writes": True}]
         expected += [x, y, reference(TWO[operation], x, y)]
         imm = (y + 2**15) % 2**16 - 2**15
         steps += [load(1, x), {"op": operation, "addr": 1, "writes": True,
-                               "operand": Operand.IMM, "imm": imm}]
+                               "operand": OperandSource.IMM, "imm": imm}]
         expected += [x, reference(TWO[operation], x, imm)]
     check(steps, expected)
 
@@ -100,8 +100,8 @@ def test_multiplication():
     pairs += [(rng.randrange(-2**31, 2**31), rng.randrange(-2**31, 2**31)) for _ in range(100)]
     steps, expected = [], []
     for x, y in pairs:
-        steps += [load(1, x), load(2, y), {"op": Operation.SOURCE, "addr": 2}]
-        steps += [{"op": step, "addr": 1, "writes": step == Operation.MUL_PUT} for step in MUL]
+        steps += [load(1, x), load(2, y), {"op": LaneOperation.SOURCE, "addr": 2}]
+        steps += [{"op": step, "addr": 1, "writes": step == LaneOperation.MUL_PUT} for step in MUL]
         expected += [x, y, wrap(x * y)]
     check(steps, expected)
 
@@ -113,11 +113,11 @@ def test_sums_and_zeros():
     for _ in range(200):
         addr, total = rng.randrange(4), rng.choice((-2**19, 2**19 - 1, rng.randrange(-999, 999)))
         if rng.random() < 0.1:
-            steps.append({"op": Operation.ZERO, "addr": addr, "writes": True})
+            steps.append({"op": LaneOperation.ZERO, "addr": addr, "writes": True})
             memory[addr] = 0
         else:
-            steps.append({"op": Operation.ADD, "addr": addr, "writes": True,
-                          "operand": Operand.SUM, "sum": total})
+            steps.append({"op": LaneOperation.ADD, "addr": addr, "writes": True,
+                          "operand": OperandSource.SUM, "sum": total})
             memory[addr] = wrap(memory[addr] + total)
         expected.append(memory[addr])
     check(steps, expected)

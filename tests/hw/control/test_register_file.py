@@ -6,8 +6,8 @@ import pytest
 
 from tests.hw.streams import rest, simulate
 from vta.config import PRESETS
-from vta.hw.control.register_file import READ_FROM_CORE, Control
-from vta.isa import Cause, Module
+from vta.hw.control.register_file import READ_FROM_CORE, RegisterFile
+from vta.isa import Cause, ModuleId
 from vta.registers import BY_NAME, REGISTERS
 
 CONTROL, CYCLES, COUNT, INSN_PTR = 0x00, 0x04, 0x08, 0x0c
@@ -22,7 +22,7 @@ class Bench:
     """The host's side of the register file."""
 
     def __init__(self, config=PRESETS["tiny"]):
-        self.dut = Control(config)
+        self.dut = RegisterFile(config)
         self.rng = random.Random("control")
 
     async def write(self, ctx, addr, value, strobes=0b1111):
@@ -246,7 +246,7 @@ def test_a_misaligned_base(name):
         for count in (5, 0):
             await bench.launch(ctx, count)
             assert not ctx.get(bench.dut.running)
-            assert await bench.read(ctx, ERROR) == Cause.MISALIGNED_BASE | Module.FETCH << 4
+            assert await bench.read(ctx, ERROR) == Cause.MISALIGNED_BASE | ModuleId.FETCH << 4
             assert await bench.read(ctx, ERROR_INDEX) == 0
             assert await bench.read(ctx, CONTROL) == 0
             assert await bench.read(ctx, IRQ_STATUS) == 2
@@ -306,10 +306,10 @@ def test_start_and_launch_pulse_once():
 def test_an_error():
     async def body(ctx, bench):
         await bench.launch(ctx)
-        await bench.pulse(ctx, "halt", cause=Cause.DEADLOCK, module=Module.STORE, index=0x1234_5678)
+        await bench.pulse(ctx, "halt", cause=Cause.DEADLOCK, module=ModuleId.STORE, index=0x1234_5678)
         assert not ctx.get(bench.dut.running)
         assert await bench.read(ctx, CONTROL) == 0
-        assert await bench.read(ctx, ERROR) == Cause.DEADLOCK | Module.STORE << 4
+        assert await bench.read(ctx, ERROR) == Cause.DEADLOCK | ModuleId.STORE << 4
         assert await bench.read(ctx, ERROR_INDEX) == 0x1234_5678
 
     Bench().run(body)

@@ -5,8 +5,8 @@ import random
 import pytest
 
 from tests.hw.streams import rest, simulate
-from vta.hw.control.run_monitor import STABLE_CYCLES, Monitor
-from vta.isa import Cause, Module
+from vta.hw.control.run_monitor import STABLE_CYCLES, RunMonitor
+from vta.isa import Cause, ModuleId
 
 EXECUTORS = ("load", "compute", "store")
 
@@ -15,7 +15,7 @@ class Bench:
     """A monitor and what it looks at."""
 
     def __init__(self):
-        self.dut = Monitor()
+        self.dut = RunMonitor()
         self.ended = None
 
     async def start(self, ctx, *, finished=True, fetch_index=10, watchdog=0):
@@ -63,7 +63,7 @@ def test_done():
 
 
 def test_no_finish():
-    assert run(finished=False, fetch_index=77) == (Cause.NO_FINISH, Module.FETCH, 77)
+    assert run(finished=False, fetch_index=77) == (Cause.NO_FINISH, ModuleId.FETCH, 77)
 
 
 @pytest.mark.parametrize("finished", [False, True])
@@ -73,21 +73,21 @@ def test_the_lowest_error(finished):
                load={"cause": Cause.SRAM_RANGE, "index": 9},
                compute={"pop_prev": 1, "index": 2},
                store={"cause": Cause.ILLEGAL_PADDING, "index": 8}) == (
-        Cause.ILLEGAL_PADDING, Module.STORE, 8)
+        Cause.ILLEGAL_PADDING, ModuleId.STORE, 8)
 
 
 def test_an_error_of_fetch():
     assert run(finished=False, fetch_cause=Cause.MEMORY_RESPONSE, fetch_index=5,
                load={"cause": Cause.SRAM_RANGE, "index": 4}) == (
-        Cause.SRAM_RANGE, Module.LOAD, 4)
+        Cause.SRAM_RANGE, ModuleId.LOAD, 4)
     assert run(finished=False, fetch_cause=Cause.MEMORY_RESPONSE, fetch_index=5,
-               load={"pop_next": 1, "index": 4}) == (Cause.MEMORY_RESPONSE, Module.FETCH, 5)
+               load={"pop_next": 1, "index": 4}) == (Cause.MEMORY_RESPONSE, ModuleId.FETCH, 5)
 
 
 @pytest.mark.parametrize("flag", ["pop_prev", "pop_next", "push_prev", "push_next"])
 def test_deadlock(flag):
     assert run(load={flag: 1, "index": 30}, compute={flag: 1, "index": 12},
-               store={flag: 1, "index": 20}) == (Cause.DEADLOCK, Module.COMPUTE, 12)
+               store={flag: 1, "index": 20}) == (Cause.DEADLOCK, ModuleId.COMPUTE, 12)
 
 
 def test_random_verdicts():
@@ -108,9 +108,9 @@ def test_random_verdicts():
         finished = rng.random() < 0.5
         if errors or waits:
             index, name, cause = min(errors or waits)
-            expected = (cause, Module[name.upper()], index)
+            expected = (cause, ModuleId[name.upper()], index)
         else:
-            expected = ("done",) if finished else (Cause.NO_FINISH, Module.FETCH, 10)
+            expected = ("done",) if finished else (Cause.NO_FINISH, ModuleId.FETCH, 10)
         assert run(finished=finished, **statuses) == expected
 
 
@@ -168,9 +168,9 @@ def test_the_watchdog(busy):
             assert how is None
         cycles, how = await bench.end(ctx, 30)
         # Where only the bus is busy, it owes what fetch read ahead.
-        assert how == {"load": (Cause.TIMEOUT, Module.LOAD, 3),
-                       "store": (Cause.TIMEOUT, Module.STORE, 7)}.get(
-            busy, (Cause.TIMEOUT, Module.FETCH, 500))
+        assert how == {"load": (Cause.TIMEOUT, ModuleId.LOAD, 3),
+                       "store": (Cause.TIMEOUT, ModuleId.STORE, 7)}.get(
+            busy, (Cause.TIMEOUT, ModuleId.FETCH, 500))
         assert cycles <= 12
 
     simulate(bench.dut, body)

@@ -7,7 +7,7 @@ import pytest
 from tests.hw.streams import simulate
 from tests.hw.transfers import Move, depth, elem_bytes
 from vta.config import PRESETS
-from vta.hw.issue.range_check import TransferCheck
+from vta.hw.issue.range_check import RangeCheck
 from vta.isa import Cause, Isa, MemoryType
 
 CONFIGS = {
@@ -71,7 +71,7 @@ def cases(config, rng, count):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_against_plain_numbers(name):
     config = CONFIGS[name]
-    dut = TransferCheck(config, KINDS)
+    dut = RangeCheck(config, KINDS)
     mem = Isa(config).mem
     seen = set()
 
@@ -79,7 +79,7 @@ def test_against_plain_numbers(name):
         for kind, base, fields in cases(config, random.Random(f"transfer {name}"), 600):
             ctx.set(dut.insn, mem.layout.from_bits(mem.pack(memory_type=kind, **fields)))
             ctx.set(dut.base, base)
-            await ctx.tick().repeat(TransferCheck.LATENCY)
+            await ctx.tick().repeat(RangeCheck.LATENCY)
             expected = verdict(config, kind, base, fields)
             assert ctx.get(dut.cause) == expected, (kind, base, fields)
             seen.add((expected, fields["y_size"] == 0))
@@ -106,7 +106,7 @@ def test_against_plain_numbers(name):
 def test_it_takes_its_latency_and_no_more():
     """The last of its stages is used: one cycle less would be too few."""
     config = PRESETS["tiny"]
-    dut = TransferCheck(config, KINDS)
+    dut = RangeCheck(config, KINDS)
     mem = Isa(config).mem
     # The longest way: rows by stride, added to the address of memory's last but one element.
     first = {"memory_type": MemoryType.INP, "x_size": 1, "x_stride": 2, "dram_base": (1 << 29) - 2}
@@ -114,10 +114,10 @@ def test_it_takes_its_latency_and_no_more():
 
     async def bench(ctx):
         ctx.set(dut.insn, mem.layout.from_bits(good))
-        await ctx.tick().repeat(TransferCheck.LATENCY)
+        await ctx.tick().repeat(RangeCheck.LATENCY)
         assert ctx.get(dut.cause) == Cause.NONE
         ctx.set(dut.insn, mem.layout.from_bits(bad))
-        await ctx.tick().repeat(TransferCheck.LATENCY - 1)
+        await ctx.tick().repeat(RangeCheck.LATENCY - 1)
         assert ctx.get(dut.cause) == Cause.NONE
         await ctx.tick()
         assert ctx.get(dut.cause) == Cause.MEMORY_RESPONSE

@@ -8,7 +8,7 @@ import pytest
 from tests.hw.streams import STALLS, Clock, Pauses, put, ready_at_random, rest, simulate, stable
 from tests.hw.transfers import Move, check_bursts, depth, elem_bytes, random_move
 from vta.config import PRESETS
-from vta.hw.transfer.load_engine import Loader
+from vta.hw.transfer.load_engine import LoadEngine
 from vta.isa import MemoryType
 
 CONFIGS = {
@@ -33,7 +33,7 @@ class Bench:
 
     def __init__(self, config, kinds, *, stalls="none", latency=3, bad=()):
         self.config, self.stalls, self.latency, self.bad = config, stalls, latency, set(bad)
-        self.dut = Loader(config, kinds)
+        self.dut = LoadEngine(config, kinds)
         self.bursts: list[tuple[int, int]] = []
         self.buffers: dict[tuple[int, int], dict[int, int]] = {}
         self.finished: list[tuple[int, bool]] = []

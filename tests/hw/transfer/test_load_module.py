@@ -8,7 +8,7 @@ from tests.hw.memory import ReadMemory
 from tests.hw.modules import ModuleBench
 from tests.hw.streams import record
 from vta.config import PRESETS
-from vta.hw.transfer.load_module import Load
+from vta.hw.transfer.load_module import LoadModule
 from vta.isa import Cause, Isa, MemoryType
 
 CONFIG = PRESETS["tiny"]
@@ -23,7 +23,7 @@ def load(kind=MemoryType.INP, *, sram=0, dram=0, y=1, x=1, stride=None, **more):
 
 def run(insns, *, tokens=(0, 0), base=(0, 0), bad=(), retire=None, latency=5):
     """Retired, final status, the bench, and the tiles that were written."""
-    dut = Load(CONFIG)
+    dut = LoadModule(CONFIG)
     bench = ModuleBench(dut, tokens=tokens)
     memory = ReadMemory(CONFIG, dut, latency=latency)
     memory.write(0, bytes(random.Random("load").randrange(256) for _ in range(1 << 16)))

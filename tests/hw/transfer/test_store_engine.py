@@ -8,7 +8,7 @@ from tests.hw.axi import WriteBus
 from tests.hw.streams import STALLS, Clock, Pauses, put, rest, simulate
 from tests.hw.transfers import Move, check_bursts, elem_bytes, random_move
 from vta.config import PRESETS
-from vta.hw.transfer.store_engine import Storer
+from vta.hw.transfer.store_engine import StoreEngine
 from vta.isa import MemoryType
 
 CONFIGS = {
@@ -32,7 +32,7 @@ class Bench:
 
     def __init__(self, config, **bus):
         self.config, self.stalls = config, bus.get("stalls", "none")
-        self.dut = Storer(config)
+        self.dut = StoreEngine(config)
         self.bus = WriteBus(config, self.dut.bus, **bus)
         self.clock = Clock()
         self.done: list[tuple[int, bool]] = []

@@ -5,7 +5,7 @@ import pytest
 from tests.hw.axi import WriteBus
 from tests.hw.modules import ModuleBench
 from vta.config import PRESETS
-from vta.hw.transfer.store_module import Store
+from vta.hw.transfer.store_module import StoreModule
 from vta.isa import Cause, Isa, MemoryType, Opcode
 
 CONFIG = PRESETS["tiny"]
@@ -22,7 +22,7 @@ def tile(addr):
 
 
 def run(insns, *, tokens=(0, 0), retire=None, bad=(), latency=5, stalls="none"):
-    dut = Store(CONFIG)
+    dut = StoreModule(CONFIG)
     bench = ModuleBench(dut, tokens=tokens)
     bus = WriteBus(CONFIG, dut.bus, bad=bad, latency=latency, stalls=stalls)
 

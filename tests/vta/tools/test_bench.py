@@ -20,7 +20,7 @@ from vta.sim.replay import replay
 from vta.sim.rtl.memory_model import MemoryModel
 from vta.tools.bench import page
 from vta.tools.bench.bound import bound
-from vta.tools.bench.kernels import Kernel, fill, kernels, matmul
+from vta.tools.bench.kernels import BenchKernel, fill, kernels, matmul
 from vta.tools.bench.measure import MicroResult, measure_micro, measure_stream
 from vta.tools.bench.micro import microbenchmarks
 from vta.tools.bench.stream import Stream
@@ -136,9 +136,9 @@ def test_bound_takes_the_largest_and_names_it() -> None:
 
 
 def test_streams_compute_what_numpy_does(configs: vta.config.Config) -> None:
-    for kernel in (*kernels(configs)[:2], Kernel("fill", lambda: fill(configs, 5)),
-                   Kernel("matmul", lambda: matmul(configs, 128, 256, 64)),
-                   Kernel("dense", lambda: matmul(configs, configs.batch, 128, 64))):
+    for kernel in (*kernels(configs)[:2], BenchKernel("fill", lambda: fill(configs, 5)),
+                   BenchKernel("matmul", lambda: matmul(configs, 128, 256, 64)),
+                   BenchKernel("dense", lambda: matmul(configs, configs.batch, 128, 64))):
         result = replay(kernel.build(), FunctionalMachine)
         assert result.report.fault is None, kernel.name
         assert result.match is True, kernel.name

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from vta.config import Config
     from vta.image import Image
 
-__all__ = ["Blocking", "Kernel", "fill", "kernels", "matmul", "speed_kernel"]
+__all__ = ["MatmulBlocking", "BenchKernel", "fill", "kernels", "matmul", "speed_kernel"]
 
 
 @dataclass(frozen=True)
-class Kernel:
+class BenchKernel:
     """A stream that can be built: building takes a while, so it waits until it is needed.
 
     `product` is (M, K, N) of the matrix product that the stream is, if it is one; `predicted` the
@@ -39,26 +39,26 @@ class Kernel:
     predicted: Callable[[], int] | None = None
 
 
-def kernels(config: Config) -> list[Kernel]:
+def kernels(config: Config) -> list[BenchKernel]:
     """All of them for one configuration."""
     return [
-        *(Kernel(f"vadd_{tiles}", functools.partial(_compiled, "vector_add", config, tiles))
+        *(BenchKernel(f"vadd_{tiles}", functools.partial(_compiled, "vector_add", config, tiles))
           for tiles in (64, 1024, 4096)),
-        Kernel("requantise_1024", functools.partial(_compiled, "requantise", config, 1024)),
-        Kernel("fill_32", functools.partial(fill, config, 32)),
+        BenchKernel("requantise_1024", functools.partial(_compiled, "requantise", config, 1024)),
+        BenchKernel("fill_32", functools.partial(fill, config, 32)),
         _product(config, "dense", config.batch, 1024, 512),
         _product(config, "matmul", 256, 1024, 128),
     ]
 
 
-def speed_kernel(config: Config) -> Kernel:
+def speed_kernel(config: Config) -> BenchKernel:
     """A stream of GEMM that is long enough to be timed; its instructions are as long as those of
     a convolution."""
     return _product(config, "matmul", 512, 1024, 256, least=4096)
 
 
-def _product(config: Config, name: str, m: int, k: int, n: int, least: int = 1024) -> Kernel:
-    return Kernel(f"{name}_{m}x{k}x{n}",
+def _product(config: Config, name: str, m: int, k: int, n: int, least: int = 1024) -> BenchKernel:
+    return BenchKernel(f"{name}_{m}x{k}x{n}",
                   functools.partial(matmul, config, m, k, n, least=least), (m, k, n))
 
 
@@ -96,7 +96,7 @@ def fill(config: Config, passes: int) -> Image:
 
 
 @dataclass(frozen=True)
-class Blocking:
+class MatmulBlocking:
     """How many tiles of M, K and N are on chip at a time, in each of two halves."""
 
     m: int
@@ -104,7 +104,7 @@ class Blocking:
     n: int
 
     @classmethod
-    def best(cls, config: Config, m: int, k: int, n: int, least: int) -> Blocking:
+    def best(cls, config: Config, m: int, k: int, n: int, least: int) -> MatmulBlocking:
         """The blocking that reads least, for powers of two `m`, `k`, `n` (tiles).
 
         Of several the one whose GEMM instructions are shortest, but have `least` iterations if
@@ -113,7 +113,7 @@ class Blocking:
         beats = [-(-size // config.bus_bytes)
                  for size in (config.inp_elem_bytes, config.wgt_elem_bytes)]
 
-        def cost(blocking: Blocking) -> tuple[float, bool, int]:
+        def cost(blocking: MatmulBlocking) -> tuple[float, bool, int]:
             reading = beats[0] / blocking.n + beats[1] / blocking.m
             iterations = blocking.m * blocking.k * blocking.n
             enough = iterations >= least
@@ -135,10 +135,10 @@ def matmul(config: Config, m: int, k: int, n: int, *, least: int = 1024) -> Imag
     """int8(clip((A B^T) >> 8)) of A (m, k) int8 and B (n, k) int8, in tiles.
 
     Loads, products and stores overlap: each buffer has two halves, and tokens say which is free.
-    Sizes are numbers, powers of two and at least a tile; `least` as in `Blocking.best`.
+    Sizes are numbers, powers of two and at least a tile; `least` as in `MatmulBlocking.best`.
     """
     batch, block = config.batch, config.block
-    tiles = Blocking(m // batch, k // block, n // block)
+    tiles = MatmulBlocking(m // batch, k // block, n // block)
     rng = np.random.default_rng(1)
     a, b = (rng.integers(-128, 128, (rows, k)).astype(np.int8) for rows in (m, n))
     # Exact: float64 holds every sum.
@@ -148,7 +148,7 @@ def matmul(config: Config, m: int, k: int, n: int, *, least: int = 1024) -> Imag
     places = {"inp": stream.place(MemoryType.INP, _tiled(a, batch, block)),
               "wgt": stream.place(MemoryType.WGT, _tiled(b, block, block)),
               "out": stream.expect(MemoryType.OUT, _tiled(result, batch, block))}
-    blocking = Blocking.best(config, tiles.m, tiles.k, tiles.n, least)
+    blocking = MatmulBlocking.best(config, tiles.m, tiles.k, tiles.n, least)
     _Product(stream, tiles, blocking, places).emit()
     return stream.image(f"({m}, {k}) times ({k}, {n})")
 
@@ -162,7 +162,7 @@ def _tiled(matrix: NDArray[np.int8], rows: int, cols: int) -> NDArray[np.int8]:
 class _Product:
     """Emits one product, output block after output block."""
 
-    def __init__(self, stream: Stream, tiles: Blocking, blocking: Blocking,
+    def __init__(self, stream: Stream, tiles: MatmulBlocking, blocking: MatmulBlocking,
                  places: dict[str, int]) -> None:
         self._stream, self._tiles, self._block, self._places = stream, tiles, blocking, places
         self._half = {name: getattr(stream.config, f"{name}_depth") // 2

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vta.image import Segment
 from vta.isa import Isa, MemoryType, Opcode
-from vta.tools.bench.kernels import Kernel
+from vta.tools.bench.kernels import BenchKernel
 
 if TYPE_CHECKING:
     from vta.compiler.operators import Operator, Spec
@@ -90,7 +90,7 @@ DEPTHWISE = tuple(
 _RESIDUAL = (1, 64, 56, 56)
 
 
-def operator_kernels(config: Config) -> list[Kernel]:
+def operator_kernels(config: Config) -> list[BenchKernel]:
     """The kernels for one configuration; the small ones alone if its buffers are small."""
     layers = [*RESNET, *DEPTHWISE]
     if config.acc_depth < SMALL_ACC:
@@ -132,12 +132,12 @@ def _int8(values: Array) -> Array:
 
 
 def _kernel(name: str, config: Config, spec: Callable[[], Spec], result: Callable[..., Array]
-            ) -> Kernel:
+            ) -> BenchKernel:
     @functools.cache
     def operator() -> Operator:
         return spec().compile(config)
 
-    return Kernel(name, lambda: _image(operator(), result),
+    return BenchKernel(name, lambda: _image(operator(), result),
                   predicted=lambda: operator().predicted_cycles)
 
 

@@ -17,7 +17,7 @@ from vta.tools.bench.layers import RESNET, accumulator_cycles, operator_kernels
 from vta.tools.bench.measure import MicroResult, StreamResult, measure_micro, measure_stream
 from vta.tools.bench.micro import microbenchmarks
 
-__all__ = ["BEGIN", "END", "TARGETS", "Target", "tables", "write"]
+__all__ = ["BEGIN", "END", "TARGETS", "RequiredFigure", "tables", "write"]
 
 BEGIN = "<!-- Written by `make performance`; change vta/tools/bench/page.py instead. -->"
 END = "<!-- End of what `make performance` writes. -->"
@@ -32,7 +32,7 @@ Say = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Target:
+class RequiredFigure:
     """A figure that the machine must reach: `limit` is a ceiling, or with `floor` a floor."""
 
     name: str
@@ -51,26 +51,26 @@ class Target:
 
 
 TARGETS = (
-    Target("GEMM, consecutive destinations", "1.000", 1.0),
-    Target("GEMM, same destination", "1.000", 1.0),
-    Target("GEMM, any indices", "1.000", 1.0),
-    Target("ALU immediate, consecutive destinations", "1.0", 1.0),
-    Target("ALU immediate, same destination", "1.0, wrong result", 1.0),
-    Target("ALU register", "2.0", 2.0),
-    Target("ALU register, source is the destination before", "2.0, wrong result", 2.0),
-    Target("ALU register, one source", "2.0", 1.0),
-    Target("LOAD INP, contiguous", "8.00", 7.95, floor=True),
-    Target("LOAD WGT, contiguous", "8.00", 7.95, floor=True),
-    Target("LOAD ACC, contiguous", "8.00", 7.95, floor=True),
-    Target("LOAD INP, rows of 56 padded 1 + 1", "7.86", 7.8, floor=True),
-    Target("STORE, contiguous", "5.31", 7.8, floor=True),
-    Target("STORE, rows of 64", "5.25", 7.5, floor=True),
-    Target("vadd", "1,472", 1_400),
-    Target("matrix_multiply", "9,655", 9_400),
-    Target("gemm_128", "19,746", 18_900),
-    Target("dense128", "850,447", 720_000),
-    Target("conv2d_c8", "476,734", 472_000),
-    Target("conv2d_c10", "41,472", 38_500),
+    RequiredFigure("GEMM, consecutive destinations", "1.000", 1.0),
+    RequiredFigure("GEMM, same destination", "1.000", 1.0),
+    RequiredFigure("GEMM, any indices", "1.000", 1.0),
+    RequiredFigure("ALU immediate, consecutive destinations", "1.0", 1.0),
+    RequiredFigure("ALU immediate, same destination", "1.0, wrong result", 1.0),
+    RequiredFigure("ALU register", "2.0", 2.0),
+    RequiredFigure("ALU register, source is the destination before", "2.0, wrong result", 2.0),
+    RequiredFigure("ALU register, one source", "2.0", 1.0),
+    RequiredFigure("LOAD INP, contiguous", "8.00", 7.95, floor=True),
+    RequiredFigure("LOAD WGT, contiguous", "8.00", 7.95, floor=True),
+    RequiredFigure("LOAD ACC, contiguous", "8.00", 7.95, floor=True),
+    RequiredFigure("LOAD INP, rows of 56 padded 1 + 1", "7.86", 7.8, floor=True),
+    RequiredFigure("STORE, contiguous", "5.31", 7.8, floor=True),
+    RequiredFigure("STORE, rows of 64", "5.25", 7.5, floor=True),
+    RequiredFigure("vadd", "1,472", 1_400),
+    RequiredFigure("matrix_multiply", "9,655", 9_400),
+    RequiredFigure("gemm_128", "19,746", 18_900),
+    RequiredFigure("dense128", "850,447", 720_000),
+    RequiredFigure("conv2d_c8", "476,734", 472_000),
+    RequiredFigure("conv2d_c10", "41,472", 38_500),
 )
 """At the default configuration, latency 20; the reference is the last RTL of VTA's authors."""
 

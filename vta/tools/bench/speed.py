@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vta.program import RunReport
     from vta.sim.machine import Machine
     from vta.sim.rtl.memory_model import MemoryModel
-    from vta.tools.bench.kernels import Kernel
+    from vta.tools.bench.kernels import BenchKernel
 
 __all__ = ["CALIBRATION_STEPS", "Speed", "calibrate", "measure_speed"]
 
@@ -85,7 +85,7 @@ def calibrate() -> int:
     return state
 
 
-def measure_speed(kernel: Kernel, model: MemoryModel, *, runs: int = 5,
+def measure_speed(kernel: BenchKernel, model: MemoryModel, *, runs: int = 5,
                   progress: Callable[[str], None] = lambda what: None) -> Speed:
     """Times both simulators on a stream, without loading it and starting them.
 
