@@ -38,10 +38,12 @@ notebooks: $(READY)  ## Run the walk-throughs and write their notebooks again
 
 lint: $(READY)  ## Check style and types
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(READY)  ## Repair the style where it can be done by itself
+format: $(READY)  ## Lay the code out, and repair what can be repaired by itself
 	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 clean:  ## Remove what the build made, .venv included
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

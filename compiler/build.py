@@ -15,8 +15,9 @@ from vta.program import Program
 __all__ = ["build"]
 
 
-def build(schedule: Schedule, args: Sequence[Tensor], config: Config,
-          name: str = "main") -> Program:
+def build(
+    schedule: Schedule, args: Sequence[Tensor], config: Config, name: str = "main"
+) -> Program:
     """The compiled program, proved sound; its arguments are `args` in their order.
 
     Raises

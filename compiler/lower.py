@@ -36,8 +36,9 @@ def lower(schedule: Schedule, args: Sequence[Tensor], simple_mode: bool = False)
         return LoweredModule(simplify(program) if simple_mode else program)
 
 
-def lower_vta(schedule: Schedule, args: Sequence[Tensor], config: Config,
-              simple_mode: bool = False) -> LoweredModule:
+def lower_vta(
+    schedule: Schedule, args: Sequence[Tensor], config: Config, simple_mode: bool = False
+) -> LoweredModule:
     """The calls that VTA's instructions come from, with tokens.
 
     Without `simple_mode` a comment beside each says which tiles of which tensor it is about.

@@ -34,13 +34,13 @@ __all__ = ["PASSES", "depth_checked", "run_all", "to_loops", "trace"]
 Pass = Callable[[Any, Config], Form]
 
 PASSES: tuple[tuple[str, Pass], ...] = (
-    ("simplify", simplify),     # loops of one round are gone
-    ("match", match),           # loops around operations on tiles: loads, GEMM, ALU, stores
-    ("inplace", inplace),       # ALU operations overwrite their first operand
-    ("cut", cut),               # elementwise work on whole tensors is in parts that fit
-    ("place", place),           # values have places
-    ("unroll", unroll),         # instructions with addresses
-    ("order", order),           # which wait less in this order
+    ("simplify", simplify),  # loops of one round are gone
+    ("match", match),  # loops around operations on tiles: loads, GEMM, ALU, stores
+    ("inplace", inplace),  # ALU operations overwrite their first operand
+    ("cut", cut),  # elementwise work on whole tensors is in parts that fit
+    ("place", place),  # values have places
+    ("unroll", unroll),  # instructions with addresses
+    ("order", order),  # which wait less in this order
     ("tokens", insert_tokens),  # in order across modules
 )
 """Every pass after `loops`, which makes the first program."""
@@ -55,8 +55,9 @@ def to_loops(schedule: Schedule, args: Sequence[Tensor], name: str) -> LoopProgr
     return program
 
 
-def trace(schedule: Schedule, args: Sequence[Tensor], config: Config,
-          name: str = "main") -> dict[str, Form]:
+def trace(
+    schedule: Schedule, args: Sequence[Tensor], config: Config, name: str = "main"
+) -> dict[str, Form]:
     """The program after each pass, by the pass's name."""
     program: Form = to_loops(schedule, args, name)
     stages: dict[str, Form] = {"loops": program}
@@ -80,8 +81,9 @@ def depth_checked() -> Iterator[None]:
         raise CompileError("an expression is nested too deeply; split it into stages") from None
 
 
-def run_all(schedule: Schedule, args: Sequence[Tensor], config: Config,
-            name: str = "main") -> InsnProgram:
+def run_all(
+    schedule: Schedule, args: Sequence[Tensor], config: Config, name: str = "main"
+) -> InsnProgram:
     """The program after all passes."""
     program = trace(schedule, args, config, name)["tokens"]
     assert isinstance(program, InsnProgram)

@@ -1,7 +1,7 @@
 """Writes `isa.md` and `registers.md` from the one description that hardware and software share.
 
-    python docs/generate.py           writes them
-    python docs/generate.py --check   fails if they are not what it would write
+python docs/generate.py           writes them
+python docs/generate.py --check   fails if they are not what it would write
 """
 
 from __future__ import annotations
@@ -35,16 +35,22 @@ def isa_page(config: Config) -> str:
     """Numbers and formats of the instruction set."""
     isa = Isa(config)
     parts = [
-        _NOTICE, "# Instruction set\n",
+        _NOTICE,
+        "# Instruction set\n",
         "Instructions are 128 bits, two little-endian words of 64; no field crosses from one word "
         "into the next. Micro-ops are 32 bits. Bits that no field names are ignored. All sizes, "
         "bases and strides count elements (tiles); fields are unsigned unless marked.\n",
         _WIDTHS,
         "## Buffers at the default configuration\n",
-        _table(("memory", "`memory_type`", "bytes of an element in DRAM", "depth"),
-               ((memory.name, int(memory), _elem_bytes(config, memory), _depth(config, memory))
-                for memory in MemoryType)),
-        "## Opcodes\n", _table(("opcode", "number"), ((op.name, int(op)) for op in Opcode)),
+        _table(
+            ("memory", "`memory_type`", "bytes of an element in DRAM", "depth"),
+            (
+                (memory.name, int(memory), _elem_bytes(config, memory), _depth(config, memory))
+                for memory in MemoryType
+            ),
+        ),
+        "## Opcodes\n",
+        _table(("opcode", "number"), ((op.name, int(op)) for op in Opcode)),
         "## ALU operations\n",
         _table(("`alu_opcode`", "number"), ((op.name, int(op)) for op in AluOp)),
         "## Formats\n",
@@ -67,21 +73,38 @@ def isa_page(config: Config) -> str:
 def registers_page() -> str:
     """The register map."""
     parts = [
-        _NOTICE, "# Registers\n",
+        _NOTICE,
+        "# Registers\n",
         "32-bit words on AXI4-Lite. Access `rw` is written and read back, `ro` is read only, `w1` "
         "has bits that act when 1 is written. While the machine runs, writes are ignored except "
         "to `control.reset`, `irq_enable` and `irq_status`.\n",
-        _table(("offset", "name", "access", "reset", "what"), (
-            (f"`{register.offset:#05x}`", f"`{register.name}`", register.access,
-             "" if register.access == "ro" else f"`{register.reset:#x}`", register.doc)
-            for register in REGISTERS)),
+        _table(
+            ("offset", "name", "access", "reset", "what"),
+            (
+                (
+                    f"`{register.offset:#05x}`",
+                    f"`{register.name}`",
+                    register.access,
+                    "" if register.access == "ro" else f"`{register.reset:#x}`",
+                    register.doc,
+                )
+                for register in REGISTERS
+            ),
+        ),
         "## Fields\n",
     ]
     for register in REGISTERS:
         if register.fields:
-            parts += [f"### {register.name}\n", _table(("bits", "name", "what"), (
-                (_bits(field.low, field.bits), f"`{field.name}`", field.doc)
-                for field in register.fields))]
+            parts += [
+                f"### {register.name}\n",
+                _table(
+                    ("bits", "name", "what"),
+                    (
+                        (_bits(field.low, field.bits), f"`{field.name}`", field.doc)
+                        for field in register.fields
+                    ),
+                ),
+            ]
     return "\n".join(parts)
 
 
@@ -90,8 +113,11 @@ def _elem_bytes(config: Config, memory: MemoryType) -> int:
 
 
 def _depth(config: Config, memory: MemoryType) -> int | str:
-    return "that of ACC" if memory == MemoryType.ACC_8BIT else int(
-        getattr(config, f"{memory.name.lower()}_depth"))
+    return (
+        "that of ACC"
+        if memory == MemoryType.ACC_8BIT
+        else int(getattr(config, f"{memory.name.lower()}_depth"))
+    )
 
 
 def _format_table(form: Format) -> str:

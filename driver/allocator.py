@@ -41,8 +41,10 @@ class Allocator:
                     self._holes[index] = (low + size, high)
                 self._sizes[low] = size
                 return low
-        raise DeviceError(f"out of device memory: {nbytes} bytes were asked for, the largest free "
-                          f"block has {max((high - low for low, high in self._holes), default=0)}")
+        raise DeviceError(
+            f"out of device memory: {nbytes} bytes were asked for, the largest free "
+            f"block has {max((high - low for low, high in self._holes), default=0)}"
+        )
 
     def free(self, addr: int) -> None:
         """Gives back what `allocate` gave out."""

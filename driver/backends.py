@@ -13,18 +13,16 @@ if TYPE_CHECKING:
 
 __all__ = ["BACKENDS", "open_device", "require_backend"]
 
-BACKENDS = {
-    "sim": "vta.driver.simulated:SimDevice",
-    "tsim": "vta.driver.simulated:TsimDevice",
-}
+BACKENDS = {"sim": "vta.driver.simulated:SimDevice", "tsim": "vta.driver.simulated:TsimDevice"}
 """Target to class: a new board is a new row."""
 
 
 def require_backend(target: str) -> str:
     """The row of `BACKENDS` for a target; raises `ConfigError` where there is none."""
     if target not in BACKENDS:
-        raise ConfigError(f"TARGET {target} has no back end yet; those that have: "
-                          f"{', '.join(BACKENDS)}")
+        raise ConfigError(
+            f"TARGET {target} has no back end yet; those that have: {', '.join(BACKENDS)}"
+        )
     return BACKENDS[target]
 
 

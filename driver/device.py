@@ -66,8 +66,9 @@ class Device(abc.ABC):
         """A copy of `nbytes` bytes from byte `addr` on."""
 
     @abc.abstractmethod
-    def launch(self, insn_addr: int, insn_count: int, base: Mapping[str, int],
-               timeout: float | None) -> RunReport:
+    def launch(
+        self, insn_addr: int, insn_count: int, base: Mapping[str, int], timeout: float | None
+    ) -> RunReport:
         """Runs a stream that lies in memory, and waits for its end.
 
         Raises
@@ -86,8 +87,9 @@ class Device(abc.ABC):
 
     # -- the same on every back end --------------------------------------------------------------
 
-    def run(self, program: Program, addresses: Mapping[str, int], *,
-            timeout: float | None = None) -> RunReport:
+    def run(
+        self, program: Program, addresses: Mapping[str, int], *, timeout: float | None = None
+    ) -> RunReport:
         """Runs a program.
 
         Parameters
@@ -115,13 +117,19 @@ class Device(abc.ABC):
                     self.write(places[buffer.name], buffer.data)
             return self.run_stream(program.link(places), timeout=timeout)
 
-    def run_stream(self, insns: NDArray[np.uint64], *, base: Mapping[str, int] | None = None,
-                   timeout: float | None = None) -> RunReport:
+    def run_stream(
+        self,
+        insns: NDArray[np.uint64],
+        *,
+        base: Mapping[str, int] | None = None,
+        timeout: float | None = None,
+    ) -> RunReport:
         """Runs raw instructions, (n, 2) uint64; base registers that are not named are 0."""
         registers = dict.fromkeys(BASES, 0) | dict(base or {})
         if unknown := registers.keys() - set(BASES):
-            raise DeviceError(f"base must have only the keys {', '.join(BASES)}, "
-                              f"not {', '.join(sorted(unknown))}")
+            raise DeviceError(
+                f"base must have only the keys {', '.join(BASES)}, not {', '.join(sorted(unknown))}"
+            )
         with self._scratch(insns.nbytes) as insn_addr:
             self.write(insn_addr, insns.astype("<u8", copy=False))
             # Our programs leave no tokens behind; an interrupted run before may have.
@@ -140,8 +148,10 @@ class Device(abc.ABC):
     def check(self, program: Program) -> None:
         """Refuses a program that was compiled for another machine."""
         if difference := self.config.difference(program.config):
-            raise ProgramError(f"program {program.name} was compiled for another configuration: "
-                               f"{difference} (here: the device, there: the program)")
+            raise ProgramError(
+                f"program {program.name} was compiled for another configuration: "
+                f"{difference} (here: the device, there: the program)"
+            )
 
     def statistics(self) -> dict[str, int]:
         """Sums over all runs since `clear_statistics`."""
@@ -161,6 +171,10 @@ class Device(abc.ABC):
     def __enter__(self) -> Device:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()

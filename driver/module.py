@@ -114,8 +114,9 @@ class LoadedModule:
         """
         return self.device.run(self.program, self._addresses(args), timeout=timeout)
 
-    def time_evaluator(self, name: str, ctx: Context, number: int = 10,
-                       repeat: int = 1) -> Callable[..., TimingResult]:
+    def time_evaluator(
+        self, name: str, ctx: Context, number: int = 10, repeat: int = 1
+    ) -> Callable[..., TimingResult]:
         """A function that calls this one and measures it.
 
         Parameters
@@ -153,31 +154,39 @@ class LoadedModule:
         """Each argument's address by its buffer's name, after checking all of them."""
         wanted = self.program.args
         if len(args) != len(wanted):
-            raise ArgumentError(f"{_signature(self.program)} takes {len(wanted)} arguments, "
-                                f"not {len(args)}")
+            raise ArgumentError(
+                f"{_signature(self.program)} takes {len(wanted)} arguments, not {len(args)}"
+            )
         addresses: dict[str, int] = {}
         for index, (buffer, arg) in enumerate(zip(wanted, args, strict=True)):
             where = f"argument {index} ({buffer.name}) of {self.entry_name}"
             addresses[buffer.name] = self._address(where, buffer, arg)
         for buffer in wanted:
             for other in wanted:
-                if (buffer.role == "output" and other is not buffer
-                        and addresses[buffer.name] == addresses[other.name]):
-                    raise ArgumentError(f"output {buffer.name} of {self.entry_name} must be an "
-                                        f"array of its own, not the same as {other.name}")
+                if (
+                    buffer.role == "output"
+                    and other is not buffer
+                    and addresses[buffer.name] == addresses[other.name]
+                ):
+                    raise ArgumentError(
+                        f"output {buffer.name} of {self.entry_name} must be an "
+                        f"array of its own, not the same as {other.name}"
+                    )
         return addresses
 
     def _address(self, where: str, buffer: DramBuffer, arg: Any) -> int:
         if not isinstance(arg, NDArray):
-            raise ArgumentError(f"{where} must be made with vta.nd.array(..., ctx), not a "
-                                f"{type(arg).__name__}")
+            raise ArgumentError(
+                f"{where} must be made with vta.nd.array(..., ctx), not a {type(arg).__name__}"
+            )
         wanted = f"{np.dtype(buffer.dtype).name}{list(buffer.shape)}"
         if arg.shape != buffer.shape or arg.dtype != buffer.dtype:
             raise ArgumentError(f"{where} must be {wanted}, not {arg.dtype}{list(arg.shape)}")
         if arg.ctx.device is not self.device or arg.addr is None:
-            raise ArgumentError(f"{where} must lie on the device that the module was loaded on, "
-                                f"not on {arg.ctx}" + (" of another session"
-                                                       if arg.ctx.device is not None else ""))
+            raise ArgumentError(
+                f"{where} must lie on the device that the module was loaded on, "
+                f"not on {arg.ctx}" + (" of another session" if arg.ctx.device is not None else "")
+            )
         return arg.addr
 
     def __repr__(self) -> str:
@@ -185,6 +194,7 @@ class LoadedModule:
 
 
 def _signature(program: Program) -> str:
-    args = ", ".join(f"{buffer.name}: {buffer.dtype}{list(buffer.shape)}"
-                     for buffer in program.args)
+    args = ", ".join(
+        f"{buffer.name}: {buffer.dtype}{list(buffer.shape)}" for buffer in program.args
+    )
     return f"{program.name}({args})"

@@ -77,8 +77,10 @@ class NDArray:
         """Copies an array-like of the same shape and dtype into this one; returns it."""
         values = _as_numpy(source)
         if values.shape != self.shape or values.dtype != np.dtype(self.dtype):
-            raise ArgumentError(f"source must be {_spell(self.shape, self.dtype)}, not "
-                                f"{_spell(values.shape, values.dtype.name)}")
+            raise ArgumentError(
+                f"source must be {_spell(self.shape, self.dtype)}, not "
+                f"{_spell(values.shape, values.dtype.name)}"
+            )
         if self.ctx.device is None or self.addr is None:
             self._host[...] = values
         else:
@@ -94,14 +96,21 @@ class NDArray:
 
     asnumpy = numpy
 
-    def __array__(self, dtype: DTypeLike | None = None,
-                  copy: bool | None = None) -> np.ndarray[Any, Any]:
+    def __array__(
+        self, dtype: DTypeLike | None = None, copy: bool | None = None
+    ) -> np.ndarray[Any, Any]:
         if copy is False:
             raise ValueError("an NDArray can only be copied: its memory is the device's")
         return self.numpy() if dtype is None else self.numpy().astype(dtype)
 
-    def __dlpack__(self, *, stream: Any = None, max_version: tuple[int, int] | None = None,
-                   dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
         if copy is False:
             raise BufferError("an NDArray can only be copied: its memory is the device's")
         return self.numpy().__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device)
@@ -123,8 +132,9 @@ def array(source: Any, ctx: Context | None = None) -> NDArray:
     return empty(values.shape, values.dtype, ctx).copyfrom(values)
 
 
-def empty(shape: int | Sequence[int], dtype: DTypeLike = "float32",
-          ctx: Context | None = None) -> NDArray:
+def empty(
+    shape: int | Sequence[int], dtype: DTypeLike = "float32", ctx: Context | None = None
+) -> NDArray:
     """An array on `ctx` (default: the host) whose values nobody has set."""
     try:
         sizes = tuple(map(operator.index, shape if isinstance(shape, Iterable) else (shape,)))

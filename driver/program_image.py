@@ -23,8 +23,9 @@ _ALIGNMENT = 4096
 """A page for each buffer: a multiple of every kind of element."""
 
 
-def to_image(program: Program, inputs: Mapping[str, NDArray[Any]] | None = None, *,
-             seed: int = 0) -> Image:
+def to_image(
+    program: Program, inputs: Mapping[str, NDArray[Any]] | None = None, *, seed: int = 0
+) -> Image:
     """A run of `program`, without an expectation.
 
     Parameters
@@ -43,8 +44,9 @@ def to_image(program: Program, inputs: Mapping[str, NDArray[Any]] | None = None,
     values = dict(inputs or {})
     names = [buffer.name for buffer in program.buffers if buffer.role == "input"]
     if unknown := [name for name in values if name not in names]:
-        raise ArgumentError(f"{program.name} has no input {', '.join(unknown)}; it has "
-                            f"{', '.join(names)}")
+        raise ArgumentError(
+            f"{program.name} has no input {', '.join(unknown)}; it has {', '.join(names)}"
+        )
     allocator = Allocator(_START, 1 << program.config.addr_width, _ALIGNMENT)
     rng = np.random.default_rng(seed)
     insn_addr = allocator.allocate(program.nbytes)
@@ -55,23 +57,31 @@ def to_image(program: Program, inputs: Mapping[str, NDArray[Any]] | None = None,
         if data is not None and len(data):
             segments.append(Segment(addresses[buffer.name], data))
     stream = program.link(addresses).astype("<u8").reshape(-1).view(np.uint8)
-    places = ", ".join(f"{buffer.name} {buffer.dtype}{list(buffer.shape)} at "
-                       f"{addresses[buffer.name]:#x}" for buffer in program.args)
-    return Image(config=program.config, insn_addr=insn_addr, insn_count=len(program.insns),
-                 before=(Segment(insn_addr, stream), *segments),
-                 description=f"{program.name}: {places}")
+    places = ", ".join(
+        f"{buffer.name} {buffer.dtype}{list(buffer.shape)} at {addresses[buffer.name]:#x}"
+        for buffer in program.args
+    )
+    return Image(
+        config=program.config,
+        insn_addr=insn_addr,
+        insn_count=len(program.insns),
+        before=(Segment(insn_addr, stream), *segments),
+        description=f"{program.name}: {places}",
+    )
 
 
-def _content(buffer: DramBuffer, given: NDArray[Any] | None, rng: np.random.Generator
-             ) -> NDArray[np.uint8] | None:
+def _content(
+    buffer: DramBuffer, given: NDArray[Any] | None, rng: np.random.Generator
+) -> NDArray[np.uint8] | None:
     """The bytes of a buffer before the run; None leaves zeros."""
     if given is not None:
         if given.shape != buffer.shape or given.dtype != np.dtype(buffer.dtype):
-            raise ArgumentError(f"input {buffer.name} must be {buffer.dtype}{list(buffer.shape)}, "
-                                f"not {given.dtype.name}{list(given.shape)}")
+            raise ArgumentError(
+                f"input {buffer.name} must be {buffer.dtype}{list(buffer.shape)}, "
+                f"not {given.dtype.name}{list(given.shape)}"
+            )
         return np.ascontiguousarray(given).reshape(-1).view(np.uint8)
     if buffer.role == "temp":
         return None
     # Outputs too: a run that does nothing must not look right.
-    return buffer.data if buffer.role == "const" else rng.integers(
-        0, 256, buffer.nbytes, np.uint8)
+    return buffer.data if buffer.role == "const" else rng.integers(0, 256, buffer.nbytes, np.uint8)

@@ -26,8 +26,15 @@ if TYPE_CHECKING:
     from vta.config import Config
     from vta.sim.machine import Machine
 
-__all__ = ["DEBUG_DUMP_INSN", "DEBUG_SKIP_EXEC", "PROFILE", "SimulatorTotals", "SimDevice",
-           "SimulatedDevice", "TsimDevice"]
+__all__ = [
+    "DEBUG_DUMP_INSN",
+    "DEBUG_SKIP_EXEC",
+    "PROFILE",
+    "SimulatorTotals",
+    "SimDevice",
+    "SimulatedDevice",
+    "TsimDevice",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +74,13 @@ class SimulatedDevice(Device):
         self._profile = profile
         self._machine: Machine | None = None
         self._closed = False
-        alignment = max(64, *(getattr(config, f"{name}_elem_bytes")
-                              for name in ("uop", "inp", "wgt", "acc", "out")))
+        alignment = max(
+            64,
+            *(
+                getattr(config, f"{name}_elem_bytes")
+                for name in ("uop", "inp", "wgt", "acc", "out")
+            ),
+        )
         self._allocator = Allocator(_RESERVED, self.memory.size, alignment)
 
     @abc.abstractmethod
@@ -92,8 +104,9 @@ class SimulatedDevice(Device):
         self._check_open()
         return self.memory.read(addr, nbytes)
 
-    def launch(self, insn_addr: int, insn_count: int, base: Mapping[str, int],
-               timeout: float | None) -> RunReport:
+    def launch(
+        self, insn_addr: int, insn_count: int, base: Mapping[str, int], timeout: float | None
+    ) -> RunReport:
         self._check_open()
         if self._profile.debug_flag:
             stream = self.memory.read(insn_addr, insn_count * 16).view("<u8").reshape(-1, 2)
@@ -103,14 +116,21 @@ class SimulatedDevice(Device):
                     logger.warning("%5d  %s", insn.index, insn)
             if self._profile.debug_flag & DEBUG_SKIP_EXEC:
                 stats = count_stream(self.config, stream)
-                report = RunReport(target=self.target, stats=stats, instructions=sum(
-                    stats[key] for key in STAT_KEYS if key.endswith("_insns")))
+                report = RunReport(
+                    target=self.target,
+                    stats=stats,
+                    instructions=sum(stats[key] for key in STAT_KEYS if key.endswith("_insns")),
+                )
                 self._profile.add(report)
                 return report
         if self._machine is None:
             self._machine = self._make_machine()
-        report = self._machine.run(insn_addr, insn_count, base,
-                                   progress=_deadline(timeout) if timeout is not None else None)
+        report = self._machine.run(
+            insn_addr,
+            insn_count,
+            base,
+            progress=_deadline(timeout) if timeout is not None else None,
+        )
         self._profile.add(report)
         return report
 
@@ -152,7 +172,9 @@ class SimDevice(SimulatedDevice):
     profile : SimulatorTotals
     """
 
-    def __init__(self, config: Config, *, seed: int = 0, profile: SimulatorTotals = PROFILE) -> None:
+    def __init__(
+        self, config: Config, *, seed: int = 0, profile: SimulatorTotals = PROFILE
+    ) -> None:
         super().__init__(config, "sim", profile)
         self._seed = seed
 
@@ -175,8 +197,14 @@ class TsimDevice(SimulatedDevice):
     profile : SimulatorTotals
     """
 
-    def __init__(self, config: Config, *, model: MemoryModel | None = None,
-                 waves: Path | None = None, profile: SimulatorTotals = PROFILE) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        model: MemoryModel | None = None,
+        waves: Path | None = None,
+        profile: SimulatorTotals = PROFILE,
+    ) -> None:
         super().__init__(config, "tsim", profile)
         self._model = model or MemoryModel()
         self._waves = waves
@@ -185,5 +213,10 @@ class TsimDevice(SimulatedDevice):
         from vta.driver.verilog_cache import cached_verilog
         from vta.sim.rtl.rtl_machine import RtlMachine
 
-        return RtlMachine(self.config, cached_verilog(self.config), self.memory,
-                          model=self._model, waves=self._waves)
+        return RtlMachine(
+            self.config,
+            cached_verilog(self.config),
+            self.memory,
+            model=self._model,
+            waves=self._waves,
+        )

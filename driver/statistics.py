@@ -16,9 +16,19 @@ if TYPE_CHECKING:
 
 __all__ = ["STAT_KEYS", "Statistics", "count_stream"]
 
-STAT_KEYS = ("load_insns", "compute_insns", "store_insns", "uop_load_nbytes", "inp_load_nbytes",
-             "wgt_load_nbytes", "acc_load_nbytes", "out_store_nbytes", "gemm_counter",
-             "reset_counter", "alu_counter")
+STAT_KEYS = (
+    "load_insns",
+    "compute_insns",
+    "store_insns",
+    "uop_load_nbytes",
+    "inp_load_nbytes",
+    "wgt_load_nbytes",
+    "acc_load_nbytes",
+    "out_store_nbytes",
+    "gemm_counter",
+    "reset_counter",
+    "alu_counter",
+)
 
 _TRANSFERS = {
     (Opcode.LOAD, MemoryType.UOP): "uop_load_nbytes",

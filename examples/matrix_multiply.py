@@ -24,8 +24,10 @@ from vta import nd, rpc, te
 from vta.testing import simulator, utils
 
 env = vta.get_env()
-print(f"GEMM: ({env.BATCH}, {env.BLOCK_IN}) x ({env.BLOCK_OUT}, {env.BLOCK_IN}) "
-      f"-> ({env.BATCH}, {env.BLOCK_OUT}), once a cycle")
+print(
+    f"GEMM: ({env.BATCH}, {env.BLOCK_IN}) x ({env.BLOCK_OUT}, {env.BLOCK_IN}) "
+    f"-> ({env.BATCH}, {env.BLOCK_OUT}), once a cycle"
+)
 
 # %% [markdown]
 # ## Tiles
@@ -77,8 +79,10 @@ C_buf = te.compute(
     shape,
     lambda row, col, r, c: te.sum(
         A_buf[row, ko, r, ki].astype(env.acc_dtype) * B_buf[col, ko, c, ki].astype(env.acc_dtype),
-        axis=[ko, ki]),
-    name="C_buf")
+        axis=[ko, ki],
+    ),
+    name="C_buf",
+)
 C = te.compute(shape, lambda *i: C_buf(*i).astype(env.out_dtype), name="C")
 
 s = te.create_schedule(C.op)
@@ -167,8 +171,9 @@ simulator.clear_stats()
 f(a_nd, b_nd, c_nd)
 
 product = a.astype(env.acc_dtype) @ b.astype(env.acc_dtype).T
-np.testing.assert_array_equal(c_nd.numpy(),
-                              tiles(product.astype(C.dtype), env.BATCH, env.BLOCK_OUT))
+np.testing.assert_array_equal(
+    c_nd.numpy(), tiles(product.astype(C.dtype), env.BATCH, env.BLOCK_OUT)
+)
 print("The product is NumPy's.")
 
 # %% [markdown]

@@ -44,9 +44,13 @@ def notebook(script: str) -> nbformat.NotebookNode:
     for number, cell in enumerate(cells):
         # The same at every run, and no settings of any editor.
         cell.id, cell.metadata = f"cell-{number}", nbformat.NotebookNode()
-    return nbformat.v4.new_notebook(cells=cells, metadata={
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"}})
+    return nbformat.v4.new_notebook(
+        cells=cells,
+        metadata={
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        },
+    )
 
 
 def execute(book: nbformat.NotebookNode) -> None:
@@ -62,15 +66,20 @@ def execute(book: nbformat.NotebookNode) -> None:
     left_out = ("VTA_CONFIG", "PICTURES")
     env = {key: value for key, value in os.environ.items() if key not in left_out}
     env["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [str(FOLDER.parent), env.get("PYTHONPATH", "")]))
+        filter(None, [str(FOLDER.parent), env.get("PYTHONPATH", "")])
+    )
     metadata = book.metadata.copy()
     with tempfile.TemporaryDirectory() as folder:
         # The user's own settings and history of IPython stay out of it, and it opens no port.
         env["IPYTHONDIR"] = folder
         manager = {"transport": "ipc", "connection_file": str(Path(folder) / "kernel.json")}
         nbclient.NotebookClient(
-            book, kernel_name="python3", timeout=SECONDS, record_timing=False,
-            coalesce_streams=True, resources={"metadata": {"path": str(FOLDER)}},
+            book,
+            kernel_name="python3",
+            timeout=SECONDS,
+            record_timing=False,
+            coalesce_streams=True,
+            resources={"metadata": {"path": str(FOLDER)}},
             config=Config({"KernelManager": manager}),
         ).execute(env=env)
     book.metadata = metadata  # without the version of the Python that ran it
@@ -80,8 +89,9 @@ def execute(book: nbformat.NotebookNode) -> None:
                 raise ValueError(f"a cell wrote to stderr: {output.text}")
 
 
-def differences(book: nbformat.NotebookNode, other: nbformat.NotebookNode, *, outputs: bool
-                ) -> Iterator[str]:
+def differences(
+    book: nbformat.NotebookNode, other: nbformat.NotebookNode, *, outputs: bool
+) -> Iterator[str]:
     """In words, where two notebooks differ: in their cells and, with `outputs`, what these show."""
     if len(book.cells) != len(other.cells):
         yield f"{len(other.cells)} cells, not {len(book.cells)}"
@@ -98,15 +108,20 @@ def _shown(cell: nbformat.NotebookNode) -> list[str]:
     shown: list[str] = []
     for output in cell.get("outputs", ()):
         data = output.get("data", {})
-        shown += [output.output_type, *sorted(data), *output.get("text", "").splitlines(),
-                  *data.get("text/plain", "").splitlines()]
+        shown += [
+            output.output_type,
+            *sorted(data),
+            *output.get("text", "").splitlines(),
+            *data.get("text/plain", "").splitlines(),
+        ]
     return shown
 
 
 def _alike(shown: Sequence[str], other: Sequence[str]) -> bool:
     return len(shown) == len(other) and all(
         line == another or ("cycles" in line and _close(line, another))
-        for line, another in zip(shown, other, strict=True))
+        for line, another in zip(shown, other, strict=True)
+    )
 
 
 def _close(line: str, other: str) -> bool:
@@ -114,8 +129,11 @@ def _close(line: str, other: str) -> bool:
     # Every other part is a number.
     parts, others = _NUMBER.split(line), _NUMBER.split(other)
     return parts[::2] == others[::2] and all(
-        math.isclose(float(a.replace(",", "")), float(b.replace(",", "")), rel_tol=TOLERANCE,
-                     abs_tol=1) for a, b in zip(parts[1::2], others[1::2], strict=True))
+        math.isclose(
+            float(a.replace(",", "")), float(b.replace(",", "")), rel_tol=TOLERANCE, abs_tol=1
+        )
+        for a, b in zip(parts[1::2], others[1::2], strict=True)
+    )
 
 
 def _check(name: str, book: nbformat.NotebookNode) -> list[str]:
@@ -150,12 +168,16 @@ def _make(name: str, *, check: bool) -> int:
             nbformat.write(book, FOLDER / f"{name}.ipynb")
             print(f"{name}.ipynb: written")
         elif found := _check(name, book):
-            print(f"out of date: {name}.ipynb ({'; '.join(found)}); run make notebooks",
-                  file=sys.stderr)
+            print(
+                f"out of date: {name}.ipynb ({'; '.join(found)}); run make notebooks",
+                file=sys.stderr,
+            )
             return 1
     except nbclient.exceptions.CellExecutionError as error:
-        print(f"{name}.py: {error.ename}: {error.evalue}; run it as a script to see where",
-              file=sys.stderr)
+        print(
+            f"{name}.py: {error.ename}: {error.evalue}; run it as a script to see where",
+            file=sys.stderr,
+        )
         return 1
     return 0
 

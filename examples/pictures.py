@@ -46,7 +46,8 @@ class Picture:
     def __init__(self, name: str, file: Path) -> None:
         small = io.BytesIO()
         Image.open(file).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(
-            small, "png", optimize=True)
+            small, "png", optimize=True
+        )
         self.name = name
         self.data = small.getvalue()
         if folder := os.environ.get("PICTURES"):
@@ -72,8 +73,9 @@ def timeline(name: str, module: Module, window: tuple[int, int] | None = None) -
     print(f"{name}: {found.cycles:,} cycles; {text}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "timeline.png"
-        plot_timeline(found, path, title=f"{name}: {found.cycles:,} cycles", note=text,
-                      window=window)
+        plot_timeline(
+            found, path, title=f"{name}: {found.cycles:,} cycles", note=text, window=window
+        )
         return Picture(f"{name} timeline", path)
 
 
@@ -82,9 +84,11 @@ def roofline(name: str, modules: Mapping[str, Module]) -> Picture:
     results = [_stream(title, *_measure(module)) for title, module in modules.items()]
     for result in results:
         assert result.bound is not None
-        print(f"{result.name}: {result.operations / result.busier:.0f} operations a byte, "
-              f"{result.operations / result.cycles:.0f} a cycle; {result.cycles:,} cycles, of "
-              f"which {result.bound.resource} needs {result.bound.cycles:,}")
+        print(
+            f"{result.name}: {result.operations / result.busier:.0f} operations a byte, "
+            f"{result.operations / result.cycles:.0f} a cycle; {result.cycles:,} cycles, of "
+            f"which {result.bound.resource} needs {result.bound.cycles:,}"
+        )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "roofline.png"
         roofs.plot(results, results[0].image.config, str(path))
@@ -98,7 +102,7 @@ def excerpt(listing: object, lines: int) -> str:
     for is_uop, group in itertools.groupby(str(listing).splitlines(), lambda line: _UOP in line):
         block = list(group)
         if is_uop and len(block) > _SHOWN_UOPS + 1:
-            indent = block[0][:block[0].index(_UOP)]
+            indent = block[0][: block[0].index(_UOP)]
             block[_SHOWN_UOPS:] = [f"{indent}... {len(block) - _SHOWN_UOPS} micro-ops more"]
         shown += block
     if len(shown) > lines:
@@ -116,6 +120,11 @@ def _measure(module: Module) -> tuple[image.Image, Profile]:
 def _stream(name: str, run: image.Image, found: Profile) -> StreamResult:
     assert found.replay is not None
     report = found.replay.report
-    return StreamResult(name=name, image=run, report=report, match=None,
-                        bound=bound(run, report.stats, report.instructions),
-                        latency=MemoryModel().latency)
+    return StreamResult(
+        name=name,
+        image=run,
+        report=report,
+        match=None,
+        bound=bound(run, report.stats, report.instructions),
+        latency=MemoryModel().latency,
+    )

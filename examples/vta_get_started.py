@@ -91,8 +91,9 @@ print(vta.lower(s, [A, B, C], simple_mode=True))
 # The compiled program is plain data: instructions, micro-ops and a signature. The device refuses it
 # if it was made for a machine with other parameters.
 
-my_vadd = vta.build(s, [A, B, C], vta.target.Target("ext_dev", host=env.target_host),
-                    name="my_vadd")
+my_vadd = vta.build(
+    s, [A, B, C], vta.target.Target("ext_dev", host=env.target_host), name="my_vadd"
+)
 temp = utils.tempdir()
 my_vadd.save(temp.relpath("vadd.o"))
 remote.upload(temp.relpath("vadd.o"))

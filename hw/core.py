@@ -63,30 +63,34 @@ class Core(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        super().__init__({
-            "bus": Out(bus_signature(config)),
-            "start": In(1),
-            "running": In(1),
-            "stop": In(1),
-            "bus_quiet": Out(1),
-            "insn_count": In(INDEX_BITS),
-            "watchdog": In(32),
-            **{f"{name}_ptr": In(config.addr_width) for name in POINTERS},
-            "done": Out(1),
-            "halt": Out(1),
-            "verdict": Out(HaltReport),
-            "clear_counters": In(1),
-            "events": Out(Events),
-            **{name: Out(32) for name in READ_FROM_CORE},
-        })
+        super().__init__(
+            {
+                "bus": Out(bus_signature(config)),
+                "start": In(1),
+                "running": In(1),
+                "stop": In(1),
+                "bus_quiet": Out(1),
+                "insn_count": In(INDEX_BITS),
+                "watchdog": In(32),
+                **{f"{name}_ptr": In(config.addr_width) for name in POINTERS},
+                "done": Out(1),
+                "halt": Out(1),
+                "verdict": Out(HaltReport),
+                "clear_counters": In(1),
+                "events": Out(Events),
+                **{name: Out(32) for name in READ_FROM_CORE},
+            }
+        )
         self.fetch = Fetch(config)
         self.load = LoadModule(config)
         self.compute = ComputeModule(config)
         self.store = StoreModule(config)
         self.tokens = {name: TokenQueue() for name in TOKEN_QUEUES}
         self.dma = ReadDma(config, clients=3)
-        self.pending = {name: Signal(range(config.insn_queue_depth + 1), name=f"{name}_pending")
-                        for name in EXECUTORS}
+        self.pending = {
+            name: Signal(range(config.insn_queue_depth + 1), name=f"{name}_pending")
+            for name in EXECUTORS
+        }
 
     def elaborate(self, platform):
         m = Module()
@@ -156,8 +160,10 @@ class Core(wiring.Component):
         for kind in (MemoryType.INP, MemoryType.WGT):
             name = kind.name.lower()
             m.submodules[name] = pad = Scratchpad(
-                config, elem_bits=8 * getattr(config, f"{name}_elem_bytes"),
-                depth=getattr(config, f"{name}_depth"))
+                config,
+                elem_bits=8 * getattr(config, f"{name}_elem_bytes"),
+                depth=getattr(config, f"{name}_depth"),
+            )
             write = self.load.write
             m.d.comb += [
                 pad.write_en.eq(self.load.write_en & (write.kind == kind)),
@@ -189,8 +195,9 @@ class Core(wiring.Component):
             waits = status.pop_prev | status.pop_next | status.push_prev | status.push_next
             m.d.comb += [
                 getattr(monitor, f"{name}_status").eq(status),
-                monitor.settled[number].eq((module.port.idle & (self.pending[name] == 0))
-                                           | waits | (status.cause != 0)),
+                monitor.settled[number].eq(
+                    (module.port.idle & (self.pending[name] == 0)) | waits | (status.cause != 0)
+                ),
             ]
         ports = [module.port for module in modules.values()]
         m.d.comb += [
@@ -201,11 +208,16 @@ class Core(wiring.Component):
             monitor.fetch_index.eq(fetch.dispatched),
             monitor.bus_quiet.eq(self.bus_quiet),
             monitor.watchdog.eq(self.watchdog),
-            monitor.progress.eq(Cat(
-                self.start, self.dma.moved, self.store.moved, self.compute.active,
-                *(port.issue | port.retire for port in ports),
-                *(getattr(fetch, name).valid & getattr(fetch, name).ready for name in modules),
-            ).any()),
+            monitor.progress.eq(
+                Cat(
+                    self.start,
+                    self.dma.moved,
+                    self.store.moved,
+                    self.compute.active,
+                    *(port.issue | port.retire for port in ports),
+                    *(getattr(fetch, name).valid & getattr(fetch, name).ready for name in modules),
+                ).any()
+            ),
             self.done.eq(monitor.done),
             self.halt.eq(monitor.halt),
             self.verdict.eq(monitor.verdict),
@@ -255,8 +267,16 @@ class Core(wiring.Component):
                 self.events.wait_prev[number].eq(status.pop_prev | status.push_prev),
                 self.events.wait_next[number].eq(status.pop_next | status.push_next),
                 self.events.wait_memory[number].eq(status.active & module.waiting),
-                getattr(self, f"{name}_status").eq(Cat(
-                    status.active, status.pop_prev, status.pop_next, status.push_prev,
-                    status.push_next, Const(0, 3), status.cause)),
+                getattr(self, f"{name}_status").eq(
+                    Cat(
+                        status.active,
+                        status.pop_prev,
+                        status.pop_next,
+                        status.push_prev,
+                        status.push_next,
+                        Const(0, 3),
+                        status.cause,
+                    )
+                ),
                 getattr(self, f"{name}_index").eq(status.index),
             ]

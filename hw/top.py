@@ -37,12 +37,14 @@ class Top(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        super().__init__({
-            "m_axi": Out(bus_signature(config)),
-            "s_axi": In(registers.bus_signature()),
-            "irq": Out(1),
-            "events": Out(Events),
-        })
+        super().__init__(
+            {
+                "m_axi": Out(bus_signature(config)),
+                "s_axi": In(registers.bus_signature()),
+                "irq": Out(1),
+                "events": Out(Events),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

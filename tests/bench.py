@@ -10,7 +10,7 @@ from vta.sim.functional.functional_machine import FunctionalMachine
 from vta.sim.memory import Memory
 
 INSN_ADDR = 0x0100_0000
-BASE = {"uop": 0x10_0000, "inp": 0x20_0000, "wgt": 0x40_0000, "acc": 0x80_0000, "out": 0xc0_0000}
+BASE = {"uop": 0x10_0000, "inp": 0x20_0000, "wgt": 0x40_0000, "acc": 0x80_0000, "out": 0xC0_0000}
 
 
 class Bench:
@@ -28,27 +28,68 @@ class Bench:
     def load(self, memory, *, sram=0, dram=0, y=1, x=1, stride=None, pads=(0, 0, 0, 0), **more):
         return self._transfer(Opcode.LOAD, memory, sram, dram, y, x, stride, pads, more)
 
-    def store(self, memory=MemoryType.OUT, *, sram=0, dram=0, y=1, x=1, stride=None,
-              pads=(0, 0, 0, 0), **more):
+    def store(
+        self,
+        memory=MemoryType.OUT,
+        *,
+        sram=0,
+        dram=0,
+        y=1,
+        x=1,
+        stride=None,
+        pads=(0, 0, 0, 0),
+        **more,
+    ):
         return self._transfer(Opcode.STORE, memory, sram, dram, y, x, stride, pads, more)
 
     def _transfer(self, opcode, memory, sram, dram, y, x, stride, pads, more):
         return self.isa.mem.pack(
-            opcode=opcode, memory_type=memory, sram_base=sram, dram_base=dram, y_size=y, x_size=x,
-            x_stride=x if stride is None else stride, y_pad_0=pads[0], y_pad_1=pads[1],
-            x_pad_0=pads[2], x_pad_1=pads[3], **more)
+            opcode=opcode,
+            memory_type=memory,
+            sram_base=sram,
+            dram_base=dram,
+            y_size=y,
+            x_size=x,
+            x_stride=x if stride is None else stride,
+            y_pad_0=pads[0],
+            y_pad_1=pads[1],
+            x_pad_0=pads[2],
+            x_pad_1=pads[3],
+            **more,
+        )
 
     def gemm(self, *, uops=(0, 1), iters=(1, 1), dst=(0, 0), src=(0, 0), wgt=(0, 0), **more):
         return self.isa.gemm.pack(
-            opcode=Opcode.GEMM, uop_bgn=uops[0], uop_end=uops[1], iter_out=iters[0],
-            iter_in=iters[1], dst_factor_out=dst[0], dst_factor_in=dst[1], src_factor_out=src[0],
-            src_factor_in=src[1], wgt_factor_out=wgt[0], wgt_factor_in=wgt[1], **more)
+            opcode=Opcode.GEMM,
+            uop_bgn=uops[0],
+            uop_end=uops[1],
+            iter_out=iters[0],
+            iter_in=iters[1],
+            dst_factor_out=dst[0],
+            dst_factor_in=dst[1],
+            src_factor_out=src[0],
+            src_factor_in=src[1],
+            wgt_factor_out=wgt[0],
+            wgt_factor_in=wgt[1],
+            **more,
+        )
 
     def alu(self, op, *, uops=(0, 1), iters=(1, 1), dst=(0, 0), src=(0, 0), imm=None, **more):
         return self.isa.alu.pack(
-            opcode=Opcode.ALU, alu_opcode=op, uop_bgn=uops[0], uop_end=uops[1], iter_out=iters[0],
-            iter_in=iters[1], dst_factor_out=dst[0], dst_factor_in=dst[1], src_factor_out=src[0],
-            src_factor_in=src[1], use_imm=imm is not None, imm=imm or 0, **more)
+            opcode=Opcode.ALU,
+            alu_opcode=op,
+            uop_bgn=uops[0],
+            uop_end=uops[1],
+            iter_out=iters[0],
+            iter_in=iters[1],
+            dst_factor_out=dst[0],
+            dst_factor_in=dst[1],
+            src_factor_out=src[0],
+            src_factor_in=src[1],
+            use_imm=imm is not None,
+            imm=imm or 0,
+            **more,
+        )
 
     def finish(self, **more):
         return self.isa.common.pack(opcode=Opcode.FINISH, **more)
@@ -64,20 +105,24 @@ class Bench:
 
     def put(self, name, array, elem=0):
         """`array` in memory at element `elem` of a base register's memory."""
-        self.memory.write(BASE[name] + elem * getattr(self.config, f"{name}_elem_bytes"),
-                          np.asarray(array))
+        self.memory.write(
+            BASE[name] + elem * getattr(self.config, f"{name}_elem_bytes"), np.asarray(array)
+        )
 
     def put_uops(self, *uops):
         """Micro-ops of (dst, src, wgt) at the start of UOP's memory, and in the buffer."""
-        words = np.array([self.isa.uop.pack(dst_idx=dst, src_idx=src, wgt_idx=wgt)
-                          for dst, src, wgt in uops], np.uint32)
+        words = np.array(
+            [self.isa.uop.pack(dst_idx=dst, src_idx=src, wgt_idx=wgt) for dst, src, wgt in uops],
+            np.uint32,
+        )
         self.put("uop", words)
-        self.machine.datapath.uop[:len(words)] = words
+        self.machine.datapath.uop[: len(words)] = words
 
     def out(self, count, elem=0):
         """`count` elements of OUT's memory, (count, lanes) int8."""
-        raw = self.memory.read(BASE["out"] + elem * self.config.out_elem_bytes,
-                               count * self.config.out_elem_bytes)
+        raw = self.memory.read(
+            BASE["out"] + elem * self.config.out_elem_bytes, count * self.config.out_elem_bytes
+        )
         return raw.view(np.int8).reshape(count, self.lanes)
 
     @property

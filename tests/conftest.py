@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, settings
 from vta.config import PRESETS, Config
 
 # How fast a busy machine is says nothing about the code.
-settings.register_profile("vta", deadline=None, print_blob=True,
-                          suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "vta", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("vta")
 
 
@@ -30,8 +31,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Says how many random programs ran; the tests tell by `record_property`."""
-    properties = [dict(report.user_properties) for report in terminalreporter.getreports("passed")
-                  + terminalreporter.getreports("failed") if report.when == "call"]
+    properties = [
+        dict(report.user_properties)
+        for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+        if report.when == "call"
+    ]
     properties = [found for found in properties if "programs" in found]
     if properties:
         programs = sum(found["programs"] for found in properties)
@@ -39,15 +43,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         configurations = {found["configuration"] for found in properties}
         terminalreporter.write_line(
             f"generator: {programs} programs on {len(configurations)} configurations, {faulty} of "
-            "them with an error, on the RTL, the functional simulator and numpy")
-    schedules = [dict(report.user_properties) for report in terminalreporter.stats.get("passed", ())
-                 if "schedules" in dict(report.user_properties)]
+            "them with an error, on the RTL, the functional simulator and numpy"
+        )
+    schedules = [
+        dict(report.user_properties)
+        for report in terminalreporter.stats.get("passed", ())
+        if "schedules" in dict(report.user_properties)
+    ]
     if schedules:
         legal = sum(found["schedules"] for found in schedules)
         illegal = sum(found["illegal"] for found in schedules)
         terminalreporter.write_line(
             f"schedules: {legal} random ones computed what numpy does, {illegal} more were refused "
-            "with a ScheduleError")
+            "with a ScheduleError"
+        )
 
 
 @pytest.fixture(scope="session")

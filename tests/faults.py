@@ -7,8 +7,17 @@ from vta.isa import MemoryType, Opcode
 
 __all__ = ["BASE_OF", "IN_STREAM", "LOADED", "make_wrong", "transfer"]
 
-IN_STREAM = ("illegal_opcode", "illegal_token", "illegal_memory_type", "illegal_alu_opcode",
-             "illegal_padding", "sram_range", "sram_range_loop", "memory_response", "deadlock")
+IN_STREAM = (
+    "illegal_opcode",
+    "illegal_token",
+    "illegal_memory_type",
+    "illegal_alu_opcode",
+    "illegal_padding",
+    "sram_range",
+    "sram_range_loop",
+    "memory_response",
+    "deadlock",
+)
 
 LOADED = {"inp": LOAD, "wgt": LOAD, "acc": COMPUTE, "acc_8bit": COMPUTE, "uop": COMPUTE}
 """Who loads which memory."""
@@ -27,23 +36,39 @@ def make_wrong(builder, fault, rng):
         item.values[f"{rng.choice(('pop', 'push'))}_{side}"] = 1
     elif fault == "illegal_memory_type":
         item = builder.make_noop(rng, rng.choice((COMPUTE, STORE)))
-        item.values |= {"x_size": 1, "y_size": 1, "memory_type": rng.choice(
-            (4, 6, 7) if item.module == COMPUTE else (0, 1, 2, 3, 5, 6, 7))}
+        item.values |= {
+            "x_size": 1,
+            "y_size": 1,
+            "memory_type": rng.choice(
+                (4, 6, 7) if item.module == COMPUTE else (0, 1, 2, 3, 5, 6, 7)
+            ),
+        }
     elif fault == "illegal_alu_opcode":
-        item = Item(COMPUTE, "alu", {
-            field.name: rng.randrange(field.max + 1) for field in builder.isa.alu.fields
-            if field.name not in BITS.values()})
+        item = Item(
+            COMPUTE,
+            "alu",
+            {
+                field.name: rng.randrange(field.max + 1)
+                for field in builder.isa.alu.fields
+                if field.name not in BITS.values()
+            },
+        )
         item.values |= {"opcode": Opcode.ALU, "alu_opcode": rng.randrange(5, 8)}
     elif fault == "illegal_padding":
         item = builder.make_noop(rng, STORE)
-        item.values |= {"x_size": 1, "y_size": 1, "memory_type": MemoryType.OUT,
-                        f"{rng.choice('xy')}_pad_{rng.randrange(2)}": rng.randrange(1, 16)}
+        item.values |= {
+            "x_size": 1,
+            "y_size": 1,
+            "memory_type": MemoryType.OUT,
+            f"{rng.choice('xy')}_pad_{rng.randrange(2)}": rng.randrange(1, 16),
+        }
     elif fault == "sram_range_loop":
         item = _loop(builder, rng)
     elif fault == "deadlock":
         item = builder.make_noop(rng, rng.choice(MODULES))
-        queue = rng.choice([queue for (_, consumer), queue in QUEUES.items()
-                            if consumer == item.module])
+        queue = rng.choice(
+            [queue for (_, consumer), queue in QUEUES.items() if consumer == item.module]
+        )
     else:
         item = _transfer(builder, rng, fault)
     if item.module == COMPUTE:
@@ -55,9 +80,17 @@ def make_wrong(builder, fault, rng):
 
 def transfer(sram, dram, rows, columns, stride, pads):
     """The fields of a LOAD or STORE that say what it moves."""
-    return {"sram_base": sram, "dram_base": dram, "y_size": rows, "x_size": columns,
-            "x_stride": stride, "y_pad_0": pads[0], "y_pad_1": pads[1], "x_pad_0": pads[2],
-            "x_pad_1": pads[3]}
+    return {
+        "sram_base": sram,
+        "dram_base": dram,
+        "y_size": rows,
+        "x_size": columns,
+        "x_stride": stride,
+        "y_pad_0": pads[0],
+        "y_pad_1": pads[1],
+        "x_pad_0": pads[2],
+        "x_pad_1": pads[3],
+    }
 
 
 def _transfer(builder, rng, fault):
@@ -77,10 +110,15 @@ def _transfer(builder, rng, fault):
         sram = rng.choice((max(0, builder.depth[name] - count + 1), 65_535))
         if sram + count <= builder.depth[name]:
             sram, rows, columns = 0, 65_535, 65_535
-    return Item(STORE if name == "out" else LOADED[name], "mem", {
-        "opcode": Opcode.STORE if name == "out" else Opcode.LOAD,
-        "memory_type": MemoryType[name.upper()],
-        **transfer(sram, dram, rows, columns, stride, pads)})
+    return Item(
+        STORE if name == "out" else LOADED[name],
+        "mem",
+        {
+            "opcode": Opcode.STORE if name == "out" else Opcode.LOAD,
+            "memory_type": MemoryType[name.upper()],
+            **transfer(sram, dram, rows, columns, stride, pads),
+        },
+    )
 
 
 def _loop(builder, rng):
@@ -88,21 +126,31 @@ def _loop(builder, rng):
     opcode = rng.choice((Opcode.GEMM, Opcode.ALU))
     uop_depth = builder.depth["uop"]
     first = rng.choice(builder.recent)
-    values = {"opcode": opcode, "uop_bgn": first, "iter_out": 1, "iter_in": 1,
-              "uop_end": min(first + rng.randrange(1, 4), uop_depth)}
-    way = rng.choice(("dst", "src", "wgt", "uop") if opcode == Opcode.GEMM else
-                     ("dst", "src", "uop"))
+    values = {
+        "opcode": opcode,
+        "uop_bgn": first,
+        "iter_out": 1,
+        "iter_in": 1,
+        "uop_end": min(first + rng.randrange(1, 4), uop_depth),
+    }
+    way = rng.choice(
+        ("dst", "src", "wgt", "uop") if opcode == Opcode.GEMM else ("dst", "src", "uop")
+    )
     if way == "uop":
         values |= {"uop_bgn": uop_depth - rng.randrange(1, 4), "uop_end": uop_depth + 1}
     else:
-        depth = builder.depth["acc" if way == "dst" or opcode == Opcode.ALU else
-                              "inp" if way == "src" else "wgt"]
+        depth = builder.depth[
+            "acc" if way == "dst" or opcode == Opcode.ALU else "inp" if way == "src" else "wgt"
+        ]
         loop = rng.choice(("out", "in"))
         values[f"iter_{loop}"] = depth + rng.randrange(2)
         values[f"{way}_factor_{loop}"] = rng.choice((1, 2, depth - 1))
     if opcode == Opcode.ALU:
-        values |= {"alu_opcode": rng.randrange(5), "imm": rng.randrange(100),
-                   "use_imm": rng.randrange(2) if way != "src" else 0}
+        values |= {
+            "alu_opcode": rng.randrange(5),
+            "imm": rng.randrange(100),
+            "use_imm": rng.randrange(2) if way != "src" else 0,
+        }
     elif way in ("dst", "uop"):
         values["reset"] = rng.randrange(2)
     return Item(COMPUTE, "gemm" if opcode == Opcode.GEMM else "alu", values)

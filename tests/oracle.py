@@ -12,8 +12,14 @@ from vta.isa import AluOp, Isa, MemoryType, Opcode
 
 PAGE = 4096
 
-ADDRESSED = {MemoryType.UOP: "uop", MemoryType.WGT: "wgt", MemoryType.INP: "inp",
-             MemoryType.ACC: "acc", MemoryType.OUT: "out", MemoryType.ACC_8BIT: "acc"}
+ADDRESSED = {
+    MemoryType.UOP: "uop",
+    MemoryType.WGT: "wgt",
+    MemoryType.INP: "inp",
+    MemoryType.ACC: "acc",
+    MemoryType.OUT: "out",
+    MemoryType.ACC_8BIT: "acc",
+}
 
 
 class Oracle:
@@ -47,23 +53,36 @@ class Oracle:
         return self.pages.setdefault(number, np.zeros(PAGE, np.uint8))
 
     def read(self, addr, nbytes):
-        return np.concatenate([self.page(number)[low:high]
-                               for number, low, high in _pieces(addr, nbytes)])
+        return np.concatenate(
+            [self.page(number)[low:high] for number, low, high in _pieces(addr, nbytes)]
+        )
 
     def write(self, addr, data):
         done = 0
         for number, low, high in _pieces(addr, len(data)):
-            self.page(number)[low:high] = data[done:done + high - low]
+            self.page(number)[low:high] = data[done : done + high - low]
             done += high - low
 
     # -- instructions ----------------------------------------------------------------------------
 
     def run(self, words, base):
         """Executes 128-bit instructions in the order given."""
-        self.stats = dict.fromkeys((
-            "load_insns", "compute_insns", "store_insns", "uop_load_nbytes", "inp_load_nbytes",
-            "wgt_load_nbytes", "acc_load_nbytes", "out_store_nbytes", "gemm_counter",
-            "reset_counter", "alu_counter"), 0)
+        self.stats = dict.fromkeys(
+            (
+                "load_insns",
+                "compute_insns",
+                "store_insns",
+                "uop_load_nbytes",
+                "inp_load_nbytes",
+                "wgt_load_nbytes",
+                "acc_load_nbytes",
+                "out_store_nbytes",
+                "gemm_counter",
+                "reset_counter",
+                "alu_counter",
+            ),
+            0,
+        )
         for word in words:
             insn = self.isa.decode(word)
             self.stats[f"{insn.module.name.lower()}_insns"] += 1
@@ -85,22 +104,23 @@ class Oracle:
         place = insn.sram_base
         width = insn.x_pad_0 + insn.x_size + insn.x_pad_1
         for row in range(-insn.y_pad_0, insn.y_size + insn.y_pad_1):
-            buffer[place:place + width] = 0
+            buffer[place : place + width] = 0
             if 0 <= row < insn.y_size:
                 first = insn.dram_base + row * insn.x_stride
                 line = self.read(base[name] + first * nbytes, insn.x_size * nbytes)
-                buffer[place + insn.x_pad_0:place + insn.x_pad_0 + insn.x_size] = (
-                    line.view(in_dram).reshape(insn.x_size, *buffer.shape[1:]))
+                buffer[place + insn.x_pad_0 : place + insn.x_pad_0 + insn.x_size] = line.view(
+                    in_dram
+                ).reshape(insn.x_size, *buffer.shape[1:])
             place += width
         self.stats[f"{name}_load_nbytes"] += insn.y_size * insn.x_size * nbytes
 
     def store(self, insn, base):
         nbytes = self.config.out_elem_bytes
-        low = (self.acc & 0xff).astype(np.uint8)
+        low = (self.acc & 0xFF).astype(np.uint8)
         for row in range(insn.y_size):
             first = insn.sram_base + row * insn.x_size
             addr = base["out"] + (insn.dram_base + row * insn.x_stride) * nbytes
-            self.write(addr, low[first:first + insn.x_size].reshape(-1))
+            self.write(addr, low[first : first + insn.x_size].reshape(-1))
         self.stats["out_store_nbytes"] += insn.y_size * insn.x_size * nbytes
 
     def iterations(self, insn):

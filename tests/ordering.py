@@ -16,14 +16,22 @@ from vta.isa import ModuleId
 LOAD, COMPUTE, STORE = ModuleId.LOAD, ModuleId.COMPUTE, ModuleId.STORE
 MODULES = (LOAD, COMPUTE, STORE)
 
-QUEUES = {(LOAD, COMPUTE): "l2g", (COMPUTE, LOAD): "g2l", (COMPUTE, STORE): "g2s",
-          (STORE, COMPUTE): "s2g"}
+QUEUES = {
+    (LOAD, COMPUTE): "l2g",
+    (COMPUTE, LOAD): "g2l",
+    (COMPUTE, STORE): "g2s",
+    (STORE, COMPUTE): "s2g",
+}
 
 BITS = {
-    (LOAD, "pop", "g2l"): "pop_next", (LOAD, "push", "l2g"): "push_next",
-    (COMPUTE, "pop", "l2g"): "pop_prev", (COMPUTE, "push", "g2l"): "push_prev",
-    (COMPUTE, "pop", "s2g"): "pop_next", (COMPUTE, "push", "g2s"): "push_next",
-    (STORE, "pop", "g2s"): "pop_prev", (STORE, "push", "s2g"): "push_prev",
+    (LOAD, "pop", "g2l"): "pop_next",
+    (LOAD, "push", "l2g"): "push_next",
+    (COMPUTE, "pop", "l2g"): "pop_prev",
+    (COMPUTE, "push", "g2l"): "push_prev",
+    (COMPUTE, "pop", "s2g"): "pop_next",
+    (COMPUTE, "push", "g2s"): "push_next",
+    (STORE, "pop", "g2s"): "pop_prev",
+    (STORE, "push", "s2g"): "push_prev",
 }
 
 
@@ -37,8 +45,11 @@ class Access:
     def meets(self, other):
         if any(bits & other.buffers.get(name, 0) for name, bits in self.buffers.items()):
             return True
-        return any(low < other_high and other_low < high
-                   for low, high in self.dram for other_low, other_high in other.dram)
+        return any(
+            low < other_high and other_low < high
+            for low, high in self.dram
+            for other_low, other_high in other.dram
+        )
 
 
 @dataclass(eq=False)
@@ -59,13 +70,18 @@ class Item:
     known: dict[ModuleId, int] = field(default_factory=dict)
 
     def conflicts(self, other):
-        return (self.writes.meets(other.writes) or self.writes.meets(other.reads)
-                or self.reads.meets(other.writes))
+        return (
+            self.writes.meets(other.writes)
+            or self.writes.meets(other.reads)
+            or self.reads.meets(other.writes)
+        )
 
     def token_bits(self):
-        return {BITS[self.module, verb, queue]: 1
-                for verb, queues in (("pop", self.pops), ("push", self.pushes))
-                for queue in queues}
+        return {
+            BITS[self.module, verb, queue]: 1
+            for verb, queues in (("pop", self.pops), ("push", self.pushes))
+            for queue in queues
+        }
 
 
 class Sequence:
@@ -92,8 +108,9 @@ class Sequence:
 
     def left_over(self):
         """Tokens that wait after the last instruction."""
-        return {queue: len(pushers) - self._popped[queue]
-                for queue, pushers in self._pushers.items()}
+        return {
+            queue: len(pushers) - self._popped[queue] for queue, pushers in self._pushers.items()
+        }
 
     def add(self, item, *, greedy=False):
         """Appends an instruction, after the no-ops that it takes to order it.
@@ -105,7 +122,7 @@ class Sequence:
         for other in MODULES:
             if other == item.module:
                 continue
-            for earlier in reversed(self.by_module[other][item.known[other]:]):
+            for earlier in reversed(self.by_module[other][item.known[other] :]):
                 if earlier.conflicts(item):
                     needs[other] = earlier.place + 1
                     break
@@ -114,8 +131,12 @@ class Sequence:
         for other, need in needs.items():
             self._wait(item, other, need)
         for (_, consumer), queue in QUEUES.items():
-            if (greedy and consumer == item.module and queue not in item.pops
-                    and self.left_over()[queue]):
+            if (
+                greedy
+                and consumer == item.module
+                and queue not in item.pops
+                and self.left_over()[queue]
+            ):
                 self._pop(item, queue)
         self._append(item)
         return item
@@ -163,8 +184,9 @@ class Sequence:
         if across not in needs:
             return
         need = needs.pop(across)
-        witness = next((other for other in self.by_module[COMPUTE] if other.known[across] >= need),
-                       None)
+        witness = next(
+            (other for other in self.by_module[COMPUTE] if other.known[across] >= need), None
+        )
         if witness is None:
             witness = self._make_noop(COMPUTE)
             witness.known = self._knowledge(COMPUTE)
@@ -178,10 +200,12 @@ class Sequence:
         pushers = self._pushers[queue]
         if item.known[other] >= need:
             return
-        while not any(pusher is not None and pusher.place + 1 >= need
-                      for pusher in pushers[self._popped[queue]:]):
+        while not any(
+            pusher is not None and pusher.place + 1 >= need
+            for pusher in pushers[self._popped[queue] :]
+        ):
             last = max((pusher.place for pusher in pushers if pusher is not None), default=-1)
-            able = self.by_module[other][max(need - 1, last + 1):]
+            able = self.by_module[other][max(need - 1, last + 1) :]
             if not able:
                 self.add(self._make_noop(other))
                 continue

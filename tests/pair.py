@@ -19,8 +19,9 @@ class Pair(Bench):
     def __init__(self, config=PRESETS["tiny"], *, model=None):
         super().__init__(config)
         self.rtl_memory = Memory(config.addr_width)
-        self.rtl = RtlMachine(config, cached_verilog(config), self.rtl_memory,
-                              model=model or MemoryModel())
+        self.rtl = RtlMachine(
+            config, cached_verilog(config), self.rtl_memory, model=model or MemoryModel()
+        )
 
     def close(self):
         self.rtl.close()
@@ -40,8 +41,17 @@ class Pair(Bench):
 
     def uops(self, *uops, sram=0, dram=0, **tokens):
         """Micro-ops of (dst, src, wgt) in memory; the instruction that loads them."""
-        self.put("uop", np.array([self.isa.uop.pack(dst_idx=dst, src_idx=src, wgt_idx=wgt)
-                                  for dst, src, wgt in uops], np.uint32), elem=dram)
+        self.put(
+            "uop",
+            np.array(
+                [
+                    self.isa.uop.pack(dst_idx=dst, src_idx=src, wgt_idx=wgt)
+                    for dst, src, wgt in uops
+                ],
+                np.uint32,
+            ),
+            elem=dram,
+        )
         return self.load(MemoryType.UOP, sram=sram, dram=dram, x=len(uops), **tokens)
 
     def out(self, count, elem=0):
@@ -75,16 +85,20 @@ class Pair(Bench):
         self.put("acc", values, elem=40)
         self.put("out", np.full((3, self.lanes), 0x55, np.int8), elem=90)
         first = self.config.acc_depth - 3
-        self.ok(self.uops((first, 0, 0), dram=30),
-                self.load(MemoryType.ACC, sram=first, dram=40, x=3),
-                self.alu(AluOp.ADD, iters=(1, 3), dst=(0, 1), imm=5, push_next=1),
-                self.store(sram=first, dram=90, x=3, pop_prev=1))
+        self.ok(
+            self.uops((first, 0, 0), dram=30),
+            self.load(MemoryType.ACC, sram=first, dram=40, x=3),
+            self.alu(AluOp.ADD, iters=(1, 3), dst=(0, 1), imm=5, push_next=1),
+            self.store(sram=first, dram=90, x=3, pop_prev=1),
+        )
         np.testing.assert_array_equal(self.out(3, elem=90), (values + 5).astype(np.int8))
 
 
 def _summary(fault):
     if fault is None:
         return None
-    waiting = [(entry["module"], entry["insn_index"], entry["insn"], entry["token"])
-               for entry in fault.waiting]
+    waiting = [
+        (entry["module"], entry["insn_index"], entry["insn"], entry["token"])
+        for entry in fault.waiting
+    ]
     return fault.cause, fault.module, fault.insn_index, fault.insn, waiting

@@ -23,8 +23,25 @@ ARENA_BYTES = 1 << 17
 
 UOP_BYTES = 1 << 15
 
-KINDS = ("gemm", "gemm", "gemm", "alu", "alu", "alu", "inp", "wgt", "acc", "acc_8bit", "uop",
-         "store", "store", "idle", "burst", "chain", "relay")
+KINDS = (
+    "gemm",
+    "gemm",
+    "gemm",
+    "alu",
+    "alu",
+    "alu",
+    "inp",
+    "wgt",
+    "acc",
+    "acc_8bit",
+    "uop",
+    "store",
+    "store",
+    "idle",
+    "burst",
+    "chain",
+    "relay",
+)
 """Steps: instructions by name or by the memory that they load, and the methods with several."""
 
 FAULTS = (*IN_STREAM, "no_finish", "misaligned_base", "fetch")
@@ -51,8 +68,9 @@ class Recipe:
 def recipes(*, faulty):
     """A strategy of recipes; if `faulty`, of those whose first launch ends with an error."""
     seeds = st.integers(0, 2**20)
-    step_lists = st.lists(st.tuples(st.sampled_from(KINDS), seeds), min_size=1,
-                          max_size=24).map(tuple)
+    step_lists = st.lists(st.tuples(st.sampled_from(KINDS), seeds), min_size=1, max_size=24).map(
+        tuple
+    )
     plan = st.builds(Plan, seeds, step_lists)
     if not faulty:
         return st.builds(Recipe, st.lists(plan, min_size=1, max_size=3).map(tuple))
@@ -102,9 +120,14 @@ class Builder:
         self.isa = Isa(config)
         self.uops = np.zeros(config.uop_depth, np.uint32)
         self.tokens = dict.fromkeys(QUEUES.values(), 0)
-        self.depth = {"uop": config.uop_depth, "inp": config.inp_depth, "wgt": config.wgt_depth,
-                      "acc": config.acc_depth, "acc_8bit": config.acc_depth,
-                      "out": config.out_depth}
+        self.depth = {
+            "uop": config.uop_depth,
+            "inp": config.inp_depth,
+            "wgt": config.wgt_depth,
+            "acc": config.acc_depth,
+            "acc_8bit": config.acc_depth,
+            "out": config.out_depth,
+        }
         self.nbytes = {name: getattr(config, f"{name}_elem_bytes") for name in self.depth}
         self._arena = None
 
@@ -116,8 +139,12 @@ class Builder:
         self._place_memory(rng)
         self._sequence = Sequence(rng, self._noop, self.tokens)
         self.recent = [0]
-        self._focus = [0, self.depth["acc"] - 1, rng.randrange(self.depth["acc"]),
-                       rng.randrange(self.depth["acc"])]
+        self._focus = [
+            0,
+            self.depth["acc"] - 1,
+            rng.randrange(self.depth["acc"]),
+            rng.randrange(self.depth["acc"]),
+        ]
         fault, fault_seed = plan.fault or (None, 0)
         when = random.Random(fault_seed).randrange(len(plan.steps) + 1)
         for number, (kind, seed) in enumerate(plan.steps):
@@ -139,12 +166,24 @@ class Builder:
         """A launch that clears ACC and UOP, which an error leaves undefined, after a reset."""
         self.tokens = dict.fromkeys(QUEUES.values(), 0)
         self.uops[:] = 0
-        words = [self.isa.mem.pack(opcode=Opcode.LOAD, memory_type=memory, y_pad_0=1, y_pad_1=1,
-                                   x_size=self.depth[name] // 2)
-                 for memory, name in ((MemoryType.UOP, "uop"), (MemoryType.ACC, "acc"))]
+        words = [
+            self.isa.mem.pack(
+                opcode=Opcode.LOAD,
+                memory_type=memory,
+                y_pad_0=1,
+                y_pad_1=1,
+                x_size=self.depth[name] // 2,
+            )
+            for memory, name in ((MemoryType.UOP, "uop"), (MemoryType.ACC, "acc"))
+        ]
         words.append(self.isa.common.pack(opcode=Opcode.FINISH))
-        return Launch([(0, Isa.words(words).reshape(-1).view(np.uint8))], 0, len(words),
-                      dict.fromkeys(self.base, 0), words)
+        return Launch(
+            [(0, Isa.words(words).reshape(-1).view(np.uint8))],
+            0,
+            len(words),
+            dict.fromkeys(self.base, 0),
+            words,
+        )
 
     # -- memory ----------------------------------------------------------------------------------
 
@@ -152,8 +191,9 @@ class Builder:
         size = 1 << self.config.addr_width
         if self._arena is None:
             # In the middle of a half, across the sign bit, at the very end.
-            self._arena = rng.choice((0x10_0000, 0x8000_0000 - ARENA_BYTES // 2,
-                                      size - ARENA_BYTES))
+            self._arena = rng.choice(
+                (0x10_0000, 0x8000_0000 - ARENA_BYTES // 2, size - ARENA_BYTES)
+            )
             self._write(self._arena, _arena_bytes(rng.randrange(2**32)))
         self._uop_region = self._arena - UOP_BYTES * rng.randrange(1, 9)
         self._uop_used = 0
@@ -176,12 +216,28 @@ class Builder:
         first = max(0, -((base - self._arena) // nbytes))
         room = (self._arena + ARENA_BYTES - base) // nbytes - first
         widest = 65_535 if rows < 2 else (room - columns) // (rows - 1)
-        stride = rng.choice((0, columns, columns, columns + 1, max(0, columns - 1),
-                             rng.randrange(4 * columns + 1), rng.randrange(65_536)))
+        stride = rng.choice(
+            (
+                0,
+                columns,
+                columns,
+                columns + 1,
+                max(0, columns - 1),
+                rng.randrange(4 * columns + 1),
+                rng.randrange(65_536),
+            )
+        )
         stride = min(stride, widest, 65_535)
         span = columns + (0 if rows < 2 else (rows - 1) * stride)
-        start = rng.choice((0, 1, room - span, rng.randrange(room - span + 1),
-                            rng.randrange(min(64, room - span + 1))))
+        start = rng.choice(
+            (
+                0,
+                1,
+                room - span,
+                rng.randrange(room - span + 1),
+                rng.randrange(min(64, room - span + 1)),
+            )
+        )
         dram_base = first + min(start, room - span)
         lines = [base + (dram_base + row * stride) * nbytes for row in range(rows)]
         return dram_base, stride, [(addr, addr + columns * nbytes) for addr in lines]
@@ -193,11 +249,11 @@ class Builder:
         rows = rng.choice((1, 1, 1, 2, 3, rng.randrange(least, 9)))
         columns = rng.choice((1, 1, 2, 3, rng.randrange(1, 13), rng.randrange(1, 40)))
         if rng.random() < 0.03:
-            rows, columns = rng.choice(((rng.randrange(1, 40), columns),
-                                        (rows, rng.randrange(1, 300))))
+            rows, columns = rng.choice(
+                ((rng.randrange(1, 40), columns), (rows, rng.randrange(1, 300)))
+            )
         rows = 1 if flat else rows
-        amounts = [rng.choice((0, 0, 0, 1, 2, rng.randrange(16))) if pads else 0
-                   for _ in range(4)]
+        amounts = [rng.choice((0, 0, 0, 1, 2, rng.randrange(16))) if pads else 0 for _ in range(4)]
         if rng.random() < 0.4:
             amounts = [0] * 4
         while (amounts[0] + rows + amounts[1]) * (amounts[2] + columns + amounts[3]) > depth:
@@ -224,11 +280,20 @@ class Builder:
             # Nothing is read, from wherever.
             dram, stride = rng.randrange(2**32), rng.randrange(65_536)
         buffer = BASE_OF[name]
-        self._add(rng, Item(
-            LOADED[name], "mem",
-            {"opcode": Opcode.LOAD, "memory_type": MemoryType[name.upper()],
-             **transfer(sram, dram, rows, columns, stride, pads)},
-            reads=Access(dram=ranges), writes=Access({buffer: ((1 << count) - 1) << sram})))
+        self._add(
+            rng,
+            Item(
+                LOADED[name],
+                "mem",
+                {
+                    "opcode": Opcode.LOAD,
+                    "memory_type": MemoryType[name.upper()],
+                    **transfer(sram, dram, rows, columns, stride, pads),
+                },
+                reads=Access(dram=ranges),
+                writes=Access({buffer: ((1 << count) - 1) << sram}),
+            ),
+        )
 
     def _store(self, rng, *, tile=None):
         rows, columns, pads = self._shape(rng, self.depth["out"], pads=False, least=1)
@@ -236,17 +301,29 @@ class Builder:
             rows, columns = 1, 1
         sram = self._sram(rng, "out", rows * columns) if tile is None else tile
         dram, stride, ranges = self._dram(rng, "out", rows, columns)
-        self._add(rng, Item(
-            STORE, "mem", {"opcode": Opcode.STORE, "memory_type": MemoryType.OUT,
-                           **transfer(sram, dram, rows, columns, stride, pads)},
-            reads=Access({"acc": ((1 << rows * columns) - 1) << sram}),
-            writes=Access(dram=ranges)))
+        self._add(
+            rng,
+            Item(
+                STORE,
+                "mem",
+                {
+                    "opcode": Opcode.STORE,
+                    "memory_type": MemoryType.OUT,
+                    **transfer(sram, dram, rows, columns, stride, pads),
+                },
+                reads=Access({"acc": ((1 << rows * columns) - 1) << sram}),
+                writes=Access(dram=ranges),
+            ),
+        )
 
     def _uop(self, rng, *, tile=None):
         """Fresh micro-ops, preferably over such as were just used; returns their range."""
         rows, columns, pads = self._shape(
-            rng, self.depth["uop"], pads=tile is None and rng.random() < 0.2,
-            flat=tile is not None or rng.random() < 0.5)
+            rng,
+            self.depth["uop"],
+            pads=tile is None and rng.random() < 0.2,
+            flat=tile is not None or rng.random() < 0.5,
+        )
         pitch = pads[2] + columns + pads[3]
         count = (pads[0] + rows + pads[1]) * pitch
         sram = max(0, rng.choice(self.recent) + rng.randrange(-3, 4))
@@ -261,15 +338,23 @@ class Builder:
         addr = self._uop_region + self._uop_used
         self._write(addr, words)
         self._uop_used += 4 * (span + rng.choice((0, 0, 1, 3)))
-        self.uops[sram:sram + count] = 0
+        self.uops[sram : sram + count] = 0
         for row in range(rows):
             first = sram + (pads[0] + row) * pitch + pads[2]
-            self.uops[first:first + columns] = words[row * stride:row * stride + columns]
+            self.uops[first : first + columns] = words[row * stride : row * stride + columns]
         self.recent = [*self.recent[-3:], sram]
-        self._add(rng, Item(
-            COMPUTE, "mem", {"opcode": Opcode.LOAD, "memory_type": MemoryType.UOP,
-                             **transfer(sram, (addr - self.base["uop"]) // 4, rows, columns,
-                                         stride, pads)}))
+        self._add(
+            rng,
+            Item(
+                COMPUTE,
+                "mem",
+                {
+                    "opcode": Opcode.LOAD,
+                    "memory_type": MemoryType.UOP,
+                    **transfer(sram, (addr - self.base["uop"]) // 4, rows, columns, stride, pads),
+                },
+            ),
+        )
         return sram, count
 
     def _micro_op(self, rng, tile):
@@ -277,14 +362,22 @@ class Builder:
         acc, both = self.depth["acc"], min(self.depth["acc"], self.depth["inp"])
         dst = tile
         if dst is None:
-            dst = rng.choice((rng.choice(self._focus), rng.randrange(min(acc, 6)),
-                              rng.randrange(acc)))
-        src = rng.choice((dst % both, rng.choice(self._focus) % both, rng.randrange(min(both, 6)),
-                          rng.randrange(both)))
+            dst = rng.choice(
+                (rng.choice(self._focus), rng.randrange(min(acc, 6)), rng.randrange(acc))
+            )
+        src = rng.choice(
+            (
+                dst % both,
+                rng.choice(self._focus) % both,
+                rng.randrange(min(both, 6)),
+                rng.randrange(both),
+            )
+        )
         if rng.random() < 0.02:
             src = rng.randrange(max(self.depth["acc"], self.depth["inp"]))
-        word = self.isa.uop.pack(dst_idx=dst, src_idx=src,
-                                 wgt_idx=rng.choice((0, rng.randrange(self.depth["wgt"]))))
+        word = self.isa.uop.pack(
+            dst_idx=dst, src_idx=src, wgt_idx=rng.choice((0, rng.randrange(self.depth["wgt"])))
+        )
         return word | _unnamed(self.isa.uop) & rng.getrandbits(32)
 
     # -- GEMM and ALU ----------------------------------------------------------------------------
@@ -312,26 +405,42 @@ class Builder:
         end = first + count
         if not single and rng.random() < 0.06:
             # Nothing at all: an empty range, or a count of zero.
-            end, loops = rng.choice(((first, loops), (rng.randrange(first + 1), loops),
-                                     (rng.randrange(2 * self.depth["uop"]), (0, loops[1])),
-                                     (end, (loops[0], 0))))
-        values = {"opcode": Opcode.GEMM if kind in ("gemm", "reset") else Opcode.ALU,
-                  "uop_bgn": first, "uop_end": end, "iter_out": loops[0], "iter_in": loops[1],
-                  "reset": rng.randrange(2)}
+            end, loops = rng.choice(
+                (
+                    (first, loops),
+                    (rng.randrange(first + 1), loops),
+                    (rng.randrange(2 * self.depth["uop"]), (0, loops[1])),
+                    (end, (loops[0], 0)),
+                )
+            )
+        values = {
+            "opcode": Opcode.GEMM if kind in ("gemm", "reset") else Opcode.ALU,
+            "uop_bgn": first,
+            "uop_end": end,
+            "iter_out": loops[0],
+            "iter_in": loops[1],
+            "reset": rng.randrange(2),
+        }
         if values["opcode"] == Opcode.GEMM:
             values["reset"] = int(kind == "reset")
             buffers = {"dst": "acc", "src": "inp", "wgt": "wgt"}
         else:
-            values |= {"alu_opcode": rng.randrange(5), "use_imm": int(kind == "imm"),
-                       "imm": rng.choice((*IMMEDIATES, rng.randrange(-40, 40)))}
+            values |= {
+                "alu_opcode": rng.randrange(5),
+                "use_imm": int(kind == "imm"),
+                "imm": rng.choice((*IMMEDIATES, rng.randrange(-40, 40))),
+            }
             buffers = {"dst": "acc", "src": "acc"}
         used = ("dst",) if kind in ("reset", "imm") else tuple(buffers)
-        fields = {name: column[first:max(first, end)]
-                  for name, column in self.isa.uop.unpack_array(self.uops).items()}
+        fields = {
+            name: column[first : max(first, end)]
+            for name, column in self.isa.uop.unpack_array(self.uops).items()
+        }
         touched = {}
         for name, buffer in buffers.items():
-            touched[name] = self._indices(rng, name, buffer, fields[f"{name}_idx"], loops, values,
-                                          used=name in used)
+            touched[name] = self._indices(
+                rng, name, buffer, fields[f"{name}_idx"], loops, values, used=name in used
+            )
             if touched[name] is None:
                 # Such micro-ops do not fit; a reset always does.
                 self._loop(rng, "reset", single=single, at=at)
@@ -340,14 +449,21 @@ class Builder:
         reads = {}
         for name in used:
             reads[buffers[name]] = reads.get(buffers[name], 0) | touched[name]
-        self._add(rng, Item(COMPUTE, format_name, values, reads=Access(reads),
-                            writes=Access({"acc": touched["dst"]})))
+        self._add(
+            rng,
+            Item(
+                COMPUTE,
+                format_name,
+                values,
+                reads=Access(reads),
+                writes=Access({"acc": touched["dst"]}),
+            ),
+        )
 
     def _indices(self, rng, name, buffer, fields, loops, values, *, used):
         """Chooses one index's factors; the elements as bits, or None if they do not fit."""
         mask = self.depth[buffer] - 1
-        factors = [rng.choice((0, 1, rng.randrange(4), rng.randrange(mask + 1)))
-                   for _ in range(2)]
+        factors = [rng.choice((0, 1, rng.randrange(4), rng.randrange(mask + 1))) for _ in range(2)]
         elements = 0
         if used and len(fields) and all(loops):
             room = mask - int(fields.max())
@@ -378,8 +494,13 @@ class Builder:
         if module == STORE:
             values |= {"opcode": Opcode.STORE, rng.choice(("x_size", "y_size")): 0}
         else:
-            values |= {"opcode": Opcode.LOAD, "x_size": 0, "memory_type": rng.choice(
-                (MemoryType.INP, MemoryType.WGT) if module == LOAD else (0, 3, 4, 5, 6, 7))}
+            values |= {
+                "opcode": Opcode.LOAD,
+                "x_size": 0,
+                "memory_type": rng.choice(
+                    (MemoryType.INP, MemoryType.WGT) if module == LOAD else (0, 3, 4, 5, 6, 7)
+                ),
+            }
         return Item(module, "mem", values)
 
     def _burst(self, rng):
@@ -470,8 +591,9 @@ class Builder:
         self._write(addr, Isa.words(words + after) if words else np.zeros(0, np.uint64))
         if fault == "misaligned_base" and rng.random() < 0.2:
             addr += rng.randrange(1, 16)
-        return Launch(self._writes, addr, count, self.base,
-                      [packed[item] for item in self._sequence.items])
+        return Launch(
+            self._writes, addr, count, self.base, [packed[item] for item in self._sequence.items]
+        )
 
     def _pack(self, item, rng):
         fmt = getattr(self.isa, item.kind)
@@ -492,7 +614,7 @@ def _arena_bytes(seed):
     rng = np.random.default_rng(seed)
     data = rng.integers(0, 256, (ARENA_BYTES // 64, 64), np.uint8)
     taste = rng.integers(0, 3, len(data))
-    extremes = np.array([0, 1, 0x7f, 0x80, 0xff], np.uint8)
+    extremes = np.array([0, 1, 0x7F, 0x80, 0xFF], np.uint8)
     data[taste == 1] = rng.choice(extremes, (int((taste == 1).sum()), 64))
     small = rng.integers(-40, 41, (int((taste == 2).sum()), 16)).astype("<i4")
     data[taste == 2] = small.view(np.uint8)

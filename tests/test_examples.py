@@ -21,8 +21,13 @@ def _run(config: dict[str, object], folder: Path) -> subprocess.CompletedProcess
     file = folder / "config.json"
     file.write_text(json.dumps(config))
     return subprocess.run(
-        [sys.executable, "-W", "error", str(EXAMPLE)], capture_output=True, text=True, cwd=folder,
-        env={**os.environ, "VTA_CONFIG": str(file), "PYTHONPATH": str(ROOT)}, check=False)
+        [sys.executable, "-W", "error", str(EXAMPLE)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "VTA_CONFIG": str(file), "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("preset", list(PRESETS))

@@ -33,8 +33,20 @@ __all__ = [
     "topi",
 ]
 
-_MODULES = ("compiler", "driver", "errors", "hw", "nd", "rpc", "sim", "target", "te", "testing",
-            "top", "topi")
+_MODULES = (
+    "compiler",
+    "driver",
+    "errors",
+    "hw",
+    "nd",
+    "rpc",
+    "sim",
+    "target",
+    "te",
+    "testing",
+    "top",
+    "topi",
+)
 _NAMES = {
     "Environment": "vta.environment",
     "get_env": "vta.environment",

@@ -43,8 +43,9 @@ _options: ContextVar[BuildOptions | None] = ContextVar("vta_build_options", defa
 
 
 @contextlib.contextmanager
-def build_config(*, debug_flag: int = 0, disabled_pass: Collection[str] = ()
-                 ) -> Iterator[BuildOptions]:
+def build_config(
+    *, debug_flag: int = 0, disabled_pass: Collection[str] = ()
+) -> Iterator[BuildOptions]:
     """Options for the builds within a ``with``.
 
     Parameters
@@ -72,16 +73,23 @@ def build_config(*, debug_flag: int = 0, disabled_pass: Collection[str] = ()
         _options.reset(token)
 
 
-def lower(schedule: Schedule, args: Sequence[Tensor], simple_mode: bool = False
-          ) -> lowering.LoweredModule:
+def lower(
+    schedule: Schedule, args: Sequence[Tensor], simple_mode: bool = False
+) -> lowering.LoweredModule:
     """The VTA instructions of a schedule, to be printed."""
     from vta.compiler.lower import lower_vta
 
     return lower_vta(schedule, args, get_env().config, simple_mode=simple_mode)
 
 
-def build(schedule: Schedule, args: Sequence[Tensor], target: Target | str | Any = None,
-          target_host: Target | str | None = None, *, name: str = "main") -> Module:
+def build(
+    schedule: Schedule,
+    args: Sequence[Tensor],
+    target: Target | str | Any = None,
+    target_host: Target | str | None = None,
+    *,
+    name: str = "main",
+) -> Module:
     """Compiles a schedule for the current environment.
 
     Parameters
@@ -100,8 +108,11 @@ def build(schedule: Schedule, args: Sequence[Tensor], target: Target | str | Any
 
     env = target if isinstance(target, Environment) else get_env()
     kind = target.kind if isinstance(target, Target) else target
-    if kind is not None and not isinstance(target, Environment) and (
-            not isinstance(kind, str) or kind.split(" ")[0] != KIND):
+    if (
+        kind is not None
+        and not isinstance(target, Environment)
+        and (not isinstance(kind, str) or kind.split(" ")[0] != KIND)
+    ):
         raise ConfigError(f"target must be {KIND!r} or env.target, not {target!r}")
     if not isinstance(name, str) or not name:
         raise CompileError(f"name must be text, not {name!r}")
@@ -140,8 +151,10 @@ def _check_session(remote: Session) -> None:
     env = get_env()
     require_backend(env.TARGET)
     if difference := env.config.difference(remote.config):
-        raise ConfigError(f"the session's machine has another configuration: {difference} "
-                          "(here: the environment, there: the session)")
+        raise ConfigError(
+            f"the session's machine has another configuration: {difference} "
+            "(here: the environment, there: the session)"
+        )
 
 
 def _dump(program: Program, flag: int) -> None:
@@ -156,7 +169,8 @@ def _dump(program: Program, flag: int) -> None:
             if insn.opcode != Opcode.LOAD or insn.memory_type != MemoryType.UOP or data is None:
                 continue
             columns = isa.uop.unpack_array(
-                data.view("<u4")[insn.dram_base:insn.dram_base + insn.x_size])
+                data.view("<u4")[insn.dram_base : insn.dram_base + insn.x_size]
+            )
             for place in range(insn.x_size):
                 fields = " ".join(f"{key}={value[place]}" for key, value in columns.items())
                 logger.warning("%s uop %5d  %s", program.name, insn.sram_base + place, fields)

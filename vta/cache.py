@@ -22,8 +22,18 @@ from vta.errors import ToolError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Entry", "cache_dir", "cached", "clear", "digest", "discard", "entries", "lookup",
-           "size", "store"]
+__all__ = [
+    "Entry",
+    "cache_dir",
+    "cached",
+    "clear",
+    "digest",
+    "discard",
+    "entries",
+    "lookup",
+    "size",
+    "store",
+]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _LOCKS = ".locks"
@@ -96,8 +106,9 @@ def entries() -> list[Entry]:
     for path in sorted(_ours()):
         if _NAME.fullmatch(path.name):
             with contextlib.suppress(OSError):  # somebody may be clearing the cache
-                found.append(Entry(path.parent.name, path.name, path, _nbytes(path),
-                                   path.stat().st_mtime))
+                found.append(
+                    Entry(path.parent.name, path.name, path, _nbytes(path), path.stat().st_mtime)
+                )
     return found
 
 
@@ -134,8 +145,9 @@ def _ours() -> Iterator[Path]:
 def _path(kind: str, key: str) -> Path:
     for name in (kind, key):
         if not _NAME.fullmatch(name):
-            raise ValueError(f"a cache entry's name must be letters, digits, '_', '-' and '.', "
-                             f"not {name!r}")
+            raise ValueError(
+                f"a cache entry's name must be letters, digits, '_', '-' and '.', not {name!r}"
+            )
     return cache_dir() / kind / key
 
 
@@ -161,8 +173,10 @@ def _make(kind: str, key: str, make: Callable[[Path], None]) -> Path:
                     raise
             return path
     except OSError as error:
-        raise ToolError(f"the cache in {cache_dir()} cannot be written ({error.strerror or error});"
-                        f" name another folder in VTA_CACHE_PATH") from error
+        raise ToolError(
+            f"the cache in {cache_dir()} cannot be written ({error.strerror or error});"
+            f" name another folder in VTA_CACHE_PATH"
+        ) from error
     finally:
         if partial is not None:
             _remove(partial)

@@ -60,8 +60,9 @@ class Config:
     log_acc_buff_size: int = _key("bytes of the ACC buffer", range(8, 27))
     log_bus_width: int = _key("bits of the memory bus", range(6, 9), default=6)
     addr_width: int = _key("bits of a byte address", range(32, 41), default=32)
-    max_burst: int = _key("beats of the longest burst (16 for AXI3)", (16, 32, 64, 128, 256),
-                          default=64)
+    max_burst: int = _key(
+        "beats of the longest burst (16 for AXI3)", (16, 32, 64, 128, 256), default=64
+    )
     log_insn_queue: int = _key("entries of each instruction queue", range(9, 13), default=9)
 
     def __post_init__(self) -> None:
@@ -87,8 +88,11 @@ class Config:
                 spelled = f"{allowed[0]} to {allowed[-1]}"
             else:
                 spelled = " or ".join(str(number) for number in allowed)
-            hint = " (other widths are not supported)" if key.endswith("_WIDTH") and len(
-                allowed) == 1 else ""
+            hint = (
+                " (other widths are not supported)"
+                if key.endswith("_WIDTH") and len(allowed) == 1
+                else ""
+            )
             raise ConfigError(f"{key} must be {spelled}, not {value}{hint}")
 
     def _check_depths(self) -> None:
@@ -99,28 +103,41 @@ class Config:
             if log_depth < 3:
                 raise ConfigError(
                     f"{key} must be at least {value + 3 - log_depth} for a depth of 8 elements "
-                    f"of {getattr(self, f'{memory}_elem_bytes')} bytes, not {value}")
+                    f"of {getattr(self, f'{memory}_elem_bytes')} bytes, not {value}"
+                )
             if log_depth > 16:
                 raise ConfigError(
                     f"{key} must be at most {value + 16 - log_depth}, not {value}: sram_base "
-                    f"has 16 bits and LOG_{memory.upper()}_DEPTH would be {log_depth}")
+                    f"has 16 bits and LOG_{memory.upper()}_DEPTH would be {log_depth}"
+                )
 
     def _check_encoding(self) -> None:
         uop, inp = self.log_uop_depth, self.log_inp_depth
         wgt, acc = self.log_wgt_depth, self.log_acc_depth
-        widths = (f"with LOG_UOP_DEPTH {uop}, LOG_INP_DEPTH {inp}, LOG_WGT_DEPTH {wgt}, "
-                  f"LOG_ACC_DEPTH {acc}")
+        widths = (
+            f"with LOG_UOP_DEPTH {uop}, LOG_INP_DEPTH {inp}, LOG_WGT_DEPTH {wgt}, "
+            f"LOG_ACC_DEPTH {acc}"
+        )
         for what, bits, limit, keys in (
             ("GEMM word 0", 7 + 1 + uop + uop + 1 + 14 + 14, WORD_BITS, "LOG_UOP_BUFF_SIZE"),
-            ("GEMM word 1", 2 * (acc + inp + wgt), WORD_BITS,
-             "LOG_ACC_BUFF_SIZE, LOG_INP_BUFF_SIZE and LOG_WGT_BUFF_SIZE"),
+            (
+                "GEMM word 1",
+                2 * (acc + inp + wgt),
+                WORD_BITS,
+                "LOG_ACC_BUFF_SIZE, LOG_INP_BUFF_SIZE and LOG_WGT_BUFF_SIZE",
+            ),
             ("ALU word 1", 4 * acc + 3 + 1 + 16, WORD_BITS, "LOG_ACC_BUFF_SIZE"),
-            ("a micro-op", acc + max(acc, inp) + wgt, UOP_BITS,
-             "LOG_ACC_BUFF_SIZE, LOG_INP_BUFF_SIZE and LOG_WGT_BUFF_SIZE"),
+            (
+                "a micro-op",
+                acc + max(acc, inp) + wgt,
+                UOP_BITS,
+                "LOG_ACC_BUFF_SIZE, LOG_INP_BUFF_SIZE and LOG_WGT_BUFF_SIZE",
+            ),
         ):
             if bits > limit:
-                raise ConfigError(f"{keys} must be smaller: {what} needs {bits} bits of {limit} "
-                                  f"{widths}")
+                raise ConfigError(
+                    f"{keys} must be smaller: {what} needs {bits} bits of {limit} {widths}"
+                )
 
     # -- JSON ------------------------------------------------------------------------------------
 
@@ -135,8 +152,11 @@ class Config:
                 near = difflib.get_close_matches(str(key), keys, 1)
                 hint = f"; did you mean {near[0]}?" if near else f"; allowed: {', '.join(keys)}"
                 raise ConfigError(f"{source}: unknown key {key!r}{hint}")
-        missing = [key for key, item in keys.items()
-                   if item.default is dataclasses.MISSING and key not in values]
+        missing = [
+            key
+            for key, item in keys.items()
+            if item.default is dataclasses.MISSING and key not in values
+        ]
         if missing:
             raise ConfigError(f"{source}: missing key {', '.join(missing)}")
         try:
@@ -156,8 +176,10 @@ class Config:
         if str(file) in PRESETS:
             return PRESETS[str(file)]
         try:
-            values = json.loads(file.read_text(encoding="utf-8-sig"),
-                                object_pairs_hook=functools.partial(_unique, str(file)))
+            values = json.loads(
+                file.read_text(encoding="utf-8-sig"),
+                object_pairs_hook=functools.partial(_unique, str(file)),
+            )
         except OSError as error:
             near = difflib.get_close_matches(str(file), PRESETS, 1)
             hint = f"; did you mean the preset {near[0]!r}?" if near else ""
@@ -182,14 +204,20 @@ class Config:
 
     def hardware(self) -> dict[str, Any]:
         """What the machine itself is made of: every key but `TARGET` and `HW_VER`."""
-        return {item.name.upper(): getattr(self, item.name) for item in dataclasses.fields(self)
-                if item.name not in ("target", "hw_ver")}
+        return {
+            item.name.upper(): getattr(self, item.name)
+            for item in dataclasses.fields(self)
+            if item.name not in ("target", "hw_ver")
+        }
 
     def difference(self, other: Config) -> str:
         """In words, how the hardware of two configurations differs; empty if it does not."""
         mine, theirs = self.hardware(), other.hardware()
-        return ", ".join(f"{key} {mine[key]} here, {theirs[key]} there"
-                         for key in mine if mine[key] != theirs[key])
+        return ", ".join(
+            f"{key} {mine[key]} here, {theirs[key]} there"
+            for key in mine
+            if mine[key] != theirs[key]
+        )
 
     # -- numbers ---------------------------------------------------------------------------------
 
@@ -314,10 +342,12 @@ class Config:
     @property
     def bitstream(self) -> str:
         """VTA's name for a bitstream of this configuration, such as 1x16_i8w8a32_15_15_18_17."""
-        sizes = "_".join(str(getattr(self, f"log_{memory}_buff_size"))
-                         for memory in ("uop", "inp", "wgt", "acc"))
-        return (f"{self.batch}x{self.block}_i{self.inp_width}w{self.wgt_width}"
-                f"a{self.acc_width}_{sizes}")
+        sizes = "_".join(
+            str(getattr(self, f"log_{memory}_buff_size")) for memory in ("uop", "inp", "wgt", "acc")
+        )
+        return (
+            f"{self.batch}x{self.block}_i{self.inp_width}w{self.wgt_width}a{self.acc_width}_{sizes}"
+        )
 
 
 def _unique(source: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -336,25 +366,64 @@ def default_path() -> Path:
     return Path(named) if named else Path(__file__).with_name("vta_config.json")
 
 
-_DEFAULT = Config(target="sim", hw_ver="0.0.2", log_inp_width=3, log_wgt_width=3, log_acc_width=5,
-                  log_batch=0, log_block=4, log_uop_buff_size=15, log_inp_buff_size=15,
-                  log_wgt_buff_size=18, log_acc_buff_size=17)
+_DEFAULT = Config(
+    target="sim",
+    hw_ver="0.0.2",
+    log_inp_width=3,
+    log_wgt_width=3,
+    log_acc_width=5,
+    log_batch=0,
+    log_block=4,
+    log_uop_buff_size=15,
+    log_inp_buff_size=15,
+    log_wgt_buff_size=18,
+    log_acc_buff_size=17,
+)
 
 PRESETS = {
     "default": _DEFAULT,
     # Small buffers build and run fast, and reach the ends of their ranges soon.
-    "tiny": _DEFAULT.replace(log_block=3, log_uop_buff_size=8, log_inp_buff_size=9,
-                             log_wgt_buff_size=11, log_acc_buff_size=11),
+    "tiny": _DEFAULT.replace(
+        log_block=3,
+        log_uop_buff_size=8,
+        log_inp_buff_size=9,
+        log_wgt_buff_size=11,
+        log_acc_buff_size=11,
+    ),
     # Two rows a tile, odd buffer sizes, a bus wider than an INP element.
-    "small": _DEFAULT.replace(log_batch=1, log_block=3, log_uop_buff_size=9, log_inp_buff_size=10,
-                              log_wgt_buff_size=10, log_acc_buff_size=11, log_bus_width=8,
-                              max_burst=16),
+    "small": _DEFAULT.replace(
+        log_batch=1,
+        log_block=3,
+        log_uop_buff_size=9,
+        log_inp_buff_size=10,
+        log_wgt_buff_size=10,
+        log_acc_buff_size=11,
+        log_bus_width=8,
+        max_burst=16,
+    ),
     # Fits the LFE5U-85F, whose block RAM and multipliers the default exceeds.
-    "ecp5": _DEFAULT.replace(log_block=3, log_uop_buff_size=14, log_inp_buff_size=14,
-                             log_wgt_buff_size=16, log_acc_buff_size=16),
-    "wide": _DEFAULT.replace(log_block=5, log_uop_buff_size=14, log_inp_buff_size=15,
-                             log_wgt_buff_size=18, log_acc_buff_size=17, log_bus_width=7),
-    "batch4": _DEFAULT.replace(log_batch=2, log_block=3, log_uop_buff_size=13,
-                               log_inp_buff_size=14, log_wgt_buff_size=15, log_acc_buff_size=16),
+    "ecp5": _DEFAULT.replace(
+        log_block=3,
+        log_uop_buff_size=14,
+        log_inp_buff_size=14,
+        log_wgt_buff_size=16,
+        log_acc_buff_size=16,
+    ),
+    "wide": _DEFAULT.replace(
+        log_block=5,
+        log_uop_buff_size=14,
+        log_inp_buff_size=15,
+        log_wgt_buff_size=18,
+        log_acc_buff_size=17,
+        log_bus_width=7,
+    ),
+    "batch4": _DEFAULT.replace(
+        log_batch=2,
+        log_block=3,
+        log_uop_buff_size=13,
+        log_inp_buff_size=14,
+        log_wgt_buff_size=15,
+        log_acc_buff_size=16,
+    ),
 }
 """Named configurations: for tests, for bug reports, and in place of a file's path."""

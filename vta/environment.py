@@ -85,8 +85,9 @@ class Environment(metaclass=_EnvironmentType):
     alu: ClassVar[str] = "alu"
     dev: ClassVar[type[DevConstants]] = DevConstants
 
-    def __init__(self, config: Config | Mapping[str, Any] | str | os.PathLike[str] | None = None
-                 ) -> None:
+    def __init__(
+        self, config: Config | Mapping[str, Any] | str | os.PathLike[str] | None = None
+    ) -> None:
         if isinstance(config, Config):
             self.config = config
         elif isinstance(config, Mapping):
@@ -146,9 +147,11 @@ class Environment(metaclass=_EnvironmentType):
     @property
     def mock(self) -> NoReturn:
         """Not there: what a program spends its time on, a run with all of its work shows."""
-        raise AttributeError("env.mock, which left work out of a program in order to time the "
-                             "rest, does not exist; `vta profile` and vta bench show where the "
-                             "cycles go")
+        raise AttributeError(
+            "env.mock, which left work out of a program in order to time the "
+            "rest, does not exist; `vta profile` and vta bench show where the "
+            "cycles go"
+        )
 
     @property
     def cfg_dict(self) -> dict[str, Any]:
@@ -168,8 +171,12 @@ class Environment(metaclass=_EnvironmentType):
         self._tokens.append(_current.set(self))
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         _current.reset(self._tokens.pop())
 
     def __repr__(self) -> str:

@@ -75,15 +75,17 @@ class Image:
         """
         size = sum(len(segment.data) for segment in self.before)
         if self.insn_count * INSN_BYTES > size:
-            raise ImageError(f"insn_count {self.insn_count} is more than the image's {size} bytes "
-                             "hold")
+            raise ImageError(
+                f"insn_count {self.insn_count} is more than the image's {size} bytes hold"
+            )
         start, end = self.insn_addr, self.insn_addr + self.insn_count * INSN_BYTES
         raw = np.zeros(end - start, np.uint8)
         for segment in self.before:
             low, high = max(start, segment.addr), min(end, segment.end)
             if low < high:
-                raw[low - start:high - start] = segment.data[low - segment.addr:
-                                                             high - segment.addr]
+                raw[low - start : high - start] = segment.data[
+                    low - segment.addr : high - segment.addr
+                ]
         return raw.view("<u8").reshape(-1, 2)
 
     @classmethod
@@ -91,26 +93,40 @@ class Image:
         """The image in a file; raises `ImageError` naming the file and what is wrong with it."""
         manifest, arrays = read_npz(path, FORMAT, VERSION, ImageError)
         try:
-            known = {key: manifest[key] for key in ("base", "tokens_before", "description")
-                     if key in manifest}
+            known = {
+                key: manifest[key]
+                for key in ("base", "tokens_before", "description")
+                if key in manifest
+            }
             for key in ("config", "insn_addr", "insn_count"):
                 if key not in manifest:
                     raise ImageError(f"manifest has no {key}")
-            return cls(config=Config.from_dict(manifest["config"]),
-                       insn_addr=manifest["insn_addr"], insn_count=manifest["insn_count"],
-                       before=_segments(arrays, "before") or (),
-                       after=_segments(arrays, "after"), **known)
+            return cls(
+                config=Config.from_dict(manifest["config"]),
+                insn_addr=manifest["insn_addr"],
+                insn_count=manifest["insn_count"],
+                before=_segments(arrays, "before") or (),
+                after=_segments(arrays, "after"),
+                **known,
+            )
         except (ConfigError, ImageError) as error:
             raise ImageError(f"{path}: {error}") from None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the file, atomically: a crash leaves no half of one."""
-        manifest = {"format": FORMAT, "version": VERSION, "description": self.description,
-                    "config": self.config.to_dict(), "insn_addr": self.insn_addr,
-                    "insn_count": self.insn_count, "base": self.base,
-                    "tokens_before": self.tokens_before}
+        manifest = {
+            "format": FORMAT,
+            "version": VERSION,
+            "description": self.description,
+            "config": self.config.to_dict(),
+            "insn_addr": self.insn_addr,
+            "insn_count": self.insn_count,
+            "base": self.base,
+            "tokens_before": self.tokens_before,
+        }
         arrays: dict[str, NDArray[Any]] = {
-            "manifest": np.frombuffer(json.dumps(manifest).encode(), np.uint8)}
+            "manifest": np.frombuffer(json.dumps(manifest).encode(), np.uint8)
+        }
         for name, segments in (("before", self.before), ("after", self.after)):
             if segments is not None:
                 arrays[f"{name}_addr"] = np.array([part.addr for part in segments], np.uint64)
@@ -129,17 +145,18 @@ def _segments(arrays: dict[str, NDArray[Any]], name: str) -> tuple[Segment, ...]
         return None
     addresses = arrays[f"{name}_addr"]
     if addresses.ndim != 1 or addresses.dtype.kind not in "ui" and addresses.size:
-        raise ImageError(f"{name}_addr must be uint64[k], not "
-                         f"{addresses.dtype}{list(addresses.shape)}")
+        raise ImageError(
+            f"{name}_addr must be uint64[k], not {addresses.dtype}{list(addresses.shape)}"
+        )
     segments = []
     for index, address in enumerate(addresses.tolist()):
         data = arrays.get(f"{name}_{index}")
         if data is None:
-            raise ImageError(f"{name}_{index} is missing: {name}_addr has {len(addresses)} "
-                             "segments")
+            raise ImageError(
+                f"{name}_{index} is missing: {name}_addr has {len(addresses)} segments"
+            )
         if data.dtype != np.uint8 or data.ndim != 1:
-            raise ImageError(f"{name}_{index} must be uint8[n], not "
-                             f"{data.dtype}{list(data.shape)}")
+            raise ImageError(f"{name}_{index} must be uint8[n], not {data.dtype}{list(data.shape)}")
         segments.append(Segment(int(address), data))
     return tuple(segments)
 
@@ -147,14 +164,17 @@ def _segments(arrays: dict[str, NDArray[Any]], name: str) -> tuple[Segment, ...]
 def _check_segments(name: str, segments: tuple[Segment, ...], limit: int) -> None:
     for index, segment in enumerate(segments):
         if segment.addr < 0 or segment.end > limit:
-            raise ImageError(f"{name}_{index} must lie below {limit:#x}, not at "
-                             f"{segment.addr:#x} to {segment.end:#x}")
+            raise ImageError(
+                f"{name}_{index} must lie below {limit:#x}, not at "
+                f"{segment.addr:#x} to {segment.end:#x}"
+            )
     order = sorted(range(len(segments)), key=lambda index: segments[index].addr)
     for low, high in zip(order, order[1:], strict=False):
         if segments[low].end > segments[high].addr:
             raise ImageError(
                 f"{name}_{low} and {name}_{high} overlap: the first ends at "
-                f"{segments[low].end:#x}, the second starts at {segments[high].addr:#x}")
+                f"{segments[low].end:#x}, the second starts at {segments[high].addr:#x}"
+            )
 
 
 def _check_number(name: str, value: object, limit: int) -> None:

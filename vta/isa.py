@@ -141,9 +141,11 @@ class Format:
         self.name = name
         self.word_bits = word_bits
         self.words = words
-        self._places = {field.name: (field, index, offset)
-                        for index, word in enumerate(words)
-                        for field, offset in zip(word, _offsets(word), strict=True)}
+        self._places = {
+            field.name: (field, index, offset)
+            for index, word in enumerate(words)
+            for field, offset in zip(word, _offsets(word), strict=True)
+        }
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -189,7 +191,8 @@ class Format:
             field = self._field(name)
             if not field.min <= value <= field.max:
                 raise EncodingError(
-                    f"{self.name}.{name} must be {field.min} to {field.max}, not {value}")
+                    f"{self.name}.{name} must be {field.min} to {field.max}, not {value}"
+                )
             word |= (int(value) & ((1 << field.bits) - 1)) << self.offset(name)
         return word
 
@@ -204,12 +207,12 @@ class Format:
         for name, array in arrays.items():
             field = self._field(name)
             if array.dtype.kind not in "iub":
-                raise EncodingError(
-                    f"{self.name}.{name} must be whole numbers, not {array.dtype}")
+                raise EncodingError(f"{self.name}.{name} must be whole numbers, not {array.dtype}")
             if array.size and not (field.min <= array.min() and array.max() <= field.max):
                 wrong = array[(array < field.min) | (array > field.max)].flat[0]
                 raise EncodingError(
-                    f"{self.name}.{name} must be {field.min} to {field.max}, not {wrong}")
+                    f"{self.name}.{name} must be {field.min} to {field.max}, not {wrong}"
+                )
             _, index, offset = self._places[name]
             mask = np.uint64((1 << field.bits) - 1)
             packed[..., index] |= (array.astype(np.uint64) & mask) << np.uint64(offset)
@@ -238,7 +241,8 @@ class Format:
     def _field(self, name: str) -> Field:
         if name not in self._places:
             raise EncodingError(
-                f"{self.name} has no field {name!r}; it has {', '.join(self._places)}")
+                f"{self.name} has no field {name!r}; it has {', '.join(self._places)}"
+            )
         return self._places[name][0]
 
 
@@ -348,9 +352,11 @@ class Insn:
             ModuleId.COMPUTE: {"prev": ("l2g", "g2l"), "next": ("s2g", "g2s")},
             ModuleId.STORE: {"prev": ("g2s", "s2g")},
         }[self.module]
-        return tuple((verb, neighbours[side][way] if side in neighbours else f"{side}?")
-                     for way, verb, sides in ((0, "pop", self.pops), (1, "push", self.pushes))
-                     for side in sides)
+        return tuple(
+            (verb, neighbours[side][way] if side in neighbours else f"{side}?")
+            for way, verb, sides in ((0, "pop", self.pops), (1, "push", self.pushes))
+            for side in sides
+        )
 
 
 class Isa:
@@ -375,51 +381,70 @@ class Isa:
             Field("iter_in", 14, "count of the inner loop"),
         )
         self.common = Format("instruction", 64, COMMON, ())
-        self.mem = Format("LOAD/STORE", 64, (
-            *COMMON,
-            Field("memory_type", 3, "which buffer"),
-            Field("sram_base", 16, "first element on chip"),
-            Field("dram_base", 32, "first element in memory, relative to the base register"),
-        ), (
-            Field("y_size", 16, "rows"),
-            Field("x_size", 16, "elements in a row"),
-            Field("x_stride", 16, "elements from row to row in memory"),
-            Field("y_pad_0", 4, "rows of zeros before"),
-            Field("y_pad_1", 4, "rows of zeros after"),
-            Field("x_pad_0", 4, "zeros before each row"),
-            Field("x_pad_1", 4, "zeros after each row"),
-        ))
-        self.gemm = Format("GEMM", 64, (
-            *COMMON, Field("reset", 1, "write zeros instead of sums"), *loops,
-        ), (
-            Field("dst_factor_out", acc, "step of the ACC index in the outer loop"),
-            Field("dst_factor_in", acc, "step of the ACC index in the inner loop"),
-            Field("src_factor_out", inp, "step of the INP index in the outer loop"),
-            Field("src_factor_in", inp, "step of the INP index in the inner loop"),
-            Field("wgt_factor_out", wgt, "step of the WGT index in the outer loop"),
-            Field("wgt_factor_in", wgt, "step of the WGT index in the inner loop"),
-        ))
-        self.alu = Format("ALU", 64, (
-            *COMMON, Field("reset", 1, "ignored"), *loops,
-        ), (
-            Field("dst_factor_out", acc, "step of the destination in the outer loop"),
-            Field("dst_factor_in", acc, "step of the destination in the inner loop"),
-            Field("src_factor_out", acc, "step of the source in the outer loop"),
-            Field("src_factor_in", acc, "step of the source in the inner loop"),
-            Field("alu_opcode", 3, "MIN, MAX, ADD, SHR or MUL"),
-            Field("use_imm", 1, "the second operand is imm, not acc[src]"),
-            Field("imm", 16, "the immediate operand", signed=True),
-        ))
-        self.uop = Format("micro-op", 32, (
-            Field("dst_idx", acc, "ACC element"),
-            Field("src_idx", max(acc, inp), "INP element (GEMM) or ACC element (ALU)"),
-            Field("wgt_idx", wgt, "WGT element"),
-        ))
+        self.mem = Format(
+            "LOAD/STORE",
+            64,
+            (
+                *COMMON,
+                Field("memory_type", 3, "which buffer"),
+                Field("sram_base", 16, "first element on chip"),
+                Field("dram_base", 32, "first element in memory, relative to the base register"),
+            ),
+            (
+                Field("y_size", 16, "rows"),
+                Field("x_size", 16, "elements in a row"),
+                Field("x_stride", 16, "elements from row to row in memory"),
+                Field("y_pad_0", 4, "rows of zeros before"),
+                Field("y_pad_1", 4, "rows of zeros after"),
+                Field("x_pad_0", 4, "zeros before each row"),
+                Field("x_pad_1", 4, "zeros after each row"),
+            ),
+        )
+        self.gemm = Format(
+            "GEMM",
+            64,
+            (*COMMON, Field("reset", 1, "write zeros instead of sums"), *loops),
+            (
+                Field("dst_factor_out", acc, "step of the ACC index in the outer loop"),
+                Field("dst_factor_in", acc, "step of the ACC index in the inner loop"),
+                Field("src_factor_out", inp, "step of the INP index in the outer loop"),
+                Field("src_factor_in", inp, "step of the INP index in the inner loop"),
+                Field("wgt_factor_out", wgt, "step of the WGT index in the outer loop"),
+                Field("wgt_factor_in", wgt, "step of the WGT index in the inner loop"),
+            ),
+        )
+        self.alu = Format(
+            "ALU",
+            64,
+            (*COMMON, Field("reset", 1, "ignored"), *loops),
+            (
+                Field("dst_factor_out", acc, "step of the destination in the outer loop"),
+                Field("dst_factor_in", acc, "step of the destination in the inner loop"),
+                Field("src_factor_out", acc, "step of the source in the outer loop"),
+                Field("src_factor_in", acc, "step of the source in the inner loop"),
+                Field("alu_opcode", 3, "MIN, MAX, ADD, SHR or MUL"),
+                Field("use_imm", 1, "the second operand is imm, not acc[src]"),
+                Field("imm", 16, "the immediate operand", signed=True),
+            ),
+        )
+        self.uop = Format(
+            "micro-op",
+            32,
+            (
+                Field("dst_idx", acc, "ACC element"),
+                Field("src_idx", max(acc, inp), "INP element (GEMM) or ACC element (ALU)"),
+                Field("wgt_idx", wgt, "WGT element"),
+            ),
+        )
 
     def format_of(self, opcode: int) -> Format:
         """The format of an opcode's instruction; `common` for FINISH and illegal opcodes."""
-        formats: dict[int, Format] = {Opcode.LOAD: self.mem, Opcode.STORE: self.mem,
-                                      Opcode.GEMM: self.gemm, Opcode.ALU: self.alu}
+        formats: dict[int, Format] = {
+            Opcode.LOAD: self.mem,
+            Opcode.STORE: self.mem,
+            Opcode.GEMM: self.gemm,
+            Opcode.ALU: self.alu,
+        }
         return formats.get(opcode, self.common)
 
     def decode(self, word: int, index: int = 0) -> Insn:
@@ -436,8 +461,9 @@ class Isa:
             columns = self.format_of(opcode).unpack_array(words[where])
             rows = zip(*(column.tolist() for column in columns.values()), strict=True)
             for index, row in zip(where.tolist(), rows, strict=True):
-                decoded[index] = Insn(first + index, int(opcode),
-                                      dict(zip(columns, row, strict=True)))
+                decoded[index] = Insn(
+                    first + index, int(opcode), dict(zip(columns, row, strict=True))
+                )
         return [insn for insn in decoded if insn is not None]
 
     @staticmethod

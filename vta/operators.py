@@ -32,8 +32,17 @@ if TYPE_CHECKING:
     from vta.config import Config
     from vta.program import RunReport
 
-__all__ = ["add", "avg_pool2d", "compile", "conv2d", "conv2d_transpose", "dense", "max_pool2d",
-           "multiply", "run"]
+__all__ = [
+    "add",
+    "avg_pool2d",
+    "compile",
+    "conv2d",
+    "conv2d_transpose",
+    "dense",
+    "max_pool2d",
+    "multiply",
+    "run",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -45,8 +54,9 @@ def compile(spec: Spec) -> Operator:
     return _compiled(spec, get_env().config)
 
 
-def run(operator: Operator, *arrays: object, device: Device | Session | None = None
-        ) -> tuple[Array, RunReport]:
+def run(
+    operator: Operator, *arrays: object, device: Device | Session | None = None
+) -> tuple[Array, RunReport]:
     """An operator's result, and the report of its run (cycles, on targets that have a clock).
 
     Parameters
@@ -63,9 +73,17 @@ def run(operator: Operator, *arrays: object, device: Device | Session | None = N
     return operator.run(chosen, *map(_numpy, arrays))
 
 
-def dense(data: Any, weight: Any, bias: Any = None, *, shift: int = 0, rounding: bool = False,
-          relu: bool = False, clip: bool = True,
-          device: Device | Session | None = None) -> Array:
+def dense(
+    data: Any,
+    weight: Any,
+    bias: Any = None,
+    *,
+    shift: int = 0,
+    rounding: bool = False,
+    relu: bool = False,
+    clip: bool = True,
+    device: Device | Session | None = None,
+) -> Array:
     """int8(clip((data @ weight.T + bias) >> shift)).
 
     Parameters
@@ -82,15 +100,27 @@ def dense(data: Any, weight: Any, bias: Any = None, *, shift: int = 0, rounding:
     (M, N) int8
     """
     arrays = _arrays(data, weight, bias)
-    spec = Dense(arrays[0].shape, arrays[1].shape,
-                 epilogue=_epilogue(bias, shift, rounding, relu, clip))
+    spec = Dense(
+        arrays[0].shape, arrays[1].shape, epilogue=_epilogue(bias, shift, rounding, relu, clip)
+    )
     return _call(spec, arrays, device)
 
 
-def conv2d(data: Any, weight: Any, bias: Any = None, *, stride: Size = 1, padding: Size = 0,
-           dilation: Size = 1, groups: int = 1, shift: int = 0, rounding: bool = False,
-           relu: bool = False, clip: bool = True,
-           device: Device | Session | None = None) -> Array:
+def conv2d(
+    data: Any,
+    weight: Any,
+    bias: Any = None,
+    *,
+    stride: Size = 1,
+    padding: Size = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+    shift: int = 0,
+    rounding: bool = False,
+    relu: bool = False,
+    clip: bool = True,
+    device: Device | Session | None = None,
+) -> Array:
     """A convolution (a correlation, as everywhere in deep learning), grouped or depthwise.
 
     Parameters
@@ -111,16 +141,34 @@ def conv2d(data: Any, weight: Any, bias: Any = None, *, stride: Size = 1, paddin
     (N, O, OH, OW) int8
     """
     arrays = _arrays(data, weight, bias)
-    spec = Conv2d(arrays[0].shape, arrays[1].shape, stride=stride, padding=padding,
-                  dilation=dilation, groups=groups,
-                  epilogue=_epilogue(bias, shift, rounding, relu, clip))
+    spec = Conv2d(
+        arrays[0].shape,
+        arrays[1].shape,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        epilogue=_epilogue(bias, shift, rounding, relu, clip),
+    )
     return _call(spec, arrays, device)
 
 
-def conv2d_transpose(data: Any, weight: Any, bias: Any = None, *, stride: Size = 1,
-                     padding: Size = 0, output_padding: Size = 0, dilation: Size = 1,
-                     groups: int = 1, shift: int = 0, rounding: bool = False, relu: bool = False,
-                     clip: bool = True, device: Device | Session | None = None) -> Array:
+def conv2d_transpose(
+    data: Any,
+    weight: Any,
+    bias: Any = None,
+    *,
+    stride: Size = 1,
+    padding: Size = 0,
+    output_padding: Size = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+    shift: int = 0,
+    rounding: bool = False,
+    relu: bool = False,
+    clip: bool = True,
+    device: Device | Session | None = None,
+) -> Array:
     """A transposed convolution ("deconvolution").
 
     Parameters
@@ -143,46 +191,94 @@ def conv2d_transpose(data: Any, weight: Any, bias: Any = None, *, stride: Size =
     (N, O, OH, OW) int8, OH = (H - 1) stride - padding + (KH - 1) dilation + 1 + output_padding
     """
     arrays = _arrays(data, weight, bias)
-    spec = Conv2dTranspose(arrays[0].shape, arrays[1].shape, stride=stride, padding=padding,
-                           output_padding=output_padding, dilation=dilation, groups=groups,
-                           epilogue=_epilogue(bias, shift, rounding, relu, clip))
+    spec = Conv2dTranspose(
+        arrays[0].shape,
+        arrays[1].shape,
+        stride=stride,
+        padding=padding,
+        output_padding=output_padding,
+        dilation=dilation,
+        groups=groups,
+        epilogue=_epilogue(bias, shift, rounding, relu, clip),
+    )
     return _call(spec, arrays, device)
 
 
-def max_pool2d(data: Any, window: Size, *, bias: Any = None, stride: Size | None = None,
-               padding: Size = 0, dilation: Size = 1, shift: int = 0, rounding: bool = False,
-               relu: bool = False, clip: bool = True,
-               device: Device | Session | None = None) -> Array:
+def max_pool2d(
+    data: Any,
+    window: Size,
+    *,
+    bias: Any = None,
+    stride: Size | None = None,
+    padding: Size = 0,
+    dilation: Size = 1,
+    shift: int = 0,
+    rounding: bool = False,
+    relu: bool = False,
+    clip: bool = True,
+    device: Device | Session | None = None,
+) -> Array:
     """The largest number of each window of (N, C, H, W) int8 `data`; padding is never it.
 
     `stride` is the window's size unless given; a `bias` (C,), `shift` and the rest apply to the
     pooled numbers.
     """
     arrays = _arrays(data, bias)
-    spec = MaxPool2d(arrays[0].shape, window, stride=stride, padding=padding, dilation=dilation,
-                     epilogue=_epilogue(bias, shift, rounding, relu, clip))
+    spec = MaxPool2d(
+        arrays[0].shape,
+        window,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        epilogue=_epilogue(bias, shift, rounding, relu, clip),
+    )
     return _call(spec, arrays, device)
 
 
-def avg_pool2d(data: Any, window: Size, *, bias: Any = None, stride: Size | None = None,
-               padding: Size = 0, dilation: Size = 1, count_include_pad: bool = True,
-               shift: int = 0, rounding: bool = False, relu: bool = False, clip: bool = True,
-               device: Device | Session | None = None) -> Array:
+def avg_pool2d(
+    data: Any,
+    window: Size,
+    *,
+    bias: Any = None,
+    stride: Size | None = None,
+    padding: Size = 0,
+    dilation: Size = 1,
+    count_include_pad: bool = True,
+    shift: int = 0,
+    rounding: bool = False,
+    relu: bool = False,
+    clip: bool = True,
+    device: Device | Session | None = None,
+) -> Array:
     """The average of each window of (N, C, H, W) int8 `data`, to the nearest, ties upwards.
 
     Zeros of the padding count unless `count_include_pad` is False. The other arguments are
     `max_pool2d`'s.
     """
     arrays = _arrays(data, bias)
-    spec = AvgPool2d(arrays[0].shape, window, stride=stride, padding=padding, dilation=dilation,
-                     count_include_pad=count_include_pad,
-                     epilogue=_epilogue(bias, shift, rounding, relu, clip))
+    spec = AvgPool2d(
+        arrays[0].shape,
+        window,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        count_include_pad=count_include_pad,
+        epilogue=_epilogue(bias, shift, rounding, relu, clip),
+    )
     return _call(spec, arrays, device)
 
 
-def add(a: Any, b: Any, *, bias: Any = None, shift: int = 0, rounding: bool = False,
-        relu: bool = False, clip: bool = True,
-        device: Device | Session | None = None) -> Array:
+def add(
+    a: Any,
+    b: Any,
+    *,
+    bias: Any = None,
+    shift: int = 0,
+    rounding: bool = False,
+    relu: bool = False,
+    clip: bool = True,
+    device: Device | Session | None = None,
+) -> Array:
     """int8(clip((a + b + bias) >> shift)) of int8 arrays of one shape; a residual addition.
 
     `bias`, int32, has a number for each index of the second dimension.
@@ -192,9 +288,17 @@ def add(a: Any, b: Any, *, bias: Any = None, shift: int = 0, rounding: bool = Fa
     return _call(spec, arrays, device)
 
 
-def multiply(a: Any, b: Any, *, bias: Any = None, shift: int = 0, rounding: bool = False,
-             relu: bool = False, clip: bool = True,
-             device: Device | Session | None = None) -> Array:
+def multiply(
+    a: Any,
+    b: Any,
+    *,
+    bias: Any = None,
+    shift: int = 0,
+    rounding: bool = False,
+    relu: bool = False,
+    clip: bool = True,
+    device: Device | Session | None = None,
+) -> Array:
     """int8(clip((a * b + bias) >> shift)) of int8 arrays of one shape; otherwise as `add`."""
     arrays = _arrays(a, b, bias)
     spec = Multiply(arrays[0].shape, epilogue=_epilogue(bias, shift, rounding, relu, clip))
@@ -246,6 +350,8 @@ def _device_of(device: object) -> Device:
     if isinstance(device, Session):
         return device.device
     if not isinstance(device, Device):
-        raise ArgumentError(f"device must be a device or a session, not {device!r}; TARGET in the "
-                            "configuration chooses between sim and tsim")
+        raise ArgumentError(
+            f"device must be a device or a session, not {device!r}; TARGET in the "
+            "configuration chooses between sim and tsim"
+        )
     return device

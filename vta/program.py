@@ -81,24 +81,31 @@ class Program:
 
     def __post_init__(self) -> None:
         if self.insns.ndim != 2 or self.insns.shape[1] != 2 or self.insns.dtype != np.uint64:
-            raise ProgramError(f"insns must be (n, 2) uint64, not "
-                               f"{self.insns.shape} {self.insns.dtype}")
+            raise ProgramError(
+                f"insns must be (n, 2) uint64, not {self.insns.shape} {self.insns.dtype}"
+            )
         if self.refs.shape != (len(self.insns),):
-            raise ProgramError(f"refs must be one number for each of {len(self.insns)} "
-                               f"instructions, not {self.refs.shape}")
+            raise ProgramError(
+                f"refs must be one number for each of {len(self.insns)} "
+                f"instructions, not {self.refs.shape}"
+            )
         if self.refs.size and not (self.refs.min() >= -1 and self.refs.max() < len(self.buffers)):
             raise ProgramError(f"refs must be -1 to {len(self.buffers) - 1}")
         for buffer in self.buffers:
             if any(size < 0 for size in buffer.shape):
-                raise ProgramError(f"buffer {buffer.name}: shape must not be negative, "
-                                   f"as {buffer.shape} is")
+                raise ProgramError(
+                    f"buffer {buffer.name}: shape must not be negative, as {buffer.shape} is"
+                )
             if buffer.role not in ROLES:
                 raise ProgramError(
                     f"buffer {buffer.name}: role must be one of {', '.join(ROLES)}, "
-                    f"not {buffer.role!r}")
+                    f"not {buffer.role!r}"
+                )
             if buffer.role == "const" and (
-                    buffer.data is None or buffer.data.dtype != np.uint8
-                    or buffer.data.shape != (buffer.nbytes,)):
+                buffer.data is None
+                or buffer.data.dtype != np.uint8
+                or buffer.data.shape != (buffer.nbytes,)
+            ):
                 raise ProgramError(f"buffer {buffer.name}: data must be {buffer.nbytes} bytes")
 
     @property
@@ -132,18 +139,23 @@ class Program:
             if insn.opcode not in (Opcode.LOAD, Opcode.STORE):
                 raise ProgramError(f"instruction {index} ({insn}) cannot refer to a buffer")
             if insn.memory_type > MemoryType.ACC_8BIT:
-                raise ProgramError(f"instruction {index} ({insn}) is of a memory that does not "
-                                   "exist")
+                raise ProgramError(
+                    f"instruction {index} ({insn}) is of a memory that does not exist"
+                )
             buffer = self.buffers[self.refs[index]]
             elem = getattr(self.config, f"{MemoryType(insn.memory_type).name.lower()}_elem_bytes")
             base, rest = divmod(addresses[buffer.name], elem)
             if rest:
-                raise ProgramError(f"buffer {buffer.name} must lie at a multiple of {elem} bytes, "
-                                   f"not {addresses[buffer.name]:#x}")
+                raise ProgramError(
+                    f"buffer {buffer.name} must lie at a multiple of {elem} bytes, "
+                    f"not {addresses[buffer.name]:#x}"
+                )
             base += insn.dram_base
             if base >> bits:
-                raise ProgramError(f"buffer {buffer.name} at {addresses[buffer.name]:#x} is out "
-                                   f"of reach of dram_base's {bits} bits")
+                raise ProgramError(
+                    f"buffer {buffer.name} at {addresses[buffer.name]:#x} is out "
+                    f"of reach of dram_base's {bits} bits"
+                )
             mask = np.uint64(((1 << bits) - 1) << offset)
             linked[index, 0] = (linked[index, 0] & ~mask) | np.uint64(base << offset)
         return linked
@@ -156,21 +168,34 @@ class Program:
             "version": VERSION,
             "name": self.name,
             "config": self.config.to_dict(),
-            "buffers": [{"name": buffer.name, "role": buffer.role, "shape": list(buffer.shape),
-                         "dtype": buffer.dtype} for buffer in self.buffers],
+            "buffers": [
+                {
+                    "name": buffer.name,
+                    "role": buffer.role,
+                    "shape": list(buffer.shape),
+                    "dtype": buffer.dtype,
+                }
+                for buffer in self.buffers
+            ],
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the file, atomically; its name's suffix says nothing about the content."""
         arrays: dict[str, NDArray[Any]] = {
             f"buffer_{index}": buffer.data
-            for index, buffer in enumerate(self.buffers) if buffer.data is not None}
+            for index, buffer in enumerate(self.buffers)
+            if buffer.data is not None
+        }
         manifest = json.dumps(self._manifest()).encode()
         with replacing(path) as partial, open(partial, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False,
-                                manifest=np.frombuffer(manifest, np.uint8),
-                                insns=self.insns.astype("<u8"), refs=self.refs.astype("<i4"),
-                                **arrays)
+            np.savez_compressed(
+                file,
+                allow_pickle=False,
+                manifest=np.frombuffer(manifest, np.uint8),
+                insns=self.insns.astype("<u8"),
+                refs=self.refs.astype("<i4"),
+                **arrays,
+            )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Program:
@@ -184,16 +209,25 @@ class Program:
         manifest, arrays = read_npz(path, FORMAT, VERSION, ProgramError)
         try:
             buffers = tuple(
-                DramBuffer(name=str(item["name"]), role=item["role"],
-                       shape=tuple(int(size) for size in item["shape"]),
-                       dtype=np.dtype(item["dtype"]).name, data=arrays.get(f"buffer_{index}"))
-                for index, item in enumerate(manifest["buffers"]))
+                DramBuffer(
+                    name=str(item["name"]),
+                    role=item["role"],
+                    shape=tuple(int(size) for size in item["shape"]),
+                    dtype=np.dtype(item["dtype"]).name,
+                    data=arrays.get(f"buffer_{index}"),
+                )
+                for index, item in enumerate(manifest["buffers"])
+            )
             for name in ("insns", "refs"):
                 if arrays[name].dtype.kind not in "iu":
                     raise ProgramError(f"{name} must be whole numbers, not {arrays[name].dtype}")
-            return cls(name=str(manifest["name"]), config=Config.from_dict(manifest["config"]),
-                       insns=arrays["insns"].astype(np.uint64),
-                       refs=arrays["refs"].astype(np.int32), buffers=buffers)
+            return cls(
+                name=str(manifest["name"]),
+                config=Config.from_dict(manifest["config"]),
+                insns=arrays["insns"].astype(np.uint64),
+                refs=arrays["refs"].astype(np.int32),
+                buffers=buffers,
+            )
         except (ConfigError, ProgramError) as error:
             raise ProgramError(f"{path}: {error}") from None
         except (KeyError, TypeError, ValueError, OverflowError, SyntaxError) as error:
@@ -206,8 +240,9 @@ class Program:
         return len(self.insns) * INSN_BYTES
 
 
-def read_npz(path: str | os.PathLike[str], kind: str, version: int,
-             error: type[Exception]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def read_npz(
+    path: str | os.PathLike[str], kind: str, version: int, error: type[Exception]
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """The manifest and the other arrays of an ``.npz`` of ours; raises `error` naming the file.
 
     `kind` and `version` are what the manifest's ``format`` and ``version`` must be.
@@ -235,8 +270,7 @@ def read_npz(path: str | os.PathLike[str], kind: str, version: int,
         found = manifest.get("format") if isinstance(manifest, dict) else None
         raise error(f"{path}: must be a {kind} file, not {found!r}")
     if manifest.get("version") != version:
-        raise error(f"{path}: must be version {version} of {kind}, "
-                    f"not {manifest.get('version')!r}")
+        raise error(f"{path}: must be version {version} of {kind}, not {manifest.get('version')!r}")
     return manifest, arrays
 
 

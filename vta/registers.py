@@ -56,8 +56,7 @@ STATUS_FIELDS = (
 )
 
 _CONFIG_FIELDS = (
-    ("log_inp_width", "log_wgt_width", "log_acc_width", "log_batch", "log_block",
-     "log_bus_width"),
+    ("log_inp_width", "log_wgt_width", "log_acc_width", "log_batch", "log_block", "log_bus_width"),
     ("log_uop_buff_size", "log_inp_buff_size", "log_wgt_buff_size", "log_acc_buff_size"),
     ("addr_width", "log_insn_queue"),
 )
@@ -66,70 +65,149 @@ _CONFIG_BITS = (4, 8, 8)
 
 def _build() -> tuple[Register, ...]:
     registers = [
-        Register(0x00, "control", "w1", "start and stop", (
-            Bits("launch", 0, 1, "write 1 to run; reads 1 while running"),
-            Bits("done", 1, 1, "the last run ended without error"),
-            Bits("reset", 2, 1, "write 1 to empty queues, tokens, counters and errors; reads 1 "
-                                "until through"),
-        )),
+        Register(
+            0x00,
+            "control",
+            "w1",
+            "start and stop",
+            (
+                Bits("launch", 0, 1, "write 1 to run; reads 1 while running"),
+                Bits("done", 1, 1, "the last run ended without error"),
+                Bits(
+                    "reset",
+                    2,
+                    1,
+                    "write 1 to empty queues, tokens, counters and errors; reads 1 until through",
+                ),
+            ),
+        ),
         Register(0x04, "cycle_count", "ro", "cycles of the last run, from launch to done"),
         Register(0x08, "insn_count", "rw", "instructions in the stream"),
-        *(Register(0x0c + 4 * index, f"{name}_ptr", "rw",
-                   "byte address of the first instruction" if name == "insn"
-                   else f"base byte address of {name.upper()}, low 32 bits")
-          for index, name in enumerate(POINTERS)),
+        *(
+            Register(
+                0x0C + 4 * index,
+                f"{name}_ptr",
+                "rw",
+                "byte address of the first instruction"
+                if name == "insn"
+                else f"base byte address of {name.upper()}, low 32 bits",
+            )
+            for index, name in enumerate(POINTERS)
+        ),
         Register(0x24, "tile_count", "ro", "tiles written by GEMM and ALU, resets included"),
         Register(0x40, "id", "ro", f"{ID:#010x}, the bytes 'VTA-'"),
         Register(0x44, "version", "ro", "version of the encoding, then of this map"),
-        *(Register(0x48 + 4 * index, f"config_{index}", "ro", "the configuration",
-                   tuple(Bits(name, place * _CONFIG_BITS[index], _CONFIG_BITS[index],
-                              name.upper()) for place, name in enumerate(names)))
-          for index, names in enumerate(_CONFIG_FIELDS)),
-        Register(0x54, "error", "ro", "why the machine halted", (
-            Bits("cause", 0, 4, "0 none, else a cause in the order of ISA.md"),
-            Bits("module", 4, 2, "0 fetch, 1 load, 2 compute, 3 store"),
-        )),
+        *(
+            Register(
+                0x48 + 4 * index,
+                f"config_{index}",
+                "ro",
+                "the configuration",
+                tuple(
+                    Bits(name, place * _CONFIG_BITS[index], _CONFIG_BITS[index], name.upper())
+                    for place, name in enumerate(names)
+                ),
+            )
+            for index, names in enumerate(_CONFIG_FIELDS)
+        ),
+        Register(
+            0x54,
+            "error",
+            "ro",
+            "why the machine halted",
+            (
+                Bits("cause", 0, 4, "0 none, else a cause in the order of ISA.md"),
+                Bits("module", 4, 2, "0 fetch, 1 load, 2 compute, 3 store"),
+            ),
+        ),
         Register(0x58, "error_index", "ro", "position in the stream of the error's instruction"),
-        Register(0x5c, "irq_enable", "rw", "which events raise the interrupt", (
-            Bits("done", 0, 1, "a run ended"), Bits("error", 1, 1, "the machine halted"))),
-        Register(0x60, "irq_status", "w1", "which events have happened; write 1 to clear", (
-            Bits("done", 0, 1, "a run ended"), Bits("error", 1, 1, "the machine halted"))),
-        Register(0x64, "watchdog", "rw", "cycles without progress until timeout; 0 for never",
-                 reset=1 << 20),
-        Register(0x68, "tokens_prev", "ro", "tokens between load and compute", (
-            Bits("l2g", 0, 16, "from load to compute"),
-            Bits("g2l", 16, 16, "from compute to load"))),
-        Register(0x6c, "tokens_next", "ro", "tokens between compute and store", (
-            Bits("g2s", 0, 16, "from compute to store"),
-            Bits("s2g", 16, 16, "from store to compute"))),
-        *(Register(0x70 + 4 * index, f"{name}_ptr_hi", "rw", f"bits 32 and up of {name}_ptr")
-          for index, name in enumerate(POINTERS)),
+        Register(
+            0x5C,
+            "irq_enable",
+            "rw",
+            "which events raise the interrupt",
+            (Bits("done", 0, 1, "a run ended"), Bits("error", 1, 1, "the machine halted")),
+        ),
+        Register(
+            0x60,
+            "irq_status",
+            "w1",
+            "which events have happened; write 1 to clear",
+            (Bits("done", 0, 1, "a run ended"), Bits("error", 1, 1, "the machine halted")),
+        ),
+        Register(
+            0x64,
+            "watchdog",
+            "rw",
+            "cycles without progress until timeout; 0 for never",
+            reset=1 << 20,
+        ),
+        Register(
+            0x68,
+            "tokens_prev",
+            "ro",
+            "tokens between load and compute",
+            (
+                Bits("l2g", 0, 16, "from load to compute"),
+                Bits("g2l", 16, 16, "from compute to load"),
+            ),
+        ),
+        Register(
+            0x6C,
+            "tokens_next",
+            "ro",
+            "tokens between compute and store",
+            (
+                Bits("g2s", 0, 16, "from compute to store"),
+                Bits("s2g", 16, 16, "from store to compute"),
+            ),
+        ),
+        *(
+            Register(0x70 + 4 * index, f"{name}_ptr_hi", "rw", f"bits 32 and up of {name}_ptr")
+            for index, name in enumerate(POINTERS)
+        ),
     ]
     offset = 0x90
     for module in MODULES:
-        registers.append(Register(offset, f"{module}_status", "ro", f"what {module} is doing",
-                                  STATUS_FIELDS))
-        registers.append(Register(offset + 4, f"{module}_index", "ro",
-                                  f"position of {module}'s current instruction"))
+        registers.append(
+            Register(offset, f"{module}_status", "ro", f"what {module} is doing", STATUS_FIELDS)
+        )
+        registers.append(
+            Register(
+                offset + 4, f"{module}_index", "ro", f"position of {module}'s current instruction"
+            )
+        )
         offset += 8
-    offset = 0xc0
+    offset = 0xC0
     for module in MODULES:
-        for event, doc in (("busy", "executed"), ("wait_token", "waited for a token"),
-                           ("wait_memory", "waited for memory")):
-            registers.append(Register(offset, f"{module}_{event}", "ro",
-                                      f"cycles in which {module} {doc}"))
+        for event, doc in (
+            ("busy", "executed"),
+            ("wait_token", "waited for a token"),
+            ("wait_memory", "waited for memory"),
+        ):
+            registers.append(
+                Register(offset, f"{module}_{event}", "ro", f"cycles in which {module} {doc}")
+            )
             offset += 4
     for memory in MEMORIES:
         verb = "written from" if memory == "out" else "read for"
-        registers.append(Register(offset, f"{memory}_bytes", "ro", f"bytes {verb} "
-                                  f"{memory.upper()} by instructions that have retired"))
+        registers.append(
+            Register(
+                offset,
+                f"{memory}_bytes",
+                "ro",
+                f"bytes {verb} {memory.upper()} by instructions that have retired",
+            )
+        )
         offset += 4
-    for name, doc in (("gemm_ops", "tiles that GEMM multiplied; resets do not count"),
-                      ("reset_ops", "tiles that GEMM set to zero"),
-                      ("alu_ops", "tiles that the ALU wrote"),
-                      ("load_insns", "instructions that load retired"),
-                      ("compute_insns", "instructions that compute retired"),
-                      ("store_insns", "instructions that store retired")):
+    for name, doc in (
+        ("gemm_ops", "tiles that GEMM multiplied; resets do not count"),
+        ("reset_ops", "tiles that GEMM set to zero"),
+        ("alu_ops", "tiles that the ALU wrote"),
+        ("load_insns", "instructions that load retired"),
+        ("compute_insns", "instructions that compute retired"),
+        ("store_insns", "instructions that store retired"),
+    ):
         registers.append(Register(offset, name, "ro", doc))
         offset += 4
     return tuple(registers)
@@ -141,6 +219,7 @@ BY_NAME = {register.name: register for register in REGISTERS}
 
 def config_words(config: Config) -> tuple[int, ...]:
     """What `config_0`, `config_1`, ... read on hardware of this configuration."""
-    return tuple(sum(getattr(config, bits.name) << bits.low
-                     for bits in BY_NAME[f"config_{index}"].fields)
-                 for index in range(len(_CONFIG_FIELDS)))
+    return tuple(
+        sum(getattr(config, bits.name) << bits.low for bits in BY_NAME[f"config_{index}"].fields)
+        for index in range(len(_CONFIG_FIELDS))
+    )

@@ -13,8 +13,22 @@ from vta.compiler.te.primitives import thread_axis
 from vta.compiler.te.schedule import create_schedule
 from vta.compiler.te.tensor import compute, placeholder
 
-__all__ = ["all", "compute", "const", "create_schedule", "if_then_else", "lower", "max",
-           "max_value", "min", "min_value", "placeholder", "reduce_axis", "sum", "thread_axis"]
+__all__ = [
+    "all",
+    "compute",
+    "const",
+    "create_schedule",
+    "if_then_else",
+    "lower",
+    "max",
+    "max_value",
+    "min",
+    "min_value",
+    "placeholder",
+    "reduce_axis",
+    "sum",
+    "thread_axis",
+]
 
 
 def __getattr__(name: str) -> NoReturn:

@@ -89,20 +89,26 @@ def _loops(program: LoopProgram) -> None:
         _require(buffers.get(target.name) == target, f"{target.name} is not declared")
         roots = (*assign.indices, *assign.guards, assign.value)
         for node in (part for root in roots for part in walk(root)):
-            _require(not isinstance(node, Var) or node in extents,
-                     f"{target.name} uses {getattr(node, 'name', '')} outside its loop")
-        _require(assign.value.dtype == target.dtype,
-                 f"{target.name} is {target.dtype}, what it is given {assign.value.dtype}")
+            _require(
+                not isinstance(node, Var) or node in extents,
+                f"{target.name} uses {getattr(node, 'name', '')} outside its loop",
+            )
+        _require(
+            assign.value.dtype == target.dtype,
+            f"{target.name} is {target.dtype}, what it is given {assign.value.dtype}",
+        )
         for node in walk(assign.value):
             _typed(node)
-            _require(not isinstance(node, Read) or node.source.name in defined,
-                     f"{target.name} reads {getattr(node, 'source', target).name} before it is "
-                     "computed")
+            _require(
+                not isinstance(node, Read) or node.source.name in defined,
+                f"{target.name} reads {getattr(node, 'source', target).name} before it is computed",
+            )
         defined.add(target.name)
 
 
-def _assigns(body: Iterable[Stmt],
-             extents: dict[Var, int]) -> Iterator[tuple[Assign, dict[Var, int]]]:
+def _assigns(
+    body: Iterable[Stmt], extents: dict[Var, int]
+) -> Iterator[tuple[Assign, dict[Var, int]]]:
     for stmt in body:
         if isinstance(stmt, Assign):
             yield stmt, extents
@@ -132,12 +138,12 @@ def check_reads(schedule: Schedule) -> None:
         body = inlined_body(schedule, stage)
         extents = {axis.var: axis.extent for axis in stage.axes}
         for read, conditions in _guarded(body.value if isinstance(body, Reduce) else body, ()):
-            _bounds(stage.name, read.source.name, read.indices, read.source.shape, extents,
-                    conditions)
+            _bounds(
+                stage.name, read.source.name, read.indices, read.source.shape, extents, conditions
+            )
 
 
-def _guarded(expr: Expr, conditions: tuple[Expr, ...]
-             ) -> Iterator[tuple[Read, tuple[Expr, ...]]]:
+def _guarded(expr: Expr, conditions: tuple[Expr, ...]) -> Iterator[tuple[Read, tuple[Expr, ...]]]:
     """Every read of an expression, with what is 0 or more where it is taken."""
     if isinstance(expr, Select):
         inside = (*conditions, *(item.value for item in expr.conditions))
@@ -150,8 +156,14 @@ def _guarded(expr: Expr, conditions: tuple[Expr, ...]
         yield from ((node, conditions) for node in walk(expr) if isinstance(node, Read))
 
 
-def _bounds(stage: str, name: str, indices: tuple[Expr, ...], shape: tuple[int, ...],
-            extents: dict[Var, int], conditions: tuple[Expr, ...]) -> None:
+def _bounds(
+    stage: str,
+    name: str,
+    indices: tuple[Expr, ...],
+    shape: tuple[int, ...],
+    extents: dict[Var, int],
+    conditions: tuple[Expr, ...],
+) -> None:
     guards = [form for form in map(affine, conditions) if form is not None]
     if any(guard.span(extents)[1] < 0 for guard in guards):
         return  # all padding: it is never read
@@ -162,8 +174,10 @@ def _bounds(stage: str, name: str, indices: tuple[Expr, ...], shape: tuple[int, 
         high = min(item.span(extents)[1] for item in _sums(form, guards))
         low = -min(item.span(extents)[1] for item in _sums(form.scaled(-1), guards))
         if low < 0 or high >= size:
-            raise CompileError(f"{stage} reads {name} {list(shape)} out of its bounds: index "
-                               f"{place} runs from {low} to {high}, but must be 0 to {size - 1}")
+            raise CompileError(
+                f"{stage} reads {name} {list(shape)} out of its bounds: index "
+                f"{place} runs from {low} to {high}, but must be 0 to {size - 1}"
+            )
 
 
 def _sums(form: Affine, guards: Iterable[Affine]) -> list[Affine]:
@@ -171,8 +185,11 @@ def _sums(form: Affine, guards: Iterable[Affine]) -> list[Affine]:
     found = [form]
     for guard in guards:
         for item in tuple(found):
-            for times in {-(item.factors[var] // factor) for var, factor in guard.factors.items()
-                          if item.factors.get(var, 0) % factor == 0 and var in item.factors}:
+            for times in {
+                -(item.factors[var] // factor)
+                for var, factor in guard.factors.items()
+                if item.factors.get(var, 0) % factor == 0 and var in item.factors
+            }:
                 more = item.plus(guard.scaled(times))
                 if times > 0 and len(more.factors) < len(item.factors):
                     found.append(more)
@@ -190,8 +207,11 @@ def _nested(program: TileProgram, config: Config) -> None:
         for name in names_of(op):
             _require(name in program.values, f"{name} is no value of the program")
         written = op.dst.value if not isinstance(op, Store) else ""
-        read = set(names_of(op)) - ({written} if isinstance(op, Load | Reset) or isinstance(
-            op, Alu) and op.a.value != written else set())
+        read = set(names_of(op)) - (
+            {written}
+            if isinstance(op, Load | Reset) or isinstance(op, Alu) and op.a.value != written
+            else set()
+        )
         for name in sorted(read):
             _require(name in defined, f"{name} is read before it is computed")
         if isinstance(op, Alu) and isinstance(op.b, int):
@@ -211,8 +231,9 @@ def _instructions(program: InsnProgram, config: Config) -> None:
             if access.space in depths:
                 low, high = _reach(access)
                 if low < 0 or high > depths[access.space]:
-                    raise VerifyError(f"{op} touches {access.space}[{low}:{high}] of "
-                                      f"{depths[access.space]}")
+                    raise VerifyError(
+                        f"{op} touches {access.space}[{low}:{high}] of {depths[access.space]}"
+                    )
         if isinstance(op, Transfer):
             _require(op.buffer in buffers, f"{op.buffer} is not declared")
             _transfer(op, buffers[op.buffer], config)
@@ -230,11 +251,15 @@ def _reach(access: Access) -> tuple[int, int]:
 def _transfer(op: Transfer, buffer: Buffer, config: Config) -> None:
     kind = op.memory_type
     dtype = "int32" if kind == MemoryType.ACC else "int8"
-    _require(kind != MemoryType.UOP and buffer.dtype == dtype,
-             f"{buffer.name} is {buffer.dtype}, which {kind.name} does not move")
+    _require(
+        kind != MemoryType.UOP and buffer.dtype == dtype,
+        f"{buffer.name} is {buffer.dtype}, which {kind.name} does not move",
+    )
     nbytes = math.prod(buffer.shape) * (4 if dtype == "int32" else 1)
     # The last element may be filled partly.
     elements = -(-nbytes // getattr(config, f"{kind.name.lower()}_elem_bytes"))
     end = op.dram_base + ((op.y_size - 1) * op.x_stride + op.x_size if op.y_size else 0)
-    _require(op.dram_base >= 0 and end <= elements,
-             f"{buffer.name}[{op.dram_base}:{end}] is beyond its {elements} elements")
+    _require(
+        op.dram_base >= 0 and end <= elements,
+        f"{buffer.name}[{op.dram_base}:{end}] is beyond its {elements} elements",
+    )

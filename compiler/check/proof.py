@@ -32,8 +32,14 @@ QUEUES = {  # (module, neighbour): the queue that it pops, the queue that it pus
     (ModuleId.COMPUTE, "next"): ("s2g", "g2s"),
     (ModuleId.STORE, "prev"): ("g2s", "s2g"),
 }
-ON_CHIP = {MemoryType.UOP: "uop", MemoryType.WGT: "wgt", MemoryType.INP: "inp",
-           MemoryType.ACC: "acc", MemoryType.OUT: "acc", MemoryType.ACC_8BIT: "acc"}
+ON_CHIP = {
+    MemoryType.UOP: "uop",
+    MemoryType.WGT: "wgt",
+    MemoryType.INP: "inp",
+    MemoryType.ACC: "acc",
+    MemoryType.OUT: "acc",
+    MemoryType.ACC_8BIT: "acc",
+}
 
 
 class VerifyError(CompileError):
@@ -54,24 +60,30 @@ class _Verifier:
         self.program = program
         self.config = config = program.config
         self.isa = Isa(config)
-        self.depths = {name: getattr(config, f"{name}_depth") for name in
-                       ("uop", "wgt", "inp", "acc")}
+        self.depths = {
+            name: getattr(config, f"{name}_depth") for name in ("uop", "wgt", "inp", "acc")
+        }
         self.written = {name: np.zeros(depth, bool) for name, depth in self.depths.items()}
         self.uops = np.zeros(config.uop_depth, "<u4")
         # Buffers count by the smallest element that any instruction moves.
         self.grain = _grain(config)
-        self.sizes = {f"dram:{index}": -(-_whole_tiles(buffer, config) // self.grain)
-                      for index, buffer in enumerate(program.buffers)}
-        self.stored = {index: np.zeros(self.sizes[f"dram:{index}"], bool)
-                       for index, buffer in enumerate(program.buffers)
-                       if buffer.role in ("output", "temp")}
+        self.sizes = {
+            f"dram:{index}": -(-_whole_tiles(buffer, config) // self.grain)
+            for index, buffer in enumerate(program.buffers)
+        }
+        self.stored = {
+            index: np.zeros(self.sizes[f"dram:{index}"], bool)
+            for index, buffer in enumerate(program.buffers)
+            if buffer.role in ("output", "temp")
+        }
         shared = {f"dram:{index}": self.sizes[f"dram:{index}"] for index in self.stored}
         self.history = History({**self.depths, **shared})
         modules = (ModuleId.LOAD, ModuleId.COMPUTE, ModuleId.STORE)
         self.streams: dict[ModuleId, list[int]] = {module: [] for module in modules}
         self.clock = {module: np.zeros(4, np.int64) for module in modules}
         self.queues: dict[str, deque[NDArray[np.int64]]] = {
-            name: deque() for name in ("l2g", "g2l", "g2s", "s2g")}
+            name: deque() for name in ("l2g", "g2l", "g2s", "s2g")
+        }
         self.insn: Insn | None = None
 
     def _require(self, holds: Any, message: str) -> None:
@@ -87,16 +99,19 @@ class _Verifier:
         for side in insn.pops:
             self._require((module, side) in QUEUES, "a token of a neighbour that is not there")
             queue = QUEUES[module, side][0]
-            self._require(self.queues[queue], f"waits for a token of {queue} that nobody pushed "
-                                              "before")
+            self._require(
+                self.queues[queue], f"waits for a token of {queue} that nobody pushed before"
+            )
             np.maximum(clock, self.queues[queue].popleft(), out=clock)
         self.streams[module].append(insn.index)
         position = len(self.streams[module])
         touched = self._accesses(insn)
         for other, latest in self.history.conflicts(module, touched).items():
-            self._require(latest <= clock[other],
-                          f"races with instruction {self.streams[other][latest - 1]} of the "
-                          f"{other.name.lower()} module: no chain of tokens orders the two")
+            self._require(
+                latest <= clock[other],
+                f"races with instruction {self.streams[other][latest - 1]} of the "
+                f"{other.name.lower()} module: no chain of tokens orders the two",
+            )
         self.history.record(module, position, touched)
         clock[module] = position
         for side in insn.pushes:
@@ -107,16 +122,19 @@ class _Verifier:
 
     def end(self, insns: list[Insn]) -> None:
         self._require(insns and insns[-1].opcode == Opcode.FINISH, "must end with FINISH")
-        self._require(all(insn.opcode != Opcode.FINISH for insn in insns[:-1]),
-                      "FINISH comes before the end")
+        self._require(
+            all(insn.opcode != Opcode.FINISH for insn in insns[:-1]), "FINISH comes before the end"
+        )
         self.insn = None
         for name, queue in self.queues.items():
             self._require(not queue, f"{len(queue)} tokens are left in {name}")
         for index, stored in self.stored.items():
             buffer = self.program.buffers[index]
-            self._require(stored.all() or buffer.role != "output",
-                          f"{buffer.name} is not written in full ({int(stored.sum())} of "
-                          f"{stored.size} parts)")
+            self._require(
+                stored.all() or buffer.role != "output",
+                f"{buffer.name} is not written in full ({int(stored.sum())} of "
+                f"{stored.size} parts)",
+            )
 
     # -- what an instruction touches ----------------------------------------------------------
 
@@ -137,7 +155,8 @@ class _Verifier:
         pads = (insn.y_pad_0, insn.y_pad_1, insn.x_pad_0, insn.x_pad_1)
         self._require(load or not any(pads), "a store has no padding")
         count = (insn.y_pad_0 + insn.y_size + insn.y_pad_1) * (
-            insn.x_pad_0 + insn.x_size + insn.x_pad_1)
+            insn.x_pad_0 + insn.x_size + insn.x_pad_1
+        )
         found = [self._chip(ON_CHIP[kind], slice(insn.sram_base, insn.sram_base + count), load)]
         if insn.y_size:
             found.append(self._dram(insn, kind))
@@ -148,22 +167,26 @@ class _Verifier:
         self._require(reference >= 0, "refers to no buffer")
         buffer = self.program.buffers[reference]
         nbytes = getattr(self.config, f"{kind.name.lower()}_elem_bytes")
-        rows = loop_indices(range(insn.dram_base, insn.dram_base + insn.x_size),
-                            [(insn.y_size, insn.x_stride)])
+        rows = loop_indices(
+            range(insn.dram_base, insn.dram_base + insn.x_size), [(insn.y_size, insn.x_stride)]
+        )
         last = insn.dram_base + (insn.y_size - 1) * insn.x_stride + insn.x_size
-        self._require(last * nbytes <= _whole_tiles(buffer, self.config),
-                      f"reaches beyond buffer {buffer.name}")
+        self._require(
+            last * nbytes <= _whole_tiles(buffer, self.config),
+            f"reaches beyond buffer {buffer.name}",
+        )
         load = insn.opcode == Opcode.LOAD
         if kind == MemoryType.UOP:
             self._require(buffer.data is not None, f"micro-ops in {buffer.name} are not known")
             assert buffer.data is not None
             loaded = buffer.data.view("<u4")[rows]
-            self.uops[insn.sram_base:insn.sram_base + len(loaded)] = loaded
+            self.uops[insn.sram_base : insn.sram_base + len(loaded)] = loaded
         scale = max(1, nbytes // self.grain)
         grains = scaled(rows, scale)
         if load and reference in self.stored:
-            self._require(self.stored[reference][grains].all(),
-                          f"loads what nobody stored in {buffer.name}")
+            self._require(
+                self.stored[reference][grains].all(), f"loads what nobody stored in {buffer.name}"
+            )
         elif not load:
             self._require(reference in self.stored, f"overwrites the input {buffer.name}")
             self.stored[reference][grains] = True
@@ -178,9 +201,13 @@ class _Verifier:
         fields = self.isa.uop.unpack_array(self.uops[rows])
 
         def indices(side: str) -> Any:
-            return loop_indices(fields[f"{side}_idx"].tolist(), [
-                (insn.iter_out, insn.values[f"{side}_factor_out"]),
-                (insn.iter_in, insn.values[f"{side}_factor_in"])])
+            return loop_indices(
+                fields[f"{side}_idx"].tolist(),
+                [
+                    (insn.iter_out, insn.values[f"{side}_factor_out"]),
+                    (insn.iter_in, insn.values[f"{side}_factor_in"]),
+                ],
+            )
 
         dst = indices("dst")
         if insn.opcode == Opcode.ALU:
@@ -189,8 +216,11 @@ class _Verifier:
             if not insn.use_imm:
                 found.append(self._chip("acc", indices("src"), False))
         elif not insn.reset:
-            found += [self._chip("acc", dst, False), self._chip("inp", indices("src"), False),
-                      self._chip("wgt", indices("wgt"), False)]
+            found += [
+                self._chip("acc", dst, False),
+                self._chip("inp", indices("src"), False),
+                self._chip("wgt", indices("wgt"), False),
+            ]
         return (*found, self._chip("acc", dst, True))
 
     def _chip(self, space: str, index: Any, write: bool) -> Access:
@@ -198,13 +228,17 @@ class _Verifier:
             low, high = index.start, index.stop
         else:
             low, high = int(index.min()), int(index.max()) + 1
-        self._require(high <= self.depths[space],
-                      f"{space}[{low}:{high}] is beyond its {self.depths[space]} elements")
+        self._require(
+            high <= self.depths[space],
+            f"{space}[{low}:{high}] is beyond its {self.depths[space]} elements",
+        )
         if write:
             self.written[space][index] = True
         else:
-            self._require(self.written[space][index].all(),
-                          f"reads {space}[{low}:{high}] before all of it is written")
+            self._require(
+                self.written[space][index].all(),
+                f"reads {space}[{low}:{high}] before all of it is written",
+            )
         return Access(space, index, write)
 
 
@@ -218,4 +252,3 @@ def _whole_tiles(buffer: DramBuffer, config: Config) -> int:
 
 def _grain(config: Config) -> int:
     return min(config.uop_elem_bytes, config.out_elem_bytes)
-

@@ -15,8 +15,9 @@ __all__ = ["emit"]
 
 def emit(program: InsnProgram, config: Config) -> Program:
     """The encoded program: its instructions, micro-ops and buffers."""
-    plan = plan_uops([(index, op) for index, op in enumerate(program.ops)
-                      if isinstance(op, Kernel)], config)
+    plan = plan_uops(
+        [(index, op) for index, op in enumerate(program.ops) if isinstance(op, Kernel)], config
+    )
     emitter = _Emitter(program, config)
     before: dict[int, list[UopLoad]] = {}
     for index, load in plan.loads.items():
@@ -49,9 +50,18 @@ class _Emitter:
         self.refs.append(-1 if buffer is None else self.places[buffer])
 
     def load_uops(self, load: UopLoad) -> None:
-        self._add(self.isa.mem.pack(opcode=Opcode.LOAD, memory_type=MemoryType.UOP,
-                                    sram_base=load.base, dram_base=load.start, y_size=1,
-                                    x_size=load.count, x_stride=load.count), self.uop_name)
+        self._add(
+            self.isa.mem.pack(
+                opcode=Opcode.LOAD,
+                memory_type=MemoryType.UOP,
+                sram_base=load.base,
+                dram_base=load.start,
+                y_size=1,
+                x_size=load.count,
+                x_stride=load.count,
+            ),
+            self.uop_name,
+        )
 
     def op(self, op: Op, first: int) -> None:
         tokens = {name: int(value) for name, value in vars(op.tokens).items()}
@@ -62,10 +72,20 @@ class _Emitter:
             self._add(self.isa.mem.pack(opcode=Opcode.LOAD, memory_type=MemoryType.UOP, **tokens))
         elif isinstance(op, Transfer):
             pads = dict(zip(("y_pad_0", "y_pad_1", "x_pad_0", "x_pad_1"), op.pads, strict=True))
-            self._add(self.isa.mem.pack(
-                opcode=op.opcode, memory_type=op.memory_type, sram_base=op.sram_base,
-                dram_base=op.dram_base, y_size=op.y_size, x_size=op.x_size, x_stride=op.x_stride,
-                **pads, **tokens), op.buffer)
+            self._add(
+                self.isa.mem.pack(
+                    opcode=op.opcode,
+                    memory_type=op.memory_type,
+                    sram_base=op.sram_base,
+                    dram_base=op.dram_base,
+                    y_size=op.y_size,
+                    x_size=op.x_size,
+                    x_stride=op.x_stride,
+                    **pads,
+                    **tokens,
+                ),
+                op.buffer,
+            )
         else:
             self._add(self._kernel(op, first, tokens))
 
@@ -76,25 +96,49 @@ class _Emitter:
             fields[f"iter_{name}"] = loop[0]
             fields[f"dst_factor_{name}"], fields[f"src_factor_{name}"] = loop[1:3]
         if op.opcode == Opcode.ALU:
-            return self.isa.alu.pack(opcode=op.opcode, alu_opcode=op.alu_opcode,
-                                     use_imm=op.imm is not None, imm=op.imm or 0, **fields)
-        return self.isa.gemm.pack(opcode=op.opcode, reset=op.reset, wgt_factor_out=outer[3],
-                                  wgt_factor_in=inner[3], **fields)
+            return self.isa.alu.pack(
+                opcode=op.opcode,
+                alu_opcode=op.alu_opcode,
+                use_imm=op.imm is not None,
+                imm=op.imm or 0,
+                **fields,
+            )
+        return self.isa.gemm.pack(
+            opcode=op.opcode,
+            reset=op.reset,
+            wgt_factor_out=outer[3],
+            wgt_factor_in=inner[3],
+            **fields,
+        )
 
     def finish(self, program: InsnProgram, uops: list[MicroOp]) -> Program:
-        buffers = [self._buffer(item, "output" if item.name in program.outputs else "input")
-                   for item in program.args]
+        buffers = [
+            self._buffer(item, "output" if item.name in program.outputs else "input")
+            for item in program.args
+        ]
         buffers += [self._buffer(item, "temp") for item in program.temps]
         if uops:
             packed = self.isa.uop.pack_array(
-                dst_idx=[uop.dst for uop in uops], src_idx=[uop.src for uop in uops],
-                wgt_idx=[uop.wgt for uop in uops])
-            buffers.append(DramBuffer(name=self.uop_name, role="const", shape=(len(uops),),
-                                      dtype="uint32",
-                                      data=np.frombuffer(packed.tobytes(), np.uint8)))
-        return Program(name=program.name, config=self.config,
-                       insns=self.isa.words(self.words).astype(np.uint64),
-                       refs=np.array(self.refs, np.int32), buffers=tuple(buffers))
+                dst_idx=[uop.dst for uop in uops],
+                src_idx=[uop.src for uop in uops],
+                wgt_idx=[uop.wgt for uop in uops],
+            )
+            buffers.append(
+                DramBuffer(
+                    name=self.uop_name,
+                    role="const",
+                    shape=(len(uops),),
+                    dtype="uint32",
+                    data=np.frombuffer(packed.tobytes(), np.uint8),
+                )
+            )
+        return Program(
+            name=program.name,
+            config=self.config,
+            insns=self.isa.words(self.words).astype(np.uint64),
+            refs=np.array(self.refs, np.int32),
+            buffers=tuple(buffers),
+        )
 
     @staticmethod
     def _buffer(buffer: Buffer, role: str) -> DramBuffer:

@@ -67,14 +67,19 @@ def plan_uops(kernels: Sequence[tuple[int, Kernel]], config: Config) -> UopPlan:
     base = 0
     for number, (index, kernel) in enumerate(kernels):
         if len(kernel.uops) > depth:
-            raise CompileError(f"a kernel of {len(kernel.uops)} micro-ops does not fit the "
-                               f"micro-op buffer's {depth}")
+            raise CompileError(
+                f"a kernel of {len(kernel.uops)} micro-ops does not fit the "
+                f"micro-op buffer's {depth}"
+            )
         if kernel.uops not in held:
-            group, count = _group(kernels[number:number + AHEAD], held, min(depth, TOGETHER))
+            group, count = _group(kernels[number : number + AHEAD], held, min(depth, TOGETHER))
             if base + count > depth:
                 base = 0
-            held = {uops: place for uops, place in held.items()
-                    if place + len(uops) <= base or base + count <= place}
+            held = {
+                uops: place
+                for uops, place in held.items()
+                if place + len(uops) <= base or base + count <= place
+            }
             plan.loads[index] = UopLoad(len(plan.uops), base, count)
             for uops in group:
                 held[uops] = base
@@ -84,8 +89,9 @@ def plan_uops(kernels: Sequence[tuple[int, Kernel]], config: Config) -> UopPlan:
     return plan
 
 
-def _group(coming: Sequence[tuple[int, Kernel]], held: dict[Uops, int], most: int
-           ) -> tuple[list[Uops], int]:
+def _group(
+    coming: Sequence[tuple[int, Kernel]], held: dict[Uops, int], most: int
+) -> tuple[list[Uops], int]:
     """The kernels to load before the first of those that come, and how many micro-ops they are."""
     group, count = [coming[0][1].uops], len(coming[0][1].uops)
     taken = {coming[0][1].uops}

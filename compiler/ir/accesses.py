@@ -9,8 +9,14 @@ from vta.isa import MemoryType, Opcode
 
 __all__ = ["accesses"]
 
-SPACES = {MemoryType.UOP: "uop", MemoryType.INP: "inp", MemoryType.WGT: "wgt",
-          MemoryType.ACC: "acc", MemoryType.OUT: "acc", MemoryType.ACC_8BIT: "acc"}
+SPACES = {
+    MemoryType.UOP: "uop",
+    MemoryType.INP: "inp",
+    MemoryType.WGT: "wgt",
+    MemoryType.ACC: "acc",
+    MemoryType.OUT: "acc",
+    MemoryType.ACC_8BIT: "acc",
+}
 """The memory that a transfer's on-chip side is; OUT is a narrow view of ACC."""
 
 
@@ -27,18 +33,21 @@ def _transfer(op: Transfer, config: Config) -> tuple[Access, ...]:
     y_before, y_after, x_before, x_after = op.pads
     tiles = (y_before + op.y_size + y_after) * (x_before + op.x_size + x_after)
     load = op.opcode == Opcode.LOAD
-    rows = loop_indices(range(op.dram_base, op.dram_base + op.x_size),
-                        [(op.y_size, op.x_stride)])
+    rows = loop_indices(range(op.dram_base, op.dram_base + op.x_size), [(op.y_size, op.x_stride)])
     nbytes = getattr(config, f"{op.memory_type.name.lower()}_elem_bytes")
     rows = scaled(rows, nbytes // config.out_elem_bytes)
-    return (Access(f"dram:{op.buffer}", rows, not load),
-            Access(SPACES[op.memory_type], slice(op.sram_base, op.sram_base + tiles), load))
+    return (
+        Access(f"dram:{op.buffer}", rows, not load),
+        Access(SPACES[op.memory_type], slice(op.sram_base, op.sram_base + tiles), load),
+    )
 
 
 def _kernel(op: Kernel) -> tuple[Access, ...]:
     def indices(side: str) -> Index:
-        return loop_indices([getattr(uop, side) for uop in op.uops],
-                            [(loop.extent, getattr(loop, side)) for loop in op.loops])
+        return loop_indices(
+            [getattr(uop, side) for uop in op.uops],
+            [(loop.extent, getattr(loop, side)) for loop in op.loops],
+        )
 
     dst = indices("dst")
     found = [Access("acc", dst, True)]
@@ -47,6 +56,9 @@ def _kernel(op: Kernel) -> tuple[Access, ...]:
         if op.imm is None:
             found.append(Access("acc", indices("src"), False))
     elif not op.reset:
-        found += [Access("acc", dst, False), Access("inp", indices("src"), False),
-                  Access("wgt", indices("wgt"), False)]
+        found += [
+            Access("acc", dst, False),
+            Access("inp", indices("src"), False),
+            Access("wgt", indices("wgt"), False),
+        ]
     return tuple(found)

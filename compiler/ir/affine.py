@@ -18,21 +18,26 @@ class Affine:
     factors: Mapping[Var, int]
 
     def scaled(self, number: int) -> Affine:
-        return Affine(self.offset * number,
-                      {var: factor * number for var, factor in self.factors.items() if number})
+        return Affine(
+            self.offset * number,
+            {var: factor * number for var, factor in self.factors.items() if number},
+        )
 
     def plus(self, other: Affine) -> Affine:
         factors = dict(self.factors)
         for var, factor in other.factors.items():
             factors[var] = factors.get(var, 0) + factor
-        return Affine(self.offset + other.offset,
-                      {var: factor for var, factor in factors.items() if factor})
+        return Affine(
+            self.offset + other.offset, {var: factor for var, factor in factors.items() if factor}
+        )
 
     def span(self, extents: Mapping[Var, int]) -> tuple[int, int]:
         """The least and the greatest value while each index runs over ``range(extent)``."""
         reach = [factor * (extents[var] - 1) for var, factor in self.factors.items()]
-        return (self.offset + sum(min(0, part) for part in reach),
-                self.offset + sum(max(0, part) for part in reach))
+        return (
+            self.offset + sum(min(0, part) for part in reach),
+            self.offset + sum(max(0, part) for part in reach),
+        )
 
 
 def affine(expr: Expr) -> Affine | None:
@@ -57,8 +62,9 @@ def affine(expr: Expr) -> Affine | None:
 def as_expression(form: Affine) -> Expr:
     """An affine form as an index again."""
     total: Expr = Const("int32", form.offset)
-    parts: list[Expr] = [var if factor == 1 else binary("*", var, factor)
-                         for var, factor in form.factors.items()]
+    parts: list[Expr] = [
+        var if factor == 1 else binary("*", var, factor) for var, factor in form.factors.items()
+    ]
     for number, part in enumerate(parts):
         total = part if number == 0 else binary("+", total, part)
     if parts and form.offset:

@@ -147,8 +147,11 @@ def _assign(stmt: Assign) -> Iterator[str]:
 
 def _perfect_nest(loop: For) -> list[For]:
     loops = [loop]
-    while len(loops[-1].body) == 1 and isinstance(loops[-1].body[0], For) and (
-            loops[-1].body[0].thread == loop.thread):
+    while (
+        len(loops[-1].body) == 1
+        and isinstance(loops[-1].body[0], For)
+        and (loops[-1].body[0].thread == loop.thread)
+    ):
         loops.append(loops[-1].body[0])
     return loops
 
@@ -219,12 +222,16 @@ def _calls(program: InsnProgram) -> Iterator[str]:
 
 def _tokens(op: Op) -> dict[str, list[str]]:
     own, tokens = int(op.module), op.tokens
-    pops = [(own + step, own) for step, flag in ((-1, tokens.pop_prev), (1, tokens.pop_next))
-            if flag]
-    pushes = [(own, own + step) for step, flag in ((-1, tokens.push_prev), (1, tokens.push_next))
-              if flag]
-    return {"pop": [f"T.tir.vta.coproc_dep_pop({a}, {b})" for a, b in pops],
-            "push": [f"T.tir.vta.coproc_dep_push({a}, {b})" for a, b in pushes]}
+    pops = [
+        (own + step, own) for step, flag in ((-1, tokens.pop_prev), (1, tokens.pop_next)) if flag
+    ]
+    pushes = [
+        (own, own + step) for step, flag in ((-1, tokens.push_prev), (1, tokens.push_next)) if flag
+    ]
+    return {
+        "pop": [f"T.tir.vta.coproc_dep_pop({a}, {b})" for a, b in pops],
+        "push": [f"T.tir.vta.coproc_dep_push({a}, {b})" for a, b in pushes],
+    }
 
 
 def _extern(name: str, *arguments: object) -> str:
@@ -237,12 +244,33 @@ def _call(op: Transfer | Kernel) -> Iterator[str]:
         yield from _kernel(op)
     elif op.opcode == Opcode.LOAD:
         y_before, y_after, x_before, x_after = op.pads
-        yield _extern("VTALoadBuffer2D", HANDLE, f"{op.buffer}.data", op.dram_base, op.x_size,
-                      op.y_size, op.x_stride, x_before, y_before, x_after, y_after, op.sram_base,
-                      int(op.memory_type))
+        yield _extern(
+            "VTALoadBuffer2D",
+            HANDLE,
+            f"{op.buffer}.data",
+            op.dram_base,
+            op.x_size,
+            op.y_size,
+            op.x_stride,
+            x_before,
+            y_before,
+            x_after,
+            y_after,
+            op.sram_base,
+            int(op.memory_type),
+        )
     else:
-        yield _extern("VTAStoreBuffer2D", HANDLE, op.sram_base, int(op.memory_type),
-                      f"{op.buffer}.data", op.dram_base, op.x_size, op.y_size, op.x_stride)
+        yield _extern(
+            "VTAStoreBuffer2D",
+            HANDLE,
+            op.sram_base,
+            int(op.memory_type),
+            f"{op.buffer}.data",
+            op.dram_base,
+            op.x_size,
+            op.y_size,
+            op.x_stride,
+        )
 
 
 def _kernel(op: Kernel) -> Iterator[str]:
@@ -252,8 +280,16 @@ def _kernel(op: Kernel) -> Iterator[str]:
         yield INDENT + _extern("VTAUopLoopBegin", loop.extent, loop.dst, loop.src, loop.wgt)
     shown = op.uops if len(op.uops) <= MOST_UOPS else op.uops[:FIRST_UOPS]
     for uop in shown:
-        numbers = (int(alu), int(op.reset), uop.dst, uop.src, uop.wgt, int(op.alu_opcode),
-                   int(op.imm is not None), op.imm or 0)
+        numbers = (
+            int(alu),
+            int(op.reset),
+            uop.dst,
+            uop.src,
+            uop.wgt,
+            int(op.alu_opcode),
+            int(op.imm is not None),
+            op.imm or 0,
+        )
         yield f"{INDENT}T.tir.vta.uop_push({', '.join(map(str, numbers))})"
     if len(shown) < len(op.uops):
         yield f"{INDENT}# {len(op.uops) - len(shown)} micro-ops more"

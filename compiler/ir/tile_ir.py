@@ -18,9 +18,25 @@ from vta.compiler.ir.loop_ir import Buffer, InsnProgram, LoopProgram, Printed
 from vta.compiler.te.expr import Var
 from vta.isa import AluOp, MemoryType
 
-__all__ = ["Alu", "Domain", "Form", "Gemm", "Load", "Loop", "TileProgram", "Node", "TileOperand",
-           "TileOperation", "Reset", "Store", "Value", "names_of", "operands_of", "walk_operations",
-           "with_operands"]
+__all__ = [
+    "Alu",
+    "Domain",
+    "Form",
+    "Gemm",
+    "Load",
+    "Loop",
+    "TileProgram",
+    "Node",
+    "TileOperand",
+    "TileOperation",
+    "Reset",
+    "Store",
+    "Value",
+    "names_of",
+    "operands_of",
+    "walk_operations",
+    "with_operands",
+]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,22 @@ from vta.compiler.operators.operator import OperandSpec, Operator, Spec
 from vta.compiler.operators.pooling import AvgPool2d, MaxPool2d
 from vta.compiler.operators.tiling import Tiling
 
-__all__ = ["Add", "AvgPool2d", "ChannelBlocking", "Conv2d", "Conv2dTranspose", "Dense", "Epilogue",
-           "MaxPool2d", "Multiply", "OperandSpec", "Operator", "Spec", "Tiling", "pack_bias",
-           "pack_data", "pack_weight", "unpack_data"]
+__all__ = [
+    "Add",
+    "AvgPool2d",
+    "ChannelBlocking",
+    "Conv2d",
+    "Conv2dTranspose",
+    "Dense",
+    "Epilogue",
+    "MaxPool2d",
+    "Multiply",
+    "OperandSpec",
+    "Operator",
+    "Spec",
+    "Tiling",
+    "pack_bias",
+    "pack_data",
+    "pack_weight",
+    "unpack_data",
+]

@@ -82,26 +82,37 @@ class Conv2dTranspose(Window, Spec):
         set_field(self, "output_padding", as_pair(self.output_padding, "output_padding", 0))
         check_groups(self.groups, self.data_shape[1], self.data_shape[1])
         if self.weight_shape[0] != self.data_shape[1]:
-            raise CompileError(f"weight_shape {list(self.weight_shape)} must begin with the "
-                               f"data's {self.data_shape[1]} channels")
+            raise CompileError(
+                f"weight_shape {list(self.weight_shape)} must begin with the "
+                f"data's {self.data_shape[1]} channels"
+            )
         for extra, stride in zip(self._extra, self.strides, strict=True):
             if extra >= stride:
-                raise CompileError(f"output_padding must be less than the stride {self.strides}, "
-                                   f"not {self._extra}")
+                raise CompileError(
+                    f"output_padding must be less than the stride {self.strides}, not {self._extra}"
+                )
         if min(self.output_shape) < 1:
             raise CompileError(f"padding {self.pads} leaves nothing of the output")
 
     @property
     def operands(self) -> tuple[OperandSpec, ...]:
         bias = (OperandSpec("bias", (self.output_shape[1],), "int32"),) * self.epilogue.bias
-        return (OperandSpec("data", self.data_shape, "int8"),
-                OperandSpec("weight", self.weight_shape, "int8"), *bias)
+        return (
+            OperandSpec("data", self.data_shape, "int8"),
+            OperandSpec("weight", self.weight_shape, "int8"),
+            *bias,
+        )
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        sizes = [(self.data_shape[2 + dim] - 1) * self.strides[dim]
-                 + (self.weight_shape[2 + dim] - 1) * self.dilations[dim] + 1
-                 - sum(self.pads[dim::2]) + self._extra[dim] for dim in range(2)]
+        sizes = [
+            (self.data_shape[2 + dim] - 1) * self.strides[dim]
+            + (self.weight_shape[2 + dim] - 1) * self.dilations[dim]
+            + 1
+            - sum(self.pads[dim::2])
+            + self._extra[dim]
+            for dim in range(2)
+        ]
         return (self.data_shape[0], self.weight_shape[1] * self.groups, *sizes)
 
     @property
@@ -116,33 +127,56 @@ class Conv2dTranspose(Window, Spec):
         data, weight, *bias = arrays
         per_group = weight.reshape(self.groups, -1, *weight.shape[1:]).swapaxes(1, 2)
         weight = per_group.reshape(-1, *per_group.shape[2:])
-        return [pack_data(pad_images(data, self._pieces(config)[1]), config,
-                          blocking.input_chunk),
-                *(pack_weight(_taps(weight, rows.taps, columns.taps), blocking)
-                  for rows in self._phases(0) for columns in self._phases(1)),
-                *(pack_bias(carried(each, self.epilogue), blocking, config.batch)
-                  for each in bias)]
+        return [
+            pack_data(pad_images(data, self._pieces(config)[1]), config, blocking.input_chunk),
+            *(
+                pack_weight(_taps(weight, rows.taps, columns.taps), blocking)
+                for rows in self._phases(0)
+                for columns in self._phases(1)
+            ),
+            *(pack_bias(carried(each, self.epilogue), blocking, config.batch) for each in bias),
+        ]
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
-        return unpack_pieces(self._pieces(config)[0], outputs, self.output_shape,
-                             self._blocking(config).output_chunk)
+        return unpack_pieces(
+            self._pieces(config)[0], outputs, self.output_shape, self._blocking(config).output_chunk
+        )
 
     def _blocking(self, config: Config) -> ChannelBlocking:
-        return ChannelBlocking(block=config.block, groups=self.groups,
-                        inputs=self.data_shape[1] // self.groups, outputs=self.weight_shape[1])
+        return ChannelBlocking(
+            block=config.block,
+            groups=self.groups,
+            inputs=self.data_shape[1] // self.groups,
+            outputs=self.weight_shape[1],
+        )
 
     def _pieces(self, config: Config) -> tuple[list[OutputPart], Padding]:
         blocking = self._blocking(config)
-        return host_padding([
-            OutputPart(GemmNest(images=-(-self.data_shape[0] // config.batch), parts=blocking.parts,
-                       outputs=blocking.output_blocks, rows=rows.count, columns=columns.count,
-                       inputs=blocking.input_blocks, taps_y=max(1, len(rows.taps)),
-                       taps_x=max(1, len(columns.taps)), height=self.data_shape[2],
-                       width=self.data_shape[3], dilation=(rows.dilation, columns.dilation),
-                       pad=(rows.pad, columns.pad), steps=self.epilogue.steps),
-                  slice(rows.first, None, self.strides[0]),
-                  slice(columns.first, None, self.strides[1]))
-            for rows in self._phases(0) for columns in self._phases(1)])
+        return host_padding(
+            [
+                OutputPart(
+                    GemmNest(
+                        images=-(-self.data_shape[0] // config.batch),
+                        parts=blocking.parts,
+                        outputs=blocking.output_blocks,
+                        rows=rows.count,
+                        columns=columns.count,
+                        inputs=blocking.input_blocks,
+                        taps_y=max(1, len(rows.taps)),
+                        taps_x=max(1, len(columns.taps)),
+                        height=self.data_shape[2],
+                        width=self.data_shape[3],
+                        dilation=(rows.dilation, columns.dilation),
+                        pad=(rows.pad, columns.pad),
+                        steps=self.epilogue.steps,
+                    ),
+                    slice(rows.first, None, self.strides[0]),
+                    slice(columns.first, None, self.strides[1]),
+                )
+                for rows in self._phases(0)
+                for columns in self._phases(1)
+            ]
+        )
 
     def _phases(self, dim: int) -> list[_Phase]:
         """The phases of one dimension that have an output."""
@@ -153,10 +187,12 @@ class Conv2dTranspose(Window, Spec):
             count = -(-(self.output_shape[2 + dim] - first) // stride)
             # Output y is reached from data i by tap k where y + before = i * stride + k * dilation;
             # of those taps some see nothing but what was cut off.
-            taps = tuple(k for k in range(self.weight_shape[2 + dim])
-                         if (first + before - k * dilation) % stride == 0
-                         and -count < (first + before - k * dilation) // stride
-                         < self.data_shape[2 + dim])
+            taps = tuple(
+                k
+                for k in range(self.weight_shape[2 + dim])
+                if (first + before - k * dilation) % stride == 0
+                and -count < (first + before - k * dilation) // stride < self.data_shape[2 + dim]
+            )
             if taps:
                 nearest = (first + before - taps[-1] * dilation) // stride
                 phases.append(_Phase(first, count, taps[::-1], dilation // apart, -nearest))

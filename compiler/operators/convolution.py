@@ -61,37 +61,63 @@ class Conv2d(Window, Spec):
         if self.weight_shape[1] * self.groups != channels:
             raise CompileError(
                 f"weight_shape {list(self.weight_shape)} must have {channels // self.groups} input "
-                f"channels: data has {channels} in {self.groups} groups")
+                f"channels: data has {channels} in {self.groups} groups"
+            )
         _ = self.output_shape
 
     @property
     def operands(self) -> tuple[OperandSpec, ...]:
         bias = (OperandSpec("bias", (self.weight_shape[0],), "int32"),) * self.epilogue.bias
-        return (OperandSpec("data", self.data_shape, "int8"),
-                OperandSpec("weight", self.weight_shape, "int8"), *bias)
+        return (
+            OperandSpec("data", self.data_shape, "int8"),
+            OperandSpec("weight", self.weight_shape, "int8"),
+            *bias,
+        )
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        sizes = [out_size(self.data_shape[2 + dim], self.weight_shape[2 + dim], self.strides[dim],
-                          self.dilations[dim], sum(self.pads[dim::2]), what)
-                 for dim, what in enumerate(("height", "width"))]
+        sizes = [
+            out_size(
+                self.data_shape[2 + dim],
+                self.weight_shape[2 + dim],
+                self.strides[dim],
+                self.dilations[dim],
+                sum(self.pads[dim::2]),
+                what,
+            )
+            for dim, what in enumerate(("height", "width"))
+        ]
         return (self.data_shape[0], self.weight_shape[0], *sizes)
 
     def blocking(self, config: Config) -> ChannelBlocking:
         """How its channels become blocks."""
-        return ChannelBlocking(block=config.block, groups=self.groups, inputs=self.weight_shape[1],
-                        outputs=self.weight_shape[0] // self.groups)
+        return ChannelBlocking(
+            block=config.block,
+            groups=self.groups,
+            inputs=self.weight_shape[1],
+            outputs=self.weight_shape[0] // self.groups,
+        )
 
     def pieces(self, config: Config) -> tuple[list[OutputPart], Padding]:
         """Its one loop nest, and what is padded while packing."""
         blocking = self.blocking(config)
         images, _, rows, columns = self.output_shape
-        nest = GemmNest(images=-(-images // config.batch), parts=blocking.parts,
-                    outputs=blocking.output_blocks, rows=rows, columns=columns,
-                    inputs=blocking.input_blocks, taps_y=self.weight_shape[2],
-                    taps_x=self.weight_shape[3], height=self.data_shape[2],
-                    width=self.data_shape[3], stride=self.strides, dilation=self.dilations,
-                    pad=self.pads[:2], steps=self.epilogue.steps)
+        nest = GemmNest(
+            images=-(-images // config.batch),
+            parts=blocking.parts,
+            outputs=blocking.output_blocks,
+            rows=rows,
+            columns=columns,
+            inputs=blocking.input_blocks,
+            taps_y=self.weight_shape[2],
+            taps_x=self.weight_shape[3],
+            height=self.data_shape[2],
+            width=self.data_shape[3],
+            stride=self.strides,
+            dilation=self.dilations,
+            pad=self.pads[:2],
+            steps=self.epilogue.steps,
+        )
         return host_padding([OutputPart(nest, slice(None), slice(None))])
 
     def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
@@ -101,13 +127,16 @@ class Conv2d(Window, Spec):
         blocking = self.blocking(config)
         data, weight, *bias = arrays
         padded = pad_images(data, self.pieces(config)[1])
-        return [pack_data(padded, config, blocking.input_chunk), pack_weight(weight, blocking),
-                *(pack_bias(carried(each, self.epilogue), blocking, config.batch)
-                  for each in bias)]
+        return [
+            pack_data(padded, config, blocking.input_chunk),
+            pack_weight(weight, blocking),
+            *(pack_bias(carried(each, self.epilogue), blocking, config.batch) for each in bias),
+        ]
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
-        return unpack_pieces(self.pieces(config)[0], outputs, self.output_shape,
-                             self.blocking(config).output_chunk)
+        return unpack_pieces(
+            self.pieces(config)[0], outputs, self.output_shape, self.blocking(config).output_chunk
+        )
 
 
 @dataclass(frozen=True)
@@ -130,8 +159,10 @@ class Dense(Spec):
         object.__setattr__(self, "data_shape", as_shape(self.data_shape, "data_shape", 2))
         object.__setattr__(self, "weight_shape", as_shape(self.weight_shape, "weight_shape", 2))
         if self.data_shape[1] != self.weight_shape[1]:
-            raise CompileError(f"data_shape {list(self.data_shape)} and weight_shape "
-                               f"{list(self.weight_shape)} must end with the same number")
+            raise CompileError(
+                f"data_shape {list(self.data_shape)} and weight_shape "
+                f"{list(self.weight_shape)} must end with the same number"
+            )
 
     @property
     def convolution(self) -> Conv2d:
@@ -140,8 +171,9 @@ class Dense(Spec):
 
     @property
     def operands(self) -> tuple[OperandSpec, ...]:
-        return tuple(replace(operand, shape=operand.shape[:2])
-                     for operand in self.convolution.operands)
+        return tuple(
+            replace(operand, shape=operand.shape[:2]) for operand in self.convolution.operands
+        )
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -152,8 +184,9 @@ class Dense(Spec):
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         data, weight, *bias = arrays
-        return self.convolution.pack(config, [data[:, :, None, None], weight[:, :, None, None],
-                                              *bias])
+        return self.convolution.pack(
+            config, [data[:, :, None, None], weight[:, :, None, None], *bias]
+        )
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
         return self.convolution.unpack(config, outputs)[:, :, 0, 0]
@@ -166,7 +199,13 @@ def carried(bias: Array, epilogue: Epilogue) -> Array:
 
 def check_groups(groups: int, inputs: int, outputs: int) -> None:
     """Raises unless both numbers of channels fall into `groups`."""
-    if isinstance(groups, bool) or not isinstance(groups, (int, np.integer)) or groups < 1 or (
-            inputs % groups or outputs % groups):
-        raise CompileError(f"groups must divide {inputs} input channels and {outputs} output "
-                           f"channels, which {groups!r} does not")
+    if (
+        isinstance(groups, bool)
+        or not isinstance(groups, (int, np.integer))
+        or groups < 1
+        or (inputs % groups or outputs % groups)
+    ):
+        raise CompileError(
+            f"groups must divide {inputs} input channels and {outputs} output "
+            f"channels, which {groups!r} does not"
+        )

@@ -41,8 +41,9 @@ def choose(nest: GemmNest, config: Config) -> tuple[Tiling, int]:
     order = np.argsort(rough(tilings), kind="stable")[:FINALISTS]
     # The best of the rough ones is always simulated, the others while there is time.
     work = np.cumsum((tilings.blocks * tilings.turns)[order])
-    finalists = [tilings[int(place)]
-                 for place in order[:max(1, int(np.searchsorted(work, SIMULATED)))]]
+    finalists = [
+        tilings[int(place)] for place in order[: max(1, int(np.searchsorted(work, SIMULATED)))]
+    ]
     cycles = [simulate(nest, tiling, config) for tiling in finalists]
     best = min(range(len(cycles)), key=cycles.__getitem__)
     return finalists[best], cycles[best]
@@ -53,13 +54,17 @@ def rough(tilings: Tilings) -> NDArray[np.float64]:
     nest, config = tilings.nest, tilings.config
     rows = np.minimum(tilings.data_rows, nest.height)
     columns = np.minimum(tilings.data_columns, nest.width)
-    load = (tilings.data_planes * rows * np.maximum(columns, tilings.beats(
-        columns * config.inp_elem_bytes))
-            + tilings.weight_tiles * tilings.beats(config.wgt_elem_bytes)
-            + GAP * (tilings.data_planes + tilings.parts * tilings.outputs))
+    load = (
+        tilings.data_planes
+        * rows
+        * np.maximum(columns, tilings.beats(columns * config.inp_elem_bytes))
+        + tilings.weight_tiles * tilings.beats(config.wgt_elem_bytes)
+        + GAP * (tilings.data_planes + tilings.parts * tilings.outputs)
+    )
     gemm = tilings.out_tiles * tilings.taps + GAP
     alu = tilings.out_tiles * (1 + sum(step.cycles for step in nest.steps)) + GAP * (
-        1 + len(nest.steps))
+        1 + len(nest.steps)
+    )
     bias = tilings.bias_tiles * tilings.beats(config.acc_elem_bytes)
     store = tilings.beats(tilings.out_tiles * config.out_elem_bytes)
     blocks, turns = tilings.blocks, tilings.turns
@@ -68,8 +73,7 @@ def rough(tilings: Tilings) -> NDArray[np.float64]:
     turn = np.maximum(np.maximum(gemm, load), (gemm + load + wait) / tilings.threads)
     busy = turns * turn + np.maximum(alu, load - turn)
     ends = load + LATENCY + store
-    alone = blocks * (turns * (load + LATENCY + gemm) + bias + alu + np.maximum(
-        0, store - load))
+    alone = blocks * (turns * (load + LATENCY + gemm) + bias + alu + np.maximum(0, store - load))
     together = ends + blocks * np.maximum(np.maximum(busy, turns * load + bias), store)
     cycles: NDArray[np.float64] = np.where(tilings.threads > 1, together, alone)
     return cycles
@@ -87,16 +91,24 @@ class _Thread:
 def simulate(nest: GemmNest, tiling: Tiling, config: Config) -> int:
     """Cycles of one tiling, with the padding and the size of each block."""
     machine = _Machine(nest, tiling, config)
-    counts = [-(-size // getattr(tiling, name))
-              for name, size in zip(AXES, nest.out_shape, strict=True)]
+    counts = [
+        -(-size // getattr(tiling, name)) for name, size in zip(AXES, nest.out_shape, strict=True)
+    ]
     dealt = AXES.index(tiling.axis)
     rounds = counts[dealt]
     counts[dealt] = each = -(-rounds // tiling.threads)
     threads = [_Thread() for _ in range(tiling.threads)]
     for place in itertools.product(*map(range, counts)):
         starts = range(place[dealt], rounds, each)
-        machine.blocks(list(zip(threads, (
-            (*place[:dealt], start, *place[dealt + 1:]) for start in starts), strict=False)))
+        machine.blocks(
+            list(
+                zip(
+                    threads,
+                    ((*place[:dealt], start, *place[dealt + 1 :]) for start in starts),
+                    strict=False,
+                )
+            )
+        )
     return machine.end
 
 
@@ -118,13 +130,25 @@ class _Machine:
         self.instructions = self.planes + tiling.parts * tiling.outputs
         self.loading = functools.cache(self._loading)
         self.tiles = functools.cache(self._tiles)
-        self.steps = list(itertools.product(*(
-            [min(part, size - start) for start in range(0, size, part)]
-            for size, part in ((nest.inputs, tiling.inputs), (nest.taps_y, tiling.taps_y),
-                               (nest.taps_x, tiling.taps_x)))))
-        self.taps = list(itertools.product(range(-(-nest.inputs // tiling.inputs)),
-                                           range(-(-nest.taps_y // tiling.taps_y)),
-                                           range(-(-nest.taps_x // tiling.taps_x))))
+        self.steps = list(
+            itertools.product(
+                *(
+                    [min(part, size - start) for start in range(0, size, part)]
+                    for size, part in (
+                        (nest.inputs, tiling.inputs),
+                        (nest.taps_y, tiling.taps_y),
+                        (nest.taps_x, tiling.taps_x),
+                    )
+                )
+            )
+        )
+        self.taps = list(
+            itertools.product(
+                range(-(-nest.inputs // tiling.inputs)),
+                range(-(-nest.taps_y // tiling.taps_y)),
+                range(-(-nest.taps_x // tiling.taps_x)),
+            )
+        )
 
     @property
     def end(self) -> int:
@@ -134,43 +158,62 @@ class _Machine:
         """A block of each thread, as the program interleaves them."""
         self.load += self.bias * len(turns)
         for number, ((_, tap_y, tap_x), sizes) in enumerate(
-                zip(self.taps, self.steps, strict=True)):
+            zip(self.taps, self.steps, strict=True)
+        ):
             for thread, place in turns:
                 self.load = max(self.load, thread.used) + self.loading(
-                    place[3], place[4], tap_y, tap_x)
+                    place[3], place[4], tap_y, tap_x
+                )
                 thread.loaded = self.load + LATENCY
             for thread, place in turns:
                 if number == 0:
                     # The sums' reset waits for the store of the block before.
                     self.compute = max(self.compute, thread.stored) + self.tiles(place) + GAP
-                self.compute = max(self.compute, thread.loaded) + GAP + (
-                    self.tiles(place) * math.prod(sizes))
+                self.compute = (
+                    max(self.compute, thread.loaded) + GAP + (self.tiles(place) * math.prod(sizes))
+                )
                 thread.used = self.compute + HANDOVER
         for thread, place in turns:
             tiles = self.tiles(place)
             self.compute += tiles * self.alu + GAP * len(self.nest.steps)
-            self.store = max(self.store, self.compute + HANDOVER) + GAP + _cycles(
-                tiles, self.config.out_elem_bytes, self.config)
+            self.store = (
+                max(self.store, self.compute + HANDOVER)
+                + GAP
+                + _cycles(tiles, self.config.out_elem_bytes, self.config)
+            )
             thread.stored = self.store + LATENCY // 2
 
     def _tiles(self, place: Place) -> int:
         """Tiles of the output in a block; those at the ends may be smaller."""
-        return math.prod(min(getattr(self.tiling, name), size - at * getattr(self.tiling, name))
-                         for name, size, at in zip(AXES, self.nest.out_shape, place, strict=True))
+        return math.prod(
+            min(getattr(self.tiling, name), size - at * getattr(self.tiling, name))
+            for name, size, at in zip(AXES, self.nest.out_shape, place, strict=True)
+        )
 
     def _loading(self, row: int, column: int, tap_y: int, tap_x: int) -> int:
         """Cycles of a step's loads, of the block at `row`, `column` of blocks."""
         nest, tiling = self.nest, self.tiling
-        rows, _ = _clipped(row * tiling.rows * nest.row_step
-                           + tap_y * tiling.taps_y * nest.dilation[0] - nest.pad[0],
-                           (tiling.rows - 1) * nest.row_step
-                           + (tiling.taps_y - 1) * nest.dilation[0] + 1, nest.height)
-        columns, padding = _clipped(column * tiling.columns * nest.stride[1]
-                                    + tap_x * tiling.taps_x * nest.dilation[1] - nest.pad[1],
-                                    (tiling.columns - 1) * nest.stride[1]
-                                    + (tiling.taps_x - 1) * nest.dilation[1] + 1, nest.width)
-        return (self.planes * rows * (_cycles(columns, self.config.inp_elem_bytes, self.config)
-                                      + padding) + self.weights + GAP * self.instructions)
+        rows, _ = _clipped(
+            row * tiling.rows * nest.row_step
+            + tap_y * tiling.taps_y * nest.dilation[0]
+            - nest.pad[0],
+            (tiling.rows - 1) * nest.row_step + (tiling.taps_y - 1) * nest.dilation[0] + 1,
+            nest.height,
+        )
+        columns, padding = _clipped(
+            column * tiling.columns * nest.stride[1]
+            + tap_x * tiling.taps_x * nest.dilation[1]
+            - nest.pad[1],
+            (tiling.columns - 1) * nest.stride[1] + (tiling.taps_x - 1) * nest.dilation[1] + 1,
+            nest.width,
+        )
+        return (
+            self.planes
+            * rows
+            * (_cycles(columns, self.config.inp_elem_bytes, self.config) + padding)
+            + self.weights
+            + GAP * self.instructions
+        )
 
 
 def _cycles(tiles: int, nbytes: int, config: Config) -> int:

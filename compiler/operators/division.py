@@ -37,8 +37,10 @@ def average(count: int) -> tuple[EpilogueStep, ...]:
     while odd % 2 == 0:
         odd, twos = odd // 2, twos + 1
     if odd > IMM_MAX or count > COUNT_MAX:
-        raise CompileError(f"an average of {count} numbers is beyond 32 bits for sums and 16 for "
-                           "immediates; pool in two steps")
+        raise CompileError(
+            f"an average of {count} numbers is beyond 32 bits for sums and 16 for "
+            "immediates; pool in two steps"
+        )
     # (2 sum + count) >> (twos + 1), which is all of it if the count is a power of two.
     if count // 2 <= IMM_MAX:
         steps = [EpilogueStep("+", count // 2), EpilogueStep(">>", twos)]
@@ -66,7 +68,9 @@ def _quotient(divisor: int, low: int, high: int) -> tuple[EpilogueStep, ...]:
     raise AssertionError(f"no estimate of a division by {divisor}")
 
 
-def _scaled(divisor: float, x: Numbers, least: Numbers, most: Numbers) -> tuple[EpilogueStep, ...] | None:
+def _scaled(
+    divisor: float, x: Numbers, least: Numbers, most: Numbers
+) -> tuple[EpilogueStep, ...] | None:
     """``(x * factor + offset) >> shift`` that lies between `least` and `most`; None if none does.
 
     Of several the one with the smallest shift.

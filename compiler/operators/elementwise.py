@@ -57,12 +57,13 @@ class _Elementwise(Spec):
         if not isinstance(self.epilogue, Epilogue):
             raise CompileError(f"epilogue must be an Epilogue, not {self.epilogue!r}")
         if self.epilogue.bias and len(self.shape) < 2:
-            raise CompileError(f"bias needs channels, the second dimension, which {self.shape} "
-                               "does not have")
+            raise CompileError(
+                f"bias needs channels, the second dimension, which {self.shape} does not have"
+            )
 
     @property
     def operands(self) -> tuple[OperandSpec, ...]:
-        bias = ((OperandSpec("bias", (self.shape[1],), "int32"),) if self.epilogue.bias else ())
+        bias = (OperandSpec("bias", (self.shape[1],), "int32"),) if self.epilogue.bias else ()
         return OperandSpec("a", self.shape, "int8"), OperandSpec("b", self.shape, "int8"), *bias
 
     @property
@@ -79,8 +80,9 @@ class _Elementwise(Spec):
             sizes = 1, 1, -(-sizes[2] // block) * block
         shape = (*sizes, config.batch, config.block)
         a, b = (placeholder(shape, "int8", name) for name in "ab")
-        a_load, b_load = (compute(shape, lambda *i, t=tensor: t(*i), f"{tensor.name}_buf")
-                          for tensor in (a, b))
+        a_load, b_load = (
+            compute(shape, lambda *i, t=tensor: t(*i), f"{tensor.name}_buf") for tensor in (a, b)
+        )
         bias = bias_load = None
         if self.epilogue.bias:
             bias = placeholder((shape[1], *shape[3:]), "int32", "bias")
@@ -95,45 +97,63 @@ class _Elementwise(Spec):
         last = epilogue[-1] if epilogue else value
         result = compute(shape, lambda *i: last(*i).astype("int8"), "result")
         s = create_schedule(result.op)
-        at = blocks(s[result], (tiling.images, tiling.parts, tiling.columns), tiling.threads,
-                    _AXES.index(tiling.axis))
+        at = blocks(
+            s[result],
+            (tiling.images, tiling.parts, tiling.columns),
+            tiling.threads,
+            _AXES.index(tiling.axis),
+        )
         loads = [a_load, b_load, *([bias_load] if bias_load is not None else [])]
         for tensor in (*loads, value, *epilogue):
             stage = s[tensor].set_scope(ACC_SCOPE).compute_at(s[result], at)
             stage.pragma(stage.axes[0], DMA_COPY if tensor in loads else ALU)
         inputs = (a, b, bias) if bias is not None else (a, b)
-        return Plan(schedule=s, args=(*inputs, result), tilings=(tiling,),
-                    cycles=self._cycles(config, tiling))
+        return Plan(
+            schedule=s,
+            args=(*inputs, result),
+            tilings=(tiling,),
+            cycles=self._cycles(config, tiling),
+        )
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         a, b, *bias = arrays
         if bias:
-            blocking = ChannelBlocking(block=config.block, groups=self.shape[1], inputs=1, outputs=1)
-            return [*(pack_data(each.reshape(*self.shape[:2], -1, 1), config) for each in (a, b)),
-                    pack_bias(carried(bias[0], self.epilogue), blocking, config.batch)]
+            blocking = ChannelBlocking(
+                block=config.block, groups=self.shape[1], inputs=1, outputs=1
+            )
+            return [
+                *(pack_data(each.reshape(*self.shape[:2], -1, 1), config) for each in (a, b)),
+                pack_bias(carried(bias[0], self.epilogue), blocking, config.batch),
+            ]
         return [self._flat(config, each) for each in (a, b)]
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
         (tiles,) = outputs
         if not self.epilogue.bias:
-            return tiles.reshape(-1)[:math.prod(self.shape)].reshape(self.shape)
+            return tiles.reshape(-1)[: math.prod(self.shape)].reshape(self.shape)
         images, parts, pixels, batch, block = tiles.shape
-        return unpack_data(tiles.reshape(images, parts, pixels, 1, batch, block),
-                           (*self.shape[:2], pixels, 1), self.shape[1]).reshape(self.shape)
+        return unpack_data(
+            tiles.reshape(images, parts, pixels, 1, batch, block),
+            (*self.shape[:2], pixels, 1),
+            self.shape[1],
+        ).reshape(self.shape)
 
     @staticmethod
     def _flat(config: Config, array: Array) -> Array:
         """All numbers in order, in whole tiles: without a bias nothing depends on the channel."""
         tile = config.batch * config.block
         flat = np.zeros(-(-array.size // tile) * tile, array.dtype)
-        flat[:array.size] = array.reshape(-1)
+        flat[: array.size] = array.reshape(-1)
         return flat
 
     def _sizes(self, config: Config) -> tuple[int, int, int]:
         """Tiles of images, blocks of channels and pixels; without a bias all are pixels."""
         if self.epilogue.bias:
-            return (-(-self.shape[0] // config.batch), -(-self.shape[1] // config.block),
-                    math.prod(self.shape[2:]))
+            return (
+                -(-self.shape[0] // config.batch),
+                -(-self.shape[1] // config.block),
+                math.prod(self.shape[2:]),
+            )
         return 1, 1, -(-math.prod(self.shape) // (config.batch * config.block))
 
     def _choose(self, config: Config) -> Tiling:
@@ -147,17 +167,22 @@ class _Elementwise(Spec):
             if not self.epilogue.bias:
                 # Rounded up, for tiles without meaning may follow the last.
                 counts = {-(-pixels // number) for number in range(1, min(pixels, 512) + 1)}
-                yield from (Tiling(columns=count, threads=threads, axis="columns")
-                            for count in sorted({min(count, fitting) for count in counts} - {0})
-                            if threads == 1 or count < pixels)
+                yield from (
+                    Tiling(columns=count, threads=threads, axis="columns")
+                    for count in sorted({min(count, fitting) for count in counts} - {0})
+                    if threads == 1 or count < pixels
+                )
                 continue
-            for part, count in [*((1, count) for count in likely_sizes(pixels)),
-                                *((part, pixels) for part in likely_sizes(parts)[1:])]:
+            for part, count in [
+                *((1, count) for count in likely_sizes(pixels)),
+                *((part, pixels) for part in likely_sizes(parts)[1:]),
+            ]:
                 tiling = Tiling(parts=part, columns=count, threads=threads)
                 if part * count * 2 + part > config.acc_depth // threads:
                     continue
-                for name, rounds in zip(_AXES, (images, -(-parts // part), -(-pixels // count)),
-                                        strict=True):
+                for name, rounds in zip(
+                    _AXES, (images, -(-parts // part), -(-pixels // count)), strict=True
+                ):
                     if (threads - 1) * -(-rounds // threads) < rounds:
                         yield replace(tiling, axis=name)
 
@@ -165,12 +190,14 @@ class _Elementwise(Spec):
         """The model: the accumulator takes both operands' tiles and the ALU's results."""
         images, parts, pixels = self._sizes(config)
         tiles = tiling.images * tiling.parts * tiling.columns
-        number = (-(-images // tiling.images) * -(-parts // tiling.parts)
-                  * -(-pixels // tiling.columns))
+        number = (
+            -(-images // tiling.images) * -(-parts // tiling.parts) * -(-pixels // tiling.columns)
+        )
         number = -(-number // tiling.threads) * tiling.threads
         bus = config.bus_bytes
         load = 2 * -(-tiles * config.acc_8bit_elem_bytes // bus) + (
-            tiling.parts * config.acc_elem_bytes // bus if self.epilogue.bias else 0)
+            tiling.parts * config.acc_elem_bytes // bus if self.epilogue.bias else 0
+        )
         store = -(-tiles * config.out_elem_bytes // bus)
         alu = tiles * (self.cycles + sum(step.cycles for step in self.epilogue.steps))
         if tiling.threads == 1:

@@ -56,8 +56,16 @@ class EpilogueStep:
         if self.division is None:
             return ALU_CYCLES[self.op]
         # Two copies and the estimate; its product, the rest, whether there is one more, the sum.
-        return (2 * COPY + sum(step.cycles for step in self.division.estimate)
-                + ALU_CYCLES["*"] + 2 + 1 + 1 + 2 + 1)
+        return (
+            2 * COPY
+            + sum(step.cycles for step in self.division.estimate)
+            + ALU_CYCLES["*"]
+            + 2
+            + 1
+            + 1
+            + 2
+            + 1
+        )
 
     @property
     def live(self) -> int:
@@ -95,8 +103,11 @@ class Epilogue:
             if not isinstance(value, (bool, np.bool_)):
                 raise CompileError(f"{name} must be True or False, not {value!r}")
             object.__setattr__(self, name, bool(value))
-        if isinstance(self.shift, bool) or not isinstance(self.shift, (int, np.integer)) or not (
-                0 <= self.shift <= 31):
+        if (
+            isinstance(self.shift, bool)
+            or not isinstance(self.shift, (int, np.integer))
+            or not (0 <= self.shift <= 31)
+        ):
             raise CompileError(f"shift must be a whole number of 0 to 31, not {self.shift!r}")
         object.__setattr__(self, "shift", int(self.shift))
 
@@ -117,7 +128,11 @@ class Epilogue:
             steps += [EpilogueStep("+", self.half), EpilogueStep(">>", self.shift)]
         else:
             # (x + half) >> shift, with what fits an immediate.
-            steps += [EpilogueStep(">>", self.shift - 1), EpilogueStep("+", 1), EpilogueStep(">>", 1)]
+            steps += [
+                EpilogueStep(">>", self.shift - 1),
+                EpilogueStep("+", 1),
+                EpilogueStep(">>", 1),
+            ]
         if self.relu or self.clip:
             steps.append(EpilogueStep("max", 0 if self.relu else INT8[0]))
         if self.clip:
@@ -125,8 +140,13 @@ class Epilogue:
         return tuple(step for step in steps if step != EpilogueStep(">>", 0))
 
 
-def apply_steps(value: Tensor, steps: Sequence[EpilogueStep], bias: Tensor | None,
-                bias_dims: Sequence[int], name: str) -> list[Tensor]:
+def apply_steps(
+    value: Tensor,
+    steps: Sequence[EpilogueStep],
+    bias: Tensor | None,
+    bias_dims: Sequence[int],
+    name: str,
+) -> list[Tensor]:
     """The stages that carry out `steps` on `value`, in order.
 
     `bias` is indexed with the dimensions `bias_dims` of `value`.
@@ -151,8 +171,9 @@ def apply_steps(value: Tensor, steps: Sequence[EpilogueStep], bias: Tensor | Non
     return stages
 
 
-def _divide(stage: Callable[[Callable[..., Expr]], Tensor], source: Tensor, divisor: int,
-            division: Division) -> None:
+def _divide(
+    stage: Callable[[Callable[..., Expr]], Tensor], source: Tensor, divisor: int, division: Division
+) -> None:
     """The stages of a division: an estimate, and one more if at least `divisor` is left."""
     estimate = source
     for step in division.estimate:

@@ -76,8 +76,12 @@ class GemmNest:
     @property
     def skips_rows(self) -> bool:
         """Rows that no tap reads are not loaded: there is one tap, and a stride beyond it."""
-        return (self.taps_y == 1 and self.stride[0] > 1 and self.pad[0] == 0
-                and (self.rows - 1) * self.stride[0] < self.height)
+        return (
+            self.taps_y == 1
+            and self.stride[0] > 1
+            and self.pad[0] == 0
+            and (self.rows - 1) * self.stride[0] < self.height
+        )
 
     @property
     def row_step(self) -> int:
@@ -87,8 +91,10 @@ class GemmNest:
     @property
     def padded(self) -> Pair:
         """Rows and columns of the data that the output needs, zeros included."""
-        return ((self.rows - 1) * self.row_step + (self.taps_y - 1) * self.dilation[0] + 1,
-                (self.columns - 1) * self.stride[1] + (self.taps_x - 1) * self.dilation[1] + 1)
+        return (
+            (self.rows - 1) * self.row_step + (self.taps_y - 1) * self.dilation[0] + 1,
+            (self.columns - 1) * self.stride[1] + (self.taps_x - 1) * self.dilation[1] + 1,
+        )
 
     @property
     def operations(self) -> int:

@@ -4,8 +4,8 @@ A tile of data is BATCH images by BLOCK channels, a tile of weights BLOCK output
 input channels. What does not fill its last tile is padded with zeros, and cut off again.
 
 Convolutions in groups keep the groups apart: `ChannelBlocking` says how the channels of a group
-become blocks. Groups with fewer channels than a block share one, as many as fit whole; then a tile of
-weights has its groups' weights on the diagonal and zeros elsewhere.
+become blocks. Groups with fewer channels than a block share one, as many as fit whole; then a tile
+of weights has its groups' weights on the diagonal and zeros elsewhere.
 """
 
 from __future__ import annotations
@@ -92,8 +92,9 @@ def pack_data(data: NDArray[Any], config: Config, chunk: int | None = None) -> N
     return np.ascontiguousarray(tiles.transpose(0, 2, 4, 5, 1, 3))
 
 
-def unpack_data(tiles: NDArray[Any], shape: tuple[int, ...], chunk: int | None = None
-                ) -> NDArray[Any]:
+def unpack_data(
+    tiles: NDArray[Any], shape: tuple[int, ...], chunk: int | None = None
+) -> NDArray[Any]:
     """The reverse of `pack_data`: tiles as (N, C, H, W).
 
     Parameters
@@ -107,8 +108,13 @@ def unpack_data(tiles: NDArray[Any], shape: tuple[int, ...], chunk: int | None =
     images, channels = shape[:2]
     chunk = channels if chunk is None else chunk
     parts = -(-channels // chunk)
-    if blocks % parts or (rows * batch < images) or parts * chunk < channels or (
-            blocks // parts * block < chunk) or (height, width) != tuple(shape[2:]):
+    if (
+        blocks % parts
+        or (rows * batch < images)
+        or parts * chunk < channels
+        or (blocks // parts * block < chunk)
+        or (height, width) != tuple(shape[2:])
+    ):
         raise ArgumentError(f"tiles of {list(tiles.shape)} cannot be data of {list(shape)}")
     data = tiles.transpose(0, 4, 1, 5, 2, 3).reshape(rows * batch, parts, -1, height, width)
     data = data[:images, :, :chunk].reshape(images, parts * chunk, height, width)
@@ -121,19 +127,22 @@ def pack_weight(weight: NDArray[Any], blocking: ChannelBlocking) -> NDArray[Any]
     if (outputs, inputs) != (blocking.groups * blocking.outputs, blocking.inputs):
         raise ArgumentError(
             f"weight must be {blocking.groups} x {blocking.outputs} output channels by "
-            f"{blocking.inputs} input channels, not {list(weight.shape)}")
+            f"{blocking.inputs} input channels, not {list(weight.shape)}"
+        )
     parts, shared, block = blocking.parts, blocking.shared, blocking.block
-    grouped = _padded(weight.reshape(blocking.groups, -1, inputs, height, width),
-                      (parts * shared, blocking.outputs, inputs, height, width))
+    grouped = _padded(
+        weight.reshape(blocking.groups, -1, inputs, height, width),
+        (parts * shared, blocking.outputs, inputs, height, width),
+    )
     grouped = grouped.reshape(parts, shared, blocking.outputs, inputs, height, width)
-    dense = np.zeros((parts, shared, blocking.outputs, shared, inputs, height, width),
-                     weight.dtype)
+    dense = np.zeros((parts, shared, blocking.outputs, shared, inputs, height, width), weight.dtype)
     for index in range(shared):
         dense[:, index, :, index] = grouped[:, index]
     rows, cols = blocking.output_blocks, blocking.input_blocks
     padded = _padded(
         dense.reshape(parts, blocking.output_chunk, blocking.input_chunk, height, width),
-        (parts, rows * block, cols * block, height, width))
+        (parts, rows * block, cols * block, height, width),
+    )
     tiles = padded.reshape(parts, rows, block, cols, block, height, width)
     return np.ascontiguousarray(tiles.transpose(0, 1, 3, 5, 6, 2, 4))
 
@@ -144,8 +153,9 @@ def pack_bias(bias: NDArray[Any], blocking: ChannelBlocking, batch: int) -> NDAr
         raise ArgumentError(f"blocking must be a ChannelBlocking, not {blocking!r}")
     (outputs,) = _sizes(bias, "bias", 1)
     if outputs != blocking.groups * blocking.outputs:
-        raise ArgumentError(f"bias must be ({blocking.groups * blocking.outputs},), "
-                            f"not {list(bias.shape)}")
+        raise ArgumentError(
+            f"bias must be ({blocking.groups * blocking.outputs},), not {list(bias.shape)}"
+        )
     parts, chunk, blocks = blocking.parts, blocking.output_chunk, blocking.output_blocks
     padded = _padded(bias, (parts * chunk,)).reshape(parts, chunk)
     padded = _padded(padded, (parts, blocks * blocking.block))
@@ -153,8 +163,9 @@ def pack_bias(bias: NDArray[Any], blocking: ChannelBlocking, batch: int) -> NDAr
     return np.ascontiguousarray(np.broadcast_to(tiles, (parts, blocks, batch, blocking.block)))
 
 
-def pad_images(data: NDArray[Any], padding: tuple[int, int, int, int], value: int = 0
-               ) -> NDArray[Any]:
+def pad_images(
+    data: NDArray[Any], padding: tuple[int, int, int, int], value: int = 0
+) -> NDArray[Any]:
     """(N, C, H, W) with `value` around each image: top, left, bottom, right."""
     top, left, bottom, right = padding
     if not any(padding):

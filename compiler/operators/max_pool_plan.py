@@ -38,21 +38,34 @@ def plan_windows(nest: GemmNest, config: Config, tiling: Tiling | None) -> Plan:
         tilings = _legal(nest, config)
         tiling = tilings[int(np.argmin(_cycles(tilings)))]
     cycles = int(_cycles(Tilings.of(nest, config, tiling))[0])
-    data = placeholder((nest.images, nest.parts, 1, nest.height, nest.width, config.batch,
-                        config.block), "int8", "data")
-    bias = placeholder((nest.parts, 1, config.batch, config.block), "int32", "bias"
-                       ) if nest.biased else None
+    data = placeholder(
+        (nest.images, nest.parts, 1, nest.height, nest.width, config.batch, config.block),
+        "int8",
+        "data",
+    )
+    bias = (
+        placeholder((nest.parts, 1, config.batch, config.block), "int32", "bias")
+        if nest.biased
+        else None
+    )
     bias_load = compute(bias.shape, lambda *i: bias(*i), "bias_buf") if bias is not None else None
     step, rows = (nest.stride[0], nest.rows) if nest.skips_rows else (1, nest.height)
-    data_load = compute((*data.shape[:3], rows, *data.shape[4:]), lambda n, p, o, y, x, b, q: data(
-        n, p, o, y * step, x, b, q), "data_buf")
+    data_load = compute(
+        (*data.shape[:3], rows, *data.shape[4:]),
+        lambda n, p, o, y, x, b, q: data(n, p, o, y * step, x, b, q),
+        "data_buf",
+    )
     most = _maximum(nest, config, data_load)
     epilogue = apply_steps(most, nest.steps, bias_load, (1, 2, 5, 6), "step")
     last = epilogue[-1] if epilogue else most
     result = compute(most.shape, lambda *i: last(*i).astype("int8"), "result")
     s = create_schedule(result.op)
-    at = blocks(s[result], tuple(getattr(tiling, name) for name in AXES), tiling.threads,
-                AXES.index(tiling.axis))
+    at = blocks(
+        s[result],
+        tuple(getattr(tiling, name) for name in AXES),
+        tiling.threads,
+        AXES.index(tiling.axis),
+    )
     for tensor in (most, *epilogue):
         s[tensor].set_scope(ACC_SCOPE).compute_at(s[result], at).pragma(s[tensor].axes[0], ALU)
     if bias_load is not None:
@@ -75,8 +88,7 @@ def _steps(stage: Stage, tiling: Tiling) -> Axis:
 
 def _maximum(nest: GemmNest, config: Config, data: Tensor) -> Tensor:
     """The stage that pools; taps outside the data give the least number, which changes nothing."""
-    y, x = (reduce_axis((0, size), name) for size, name in
-            ((nest.taps_y, "y"), (nest.taps_x, "x")))
+    y, x = (reduce_axis((0, size), name) for size, name in ((nest.taps_y, "y"), (nest.taps_x, "x")))
 
     def rule(n: Expr, p: Expr, o: Expr, i: Expr, j: Expr, b: Expr, q: Expr) -> Expr:
         row = i * nest.row_step + y * nest.dilation[0] - nest.pad[0]
@@ -84,8 +96,9 @@ def _maximum(nest: GemmNest, config: Config, data: Tensor) -> Tensor:
         value = data(n, p, o, row, column, b, q).astype("int32")
         inside: list[Condition] = []
         for index, before, needed, size in (
-                (row, nest.pad[0], nest.padded[0], nest.height),
-                (column, nest.pad[1], nest.padded[1], nest.width)):
+            (row, nest.pad[0], nest.padded[0], nest.height),
+            (column, nest.pad[1], nest.padded[1], nest.width),
+        ):
             inside += [index >= 0] if before > 0 else []
             inside += [index < size] if needed - before > size else []
         if inside:
@@ -99,10 +112,12 @@ def _legal(nest: GemmNest, config: Config) -> Tilings:
     tilings = Tilings.every(nest, config)
     tiles = tilings.data_planes * tilings.data_rows * tilings.data_columns
     return tilings.where(
-        tilings.dealt & tilings.countable
+        tilings.dealt
+        & tilings.countable
         # One tile more holds the least number.
         & (tilings.threads * (tiles + tilings.out_tiles + tilings.bias_tiles) < config.acc_depth)
-        & (tilings.threads * (tilings.taps + 4) <= config.uop_depth))
+        & (tilings.threads * (tilings.taps + 4) <= config.uop_depth)
+    )
 
 
 def _cycles(tilings: Tilings) -> NDArray[np.int64]:
@@ -112,12 +127,18 @@ def _cycles(tilings: Tilings) -> NDArray[np.int64]:
     columns = np.minimum(tilings.data_columns, nest.width)
     loaded = tilings.turns * tilings.data_planes * rows * columns
     load = tilings.beats(loaded * config.acc_8bit_elem_bytes) + tilings.beats(
-        tilings.bias_tiles * config.acc_elem_bytes)
-    alu = tilings.out_tiles * (NEUTRAL + REGISTER * nest.taps_y * nest.taps_x + sum(
-        step.cycles for step in nest.steps)) + GAP * (
-            tilings.turns * (tilings.taps + 2) + len(nest.steps))
+        tilings.bias_tiles * config.acc_elem_bytes
+    )
+    alu = tilings.out_tiles * (
+        NEUTRAL + REGISTER * nest.taps_y * nest.taps_x + sum(step.cycles for step in nest.steps)
+    ) + GAP * (tilings.turns * (tilings.taps + 2) + len(nest.steps))
     store = tilings.beats(tilings.out_tiles * config.out_elem_bytes)
     together = np.maximum(alu + loaded, load)
     alone = load + tilings.turns * LATENCY + alu + store + 2 * HANDOVER
-    return START + load + LATENCY + store + tilings.blocks * np.where(
-        tilings.threads > 1, together, alone)
+    return (
+        START
+        + load
+        + LATENCY
+        + store
+        + tilings.blocks * np.where(tilings.threads > 1, together, alone)
+    )

@@ -44,9 +44,18 @@ def host_padding(pieces: Sequence[OutputPart]) -> tuple[list[OutputPart], Paddin
     top, left, bottom, right = (max(0, *(each[side] for each in sides)) for side in range(4))
     if max(top, left, bottom, right) <= PAD_MAX:
         return list(pieces), (0, 0, 0, 0)
-    moved = [replace(piece, nest=replace(
-        piece.nest, height=piece.nest.height + top + bottom, width=piece.nest.width + left + right,
-        pad=(piece.nest.pad[0] - top, piece.nest.pad[1] - left))) for piece in pieces]
+    moved = [
+        replace(
+            piece,
+            nest=replace(
+                piece.nest,
+                height=piece.nest.height + top + bottom,
+                width=piece.nest.width + left + right,
+                pad=(piece.nest.pad[0] - top, piece.nest.pad[1] - left),
+            ),
+        )
+        for piece in pieces
+    ]
     return moved, (top, left, bottom, right)
 
 
@@ -72,27 +81,39 @@ def plan_pieces(pieces: Sequence[OutputPart], config: Config, tiling: Tiling | N
         cycles += found[1] - (START if number else 0)
         first = made[0] if made else None
         shared = first is not None and piece.nest.one_weight
-        made.append(declare(piece.nest, config, str(number) if len(pieces) > 1 else "",
-                            data=first.data if first is not None else None,
-                            weight=first.weight if shared and first is not None else None,
-                            bias=first.bias if first is not None else None))
+        made.append(
+            declare(
+                piece.nest,
+                config,
+                str(number) if len(pieces) > 1 else "",
+                data=first.data if first is not None else None,
+                weight=first.weight if shared and first is not None else None,
+                bias=first.bias if first is not None else None,
+            )
+        )
     s = create_schedule([tensors.result.op for tensors in made])
     for piece, tensors, chosen in zip(pieces, made, tilings, strict=True):
         schedule(s, piece.nest, tensors, chosen)
     inputs = [made[0].data, *dict.fromkeys(tensors.weight for tensors in made)]
     if made[0].bias is not None:
         inputs.append(made[0].bias)
-    return Plan(schedule=s, args=(*inputs, *(tensors.result for tensors in made)),
-                tilings=tuple(tilings), cycles=cycles)
+    return Plan(
+        schedule=s,
+        args=(*inputs, *(tensors.result for tensors in made)),
+        tilings=tuple(tilings),
+        cycles=cycles,
+    )
 
 
-def unpack_pieces(pieces: Sequence[OutputPart], outputs: Sequence[Array], shape: tuple[int, ...],
-                  chunk: int) -> Array:
+def unpack_pieces(
+    pieces: Sequence[OutputPart], outputs: Sequence[Array], shape: tuple[int, ...], chunk: int
+) -> Array:
     """The output that pieces make together; `chunk` as for `unpack_data`."""
     result = np.zeros(shape, np.int8)
     for piece, tiles in zip(pieces, outputs, strict=True):
         images, parts, blocks, rows, columns, *rest = tiles.shape
         flat = tiles.reshape(images, parts * blocks, rows, columns, *rest)
         result[:, :, piece.rows, piece.columns] = unpack_data(
-            flat, (*shape[:2], rows, columns), chunk)
+            flat, (*shape[:2], rows, columns), chunk
+        )
     return result

@@ -48,30 +48,52 @@ class Tensors:
     result: Tensor
 
 
-def declare(nest: GemmNest, config: Config, name: str = "", *, data: Tensor | None = None,
-            weight: Tensor | None = None, bias: Tensor | None = None) -> Tensors:
+def declare(
+    nest: GemmNest,
+    config: Config,
+    name: str = "",
+    *,
+    data: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Tensors:
     """The expressions of a nest; `name` ends every name, inputs may be there already."""
     batch, block = config.batch, config.block
     if data is None:
-        data = placeholder((nest.images, nest.parts, nest.inputs, nest.height, nest.width,
-                            batch, block), "int8", f"data{name}")
+        data = placeholder(
+            (nest.images, nest.parts, nest.inputs, nest.height, nest.width, batch, block),
+            "int8",
+            f"data{name}",
+        )
     if weight is None:
-        tiles = (1,) if nest.one_weight else (nest.parts, nest.outputs, nest.inputs, nest.taps_y,
-                                              nest.taps_x)
+        tiles = (
+            (1,)
+            if nest.one_weight
+            else (nest.parts, nest.outputs, nest.inputs, nest.taps_y, nest.taps_x)
+        )
         weight = placeholder((*tiles, block, block), "int8", f"weight{name}")
     if bias is None and nest.biased:
         bias = placeholder((nest.parts, nest.outputs, batch, block), "int32", f"bias{name}")
     # The bias comes first, so that it is on its way while the sums are made.
-    bias_load = compute(bias.shape, lambda *i: bias(*i), f"bias_buf{name}"
-                        ) if bias is not None else None
+    bias_load = (
+        compute(bias.shape, lambda *i: bias(*i), f"bias_buf{name}") if bias is not None else None
+    )
     data_load = _padded(nest, data, f"data_buf{name}")
     weight_load = compute(weight.shape, lambda *i: weight(*i), f"weight_buf{name}")
     sums = _sums(nest, config, data_load, weight_load, f"sums{name}")
     epilogue = apply_steps(sums, nest.steps, bias_load, (1, 2, 5, 6), f"step{name}")
     last = epilogue[-1] if epilogue else sums
     result = compute(sums.shape, lambda *i: last(*i).astype("int8"), f"result{name}")
-    return Tensors(data=data, weight=weight, bias=bias, loads=(data_load, weight_load),
-                   bias_load=bias_load, sums=sums, epilogue=tuple(epilogue), result=result)
+    return Tensors(
+        data=data,
+        weight=weight,
+        bias=bias,
+        loads=(data_load, weight_load),
+        bias_load=bias_load,
+        sums=sums,
+        epilogue=tuple(epilogue),
+        result=result,
+    )
 
 
 def _padded(nest: GemmNest, data: Tensor, name: str) -> Tensor:
@@ -89,21 +111,31 @@ def _padded(nest: GemmNest, data: Tensor, name: str) -> Tensor:
             inside.append(x >= left)
         if columns - left > nest.width:
             inside.append(x < nest.width + left)
-        value = data(n, p, c, y * step - top if step > 1 or top else y, x - left if left else x,
-                     b, k)
+        value = data(
+            n, p, c, y * step - top if step > 1 or top else y, x - left if left else x, b, k
+        )
         return if_then_else(all_of(*inside), value, 0) if inside else value
 
     return compute((*data.shape[:3], rows, columns, *data.shape[5:]), rule, name)
 
 
 def _sums(nest: GemmNest, config: Config, data: Tensor, weight: Tensor, name: str) -> Tensor:
-    c, y, x = (reduce_axis((0, size), axis) for size, axis in
-               ((nest.inputs, "c"), (nest.taps_y, "y"), (nest.taps_x, "x")))
+    c, y, x = (
+        reduce_axis((0, size), axis)
+        for size, axis in ((nest.inputs, "c"), (nest.taps_y, "y"), (nest.taps_x, "x"))
+    )
     k = reduce_axis((0, config.block), "k")
 
     def rule(n: Expr, p: Expr, o: Expr, i: Expr, j: Expr, b: Expr, q: Expr) -> Expr:
-        pixel = data(n, p, c, i * nest.row_step + y * nest.dilation[0],
-                     j * nest.stride[1] + x * nest.dilation[1], b, k)
+        pixel = data(
+            n,
+            p,
+            c,
+            i * nest.row_step + y * nest.dilation[0],
+            j * nest.stride[1] + x * nest.dilation[1],
+            b,
+            k,
+        )
         factor = weight(0, q, k) if nest.one_weight else weight(p, o, c, y, x, q, k)
         return reduce_sum(pixel.astype("int32") * factor.astype("int32"), [c, y, x, k])
 
@@ -112,8 +144,12 @@ def _sums(nest: GemmNest, config: Config, data: Tensor, weight: Tensor, name: st
 
 def schedule(s: Schedule, nest: GemmNest, tensors: Tensors, tiling: Tiling) -> None:
     """Gives the stages of a nest their places, loops and memories."""
-    last = blocks(s[tensors.result], tuple(getattr(tiling, name) for name in AXES),
-                  tiling.threads, AXES.index(tiling.axis))
+    last = blocks(
+        s[tensors.result],
+        tuple(getattr(tiling, name) for name in AXES),
+        tiling.threads,
+        AXES.index(tiling.axis),
+    )
     for tensor in (tensors.sums, *tensors.epilogue):
         s[tensor].set_scope(ACC_SCOPE).compute_at(s[tensors.result], last)
     for tensor in tensors.epilogue:
@@ -143,7 +179,7 @@ def blocks(stage: Stage, sizes: tuple[int, ...], threads: int, dealt: int) -> Ax
         thread, order[dealt] = stage.split(outer[dealt], nparts=threads)
         order.insert(0, thread)
         stage.bind(thread, thread_axis("cthread"))
-    stage.reorder(*order, *inner, *axes[len(sizes):])
+    stage.reorder(*order, *inner, *axes[len(sizes) :])
     stage.pragma(inner[0], DMA_COPY)
     return order[-1]
 
@@ -152,8 +188,9 @@ def _steps(stage: Stage, tiling: Tiling) -> Axis:
     """Splits the sums into steps; returns the loop whose rounds they are."""
     n, p, o, i, j, b, q, c, y, x, k = stage.axes
     (c_out, c_in), (y_out, y_in), (x_out, x_in) = (
-        stage.split(axis, factor=size) for axis, size in
-        ((c, tiling.inputs), (y, tiling.taps_y), (x, tiling.taps_x)))
+        stage.split(axis, factor=size)
+        for axis, size in ((c, tiling.inputs), (y, tiling.taps_y), (x, tiling.taps_x))
+    )
     stage.reorder(c_out, y_out, x_out, n, p, o, c_in, y_in, x_in, i, j, b, q, k)
     stage.tensorize(b, gemm)
     return x_out

@@ -38,8 +38,9 @@ class OperatorDevice(Protocol):
 
     def read(self, addr: int, nbytes: int) -> NDArray[np.uint8]: ...
 
-    def run(self, program: Program, addresses: Mapping[str, int], *,
-            timeout: float | None = None) -> RunReport: ...
+    def run(
+        self, program: Program, addresses: Mapping[str, int], *, timeout: float | None = None
+    ) -> RunReport: ...
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,15 @@ class OperandSpec:
             return found
         # Python's and NumPy's default integers are wider than what they hold.
         limits = np.iinfo(self.dtype)
-        if found.dtype.kind not in "iu" or found.size and (
-                found.min() < limits.min or found.max() > limits.max):
-            raise ArgumentError(f"{self.name} must be {self.dtype}, not {found.dtype}"
-                                + (" with values beyond it" if found.dtype.kind in "iu" else ""))
+        if (
+            found.dtype.kind not in "iu"
+            or found.size
+            and (found.min() < limits.min or found.max() > limits.max)
+        ):
+            raise ArgumentError(
+                f"{self.name} must be {self.dtype}, not {found.dtype}"
+                + (" with values beyond it" if found.dtype.kind in "iu" else "")
+            )
         return found.astype(self.dtype)
 
 
@@ -120,16 +126,19 @@ class Spec(abc.ABC):
     def compile(self, config: Config, tiling: Tiling | None = None) -> Operator:
         """The operator for one configuration; `tiling` in place of the best one."""
         if not isinstance(config, Config):
-            raise CompileError("compile takes a Config (vta.config.PRESETS has some), not "
-                               f"{config!r}")
+            raise CompileError(
+                f"compile takes a Config (vta.config.PRESETS has some), not {config!r}"
+            )
         epilogue = getattr(self, "epilogue", Epilogue())
         if not isinstance(epilogue, Epilogue):
             raise CompileError(f"epilogue must be an Epilogue, not {epilogue!r}")
         if tiling is not None and not isinstance(tiling, Tiling):
             raise CompileError(f"tiling must be a Tiling, not {tiling!r}")
         if math.prod(self.output_shape) >> config.addr_width:
-            raise CompileError(f"the result {list(self.output_shape)} is larger than the memory of "
-                               f"2^{config.addr_width} bytes")
+            raise CompileError(
+                f"the result {list(self.output_shape)} is larger than the memory of "
+                f"2^{config.addr_width} bytes"
+            )
         plan = self.plan(config, tiling)
         program = build(plan.schedule, plan.args, config, self.name)
         return Operator(spec=self, config=config, plan=plan, program=program)
@@ -176,11 +185,12 @@ class Operator:
         """The operands, checked and laid out, in the order of the program's inputs."""
         operands = self.spec.operands
         if len(arrays) != len(operands):
-            raise ArgumentError(f"{self.spec.name} takes {len(operands)} arrays ("
-                                f"{', '.join(operand.name for operand in operands)}), "
-                                f"not {len(arrays)}")
-        checked = [operand.check(array)
-                   for operand, array in zip(operands, arrays, strict=True)]
+            raise ArgumentError(
+                f"{self.spec.name} takes {len(operands)} arrays ("
+                f"{', '.join(operand.name for operand in operands)}), "
+                f"not {len(arrays)}"
+            )
+        checked = [operand.check(array) for operand, array in zip(operands, arrays, strict=True)]
         packed = self.spec.pack(self.config, checked)
         inputs = [buffer for buffer in self.program.args if buffer.role == "input"]
         return [_grown(array, buffer.shape) for array, buffer in zip(packed, inputs, strict=True)]
@@ -193,8 +203,9 @@ class Operator:
             raise ArgumentError(f"outputs must have the shapes {wanted}, not {found}")
         return self.spec.unpack(self.config, outputs)
 
-    def run(self, device: OperatorDevice, *arrays: object, timeout: float | None = None
-            ) -> tuple[Array, RunReport]:
+    def run(
+        self, device: OperatorDevice, *arrays: object, timeout: float | None = None
+    ) -> tuple[Array, RunReport]:
         """The operator's result for these operands, and what the device reports of the run."""
         inputs = iter(self.pack(*arrays))
         addresses: dict[str, int] = {}
@@ -204,21 +215,27 @@ class Operator:
                 if buffer.role == "input":
                     device.write(addresses[buffer.name], next(inputs))
             report = device.run(self.program, addresses, timeout=timeout)
-            outputs = [device.read(addresses[buffer.name], buffer.nbytes).view(
-                buffer.dtype).reshape(buffer.shape)
-                for buffer in self.program.args if buffer.role == "output"]
+            outputs = [
+                device.read(addresses[buffer.name], buffer.nbytes)
+                .view(buffer.dtype)
+                .reshape(buffer.shape)
+                for buffer in self.program.args
+                if buffer.role == "output"
+            ]
         finally:
             for address in addresses.values():
                 device.free(address)
         return self.unpack(*outputs), report
 
     def __repr__(self) -> str:
-        return (f"Operator({self.spec}, {self.config.bitstream}, {self.tiling}, "
-                f"{self.predicted_cycles} cycles expected)")
+        return (
+            f"Operator({self.spec}, {self.config.bitstream}, {self.tiling}, "
+            f"{self.predicted_cycles} cycles expected)"
+        )
 
 
 def _grown(array: Array, shape: tuple[int, ...]) -> Array:
     """`array` in a shape that may have room for more, which is zeros at the end."""
     flat = np.zeros(int(np.prod(shape)), array.dtype)
-    flat[:array.size] = array.reshape(-1)
+    flat[: array.size] = array.reshape(-1)
     return flat.reshape(shape)

@@ -66,8 +66,10 @@ class _Pool2d(Spec):
         set_field(self, "padding", as_padding(self.padding))
         for dim, what in enumerate(("height", "width")):
             if max(self._pads[dim::2]) > (self._window[dim] - 1) * self._dilation[dim]:
-                raise CompileError(f"padding {self._pads} must be less than the window, which "
-                                   f"would else see nothing but padding ({what})")
+                raise CompileError(
+                    f"padding {self._pads} must be less than the window, which "
+                    f"would else see nothing but padding ({what})"
+                )
         _ = self.output_shape
 
     @property
@@ -93,25 +95,47 @@ class _Pool2d(Spec):
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        sizes = [out_size(self.data_shape[2 + dim], self._window[dim], self._stride[dim],
-                          self._dilation[dim], sum(self._pads[dim::2]), what)
-                 for dim, what in enumerate(("height", "width"))]
+        sizes = [
+            out_size(
+                self.data_shape[2 + dim],
+                self._window[dim],
+                self._stride[dim],
+                self._dilation[dim],
+                sum(self._pads[dim::2]),
+                what,
+            )
+            for dim, what in enumerate(("height", "width"))
+        ]
         return (*self.data_shape[:2], *sizes)
 
     def _biases(self, config: Config, bias: Sequence[Array]) -> list[Array]:
-        blocking = ChannelBlocking(block=config.block, groups=self.data_shape[1], inputs=1, outputs=1)
+        blocking = ChannelBlocking(
+            block=config.block, groups=self.data_shape[1], inputs=1, outputs=1
+        )
         return [pack_bias(carried(each, self.epilogue), blocking, config.batch) for each in bias]
 
     def _nest(self, config: Config, rows: range, columns: range, **options: object) -> GemmNest:
         """The nest of some rows and columns of the output."""
         _, channels, height, width = self.data_shape
-        return GemmNest(images=-(-self.data_shape[0] // config.batch),
-                    parts=-(-channels // config.block), outputs=1, inputs=1, rows=len(rows),
-                    columns=len(columns), taps_y=self._window[0], taps_x=self._window[1],
-                    height=height, width=width, stride=self._stride, dilation=self._dilation,
-                    pad=(self._pads[0] - rows.start * self._stride[0],
-                         self._pads[1] - columns.start * self._stride[1]),
-                    **options)  # type: ignore[arg-type]
+        return GemmNest(
+            images=-(-self.data_shape[0] // config.batch),
+            parts=-(-channels // config.block),
+            outputs=1,
+            inputs=1,
+            rows=len(rows),
+            columns=len(columns),
+            taps_y=self._window[0],
+            taps_x=self._window[1],
+            height=height,
+            width=width,
+            stride=self._stride,
+            dilation=self._dilation,
+            pad=(
+                self._pads[0] - rows.start * self._stride[0],
+                self._pads[1] - columns.start * self._stride[1],
+            ),
+            **options,  # type: ignore[arg-type]
+        )
 
 
 @dataclass(frozen=True)
@@ -132,20 +156,36 @@ class AvgPool2d(_Pool2d):
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         data, *bias = arrays
         identity = np.eye(config.block, dtype=np.int8)[None]
-        return [pack_data(pad_images(data, self._pieces(config)[1]), config), identity,
-                *self._biases(config, bias)]
+        return [
+            pack_data(pad_images(data, self._pieces(config)[1]), config),
+            identity,
+            *self._biases(config, bias),
+        ]
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
-        return unpack_pieces(self._pieces(config)[0], outputs, self.output_shape,
-                             self.data_shape[1])
+        return unpack_pieces(
+            self._pieces(config)[0], outputs, self.output_shape, self.data_shape[1]
+        )
 
     def _pieces(self, config: Config) -> tuple[list[OutputPart], Padding]:
         """A piece for each run of windows that count alike."""
-        return host_padding([
-            OutputPart(self._nest(config, rows, columns, one_weight=True,
-                             steps=(*average(tall * wide), *self.epilogue.steps)),
-                  slice(rows.start, rows.stop), slice(columns.start, columns.stop))
-            for rows, tall in self._runs(0) for columns, wide in self._runs(1)])
+        return host_padding(
+            [
+                OutputPart(
+                    self._nest(
+                        config,
+                        rows,
+                        columns,
+                        one_weight=True,
+                        steps=(*average(tall * wide), *self.epilogue.steps),
+                    ),
+                    slice(rows.start, rows.stop),
+                    slice(columns.start, columns.stop),
+                )
+                for rows, tall in self._runs(0)
+                for columns, wide in self._runs(1)
+            ]
+        )
 
     def _runs(self, dim: int) -> list[tuple[range, int]]:
         """Runs of output positions, and how many numbers each of their windows counts."""

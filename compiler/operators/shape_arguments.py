@@ -84,23 +84,31 @@ def out_size(size: int, taps: int, stride: int, dilation: int, padding: int, wha
     """Positions of a window of `taps` along `size` numbers and `padding` more."""
     reach = (taps - 1) * dilation + 1
     if reach > size + padding:
-        raise CompileError(f"{what}: the window reaches over {reach}, but there are only "
-                           f"{size} and {padding} of padding")
+        raise CompileError(
+            f"{what}: the window reaches over {reach}, but there are only "
+            f"{size} and {padding} of padding"
+        )
     return (size + padding - reach) // stride + 1
 
 
-def _numbers(value: int | Sequence[int], what: str, least: int, counts: Sequence[int] | None
-             ) -> tuple[int, ...]:
+def _numbers(
+    value: int | Sequence[int], what: str, least: int, counts: Sequence[int] | None
+) -> tuple[int, ...]:
     numbers: tuple[int, ...] = ()
     if isinstance(value, (int, np.integer)):
         numbers = (value,)
     elif isinstance(value, Sequence):
         numbers = tuple(value)
     most = MOST if counts is not None and counts[0] == 1 else 1 << 31
-    wrong = any(isinstance(n, bool) or not isinstance(n, (int, np.integer))
-                or not least <= n <= most for n in numbers)
+    wrong = any(
+        isinstance(n, bool) or not isinstance(n, (int, np.integer)) or not least <= n <= most
+        for n in numbers
+    )
     if wrong or not numbers or (counts is not None and len(numbers) not in counts):
-        wanted = ("whole numbers" if counts is None else
-                  f"{' or '.join(map(str, counts))} whole number{'s' if counts[-1] > 1 else ''}")
+        wanted = (
+            "whole numbers"
+            if counts is None
+            else f"{' or '.join(map(str, counts))} whole number{'s' if counts[-1] > 1 else ''}"
+        )
         raise CompileError(f"{what} must be {wanted} of {least} to {most}, not {value!r}")
     return tuple(map(int, numbers))

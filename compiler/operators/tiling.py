@@ -57,15 +57,20 @@ class Tiling:
         for name in FIELDS[:-1]:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-                raise CompileError(f"{name} of a tiling must be a whole number of 1 or more, "
-                                   f"not {value!r}")
+                raise CompileError(
+                    f"{name} of a tiling must be a whole number of 1 or more, not {value!r}"
+                )
         if self.axis not in AXES:
-            raise CompileError(f"axis of a tiling must be one of {', '.join(AXES)}, "
-                               f"not {self.axis!r}")
+            raise CompileError(
+                f"axis of a tiling must be one of {', '.join(AXES)}, not {self.axis!r}"
+            )
 
     def __str__(self) -> str:
-        sizes = " ".join(f"{name}={getattr(self, name)}" for name in
-                         (*AXES, "inputs", "taps_y", "taps_x") if getattr(self, name) > 1)
+        sizes = " ".join(
+            f"{name}={getattr(self, name)}"
+            for name in (*AXES, "inputs", "taps_y", "taps_x")
+            if getattr(self, name) > 1
+        )
         threads = f", {self.threads} threads over {self.axis}" if self.threads > 1 else ""
         return (sizes or "one tile") + threads
 
@@ -87,8 +92,13 @@ class Tilings:
         """Every tiling of a nest with likely sizes, whether it fits or not."""
         blocks = np.array(list(_blocks(nest)), np.int64)
         steps = np.array(list(_steps(nest)), np.int64)
-        threads = [(1, 0)] + [(count, place) for count in THREADS if count > 1
-                              for place, size in enumerate(nest.out_shape) if size >= count]
+        threads = [(1, 0)] + [
+            (count, place)
+            for count in THREADS
+            if count > 1
+            for place, size in enumerate(nest.out_shape)
+            if size >= count
+        ]
         choices = np.array(threads, np.int64)
         pick = np.indices((len(blocks), len(steps), len(choices))).reshape(3, -1)
         rows = np.hstack([blocks[pick[0]], steps[pick[1]], choices[pick[2]]])
@@ -104,16 +114,20 @@ class Tilings:
     def of(cls, nest: GemmNest, config: Config, tiling: Tiling) -> Tilings:
         """Of a single one."""
         values = [getattr(tiling, name) for name in FIELDS[:-1]] + [AXES.index(tiling.axis)]
-        return cls(nest, config, {name: np.array([value])
-                                  for name, value in zip(FIELDS, values, strict=True)})
+        return cls(
+            nest,
+            config,
+            {name: np.array([value]) for name, value in zip(FIELDS, values, strict=True)},
+        )
 
     def __len__(self) -> int:
         return len(self.fields["threads"])
 
     def where(self, chosen: Column | NDArray[np.bool_]) -> Tilings:
         """Those of a mask, or at some positions."""
-        return Tilings(self.nest, self.config,
-                       {name: column[chosen] for name, column in self.fields.items()})
+        return Tilings(
+            self.nest, self.config, {name: column[chosen] for name, column in self.fields.items()}
+        )
 
     def __getitem__(self, place: int) -> Tiling:
         values = {name: int(column[place]) for name, column in self.fields.items()}
@@ -130,16 +144,21 @@ class Tilings:
     @functools.cached_property
     def blocks(self) -> Column:
         """Blocks of the whole output, those of all threads together."""
-        counts = [-(-size // self.fields[name])
-                  for name, size in zip(AXES, self.nest.out_shape, strict=True)]
+        counts = [
+            -(-size // self.fields[name])
+            for name, size in zip(AXES, self.nest.out_shape, strict=True)
+        ]
         return functools.reduce(np.multiply, counts)
 
     @functools.cached_property
     def turns(self) -> Column:
         """Steps of a block."""
         nest = self.nest
-        return (-(-nest.inputs // self.inputs) * -(-nest.taps_y // self.taps_y)
-                * -(-nest.taps_x // self.taps_x))
+        return (
+            -(-nest.inputs // self.inputs)
+            * -(-nest.taps_y // self.taps_y)
+            * -(-nest.taps_x // self.taps_x)
+        )
 
     @functools.cached_property
     def out_tiles(self) -> Column:
@@ -199,11 +218,14 @@ class Tilings:
         config, threads = self.config, self.threads
         data = self.data_planes * self.data_rows * self.data_columns
         results = self.nest.live * self.out_tiles + self.bias_tiles
-        return ((threads * data <= config.inp_depth)
-                & (threads * self.weight_tiles <= config.wgt_depth)
-                & (threads * results <= config.acc_depth)
-                & (threads * (self.uops + 2) <= config.uop_depth)
-                & self.countable & self.dealt)
+        return (
+            (threads * data <= config.inp_depth)
+            & (threads * self.weight_tiles <= config.wgt_depth)
+            & (threads * results <= config.acc_depth)
+            & (threads * (self.uops + 2) <= config.uop_depth)
+            & self.countable
+            & self.dealt
+        )
 
     @functools.cached_property
     def uops(self) -> Column:
@@ -225,7 +247,8 @@ def likely_sizes(number: int) -> list[int]:
 def _blocks(nest: GemmNest) -> Iterator[tuple[int, ...]]:
     """Sizes of blocks, in the order of `AXES`."""
     for outputs, rows, columns in itertools.product(
-            likely_sizes(nest.outputs), likely_sizes(nest.rows), likely_sizes(nest.columns)):
+        likely_sizes(nest.outputs), likely_sizes(nest.rows), likely_sizes(nest.columns)
+    ):
         yield 1, 1, outputs, rows, columns
         # Blocks of several images or parts are worth it only where one is small.
         if (outputs, rows, columns) == (nest.outputs, nest.rows, nest.columns):
@@ -242,5 +265,6 @@ def _steps(nest: GemmNest) -> Iterator[tuple[int, ...]]:
         yield inputs, nest.taps_y, nest.taps_x
     # A large kernel for small buffers goes row by row, or tap by tap.
     taps = {(rows, nest.taps_x) for rows in likely_sizes(nest.taps_y)} | {
-        (1, columns) for columns in likely_sizes(nest.taps_x)}
+        (1, columns) for columns in likely_sizes(nest.taps_x)
+    }
     yield from ((1, *each) for each in sorted(taps - {(nest.taps_y, nest.taps_x)}))

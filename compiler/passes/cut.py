@@ -59,7 +59,8 @@ def cut(program: TileProgram, config: Config) -> TileProgram:
             raise CompileError(
                 f"the accumulator buffer has {config.acc_depth} tiles, but {at_once} values are "
                 f"alive at once ({', '.join(names)}) beside {len(constants)} constants; split the "
-                "computation with a stage that stores an intermediate result")
+                "computation with a stage that stores an intermediate result"
+            )
         _check_stored(group)
         halves = 2 if room >= 2 * at_once else 1
         parts = -(-tiles // (room // (halves * at_once)))
@@ -100,7 +101,7 @@ def _tiles(ops: list[TileOperation], constants: set[str]) -> int:
     for op in ops:
         if len(op.domain.loops) != 1 or op.domain.guards:
             return 0
-        (own, count), = op.domain.loops
+        ((own, count),) = op.domain.loops
         counts.add(count)
         step = {own: 1}
         places = [item.at for item in operands_of(op) if item.value not in constants]
@@ -119,10 +120,12 @@ def _check_stored(ops: list[TileOperation]) -> None:
     stored = {op.buffer.name: op.target.offset for op in ops if isinstance(op, Store)}
     for op in ops:
         if isinstance(op, Load) and stored.get(op.buffer.name, op.source.offset) != (
-                op.source.offset):
+            op.source.offset
+        ):
             raise CompileError(
                 f"stage {op.dst.value} reads a part of {op.buffer.name}, which the program itself "
-                "stores; it must read all of it")
+                "stores; it must read all of it"
+            )
 
 
 def _in_parts(ops: list[TileOperation], tiles: int, pitch: int, parts: int, halves: int) -> Loop:
@@ -133,17 +136,19 @@ def _in_parts(ops: list[TileOperation], tiles: int, pitch: int, parts: int, halv
     domain = Domain(((tile, pitch),), (left,))
 
     def moved(op: TileOperation) -> TileOperation:
-        (own, _), = op.domain.loops
+        ((own, _),) = op.domain.loops
 
         def on_chip(item: TileOperand) -> TileOperand:
             step = item.at.factors.get(own, 0)
             return dataclasses.replace(
-                item, at=Affine(item.at.offset, {tile: step} if step else {}))
+                item, at=Affine(item.at.offset, {tile: step} if step else {})
+            )
 
         op = dataclasses.replace(with_operands(op, on_chip), domain=domain)
         if isinstance(op, Load):
-            return dataclasses.replace(op, source=start.plus(here).plus(
-                Affine(op.source.offset, {})))
+            return dataclasses.replace(
+                op, source=start.plus(here).plus(Affine(op.source.offset, {}))
+            )
         if isinstance(op, Store):
             return dataclasses.replace(op, target=start.plus(here))
         return op

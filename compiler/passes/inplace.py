@@ -50,8 +50,11 @@ def inplace(program: TileProgram, config: Config) -> TileProgram:
     rewriter = _Rewriter(program.values)
     body = rewriter.body(program.body, set())
     used = {name for op in walk_operations(body) for name in names_of(op)}
-    return dataclasses.replace(program, body=body, values={
-        name: value for name, value in program.values.items() if name in used})
+    return dataclasses.replace(
+        program,
+        body=body,
+        values={name: value for name, value in program.values.items() if name in used},
+    )
 
 
 class _Rewriter:
@@ -70,12 +73,16 @@ class _Rewriter:
         found: list[Node] = []
         for index, node in enumerate(body):
             if isinstance(node, Loop):
-                found.append(dataclasses.replace(
-                    node, body=self.body(node.body, outside | own)))
+                found.append(dataclasses.replace(node, body=self.body(node.body, outside | own)))
             elif isinstance(node, Alu) and node.dst.value != node.a.value:
                 # What lives longer than a round must not lie where the next round begins anew.
-                dying = {name for name in own if last[name] == index
-                         and self.values[name].constant is None and node.dst.value in own}
+                dying = {
+                    name
+                    for name in own
+                    if last[name] == index
+                    and self.values[name].constant is None
+                    and node.dst.value in own
+                }
                 found += self._alu(node, dying)
             else:
                 found.append(with_operands(node, self._operand))
@@ -86,21 +93,28 @@ class _Rewriter:
 
     def _alu(self, op: Alu, dying: set[str]) -> list[TileOperation]:
         a, b = op.a, op.b
-        if not self._ends(a, op, dying) and op.op in COMMUTATIVE and isinstance(
-                b, TileOperand) and self._ends(b, dataclasses.replace(op, a=b, b=a), dying):
+        if (
+            not self._ends(a, op, dying)
+            and op.op in COMMUTATIVE
+            and isinstance(b, TileOperand)
+            and self._ends(b, dataclasses.replace(op, a=b, b=a), dying)
+        ):
             a, b = b, a
         second = self._operand(b) if isinstance(b, TileOperand) else b
         if self._ends(a, dataclasses.replace(op, a=a, b=b), dying):
             self.place[op.dst.value] = self._operand(a).value
-            return [dataclasses.replace(op, dst=self._operand(op.dst), a=self._operand(a),
-                                        b=second)]
+            return [
+                dataclasses.replace(op, dst=self._operand(op.dst), a=self._operand(a), b=second)
+            ]
         dst = self._operand(op.dst)
         copy = Alu(AluOp.ADD, dst, dst, self._operand(a), op.domain)
         return [Reset(dst, op.domain), copy, dataclasses.replace(op, dst=dst, a=dst, b=second)]
 
     def _ends(self, a: TileOperand, op: Alu, dying: set[str]) -> bool:
         """Whether `op` may overwrite its operand `a`."""
-        return (a.value in dying and a.at == op.dst.at
-                and self.values[a.value].tiles == self.values[op.dst.value].tiles
-                and not (isinstance(op.b, TileOperand) and op.b.value == a.value
-                         and op.b.at != a.at))
+        return (
+            a.value in dying
+            and a.at == op.dst.at
+            and self.values[a.value].tiles == self.values[op.dst.value].tiles
+            and not (isinstance(op.b, TileOperand) and op.b.value == a.value and op.b.at != a.at)
+        )

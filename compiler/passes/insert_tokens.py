@@ -26,20 +26,29 @@ __all__ = ["insert_tokens"]
 
 MODULES: tuple[ModuleId, ...] = (ModuleId.LOAD, ModuleId.COMPUTE, ModuleId.STORE)
 
+
 def insert_tokens(program: InsnProgram, config: Config) -> InsnProgram:
     """The program with every two conflicting accesses of different modules in order."""
     orderer = _Orderer(program, config)
     for op in program.ops:
         orderer.add(op)
-    return dataclasses.replace(program, ordered=True, ops=tuple(
-        dataclasses.replace(op, tokens=own)
-        for op, own in zip(orderer.ops, orderer.tokens, strict=True)))
+    return dataclasses.replace(
+        program,
+        ordered=True,
+        ops=tuple(
+            dataclasses.replace(op, tokens=own)
+            for op, own in zip(orderer.ops, orderer.tokens, strict=True)
+        ),
+    )
 
 
 class _Orderer:
     def __init__(self, program: InsnProgram, config: Config) -> None:
-        stored = {op.buffer for op in program.ops
-                  if isinstance(op, Transfer) and op.opcode == Opcode.STORE}
+        stored = {
+            op.buffer
+            for op in program.ops
+            if isinstance(op, Transfer) and op.opcode == Opcode.STORE
+        }
         tile = config.batch * config.block
         sizes = {"acc": config.acc_depth, "inp": config.inp_depth, "wgt": config.wgt_depth}
         for buffer in (*program.args, *program.temps):
@@ -50,16 +59,21 @@ class _Orderer:
         self.ops: list[Op] = []
         self.tokens: list[Tokens] = []
         self.places: dict[ModuleId, list[int]] = {module: [] for module in MODULES}
-        self.finished: dict[ModuleId, list[dict[ModuleId, int]]] = {module: [] for module in MODULES}
+        self.finished: dict[ModuleId, list[dict[ModuleId, int]]] = {
+            module: [] for module in MODULES
+        }
         self.clocks: dict[ModuleId, dict[ModuleId, int]] = {
-            module: dict.fromkeys(MODULES, 0) for module in MODULES}
+            module: dict.fromkeys(MODULES, 0) for module in MODULES
+        }
 
     def add(self, op: Op) -> None:
         """The next instruction, after what must come before it."""
         module, touched = op.module, accesses(op, self.config)
-        waits = {other: position
-                 for other, position in self.history.conflicts(module, touched).items()
-                 if position > self.clocks[module][other]}
+        waits = {
+            other: position
+            for other, position in self.history.conflicts(module, touched).items()
+            if position > self.clocks[module][other]
+        }
         for other in list(waits):
             if abs(other - module) != 1:
                 # Load and store have no queue between them: compute passes the token on.
@@ -76,8 +90,7 @@ class _Orderer:
                 continue
             giver = self.places[other][position - 1]
             side, back = ("next", "prev") if module > other else ("prev", "next")
-            self.tokens[giver] = dataclasses.replace(self.tokens[giver],
-                                                     **{f"push_{side}": True})
+            self.tokens[giver] = dataclasses.replace(self.tokens[giver], **{f"push_{side}": True})
             own = dataclasses.replace(own, **{f"pop_{back}": True})
             for third, known in self.finished[other][position - 1].items():
                 clock[third] = max(clock[third], known)

@@ -30,7 +30,8 @@ def order(program: InsnProgram, config: Config) -> InsnProgram:
     # Cycles for each tile of a store.
     cycles = -(-config.out_elem_bytes // config.bus_bytes)
     return dataclasses.replace(
-        program, ops=tuple(entry.op for entry in _raised(_lowered(entries), cycles)))
+        program, ops=tuple(entry.op for entry in _raised(_lowered(entries), cycles))
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,13 +48,19 @@ class _Entry:
 
     @property
     def is_acc_load(self) -> bool:
-        return (isinstance(self.op, Transfer) and self.op.opcode == Opcode.LOAD
-                and self.op.memory_type in (MemoryType.ACC, MemoryType.ACC_8BIT))
+        return (
+            isinstance(self.op, Transfer)
+            and self.op.opcode == Opcode.LOAD
+            and self.op.memory_type in (MemoryType.ACC, MemoryType.ACC_8BIT)
+        )
 
     def touches(self, other: _Entry) -> bool:
         """Whether the two must stay in order."""
-        return (_meet(self.writes, other.writes) or _meet(self.writes, other.reads)
-                or _meet(self.reads, other.writes))
+        return (
+            _meet(self.writes, other.writes)
+            or _meet(self.writes, other.reads)
+            or _meet(self.reads, other.writes)
+        )
 
 
 def _ranges(op: Op, config: Config) -> tuple[dict[str, tuple[int, int]], ...]:
@@ -71,8 +78,9 @@ def _ranges(op: Op, config: Config) -> tuple[dict[str, tuple[int, int]], ...]:
 
 
 def _meet(a: dict[str, tuple[int, int]], b: dict[str, tuple[int, int]]) -> bool:
-    return any(a[space][0] < b[space][1] and b[space][0] < a[space][1]
-               for space in a.keys() & b.keys())
+    return any(
+        a[space][0] < b[space][1] and b[space][0] < a[space][1] for space in a.keys() & b.keys()
+    )
 
 
 def _lowered(entries: list[_Entry]) -> list[_Entry]:
@@ -108,8 +116,9 @@ def _earliest(found: list[_Entry], entry: _Entry, store_cycles: int) -> int:
     if place and found[place - 1].is_acc_load:
         # Those loads are for the computation that follows them: it is issued first.
         place = _behind(found, place, 1)
-    blocker = next((index for index in range(place - 1, -1, -1)
-                    if found[index].touches(entry)), None)
+    blocker = next(
+        (index for index in range(place - 1, -1, -1) if found[index].touches(entry)), None
+    )
     if blocker is not None:
         store = found[blocker].op
         if isinstance(store, Transfer) and store.opcode == Opcode.STORE:

@@ -77,8 +77,9 @@ class _Survey:
         self.lives: dict[str, _Life] = {}
         self.position = 0
 
-    def body(self, body: tuple[Node, ...], threads: tuple[tuple[Var, int], ...],
-             outside: set[str]) -> set[str]:
+    def body(
+        self, body: tuple[Node, ...], threads: tuple[tuple[Var, int], ...], outside: set[str]
+    ) -> set[str]:
         """Records the values of a body; returns all that it touches."""
         own = homes(body) - outside
         for name in (name for name in self.values if name in own):
@@ -109,31 +110,47 @@ def _allocate(scope: str, lives: list[_Life], config: Config) -> dict[str, Affin
         # Outside all threads each value has a place of its own.
         arenas.setdefault(life.threads or life.value.name, []).append(life)
     for apart, alone in ((True, True), (False, True), (False, False)):
-        fits = {key: _fit([(life.first, life.last, life.value.tiles) for life in members], alone)
-                for key, members in arenas.items()}
-        bases, total = _fit([
-            (min(life.first for life in members), max(life.last for life in members),
-             fits[key][1] * members[0].copies) for key, members in arenas.items()], apart)
+        fits = {
+            key: _fit([(life.first, life.last, life.value.tiles) for life in members], alone)
+            for key, members in arenas.items()
+        }
+        bases, total = _fit(
+            [
+                (
+                    min(life.first for life in members),
+                    max(life.last for life in members),
+                    fits[key][1] * members[0].copies,
+                )
+                for key, members in arenas.items()
+            ],
+            apart,
+        )
         if total <= depth:
-            return {life.value.name: place
-                    for base, (key, members) in zip(bases, arenas.items(), strict=True)
-                    for life, place in zip(members, _places(base, members[0].threads, *fits[key]),
-                                           strict=True)}
+            return {
+                life.value.name: place
+                for base, (key, members) in zip(bases, arenas.items(), strict=True)
+                for life, place in zip(
+                    members, _places(base, members[0].threads, *fits[key]), strict=True
+                )
+            }
     nbytes: int = getattr(config, f"{short}_elem_bytes")
     needs = ", ".join(
         f"{life.value.name} {life.value.tiles} tiles"
         + (f" x {life.copies} threads" if life.copies > 1 else "")
-        for life in sorted(lives, key=lambda life: -life.value.tiles * life.copies)[:4])
+        for life in sorted(lives, key=lambda life: -life.value.tiles * life.copies)[:4]
+    )
     raise ScheduleError(
         f"stage {max(lives, key=lambda life: life.value.tiles * life.copies).value.stage}: "
         f"{SCOPES[scope]} holds {depth} tiles of {nbytes} bytes ({depth * nbytes} bytes), but the "
         f"schedule needs {total} ({total * nbytes} bytes): {needs}"
         + (", ..." if len(lives) > 4 else "")
-        + "; compute less at a time (smaller splits, or compute_at further inside)")
+        + "; compute less at a time (smaller splits, or compute_at further inside)"
+    )
 
 
-def _places(base: int, threads: tuple[tuple[Var, int], ...], offsets: list[int], size: int
-            ) -> Iterator[Affine]:
+def _places(
+    base: int, threads: tuple[tuple[Var, int], ...], offsets: list[int], size: int
+) -> Iterator[Affine]:
     """Where the values of some threads are: each thread has `size` tiles of its own."""
     factors: dict[Var, int] = {}
     step = size
@@ -153,18 +170,22 @@ def _fit(lives: Sequence[tuple[int, int, int]], apart: bool) -> tuple[list[int],
     """
     starts = sorted(range(len(lives)), key=lambda number: lives[number][0])
     longest = sorted(starts, key=lambda number: lives[number][0] - lives[number][1])
-    return min((_first_fit(lives, numbers, apart) for numbers in (starts, longest)),
-               key=lambda fit: fit[1])
+    return min(
+        (_first_fit(lives, numbers, apart) for numbers in (starts, longest)), key=lambda fit: fit[1]
+    )
 
 
-def _first_fit(lives: Sequence[tuple[int, int, int]], numbers: Sequence[int], apart: bool
-               ) -> tuple[list[int], int]:
+def _first_fit(
+    lives: Sequence[tuple[int, int, int]], numbers: Sequence[int], apart: bool
+) -> tuple[list[int], int]:
     offsets: dict[int, int] = {}
     for number in numbers:
         first, last, tiles = lives[number]
         others = sorted(
-            (offset, offset + lives[other][2]) for other, offset in offsets.items()
-            if apart or (lives[other][0] <= last and first <= lives[other][1]))
+            (offset, offset + lives[other][2])
+            for other, offset in offsets.items()
+            if apart or (lives[other][0] <= last and first <= lives[other][1])
+        )
         place = 0
         for begin, end in others:
             if place + tiles <= begin:
@@ -180,5 +201,8 @@ def _moved(body: tuple[Node, ...], where: dict[str, Affine]) -> tuple[Node, ...]
         return dataclasses.replace(item, at=item.at.plus(where[item.value]))
 
     return tuple(
-        dataclasses.replace(node, body=_moved(node.body, where)) if isinstance(node, Loop)
-        else with_operands(node, moved) for node in body)
+        dataclasses.replace(node, body=_moved(node.body, where))
+        if isinstance(node, Loop)
+        else with_operands(node, moved)
+        for node in body
+    )

@@ -28,6 +28,7 @@ def _stmt(stmt: Stmt, known: dict[Var, Expr]) -> tuple[Stmt, ...]:
         return (dataclasses.replace(stmt, body=_body(stmt.body, known)),)
     if isinstance(stmt, PragmaBlock):
         return (PragmaBlock(stmt.key, stmt.axis, _body(stmt.body, known)),)
+
     def simple(index: Expr) -> Expr:
         index = substitute(index, known)
         form = affine(index)
@@ -36,6 +37,11 @@ def _stmt(stmt: Stmt, known: dict[Var, Expr]) -> tuple[Stmt, ...]:
     def read(item: Read) -> Expr:
         return Read(item.dtype, item.source, tuple(map(simple, item.indices)))
 
-    return (dataclasses.replace(
-        stmt, indices=tuple(map(simple, stmt.indices)),
-        value=substitute(stmt.value, known, read), guards=tuple(map(simple, stmt.guards))),)
+    return (
+        dataclasses.replace(
+            stmt,
+            indices=tuple(map(simple, stmt.indices)),
+            value=substitute(stmt.value, known, read),
+            guards=tuple(map(simple, stmt.guards)),
+        ),
+    )

@@ -46,8 +46,13 @@ ABILITIES = "VTA computes + - * << >> min max and astype on int8 and int32"
 """Ends every message about something that VTA cannot do."""
 
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    "+": np.add, "-": np.subtract, "*": np.multiply, "<<": np.left_shift, ">>": np.right_shift,
-    "min": np.minimum, "max": np.maximum,
+    "+": np.add,
+    "-": np.subtract,
+    "*": np.multiply,
+    "<<": np.left_shift,
+    ">>": np.right_shift,
+    "min": np.minimum,
+    "max": np.maximum,
 }
 """The binary operators and their meaning."""
 
@@ -72,16 +77,18 @@ def dtype_name(dtype: Any, what: str) -> str:
     except TypeError:
         name = ""
     if name not in DTYPES:
-        raise CompileError(f"dtype of {what} must be {' or '.join(DTYPES)}, not {dtype!r}; "
-                           f"{ABILITIES}")
+        raise CompileError(
+            f"dtype of {what} must be {' or '.join(DTYPES)}, not {dtype!r}; {ABILITIES}"
+        )
     return name
 
 
 class _Operators:
     """Python's operators on expressions, and on axes, which stand for their index."""
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: object,
-                        **options: object) -> Expr:
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: object, **options: object
+    ) -> Expr:
         """NumPy's functions, and its operators with a number on the left, as ours."""
         for op, known in OPERATORS.items():
             if ufunc is known and method == "__call__" and not options:
@@ -125,8 +132,9 @@ class _Operators:
         return as_expr(self)
 
     def _cannot(self, *_: object) -> NoReturn:
-        raise CompileError("VTA can neither divide nor take remainders (>> divides by powers of "
-                           f"two); {ABILITIES}")
+        raise CompileError(
+            f"VTA can neither divide nor take remainders (>> divides by powers of two); {ABILITIES}"
+        )
 
     def __ge__(self, other: object) -> Condition:
         return _condition(self, other)
@@ -153,12 +161,13 @@ class _Operators:
     __hash__ = object.__hash__
 
     def _cannot_equal(self) -> NoReturn:
-        raise CompileError("VTA cannot compare for equality; for an index say te.all(i >= n, "
-                           f"i <= n) in te.if_then_else; {ABILITIES}")
+        raise CompileError(
+            "VTA cannot compare for equality; for an index say te.all(i >= n, "
+            f"i <= n) in te.if_then_else; {ABILITIES}"
+        )
 
     def _cannot_convert(self, *_: object) -> NoReturn:
-        raise CompileError("an expression is no number while it is being declared; "
-                           f"{ABILITIES}")
+        raise CompileError(f"an expression is no number while it is being declared; {ABILITIES}")
 
     __int__ = __index__ = __float__ = __round__ = _cannot_convert
 
@@ -171,8 +180,9 @@ class _Operators:
     __pow__ = __rpow__ = __invert__ = __abs__ = _cannot_bits
 
     def __bool__(self) -> bool:
-        raise CompileError("an expression has no truth value while it is being declared; "
-                           f"{ABILITIES}")
+        raise CompileError(
+            f"an expression has no truth value while it is being declared; {ABILITIES}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,8 +262,10 @@ class Condition:
     value: Expr
 
     def __bool__(self) -> bool:
-        raise CompileError("a condition on an index has no truth value while it is being declared; "
-                           "te.if_then_else takes it, te.all several")
+        raise CompileError(
+            "a condition on an index has no truth value while it is being declared; "
+            "te.if_then_else takes it, te.all several"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,8 +293,10 @@ def const(value: int, dtype: Any = "int32") -> Const:
         raise CompileError(f"a constant must be a whole number, not {value!r}; {ABILITIES}")
     limits = np.iinfo(name)
     if not limits.min <= value <= limits.max:
-        raise CompileError(f"a constant of {name} must be {limits.min} to {limits.max}, "
-                           f"not {value}; te.const(…, 'int32') or astype widens")
+        raise CompileError(
+            f"a constant of {name} must be {limits.min} to {limits.max}, "
+            f"not {value}; te.const(…, 'int32') or astype widens"
+        )
     return Const(name, int(value))
 
 
@@ -298,10 +312,12 @@ def as_expr(value: object, dtype: str = "int32") -> Expr:
         return const(value, dtype)
     if hasattr(value, "shape") and hasattr(value, "op"):
         name = getattr(value, "name", "T")
-        raise CompileError(f"{name} is a whole tensor where one element is needed: index it, "
-                           f"{name}(*i)")
-    raise CompileError(f"a value must be an expression or a whole number, not {value!r}; "
-                       f"{ABILITIES}")
+        raise CompileError(
+            f"{name} is a whole tensor where one element is needed: index it, {name}(*i)"
+        )
+    raise CompileError(
+        f"a value must be an expression or a whole number, not {value!r}; {ABILITIES}"
+    )
 
 
 def binary(op: str, left: object, right: object) -> Expr:
@@ -311,8 +327,9 @@ def binary(op: str, left: object, right: object) -> Expr:
     dtype = np.promote_types(a.dtype, b.dtype).name
     a, b = a.astype(dtype), b.astype(dtype)
     if op in ("<<", ">>") and isinstance(b, Const) and b.number < 0:
-        raise CompileError(f"a shift by a constant must be by 0 or more, not {b.number}; "
-                           "shift the other way")
+        raise CompileError(
+            f"a shift by a constant must be by 0 or more, not {b.number}; shift the other way"
+        )
     if isinstance(a, Const) and isinstance(b, Const):
         with np.errstate(over="ignore"):
             folded = OPERATORS[op](np.array(a.number, dtype), np.array(b.number, dtype))
@@ -323,8 +340,9 @@ def binary(op: str, left: object, right: object) -> Expr:
 def _condition(left: object, right: object) -> Condition:
     value = binary("-", left, right)
     if any(isinstance(node, Read) for node in walk(value)):
-        raise CompileError("VTA cannot compare values (min and max may do instead), only indices; "
-                           f"{ABILITIES}")
+        raise CompileError(
+            f"VTA cannot compare values (min and max may do instead), only indices; {ABILITIES}"
+        )
     return Condition(value)
 
 
@@ -353,8 +371,9 @@ def parts(expr: Expr) -> tuple[Expr, ...]:
     return ()
 
 
-def substitute(expr: Expr, variables: Mapping[Var, Expr],
-               reads: Callable[[Read], Expr] = lambda read: read) -> Expr:
+def substitute(
+    expr: Expr, variables: Mapping[Var, Expr], reads: Callable[[Read], Expr] = lambda read: read
+) -> Expr:
     """The expression with variables replaced, and each read, its indices done, by `reads` of it.
 
     What several parts share is shared afterwards too.
@@ -378,9 +397,12 @@ def substitute(expr: Expr, variables: Mapping[Var, Expr],
         if isinstance(node, Reduce):
             return Reduce(node.dtype, node.op, replaced(node.value), node.axes)
         if isinstance(node, Select):
-            return Select(node.dtype,
-                          tuple(Condition(replaced(item.value)) for item in node.conditions),
-                          replaced(node.then), replaced(node.other))
+            return Select(
+                node.dtype,
+                tuple(Condition(replaced(item.value)) for item in node.conditions),
+                replaced(node.then),
+                replaced(node.other),
+            )
         return node
 
     return replaced(expr)

@@ -23,17 +23,32 @@ from vta.compiler.te.expr import (
 )
 from vta.errors import CompileError
 
-__all__ = ["all_of", "if_then_else", "max_value", "maximum", "min_value", "minimum", "neutral",
-           "reduce_axis", "reduce_sum"]
+__all__ = [
+    "all_of",
+    "if_then_else",
+    "max_value",
+    "maximum",
+    "min_value",
+    "minimum",
+    "neutral",
+    "reduce_axis",
+    "reduce_sum",
+]
 
 
 def reduce_axis(bounds: Sequence[int], name: str = "rv") -> Axis:
     """An axis to reduce over: an index of ``range(0, n)``, for ``bounds = (0, n)``."""
     numbers = tuple(bounds) if isinstance(bounds, Sequence) else (bounds,)
-    if (len(numbers) != 2 or numbers[0] != 0 or isinstance(numbers[1], bool)
-            or not isinstance(numbers[1], (int, np.integer)) or numbers[1] < 1):
-        raise CompileError(f"reduce_axis {name} must go from 0 to 1 or more, as (0, n), "
-                           f"not {bounds!r}")
+    if (
+        len(numbers) != 2
+        or numbers[0] != 0
+        or isinstance(numbers[1], bool)
+        or not isinstance(numbers[1], (int, np.integer))
+        or numbers[1] < 1
+    ):
+        raise CompileError(
+            f"reduce_axis {name} must go from 0 to 1 or more, as (0, n), not {bounds!r}"
+        )
     return Axis(Var("int32", name), int(numbers[1]), reduces=True)
 
 
@@ -58,8 +73,9 @@ def _extreme(op: str, a: object, b: object, axis: Any) -> Expr:
     if axis is not None and b is None:
         return _reduce(op, op, a, axis)
     if axis is not None or b is None:
-        raise CompileError(f"{op} takes two values, or one and the axes to reduce over; "
-                           f"{ABILITIES}")
+        raise CompileError(
+            f"{op} takes two values, or one and the axes to reduce over; {ABILITIES}"
+        )
     return binary(op, a, b)
 
 
@@ -67,8 +83,9 @@ def _reduce(op: str, name: str, value: object, axis: Axis | Sequence[Axis]) -> R
     axes = tuple(axis) if isinstance(axis, (list, tuple)) else (axis,)
     for item in axes:
         if not isinstance(item, Axis) or not item.reduces:
-            raise CompileError(f"{name} must be given axes of te.reduce_axis, "
-                               f"not {getattr(item, 'name', item)!r}")
+            raise CompileError(
+                f"{name} must be given axes of te.reduce_axis, not {getattr(item, 'name', item)!r}"
+            )
     if not axes or len(set(map(id, axes))) != len(axes):
         raise CompileError(f"{name} must be given at least one axis, and each once")
     expr = as_expr(value)
@@ -83,8 +100,7 @@ def all_of(*conditions: object) -> tuple[Condition, ...]:
     return tuple(item for item in conditions if isinstance(item, Condition))
 
 
-def if_then_else(condition: Condition | tuple[Condition, ...], then: object, other: object
-                 ) -> Expr:
+def if_then_else(condition: Condition | tuple[Condition, ...], then: object, other: object) -> Expr:
     """`then` where a condition on indices (or all of several) holds, else `other`."""
     conditions = all_of(*condition) if isinstance(condition, tuple) else all_of(condition)
     first = as_expr(then, other.dtype if isinstance(other, Expr) else "int32")

@@ -15,8 +15,13 @@ from vta.errors import CompileError
 __all__ = ["pad"]
 
 
-def pad(data: Tensor, pad_before: Sequence[int], pad_after: Sequence[int] | None = None,
-        pad_value: object = 0, name: str = "PadInput") -> Tensor:
+def pad(
+    data: Tensor,
+    pad_before: Sequence[int],
+    pad_after: Sequence[int] | None = None,
+    pad_value: object = 0,
+    name: str = "PadInput",
+) -> Tensor:
     """`data` with elements of `pad_value` added on both sides of every dimension.
 
     Parameters
@@ -60,7 +65,9 @@ def _whole(value: object) -> Any:
 def _amounts(data: Tensor, amounts: Sequence[int], what: str) -> tuple[int, ...]:
     numbers = tuple(amounts) if isinstance(amounts, Sequence) else (amounts,)
     if len(numbers) != data.ndim or any(
-            isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0 for n in numbers):
-        raise CompileError(f"{what} of {data.name} must be {data.ndim} numbers of 0 or more, "
-                           f"not {amounts!r}")
+        isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0 for n in numbers
+    ):
+        raise CompileError(
+            f"{what} of {data.name} must be {data.ndim} numbers of 0 or more, not {amounts!r}"
+        )
     return tuple(map(int, numbers))

@@ -6,9 +6,24 @@ from dataclasses import dataclass
 
 from vta.errors import ScheduleError
 
-__all__ = ["Bind", "CacheRead", "CacheWrite", "ComputeAt", "ComputeInline", "ComputeRoot", "Fuse",
-           "Pragma", "Reorder", "SetScope", "Split", "Step", "Tensorize", "ThreadAxis", "Unroll",
-           "thread_axis"]
+__all__ = [
+    "Bind",
+    "CacheRead",
+    "CacheWrite",
+    "ComputeAt",
+    "ComputeInline",
+    "ComputeRoot",
+    "Fuse",
+    "Pragma",
+    "Reorder",
+    "SetScope",
+    "Split",
+    "Step",
+    "Tensorize",
+    "ThreadAxis",
+    "Unroll",
+    "thread_axis",
+]
 
 VIRTUAL_THREAD = "cthread"
 """The one kind of thread that VTA has: loops whose rounds take turns."""
@@ -25,8 +40,9 @@ def thread_axis(dom: object = None, thread_tag: str = "") -> ThreadAxis:
     """The virtual threads ``te.thread_axis("cthread")``; as many as the axis has rounds."""
     tag = thread_tag or dom
     if tag != VIRTUAL_THREAD:
-        raise ScheduleError(f"thread_axis must be {VIRTUAL_THREAD!r}, VTA's virtual threads, "
-                            f"not {tag!r}")
+        raise ScheduleError(
+            f"thread_axis must be {VIRTUAL_THREAD!r}, VTA's virtual threads, not {tag!r}"
+        )
     return ThreadAxis(VIRTUAL_THREAD)
 
 
@@ -184,5 +200,18 @@ class CacheWrite:
         return f"s.cache_write({self.tensor}, {self.scope!r})"
 
 
-Step = (SetScope | Pragma | Split | Fuse | Reorder | ComputeAt | ComputeInline | ComputeRoot
-        | Unroll | Bind | Tensorize | CacheRead | CacheWrite)
+Step = (
+    SetScope
+    | Pragma
+    | Split
+    | Fuse
+    | Reorder
+    | ComputeAt
+    | ComputeInline
+    | ComputeRoot
+    | Unroll
+    | Bind
+    | Tensorize
+    | CacheRead
+    | CacheWrite
+)

@@ -37,8 +37,19 @@ from vta.compiler.te.primitives import (
 from vta.compiler.te.tensor import ComputeOp, Operation, Tensor
 from vta.errors import ScheduleError
 
-__all__ = ["ACC_SCOPE", "ALU", "DMA_COPY", "GLOBAL", "INP_SCOPE", "PRAGMAS", "SCOPES", "WGT_SCOPE",
-           "Schedule", "Stage", "create_schedule"]
+__all__ = [
+    "ACC_SCOPE",
+    "ALU",
+    "DMA_COPY",
+    "GLOBAL",
+    "INP_SCOPE",
+    "PRAGMAS",
+    "SCOPES",
+    "WGT_SCOPE",
+    "Schedule",
+    "Stage",
+    "create_schedule",
+]
 
 GLOBAL = "global"
 INP_SCOPE = "local.inp_buffer"
@@ -54,8 +65,10 @@ SCOPES = {
 
 DMA_COPY = "dma_copy"
 ALU = "alu"
-PRAGMAS = {DMA_COPY: "the loop is one bulk copy between memories",
-           ALU: "the loop runs on the vector ALU"}
+PRAGMAS = {
+    DMA_COPY: "the loop is one bulk copy between memories",
+    ALU: "the loop runs on the vector ALU",
+}
 """What a pragma may ask for."""
 
 
@@ -103,9 +116,11 @@ class Stage:
         """Puts the stage's tensor into a memory, a key of `SCOPES`."""
         _check_scope(self, scope)
         if not isinstance(self.op, ComputeOp):
-            raise ScheduleError(f"stage {self.name} is a placeholder, which lives in main memory; "
-                                f"copy it first: te.compute({self.name}.shape, "
-                                f"lambda *i: {self.name}(*i))")
+            raise ScheduleError(
+                f"stage {self.name} is a placeholder, which lives in main memory; "
+                f"copy it first: te.compute({self.name}.shape, "
+                f"lambda *i: {self.name}(*i))"
+            )
         self.scope = scope
         return self._add(SetScope(self.name, scope))
 
@@ -113,8 +128,10 @@ class Stage:
         """Computes the stage inside a loop of another, as much of it as is needed there."""
         self._computes("compute_at")
         if not isinstance(consumer, Stage) or consumer.schedule is not self.schedule:
-            raise ScheduleError(f"stage {self.name}: compute_at needs a stage of this schedule, as "
-                                f"s[C], not {consumer!r}")
+            raise ScheduleError(
+                f"stage {self.name}: compute_at needs a stage of this schedule, as "
+                f"s[C], not {consumer!r}"
+            )
         consumer._leaf(axis, "compute_at")
         if consumer is self or self in _path(consumer):
             raise ScheduleError(f"stage {self.name} cannot be computed inside itself")
@@ -138,27 +155,34 @@ class Stage:
 
     # -- loops -------------------------------------------------------------------------------
 
-    def split(self, axis: Axis, factor: int | None = None, nparts: int | None = None
-              ) -> tuple[Axis, Axis]:
+    def split(
+        self, axis: Axis, factor: int | None = None, nparts: int | None = None
+    ) -> tuple[Axis, Axis]:
         """Two loops for one: the inner of `factor` rounds, or the outer of `nparts`."""
         place = self._leaf(axis, "split")
         if (factor is None) == (nparts is None):
-            raise ScheduleError(f"stage {self.name}: split of {axis.name} needs a factor or "
-                                "nparts, and not both")
+            raise ScheduleError(
+                f"stage {self.name}: split of {axis.name} needs a factor or nparts, and not both"
+            )
         number = _count(self, f"split of {axis.name}", factor if nparts is None else nparts)
         rounds = -(-axis.extent // number)
         counts = (rounds, number) if nparts is None else (number, rounds)
         outer = self._fresh(f"{axis.name}.outer", counts[0], axis.reduces)
         inner = self._fresh(f"{axis.name}.inner", counts[1], axis.reduces)
-        self.leaf_iter_vars[place:place + 1] = [outer, inner]
-        step = Split(self.name, axis.name, outer.name, inner.name,
-                     number if nparts is None else None, number if nparts is not None else None)
+        self.leaf_iter_vars[place : place + 1] = [outer, inner]
+        step = Split(
+            self.name,
+            axis.name,
+            outer.name,
+            inner.name,
+            number if nparts is None else None,
+            number if nparts is not None else None,
+        )
         self.relations.append((step, axis, outer, inner))
         self._add(step)
         return outer, inner
 
-    def tile(self, x: Axis, y: Axis, x_factor: int, y_factor: int
-             ) -> tuple[Axis, Axis, Axis, Axis]:
+    def tile(self, x: Axis, y: Axis, x_factor: int, y_factor: int) -> tuple[Axis, Axis, Axis, Axis]:
         """Splits two axes and puts both outer loops outside both inner ones."""
         x_outer, x_inner = self.split(x, x_factor)
         y_outer, y_inner = self.split(y, y_factor)
@@ -175,15 +199,20 @@ class Stage:
         places = [self._leaf(axis, "fuse") for axis in listed]
         if places != list(range(places[0], places[0] + len(places))):
             names = ", ".join(axis.name for axis in listed)
-            raise ScheduleError(f"stage {self.name}: fuse needs loops that follow each other, "
-                                f"which {names} do not; its loops are {self._leaves()}")
+            raise ScheduleError(
+                f"stage {self.name}: fuse needs loops that follow each other, "
+                f"which {names} do not; its loops are {self._leaves()}"
+            )
         if len({axis.reduces for axis in listed}) > 1:
-            raise ScheduleError(f"stage {self.name}: fuse of {listed[0].name} mixes an axis that "
-                                "is reduced with one that is not")
+            raise ScheduleError(
+                f"stage {self.name}: fuse of {listed[0].name} mixes an axis that "
+                "is reduced with one that is not"
+            )
         extent = math.prod(axis.extent for axis in listed)
-        fused = self._fresh(".".join(axis.name for axis in listed) + ".fused", extent,
-                            listed[0].reduces)
-        self.leaf_iter_vars[places[0]:places[-1] + 1] = [fused]
+        fused = self._fresh(
+            ".".join(axis.name for axis in listed) + ".fused", extent, listed[0].reduces
+        )
+        self.leaf_iter_vars[places[0] : places[-1] + 1] = [fused]
         step = Fuse(self.name, tuple(axis.name for axis in listed), fused.name)
         self.relations.append((step, listed, fused))
         self._add(step)
@@ -209,11 +238,14 @@ class Stage:
         """Makes the rounds of a loop virtual threads, which take turns."""
         self._leaf(axis, "bind")
         if not isinstance(thread, ThreadAxis):
-            raise ScheduleError(f"stage {self.name}: bind needs te.thread_axis('cthread'), "
-                                f"not {thread!r}")
+            raise ScheduleError(
+                f"stage {self.name}: bind needs te.thread_axis('cthread'), not {thread!r}"
+            )
         if axis.reduces:
-            raise ScheduleError(f"stage {self.name}: {axis.name} is reduced; virtual threads must "
-                                "compute different results")
+            raise ScheduleError(
+                f"stage {self.name}: {axis.name} is reduced; virtual threads must "
+                "compute different results"
+            )
         self.threads.add(axis)
         return self._add(Bind(self.name, axis.name, thread.tag))
 
@@ -230,8 +262,9 @@ class Stage:
     def pragma(self, axis: Axis, key: str) -> Stage:
         """Marks the loop of an axis with a key of `PRAGMAS`."""
         if not isinstance(key, str) or key not in PRAGMAS:
-            raise ScheduleError(f"stage {self.name}: unknown pragma {key!r}"
-                                + _choices(key, PRAGMAS))
+            raise ScheduleError(
+                f"stage {self.name}: unknown pragma {key!r}" + _choices(key, PRAGMAS)
+            )
         self._leaf(axis, "pragma")
         self.pragmas[axis] = key
         return self._add(Pragma(self.name, axis.name, key))
@@ -240,8 +273,9 @@ class Stage:
         if name.startswith("__"):
             raise AttributeError(name)
         raise PrimitiveError(
-            f"stage {self.__dict__.get('name', '')} has no {name!r}; a stage has " + ", ".join(
-                sorted(key for key in vars(Stage) if not key.startswith("_"))))
+            f"stage {self.__dict__.get('name', '')} has no {name!r}; a stage has "
+            + ", ".join(sorted(key for key in vars(Stage) if not key.startswith("_")))
+        )
 
     # -- helpers -------------------------------------------------------------------------------
 
@@ -251,8 +285,7 @@ class Stage:
 
     def _computes(self, what: str) -> None:
         if not isinstance(self.op, ComputeOp):
-            raise ScheduleError(f"stage {self.name} is a placeholder: there is nothing to "
-                                f"{what}")
+            raise ScheduleError(f"stage {self.name} is a placeholder: there is nothing to {what}")
 
     def _leaf(self, axis: Axis, what: str) -> int:
         """Where among the stage's loops an axis is."""
@@ -261,13 +294,18 @@ class Stage:
                 return place
         name = getattr(axis, "name", axis)
         if not self.axes:
-            raise ScheduleError(f"stage {self.name} has no axis {name!r} of its own; "
-                                "a placeholder has none")
+            raise ScheduleError(
+                f"stage {self.name} has no axis {name!r} of its own; a placeholder has none"
+            )
         if any(axis is own for own in self._gone()):
-            raise ScheduleError(f"stage {self.name}: {what} of {name}, which was split or fused "
-                                f"before; its loops are {self._leaves()}")
-        raise ScheduleError(f"stage {self.name} has no axis {name!r} of its own; its axes are "
-                            f"{self._leaves()}, as s[{self.name}].op.axis")
+            raise ScheduleError(
+                f"stage {self.name}: {what} of {name}, which was split or fused "
+                f"before; its loops are {self._leaves()}"
+            )
+        raise ScheduleError(
+            f"stage {self.name} has no axis {name!r} of its own; its axes are "
+            f"{self._leaves()}, as s[{self.name}].op.axis"
+        )
 
     def _leaves(self) -> str:
         return ", ".join(axis.name for axis in self.leaf_iter_vars)
@@ -300,14 +338,16 @@ def _path(stage: Stage) -> list[Stage]:
 
 def _check_scope(stage: Stage, scope: object) -> None:
     if not isinstance(scope, str) or scope not in SCOPES:
-        raise ScheduleError(f"stage {stage.name}: unknown scope {scope!r}"
-                            + _choices(scope, SCOPES))
+        raise ScheduleError(
+            f"stage {stage.name}: unknown scope {scope!r}" + _choices(scope, SCOPES)
+        )
 
 
 def _count(stage: Stage, what: str, number: Any) -> int:
     if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
-        raise ScheduleError(f"stage {stage.name}: {what} must be by a whole number of 1 or more, "
-                            f"not {number!r}")
+        raise ScheduleError(
+            f"stage {stage.name}: {what} must be by a whole number of 1 or more, not {number!r}"
+        )
     return int(number)
 
 
@@ -334,17 +374,21 @@ class Schedule:
         if isinstance(op, Operation) and op in self._stage_of:
             return self._stage_of[op]
         names = ", ".join(stage.name for stage in self.stages)
-        raise ScheduleError(f"the schedule has no stage {getattr(item, 'name', item)!r}; "
-                            f"it has {names}")
+        raise ScheduleError(
+            f"the schedule has no stage {getattr(item, 'name', item)!r}; it has {names}"
+        )
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise PrimitiveError(f"a schedule has no {name!r}; it has " + ", ".join(
-            sorted(key for key in vars(Schedule) if not key.startswith("_"))))
+        raise PrimitiveError(
+            f"a schedule has no {name!r}; it has "
+            + ", ".join(sorted(key for key in vars(Schedule) if not key.startswith("_")))
+        )
 
-    def cache_read(self, tensor: Tensor, scope: str,
-                   readers: Tensor | Operation | Sequence[Tensor | Operation]) -> Tensor:
+    def cache_read(
+        self, tensor: Tensor, scope: str, readers: Tensor | Operation | Sequence[Tensor | Operation]
+    ) -> Tensor:
         """A copy of `tensor` in `scope`, which `readers` read in its place."""
         source = self[tensor]
         _check_scope(source, scope)
@@ -354,14 +398,23 @@ class Schedule:
         stages = list(dict.fromkeys(self[item] for item in listed))
         for stage in stages:
             if not isinstance(stage.op, ComputeOp) or not any(
-                    self[read] is source for read in stage.op.input_tensors):
-                raise ScheduleError(f"stage {stage.name} does not read {source.name}, of which "
-                                    "cache_read would give it a copy")
-        axis = tuple(Axis(Var("int32", f"ax{place}"), size)
-                     for place, size in enumerate(tensor.shape))
+                self[read] is source for read in stage.op.input_tensors
+            ):
+                raise ScheduleError(
+                    f"stage {stage.name} does not read {source.name}, of which "
+                    "cache_read would give it a copy"
+                )
+        axis = tuple(
+            Axis(Var("int32", f"ax{place}"), size) for place, size in enumerate(tensor.shape)
+        )
         name = _unique(f"{source.name}.{scope}", self._names)
-        copy = ComputeOp(name, tensor.shape, tensor.dtype, axis,
-                         Read(tensor.dtype, Tensor(source.op), tuple(item.var for item in axis)))
+        copy = ComputeOp(
+            name,
+            tensor.shape,
+            tensor.dtype,
+            axis,
+            Read(tensor.dtype, Tensor(source.op), tuple(item.var for item in axis)),
+        )
 
         def instead(read: Read) -> Expr:
             if isinstance(read.source, Tensor) and self[read.source] is source:
@@ -371,8 +424,9 @@ class Schedule:
         for stage in stages:
             self._replace(stage, substitute(_body(stage), {}, instead))
         self._insert(self.stages.index(source) + 1, name, copy, scope)
-        self.steps.append(CacheRead(name, source.name, scope,
-                                    tuple(stage.name for stage in stages)))
+        self.steps.append(
+            CacheRead(name, source.name, scope, tuple(stage.name for stage in stages))
+        )
         return Tensor(copy)
 
     def cache_write(self, tensor: Tensor, scope: str) -> Tensor:
@@ -380,19 +434,24 @@ class Schedule:
         stage = self[tensor]
         _check_scope(stage, scope)
         if not isinstance(stage.op, ComputeOp):
-            raise ScheduleError(f"stage {stage.name} is a placeholder, which nothing is computed "
-                                "for")
+            raise ScheduleError(
+                f"stage {stage.name} is a placeholder, which nothing is computed for"
+            )
         if stage.relations or stage.tensorized or stage.threads or stage.pragmas:
-            raise ScheduleError(f"stage {stage.name}: cache_write must come before its loops are "
-                                "scheduled")
+            raise ScheduleError(
+                f"stage {stage.name}: cache_write must come before its loops are scheduled"
+            )
         axis = tuple(Axis(Var("int32", item.name), item.extent) for item in stage.op.axis)
-        moved: dict[Var, Expr] = {old.var: new.var
-                                  for old, new in zip(stage.op.axis, axis, strict=True)}
+        moved: dict[Var, Expr] = {
+            old.var: new.var for old, new in zip(stage.op.axis, axis, strict=True)
+        }
         name = _unique(f"{stage.name}.{scope}", self._names)
-        made = ComputeOp(name, stage.op.shape, stage.op.dtype, axis,
-                         substitute(stage.op.body, moved))
-        self._replace(stage, Read(stage.op.dtype, Tensor(made),
-                                  tuple(item.var for item in stage.op.axis)))
+        made = ComputeOp(
+            name, stage.op.shape, stage.op.dtype, axis, substitute(stage.op.body, moved)
+        )
+        self._replace(
+            stage, Read(stage.op.dtype, Tensor(made), tuple(item.var for item in stage.op.axis))
+        )
         self._insert(self.stages.index(stage), name, made, scope)
         self.steps.append(CacheWrite(name, stage.name, scope))
         return Tensor(made)
@@ -434,8 +493,10 @@ def create_schedule(ops: Operation | Tensor | Sequence[Operation | Tensor]) -> S
     for item in listed:
         op = item.op if isinstance(item, Tensor) else item
         if not isinstance(op, ComputeOp):
-            raise ScheduleError("an output of a schedule must be a te.compute's operation, "
-                                f"not {getattr(op, 'name', op)!r}")
+            raise ScheduleError(
+                "an output of a schedule must be a te.compute's operation, "
+                f"not {getattr(op, 'name', op)!r}"
+            )
         outputs.append(op)
     if not outputs:
         raise ScheduleError("a schedule must have at least one output")

@@ -13,16 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from vta.compiler.te.expr import (
-    Axis,
-    Expr,
-    Read,
-    Reduce,
-    Var,
-    as_expr,
-    dtype_name,
-    walk,
-)
+from vta.compiler.te.expr import Axis, Expr, Read, Reduce, Var, as_expr, dtype_name, walk
 from vta.errors import CompileError
 
 __all__ = ["ComputeOp", "Operation", "PlaceholderOp", "Tensor", "compute", "placeholder"]
@@ -103,16 +94,19 @@ class Tensor:
 
     def __call__(self, *indices: object) -> Expr:
         if len(indices) != self.ndim:
-            raise CompileError(f"{self.name} has {self.ndim} dimensions {list(self.shape)}, "
-                               f"but is indexed with {len(indices)}")
+            raise CompileError(
+                f"{self.name} has {self.ndim} dimensions {list(self.shape)}, "
+                f"but is indexed with {len(indices)}"
+            )
         return Read(self.dtype, self, tuple(as_expr(index) for index in indices))
 
     def __getitem__(self, indices: object) -> Expr:
         return self(*indices) if isinstance(indices, tuple) else self(indices)
 
     def _whole(self, *_: object) -> NoReturn:
-        raise CompileError(f"{self.name} is a whole tensor where one element is needed: index it, "
-                           f"{self.name}(*i)")
+        raise CompileError(
+            f"{self.name} is a whole tensor where one element is needed: index it, {self.name}(*i)"
+        )
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __neg__ = _whole
     __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = _whole
@@ -136,30 +130,33 @@ def _check_shape(shape: object, what: str) -> tuple[int, ...]:
     sizes = tuple(shape) if isinstance(shape, Sequence) else (shape,)
     for size in sizes:
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-            raise CompileError(f"shape of {what} must be whole numbers of 1 or more, "
-                               f"not {shape!r}")
+            raise CompileError(f"shape of {what} must be whole numbers of 1 or more, not {shape!r}")
     if not sizes:
         raise CompileError(f"shape of {what} must have at least one dimension")
     return tuple(int(size) for size in sizes if isinstance(size, (int, np.integer)))
 
 
-def placeholder(shape: Sequence[int] | int, dtype: Any = "int32",
-                name: str = "placeholder") -> Tensor:
+def placeholder(
+    shape: Sequence[int] | int, dtype: Any = "int32", name: str = "placeholder"
+) -> Tensor:
     """An input of the program: a tensor in main memory."""
-    return Tensor(PlaceholderOp(_check_name(name), _check_shape(shape, name),
-                                dtype_name(dtype, name)))
+    return Tensor(
+        PlaceholderOp(_check_name(name), _check_shape(shape, name), dtype_name(dtype, name))
+    )
 
 
-def compute(shape: Sequence[int] | int, fcompute: Callable[..., object],
-            name: str = "compute") -> Tensor:
+def compute(
+    shape: Sequence[int] | int, fcompute: Callable[..., object], name: str = "compute"
+) -> Tensor:
     """The tensor whose element at ``i`` is ``fcompute(*i)``.
 
     `fcompute` takes one argument a dimension, or ``*i``.
     """
     sizes = _check_shape(shape, _check_name(name))
-    axis = tuple(Axis(Var("int32", axis_name), size)
-                 for axis_name, size in zip(_axis_names(fcompute, len(sizes), name), sizes,
-                                            strict=True))
+    axis = tuple(
+        Axis(Var("int32", axis_name), size)
+        for axis_name, size in zip(_axis_names(fcompute, len(sizes), name), sizes, strict=True)
+    )
     result = fcompute(*(item.var for item in axis))
     try:
         body = as_expr(result)
@@ -167,43 +164,53 @@ def compute(shape: Sequence[int] | int, fcompute: Callable[..., object],
         raise CompileError(f"the rule of {name}: {error}") from None
     for node in walk(body):
         if isinstance(node, Reduce) and node is not body:
-            raise CompileError(f"the rule of {name} goes on with a reduction's result; make the "
-                               "reduction a stage of its own")
+            raise CompileError(
+                f"the rule of {name} goes on with a reduction's result; make the "
+                "reduction a stage of its own"
+            )
     reduced = body.axes if isinstance(body, Reduce) else ()
     own = {item.var for item in (*axis, *reduced)}
     for node in walk(body):
         if isinstance(node, Var) and node not in own:
-            raise CompileError(f"the rule of {name} uses {node.name}, which is no index of its "
-                               "own; an axis that is reduced must be among those of te.sum, "
-                               "te.max or te.min")
+            raise CompileError(
+                f"the rule of {name} uses {node.name}, which is no index of its "
+                "own; an axis that is reduced must be among those of te.sum, "
+                "te.max or te.min"
+            )
     return Tensor(ComputeOp(name, sizes, body.dtype, axis, body))
 
 
 def _axis_names(fcompute: Callable[..., object], ndim: int, name: str) -> list[str]:
     if not callable(fcompute):
-        raise CompileError(f"the rule of {name} must be a function of the indices, "
-                           f"not {fcompute!r}")
+        raise CompileError(
+            f"the rule of {name} must be a function of the indices, not {fcompute!r}"
+        )
     kinds = inspect.Parameter
     names: list[str] = []
     rest = None
     try:
         parameters = inspect.signature(fcompute).parameters.values()
     except ValueError:
-        raise CompileError(f"the rule of {name} must be a Python function, whose parameters can be "
-                           f"seen, not {fcompute!r}") from None
+        raise CompileError(
+            f"the rule of {name} must be a Python function, whose parameters can be "
+            f"seen, not {fcompute!r}"
+        ) from None
     for parameter in parameters:
         if parameter.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD):
             names.append(parameter.name)
         elif parameter.kind is kinds.VAR_POSITIONAL:
             rest = parameter.name
         elif parameter.kind is kinds.KEYWORD_ONLY and parameter.default is kinds.empty:
-            raise CompileError(f"the rule of {name} needs {parameter.name} by name; it is given "
-                               "the indices alone")
+            raise CompileError(
+                f"the rule of {name} needs {parameter.name} by name; it is given the indices alone"
+            )
     if rest is not None:
         for index in range(len(names), ndim):
             fresh = f"{rest}{index}"
             names.append(f"{fresh}_" if fresh in names else fresh)
     if len(names) != ndim:
-        raise CompileError(f"the rule of {name} takes {len(names)} indices, but its shape has "
-                           f"{ndim} dimensions; `lambda *i:` takes as many as there are")
+        raise CompileError(
+            f"the rule of {name} takes {len(names)} indices, but its shape has "
+            f"{ndim} dimensions; `lambda *i:` takes as many as there are"
+        )
     return names

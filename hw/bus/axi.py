@@ -55,34 +55,40 @@ class AxiSignature(Signature):
 
     def __init__(self, *, addr_width: int, data_width: int, id_width: int) -> None:
         self.addr_width, self.data_width, self.id_width = addr_width, data_width, id_width
-        super().__init__({
-            **_address("aw", addr_width, id_width),
-            "wdata": Out(data_width),
-            "wstrb": Out(data_width // 8),
-            "wlast": Out(1),
-            "wvalid": Out(1),
-            "wready": In(1),
-            "bid": In(id_width),
-            "bresp": In(Response),
-            "bvalid": In(1),
-            "bready": Out(1),
-            **_address("ar", addr_width, id_width),
-            "rid": In(id_width),
-            "rdata": In(data_width),
-            "rresp": In(Response),
-            "rlast": In(1),
-            "rvalid": In(1),
-            "rready": Out(1),
-        })
+        super().__init__(
+            {
+                **_address("aw", addr_width, id_width),
+                "wdata": Out(data_width),
+                "wstrb": Out(data_width // 8),
+                "wlast": Out(1),
+                "wvalid": Out(1),
+                "wready": In(1),
+                "bid": In(id_width),
+                "bresp": In(Response),
+                "bvalid": In(1),
+                "bready": Out(1),
+                **_address("ar", addr_width, id_width),
+                "rid": In(id_width),
+                "rdata": In(data_width),
+                "rresp": In(Response),
+                "rlast": In(1),
+                "rvalid": In(1),
+                "rready": Out(1),
+            }
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AxiSignature) and (
-            self.addr_width, self.data_width, self.id_width) == (
-            other.addr_width, other.data_width, other.id_width)
+            self.addr_width,
+            self.data_width,
+            self.id_width,
+        ) == (other.addr_width, other.data_width, other.id_width)
 
     def __repr__(self) -> str:
-        return (f"AxiSignature(addr_width={self.addr_width}, data_width={self.data_width}, "
-                f"id_width={self.id_width})")
+        return (
+            f"AxiSignature(addr_width={self.addr_width}, data_width={self.data_width}, "
+            f"id_width={self.id_width})"
+        )
 
 
 class AxiLiteSignature(Signature):
@@ -90,27 +96,29 @@ class AxiLiteSignature(Signature):
 
     def __init__(self, *, addr_width: int) -> None:
         self.addr_width = addr_width
-        super().__init__({
-            "awaddr": Out(addr_width),
-            "awprot": Out(3),
-            "awvalid": Out(1),
-            "awready": In(1),
-            "wdata": Out(32),
-            "wstrb": Out(4),
-            "wvalid": Out(1),
-            "wready": In(1),
-            "bresp": In(Response),
-            "bvalid": In(1),
-            "bready": Out(1),
-            "araddr": Out(addr_width),
-            "arprot": Out(3),
-            "arvalid": Out(1),
-            "arready": In(1),
-            "rdata": In(32),
-            "rresp": In(Response),
-            "rvalid": In(1),
-            "rready": Out(1),
-        })
+        super().__init__(
+            {
+                "awaddr": Out(addr_width),
+                "awprot": Out(3),
+                "awvalid": Out(1),
+                "awready": In(1),
+                "wdata": Out(32),
+                "wstrb": Out(4),
+                "wvalid": Out(1),
+                "wready": In(1),
+                "bresp": In(Response),
+                "bvalid": In(1),
+                "bready": Out(1),
+                "araddr": Out(addr_width),
+                "arprot": Out(3),
+                "arvalid": Out(1),
+                "arready": In(1),
+                "rdata": In(32),
+                "rresp": In(Response),
+                "rvalid": In(1),
+                "rready": Out(1),
+            }
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AxiLiteSignature) and self.addr_width == other.addr_width

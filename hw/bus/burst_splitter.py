@@ -37,11 +37,13 @@ class BurstSplitter(wiring.Component):
 
     def __init__(self, config: Config, kinds: tuple[MemoryType, ...]) -> None:
         self._config, self._kinds = config, kinds
-        super().__init__({
-            "job": In(stream.Signature(transfer_layout(config))),
-            "burst": Out(stream.Signature(burst_layout(config))),
-            "last": Out(1),
-        })
+        super().__init__(
+            {
+                "job": In(stream.Signature(transfer_layout(config))),
+                "burst": Out(stream.Signature(burst_layout(config))),
+                "last": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -51,8 +53,13 @@ class BurstSplitter(wiring.Component):
         log_chunk = chunk.bit_length() - 1
         shifts = {kind: dram_elem_bytes(config, kind).bit_length() - 1 for kind in self._kinds}
         # A run fits its buffer, so its bytes need no more bits than the buffer's size.
-        run_bits = max(16 + 1, *(getattr(config, f"log_{kind.name.lower().removesuffix('_8bit')}"
-                                         "_buff_size") + 1 for kind in self._kinds))
+        run_bits = max(
+            16 + 1,
+            *(
+                getattr(config, f"log_{kind.name.lower().removesuffix('_8bit')}_buff_size") + 1
+                for kind in self._kinds
+            ),
+        )
 
         run_addr = Signal(config.addr_width)
         run_bytes = Signal(run_bits)
@@ -83,7 +90,8 @@ class BurstSplitter(wiring.Component):
         # The next run, whose first and last beat may be partly used.
         run_beats = Signal(run_bits)
         m.d.comb += run_beats.eq(
-            (run_addr[:log_bus] + run_bytes + (config.bus_bytes - 1)) >> log_bus)
+            (run_addr[:log_bus] + run_bytes + (config.bus_bytes - 1)) >> log_bus
+        )
         with m.If((runs_left != 0) & ((beats == 0) | (taken & last))):
             m.d.sync += [
                 addr.eq(run_addr >> log_bus),

@@ -87,10 +87,7 @@ def burst_beats(config: Config) -> int:
 
 def burst_layout(config: Config) -> data.StructLayout:
     """A burst to ask memory for: byte address of its first beat, and the number of beats."""
-    return data.StructLayout({
-        "addr": config.addr_width,
-        "beats": range(burst_beats(config) + 1),
-    })
+    return data.StructLayout({"addr": config.addr_width, "beats": range(burst_beats(config) + 1)})
 
 
 def beat_layout(config: Config) -> data.StructLayout:
@@ -108,20 +105,22 @@ def transfer_layout(config: Config) -> data.StructLayout:
     `tail_addr`. `moved` elements come from or go to DRAM; in SRAM the transfer ends before
     `sram_end`.
     """
-    return data.StructLayout({
-        "kind": 3,
-        "addr": config.addr_width,
-        "runs": 16,
-        "run_elems": 17,
-        "run_stride": 16,
-        "sram_base": 16,
-        "data_addr": 17,
-        "rows": 16,
-        "cols": 16,
-        "gap": 5,
-        "lead": 17,
-        "tail": 17,
-        "tail_addr": 17,
-        "moved": 17,
-        "sram_end": 17,
-    })
+    return data.StructLayout(
+        {
+            "kind": 3,
+            "addr": config.addr_width,
+            "runs": 16,
+            "run_elems": 17,
+            "run_stride": 16,
+            "sram_base": 16,
+            "data_addr": 17,
+            "rows": 16,
+            "cols": 16,
+            "gap": 5,
+            "lead": 17,
+            "tail": 17,
+            "tail_addr": 17,
+            "moved": 17,
+            "sram_end": 17,
+        }
+    )

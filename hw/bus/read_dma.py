@@ -24,8 +24,9 @@ MARGIN = 12
 
 def bus_signature(config: Config) -> AxiSignature:
     """The accelerator's AXI4 master port."""
-    return AxiSignature(addr_width=config.addr_width, data_width=config.bus_width,
-                        id_width=ID_WIDTH)
+    return AxiSignature(
+        addr_width=config.addr_width, data_width=config.bus_width, id_width=ID_WIDTH
+    )
 
 
 class ReadDma(wiring.Component):
@@ -104,8 +105,7 @@ class ReadDma(wiring.Component):
             address.i.payload.burst.eq(granted),
         ]
         for client, burst in enumerate(bursts):
-            m.d.comb += burst.ready.eq(may_ask & ~self.stop & address.i.ready
-                                       & (chosen == client))
+            m.d.comb += burst.ready.eq(may_ask & ~self.stop & address.i.ready & (chosen == client))
         with m.If(asked):
             m.d.sync += last_served.eq(chosen)
 

@@ -30,11 +30,13 @@ class Queue(wiring.Component):
 
     def __init__(self, shape, depth: int) -> None:
         self._shape, self._depth = shape, depth
-        super().__init__({
-            "i": In(stream.Signature(shape)),
-            "o": Out(stream.Signature(shape)),
-            "level": Out(range(depth + 1)),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(shape)),
+                "o": Out(stream.Signature(shape)),
+                "level": Out(range(depth + 1)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -69,11 +71,9 @@ class SkidBuffer(wiring.Component):
 
     def __init__(self, shape) -> None:
         self._shape = shape
-        super().__init__({
-            "i": In(stream.Signature(shape)),
-            "o": Out(stream.Signature(shape)),
-            "empty": Out(1),
-        })
+        super().__init__(
+            {"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)), "empty": Out(1)}
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -96,8 +96,5 @@ class SkidBuffer(wiring.Component):
                 spare_full.eq(0),
             ]
         with m.Elif(self.i.valid & self.i.ready):
-            m.d.sync += [
-                spare.eq(Value.cast(self.i.payload)),
-                spare_full.eq(1),
-            ]
+            m.d.sync += [spare.eq(Value.cast(self.i.payload)), spare_full.eq(1)]
         return m

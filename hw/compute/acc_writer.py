@@ -42,16 +42,18 @@ class AccWriter(wiring.Component):
 
     def __init__(self, config: Config, kinds: tuple[MemoryType, ...]) -> None:
         self._config, self._kinds = config, kinds
-        super().__init__({
-            "write": In(write_layout(config, kinds)),
-            "write_en": In(1),
-            "room": Out(1),
-            "done": In(1),
-            "error": In(1),
-            "load": Out(stream.Signature(acc_load_layout(config))),
-            "tile": Out(8 * config.acc_elem_bytes),
-            "take": In(1),
-        })
+        super().__init__(
+            {
+                "write": In(write_layout(config, kinds)),
+                "write_en": In(1),
+                "room": Out(1),
+                "done": In(1),
+                "error": In(1),
+                "load": Out(stream.Signature(acc_load_layout(config))),
+                "tile": Out(8 * config.acc_elem_bytes),
+                "take": In(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -66,14 +68,16 @@ class AccWriter(wiring.Component):
             lanes = 8 * dram_elem_bytes(config, kind) // lane_bits
             value = write.data[:lane_bits]
             if kind == MemoryType.ACC_8BIT:
-                value = Cat(_sign_extend(value.word_select(index, 8), config.acc_width)
-                            for index in range(lane_bits // 8))
+                value = Cat(
+                    _sign_extend(value.word_select(index, 8), config.acc_width)
+                    for index in range(lane_bits // 8)
+                )
             width = len(value)
             with m.If(write.kind == kind):
                 m.d.comb += is_acc.eq(1)
                 for lane in range(lanes):
                     with m.If(write.lanes[lane]):
-                        m.d.comb += merged[lane * width:(lane + 1) * width].eq(value)
+                        m.d.comb += merged[lane * width : (lane + 1) * width].eq(value)
 
         takes = self.write_en & is_acc
         complete = takes & write.last

@@ -18,14 +18,16 @@ def acc_step_layout(config: Config) -> data.StructLayout:
     It reads tile `addr` where `reads`, makes something of it where `operation` says so, and
     writes tile `addr` where `writes`.
     """
-    return data.StructLayout({
-        "operation": LaneOperation,
-        "operand": OperandSource,
-        "imm": signed(16),
-        "addr": config.log_acc_depth,
-        "reads": 1,
-        "writes": 1,
-    })
+    return data.StructLayout(
+        {
+            "operation": LaneOperation,
+            "operand": OperandSource,
+            "imm": signed(16),
+            "addr": config.log_acc_depth,
+            "reads": 1,
+            "writes": 1,
+        }
+    )
 
 
 class Accumulator(wiring.Component):
@@ -64,15 +66,17 @@ class Accumulator(wiring.Component):
 
     def __init__(self, config: Config, *, sum_bits: int) -> None:
         self._config, self._sum_bits = config, sum_bits
-        super().__init__({
-            "step": In(acc_step_layout(config)),
-            "sums": In(signed(sum_bits)).array(config.batch, config.block),
-            "load": In(8 * config.acc_elem_bytes),
-            "load_take": Out(1),
-            "out_en": In(1),
-            "out_addr": In(range(config.out_depth)),
-            "out_data": Out(8 * config.out_elem_bytes),
-        })
+        super().__init__(
+            {
+                "step": In(acc_step_layout(config)),
+                "sums": In(signed(sum_bits)).array(config.batch, config.block),
+                "load": In(8 * config.acc_elem_bytes),
+                "load_take": Out(1),
+                "out_en": In(1),
+                "out_addr": In(range(config.out_depth)),
+                "out_data": Out(8 * config.out_elem_bytes),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -121,10 +125,11 @@ class Accumulator(wiring.Component):
                     lane.write_en.eq(write_en),
                     lane.write_addr.eq(write_addr),
                 ]
-                results.append(lane.result[:config.out_width])
+                results.append(lane.result[: config.out_width])
 
-        m.submodules.out = out = memory.Memory(shape=8 * config.out_elem_bytes,
-                                               depth=config.out_depth, init=[])
+        m.submodules.out = out = memory.Memory(
+            shape=8 * config.out_elem_bytes, depth=config.out_depth, init=[]
+        )
         read, write = out.read_port(), out.write_port()
         m.d.comb += [
             write.en.eq(write_en),

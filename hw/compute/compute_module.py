@@ -57,33 +57,34 @@ class ComputeModule(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        super().__init__({
-            "port": Out(ModuleSignature()),
-            "uop_base": In(config.addr_width),
-            "acc_base": In(config.addr_width),
-            "burst": Out(stream.Signature(burst_layout(config))),
-            "beat": In(stream.Signature(beat_layout(config))),
-            "inp_en": Out(1),
-            "inp_addr": Out(range(config.inp_depth)),
-            "inp_data": In(8 * config.inp_elem_bytes),
-            "wgt_en": Out(1),
-            "wgt_addr": Out(range(config.wgt_depth)),
-            "wgt_data": In(8 * config.wgt_elem_bytes),
-            "out_en": In(1),
-            "out_addr": In(range(config.out_depth)),
-            "out_data": Out(8 * config.out_elem_bytes),
-            "gemm_op": Out(1),
-            "reset_op": Out(1),
-            "alu_op": Out(1),
-            "waiting": Out(1),
-            "active": Out(1),
-        })
+        super().__init__(
+            {
+                "port": Out(ModuleSignature()),
+                "uop_base": In(config.addr_width),
+                "acc_base": In(config.addr_width),
+                "burst": Out(stream.Signature(burst_layout(config))),
+                "beat": In(stream.Signature(beat_layout(config))),
+                "inp_en": Out(1),
+                "inp_addr": Out(range(config.inp_depth)),
+                "inp_data": In(8 * config.inp_elem_bytes),
+                "wgt_en": Out(1),
+                "wgt_addr": Out(range(config.wgt_depth)),
+                "wgt_data": In(8 * config.wgt_elem_bytes),
+                "out_en": In(1),
+                "out_addr": In(range(config.out_depth)),
+                "out_data": Out(8 * config.out_elem_bytes),
+                "gemm_op": Out(1),
+                "reset_op": Out(1),
+                "alu_op": Out(1),
+                "waiting": Out(1),
+                "active": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         config, isa = self._config, Isa(self._config)
-        m.submodules.sequencer = sequencer = Sequencer(
-            units=3, check_latency=RangeCheck.LATENCY)
+        m.submodules.sequencer = sequencer = Sequencer(units=3, check_latency=RangeCheck.LATENCY)
         m.submodules.check = check = RangeCheck(config, KINDS)
         m.submodules.loader = loader = LoadEngine(config, KINDS)
         m.submodules.uops = uops = Scratchpad(config, elem_bits=32, depth=config.uop_depth)
@@ -98,8 +99,17 @@ class ComputeModule(wiring.Component):
         connect(m, index.iteration, guard.i)
         connect(m, guard.o, execute.iteration)
         connect(m, acc_writer.load, execute.load)
-        for name in ("inp_en", "inp_addr", "wgt_en", "wgt_addr", "out_data", "gemm_op",
-                     "reset_op", "alu_op", "active"):
+        for name in (
+            "inp_en",
+            "inp_addr",
+            "wgt_en",
+            "wgt_addr",
+            "out_data",
+            "gemm_op",
+            "reset_op",
+            "alu_op",
+            "active",
+        ):
             m.d.comb += getattr(self, name).eq(getattr(execute, name))
         for name in ("inp_data", "wgt_data", "out_en", "out_addr"):
             m.d.comb += getattr(execute, name).eq(getattr(self, name))
@@ -132,7 +142,8 @@ class ComputeModule(wiring.Component):
             sequencer.failed[EXECUTE].eq(Mux(execute.fault, Cause.SRAM_RANGE, Cause.NONE)),
             sequencer.done[LOAD_ACC].eq(execute.load_done),
             sequencer.failed[LOAD_ACC].eq(
-                Mux(execute.load_error, Cause.MEMORY_RESPONSE, Cause.NONE)),
+                Mux(execute.load_error, Cause.MEMORY_RESPONSE, Cause.NONE)
+            ),
             sequencer.done[LOAD_UOP].eq(is_uop_done),
             sequencer.failed[LOAD_UOP].eq(Mux(loader.error, Cause.MEMORY_RESPONSE, Cause.NONE)),
         ]
@@ -150,8 +161,7 @@ class ComputeModule(wiring.Component):
             loads_nothing.eq(mem.x_size == 0),
             is_kind.eq(Cat(mem.memory_type == kind for kind in KINDS).any()),
         ]
-        loops_nothing = ((gemm.uop_bgn >= gemm.uop_end) | (gemm.iter_out == 0)
-                         | (gemm.iter_in == 0))
+        loops_nothing = (gemm.uop_bgn >= gemm.uop_end) | (gemm.iter_out == 0) | (gemm.iter_in == 0)
         does_load = is_load & ~loads_nothing
         does_loop = is_loop & ~loops_nothing
         with m.If(common.opcode > Opcode.ALU):
@@ -218,8 +228,8 @@ class ComputeModule(wiring.Component):
             guard.load_end.eq(check.transfer.sram_end),
             guard.load_done.eq(execute.load.valid & execute.load.payload.mark),
             guard.stop.eq(sequencer.port.status.cause != Cause.NONE),
-            sequencer.hindered.eq(hazards.hinders
-                                  | (does_load & ~loader.job.ready)
-                                  | (does_loop & ~index.job.ready)),
+            sequencer.hindered.eq(
+                hazards.hinders | (does_load & ~loader.job.ready) | (does_loop & ~index.job.ready)
+            ),
         ]
         return m

@@ -53,12 +53,14 @@ class DotProducts(wiring.Component):
         # Packed weights, products, then a register after every two levels of adders but the last.
         self.latency = 2 + (levels - 1) // 2
         self.sum_bits = PRODUCT_BITS + levels
-        super().__init__({
-            "inp": In(8 * config.inp_elem_bytes),
-            "wgt": In(8 * config.wgt_elem_bytes),
-            "valid": In(1),
-            "sums": Out(signed(self.sum_bits)).array(self._batch, self._block),
-        })
+        super().__init__(
+            {
+                "inp": In(8 * config.inp_elem_bytes),
+                "wgt": In(8 * config.wgt_elem_bytes),
+                "valid": In(1),
+                "sums": Out(signed(self.sum_bits)).array(self._batch, self._block),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -75,17 +77,26 @@ class DotProducts(wiring.Component):
         inputs = []
         with m.If(stages[0]):
             for row in range(self._batch):
-                inputs.append([Signal(signed(8), name=f"x_{row}_{index}", reset_less=True)
-                               for index in range(block)])
-                m.d.sync += [x.eq(self.inp.word_select(row * block + index, 8))
-                             for index, x in enumerate(inputs[row])]
+                inputs.append(
+                    [
+                        Signal(signed(8), name=f"x_{row}_{index}", reset_less=True)
+                        for index in range(block)
+                    ]
+                )
+                m.d.sync += [
+                    x.eq(self.inp.word_select(row * block + index, 8))
+                    for index, x in enumerate(inputs[row])
+                ]
         for low in range(0, block, 2):
-            pairs = [Signal(signed(25), name=f"w_{low}_{index}", reset_less=True)
-                     for index in range(block)]
+            pairs = [
+                Signal(signed(25), name=f"w_{low}_{index}", reset_less=True)
+                for index in range(block)
+            ]
             with m.If(stages[0]):
                 for index, pair in enumerate(pairs):
-                    m.d.sync += pair.eq((weight(low + 1, index) << PRODUCT_BITS)
-                                        + weight(low, index))
+                    m.d.sync += pair.eq(
+                        (weight(low + 1, index) << PRODUCT_BITS) + weight(low, index)
+                    )
             for row in range(self._batch):
                 self._pair(m, stages, row, low, inputs[row], pairs)
         return m
@@ -93,11 +104,15 @@ class DotProducts(wiring.Component):
     def _pair(self, m: Module, stages, row: int, low: int, inputs, pairs) -> None:
         """Products and sums of outputs `low` and `low + 1` of one row."""
         tag = f"{row}_{low}"
-        products = [Signal(signed(33), name=f"p_{tag}_{index}", reset_less=True)
-                    for index in range(self._block)]
+        products = [
+            Signal(signed(33), name=f"p_{tag}_{index}", reset_less=True)
+            for index in range(self._block)
+        ]
         with m.If(stages[1]):
-            m.d.sync += [product.eq(pair * x)
-                         for product, pair, x in zip(products, pairs, inputs, strict=True)]
+            m.d.sync += [
+                product.eq(pair * x)
+                for product, pair, x in zip(products, pairs, inputs, strict=True)
+            ]
 
         lows: list[Value] = [product[:16].as_signed() for product in products]
         # The borrow is at most one, so the product above it fits 16 bits again once it is back.
@@ -107,16 +122,20 @@ class DotProducts(wiring.Component):
         while len(lows) > 1:
             lows, highs, borrows = (
                 [values[i] + values[i + 1] for i in range(0, len(values), 2)]
-                for values in (lows, highs, borrows))
+                for values in (lows, highs, borrows)
+            )
             level += 1
             if level % 2 == 0 and len(lows) > 1:
                 kept: list[list[Value]] = []
                 with m.If(stages[register]):
                     for name, values in (("l", lows), ("h", highs), ("b", borrows)):
-                        held = [Signal(value.shape(), name=f"{name}{level}_{tag}_{index}",
-                                       reset_less=True) for index, value in enumerate(values)]
-                        m.d.sync += [reg.eq(value)
-                                     for reg, value in zip(held, values, strict=True)]
+                        held = [
+                            Signal(
+                                value.shape(), name=f"{name}{level}_{tag}_{index}", reset_less=True
+                            )
+                            for index, value in enumerate(values)
+                        ]
+                        m.d.sync += [reg.eq(value) for reg, value in zip(held, values, strict=True)]
                         kept.append(list(held))
                 lows, highs, borrows = kept
                 register += 1

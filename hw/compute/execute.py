@@ -22,18 +22,18 @@ _ALU_OPERATIONS = {
     AluOp.SHR: LaneOperation.SHR,
 }
 
-_MUL_STEPS = (LaneOperation.MUL_TAKE, LaneOperation.MUL_LOW, LaneOperation.MUL_CROSS_A,
-              LaneOperation.MUL_CROSS_B, LaneOperation.MUL_PUT)
+_MUL_STEPS = (
+    LaneOperation.MUL_TAKE,
+    LaneOperation.MUL_LOW,
+    LaneOperation.MUL_CROSS_A,
+    LaneOperation.MUL_CROSS_B,
+    LaneOperation.MUL_PUT,
+)
 
 
 def acc_load_layout(config: Config) -> data.StructLayout:
     """A tile that a LOAD writes into ACC; with `mark`, no tile but the end of a LOAD."""
-    return data.StructLayout({
-        "addr": config.log_acc_depth,
-        "zero": 1,
-        "mark": 1,
-        "error": 1,
-    })
+    return data.StructLayout({"addr": config.log_acc_depth, "zero": 1, "mark": 1, "error": 1})
 
 
 class Execute(wiring.Component):
@@ -76,29 +76,31 @@ class Execute(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        super().__init__({
-            "iteration": In(stream.Signature(iteration_layout(config))),
-            "load": In(stream.Signature(acc_load_layout(config))),
-            "load_data": In(8 * config.acc_elem_bytes),
-            "load_take": Out(1),
-            "inp_en": Out(1),
-            "inp_addr": Out(range(config.inp_depth)),
-            "inp_data": In(8 * config.inp_elem_bytes),
-            "wgt_en": Out(1),
-            "wgt_addr": Out(range(config.wgt_depth)),
-            "wgt_data": In(8 * config.wgt_elem_bytes),
-            "out_en": In(1),
-            "out_addr": In(range(config.out_depth)),
-            "out_data": Out(8 * config.out_elem_bytes),
-            "done": Out(1),
-            "fault": Out(1),
-            "load_done": Out(1),
-            "load_error": Out(1),
-            "gemm_op": Out(1),
-            "reset_op": Out(1),
-            "alu_op": Out(1),
-            "active": Out(1),
-        })
+        super().__init__(
+            {
+                "iteration": In(stream.Signature(iteration_layout(config))),
+                "load": In(stream.Signature(acc_load_layout(config))),
+                "load_data": In(8 * config.acc_elem_bytes),
+                "load_take": Out(1),
+                "inp_en": Out(1),
+                "inp_addr": Out(range(config.inp_depth)),
+                "inp_data": In(8 * config.inp_elem_bytes),
+                "wgt_en": Out(1),
+                "wgt_addr": Out(range(config.wgt_depth)),
+                "wgt_data": In(8 * config.wgt_elem_bytes),
+                "out_en": In(1),
+                "out_addr": In(range(config.out_depth)),
+                "out_data": Out(8 * config.out_elem_bytes),
+                "done": Out(1),
+                "fault": Out(1),
+                "load_done": Out(1),
+                "load_error": Out(1),
+                "gemm_op": Out(1),
+                "reset_op": Out(1),
+                "alu_op": Out(1),
+                "active": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -107,16 +109,18 @@ class Execute(wiring.Component):
         m.submodules.accumulator = accumulator = Accumulator(config, sum_bits=products.sum_bits)
 
         # What a step does, and whom it concerns once it is through.
-        step_layout = data.StructLayout({
-            "acc": acc_step_layout(config),
-            "multiply": 1,
-            "is_alu": 1,
-            "counts": 1,
-            "last": 1,
-            "fault": 1,
-            "mark": 1,
-            "error": 1,
-        })
+        step_layout = data.StructLayout(
+            {
+                "acc": acc_step_layout(config),
+                "multiply": 1,
+                "is_alu": 1,
+                "counts": 1,
+                "last": 1,
+                "fault": 1,
+                "mark": 1,
+                "error": 1,
+            }
+        )
         step = Signal(step_layout)
         inp_addr, wgt_addr = Signal.like(self.inp_addr), Signal.like(self.wgt_addr)
         first = Signal(step_layout)
@@ -165,8 +169,11 @@ class Execute(wiring.Component):
             self.gemm_op.eq(through.counts & through.multiply),
             self.alu_op.eq(through.counts & through.is_alu),
             self.reset_op.eq(through.counts & ~through.multiply & ~through.is_alu),
-            self.active.eq(Cat(stage.acc.writes | stage.acc.reads | stage.last | stage.mark
-                               for stage in stages).any()),
+            self.active.eq(
+                Cat(
+                    stage.acc.writes | stage.acc.reads | stage.last | stage.mark for stage in stages
+                ).any()
+            ),
         ]
         return m
 
@@ -178,7 +185,7 @@ class Execute(wiring.Component):
         is_mul = context.is_alu & (context.alu_opcode == AluOp.MUL)
         is_gemm = ~context.is_alu & ~context.reset
         by_register = context.is_alu & ~context.use_imm
-        src = iteration.src[:config.log_acc_depth]
+        src = iteration.src[: config.log_acc_depth]
 
         # The operand register keeps a source tile for as long as nobody changes the tile in ACC
         # or uses the register otherwise.
@@ -203,7 +210,8 @@ class Execute(wiring.Component):
             ]
             with m.If(~load.mark):
                 m.d.comb += step.acc.operation.eq(
-                    Mux(load.zero, LaneOperation.ZERO, LaneOperation.LOAD))
+                    Mux(load.zero, LaneOperation.ZERO, LaneOperation.LOAD)
+                )
         with m.Elif(takes & iteration.fault):
             m.d.comb += [step.fault.eq(1), step.last.eq(1)]
             m.d.sync += halted.eq(1)

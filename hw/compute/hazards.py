@@ -50,20 +50,22 @@ class Hazards(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         bits = config.log_uop_depth + 1
-        super().__init__({
-            "load_uop": In(1),
-            "load_acc": In(1),
-            "loop": In(1),
-            "issue": In(1),
-            "load_begin": In(17),
-            "load_end": In(17),
-            "loop_begin": In(bits),
-            "loop_end": In(bits),
-            "loops_busy": In(1),
-            "reach": In(reach_layout(config)),
-            "load_uop_done": In(1),
-            "hinders": Out(1),
-        })
+        super().__init__(
+            {
+                "load_uop": In(1),
+                "load_acc": In(1),
+                "loop": In(1),
+                "issue": In(1),
+                "load_begin": In(17),
+                "load_end": In(17),
+                "loop_begin": In(bits),
+                "loop_end": In(bits),
+                "loops_busy": In(1),
+                "reach": In(reach_layout(config)),
+                "load_uop_done": In(1),
+                "hinders": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -78,31 +80,42 @@ class Hazards(wiring.Component):
         read_begin, read_end = Signal.like(self.loop_begin), Signal.like(self.loop_end)
         with m.If(self.issue & self.loop):
             m.d.sync += [
-                read_begin.eq(Mux(loops_busy & (read_begin < self.loop_begin),
-                                  read_begin, self.loop_begin)),
-                read_end.eq(Mux(loops_busy & (read_end > self.loop_end),
-                                read_end, self.loop_end)),
+                read_begin.eq(
+                    Mux(loops_busy & (read_begin < self.loop_begin), read_begin, self.loop_begin)
+                ),
+                read_end.eq(Mux(loops_busy & (read_end > self.loop_end), read_end, self.loop_end)),
             ]
         written_begin, written_end = Signal.like(self.load_begin), Signal.like(self.load_end)
         with m.If(self.issue & self.load_uop):
             m.d.sync += [
-                written_begin.eq(Mux((uop_loads != 0) & (written_begin < self.load_begin),
-                                     written_begin, self.load_begin)),
-                written_end.eq(Mux((uop_loads != 0) & (written_end > self.load_end),
-                                   written_end, self.load_end)),
+                written_begin.eq(
+                    Mux(
+                        (uop_loads != 0) & (written_begin < self.load_begin),
+                        written_begin,
+                        self.load_begin,
+                    )
+                ),
+                written_end.eq(
+                    Mux(
+                        (uop_loads != 0) & (written_end > self.load_end), written_end, self.load_end
+                    )
+                ),
             ]
 
         load_waits = loops_busy & (self.load_begin < read_end) & (read_begin < self.load_end)
-        loop_waits = ((uop_loads != 0) & (self.loop_begin < written_end)
-                      & (written_begin < self.loop_end))
+        loop_waits = (
+            (uop_loads != 0) & (self.loop_begin < written_end) & (written_begin < self.loop_end)
+        )
         # Registered, because nothing that a LOAD at the head waits for becomes unknown again.
         reach, apart = self.reach, Signal()
-        m.d.sync += apart.eq(reach.known & self._apart(reach.dst)
-                             & (~reach.has_src | self._apart(reach.src)))
+        m.d.sync += apart.eq(
+            reach.known & self._apart(reach.dst) & (~reach.has_src | self._apart(reach.src))
+        )
         m.d.comb += self.hinders.eq(
             (self.load_uop & load_waits)
             | (self.load_acc & loops_busy & ~apart)
-            | (self.loop & loop_waits))
+            | (self.loop & loop_waits)
+        )
         return m
 
     def _apart(self, tiles) -> Value:
@@ -142,16 +155,18 @@ class AccGuard(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        super().__init__({
-            "i": In(stream.Signature(iteration_layout(config))),
-            "o": Out(stream.Signature(iteration_layout(config))),
-            "load": In(1),
-            "load_begin": In(17),
-            "load_end": In(17),
-            "load_done": In(1),
-            "stop": In(1),
-            "busy": Out(1),
-        })
+        super().__init__(
+            {
+                "i": In(stream.Signature(iteration_layout(config))),
+                "o": Out(stream.Signature(iteration_layout(config))),
+                "load": In(1),
+                "load_begin": In(17),
+                "load_end": In(17),
+                "load_done": In(1),
+                "stop": In(1),
+                "busy": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -159,7 +174,7 @@ class AccGuard(wiring.Component):
         iteration = self.i.payload
         context = iteration.context
         has_src = context.is_alu & ~context.use_imm
-        src = iteration.src[:bits - 1]
+        src = iteration.src[: bits - 1]
 
         # The LOADs in flight, in turn.
         newest, oldest = Signal(range(IN_FLIGHT)), Signal(range(IN_FLIGHT))
@@ -177,12 +192,12 @@ class AccGuard(wiring.Component):
                 m.d.sync += running[number].eq(0)
             m.d.comb += hits[number].eq(
                 ((iteration.dst >= begin) & (iteration.dst < end))
-                | (has_src & (src >= begin) & (src < end)))
+                | (has_src & (src >= begin) & (src < end))
+            )
         m.d.sync += [
             newest.eq(newest + self.load),
             oldest.eq(oldest + self.load_done),
-            Assert(~self.load | ~running.bit_select(newest, 1),
-                   "more LOADs than can be in flight"),
+            Assert(~self.load | ~running.bit_select(newest, 1), "more LOADs than can be in flight"),
         ]
 
         full, held, met = Signal(), Signal(), Signal(IN_FLIGHT)
@@ -202,8 +217,5 @@ class AccGuard(wiring.Component):
             ]
         with m.Else():
             # Those that have left do not come back: their places may go to later LOADs.
-            m.d.sync += [
-                met.eq(met & running),
-                held.eq(held & ((met & running).any() | self.stop)),
-            ]
+            m.d.sync += [met.eq(met & running), held.eq(held & ((met & running).any() | self.stop))]
         return m

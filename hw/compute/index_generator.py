@@ -15,32 +15,28 @@ __all__ = ["IndexGenerator", "context_layout", "iteration_layout", "loop_layout"
 
 def context_layout() -> data.StructLayout:
     """What an instruction does in each of its iterations."""
-    return data.StructLayout({
-        "is_alu": 1,
-        "reset": 1,
-        "alu_opcode": 3,
-        "use_imm": 1,
-        "imm": 16,
-    })
+    return data.StructLayout({"is_alu": 1, "reset": 1, "alu_opcode": 3, "use_imm": 1, "imm": 16})
 
 
 def loop_layout(config: Config) -> data.StructLayout:
     """A GEMM or ALU instruction that has iterations."""
     acc, wgt = config.log_acc_depth, config.log_wgt_depth
     src = max(acc, config.log_inp_depth)
-    return data.StructLayout({
-        "context": context_layout(),
-        "uop_bgn": config.log_uop_depth,
-        "uop_end": config.log_uop_depth + 1,
-        "iter_out": 14,
-        "iter_in": 14,
-        "dst_factor_out": acc,
-        "dst_factor_in": acc,
-        "src_factor_out": src,
-        "src_factor_in": src,
-        "wgt_factor_out": wgt,
-        "wgt_factor_in": wgt,
-    })
+    return data.StructLayout(
+        {
+            "context": context_layout(),
+            "uop_bgn": config.log_uop_depth,
+            "uop_end": config.log_uop_depth + 1,
+            "iter_out": 14,
+            "iter_in": 14,
+            "dst_factor_out": acc,
+            "dst_factor_in": acc,
+            "src_factor_out": src,
+            "src_factor_in": src,
+            "wgt_factor_out": wgt,
+            "wgt_factor_in": wgt,
+        }
+    )
 
 
 def iteration_layout(config: Config) -> data.StructLayout:
@@ -49,16 +45,18 @@ def iteration_layout(config: Config) -> data.StructLayout:
     `src` is an INP index for GEMM and an ACC index for the ALU. `first` and `last` mark the ends of
     an instruction; with `seen`, each of its micro-ops has had an iteration.
     """
-    return data.StructLayout({
-        "context": context_layout(),
-        "dst": config.log_acc_depth,
-        "src": max(config.log_acc_depth, config.log_inp_depth),
-        "wgt": config.log_wgt_depth,
-        "fault": 1,
-        "first": 1,
-        "seen": 1,
-        "last": 1,
-    })
+    return data.StructLayout(
+        {
+            "context": context_layout(),
+            "dst": config.log_acc_depth,
+            "src": max(config.log_acc_depth, config.log_inp_depth),
+            "wgt": config.log_wgt_depth,
+            "fault": 1,
+            "first": 1,
+            "seen": 1,
+            "last": 1,
+        }
+    )
 
 
 def reach_layout(config: Config) -> data.StructLayout:
@@ -66,10 +64,7 @@ def reach_layout(config: Config) -> data.StructLayout:
 
     Bounds, both inclusive. They hold for an instruction without a fault; only if `known`.
     """
-    tiles = data.StructLayout({
-        "first": config.log_acc_depth,
-        "last": config.log_acc_depth + 1,
-    })
+    tiles = data.StructLayout({"first": config.log_acc_depth, "last": config.log_acc_depth + 1})
     return data.StructLayout({"known": 1, "has_src": 1, "dst": tiles, "src": tiles})
 
 
@@ -86,8 +81,8 @@ class _Offset:
         self.total = Signal(bits + 1, name=f"{name}_offset")
 
     def _plus(self, value: Value, factor: Value) -> Value:
-        total = value[:self._bits] + factor
-        return Cat(total[:self._bits], total[self._bits] | value[self._bits])
+        total = value[: self._bits] + factor
+        return Cat(total[: self._bits], total[self._bits] | value[self._bits])
 
     def clear(self) -> None:
         self._m.d.sync += [self.outer.eq(0), self.total.eq(0)]
@@ -115,7 +110,8 @@ class _Span:
 
     def step(self, outer: Value, factor_out: Value, inner: Value, factor_in: Value) -> None:
         self._m.d.sync += self.total.eq(
-            (self.total << 1) + Mux(outer, factor_out, 0) + Mux(inner, factor_in, 0))
+            (self.total << 1) + Mux(outer, factor_out, 0) + Mux(inner, factor_in, 0)
+        )
 
 
 class IndexGenerator(wiring.Component):
@@ -147,24 +143,28 @@ class IndexGenerator(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        super().__init__({
-            "job": In(stream.Signature(loop_layout(config))),
-            "uop_en": Out(1),
-            "uop_addr": Out(config.log_uop_depth),
-            "uop_data": In(32),
-            "iteration": Out(stream.Signature(iteration_layout(config))),
-            "busy": Out(1),
-            "reach": Out(reach_layout(config)),
-        })
+        super().__init__(
+            {
+                "job": In(stream.Signature(loop_layout(config))),
+                "uop_en": Out(1),
+                "uop_addr": Out(config.log_uop_depth),
+                "uop_data": In(32),
+                "iteration": Out(stream.Signature(iteration_layout(config))),
+                "busy": Out(1),
+                "reach": Out(reach_layout(config)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         config = self._config
         m.submodules.jobs = jobs = Queue(loop_layout(config), 2)
         acc, wgt = config.log_acc_depth, config.log_wgt_depth
-        offsets = {"dst": _Offset(m, "dst", acc),
-                   "src": _Offset(m, "src", max(acc, config.log_inp_depth)),
-                   "wgt": _Offset(m, "wgt", wgt)}
+        offsets = {
+            "dst": _Offset(m, "dst", acc),
+            "src": _Offset(m, "src", max(acc, config.log_inp_depth)),
+            "wgt": _Offset(m, "wgt", wgt),
+        }
 
         # All three stages move together, when the last of them is taken or empty.
         moves = Signal()
@@ -222,16 +222,20 @@ class IndexGenerator(wiring.Component):
 
         # The micro-op comes a cycle later; the offsets wait for it.
         m.d.comb += [self.uop_en.eq(active & moves), self.uop_addr.eq(uop)]
-        read = Signal(data.StructLayout({
-            "context": context_layout(),
-            "dst": acc + 1,
-            "src": len(offsets["src"].total),
-            "wgt": wgt + 1,
-            "past_uops": 1,
-            "first": 1,
-            "seen": 1,
-            "last": 1,
-        }))
+        read = Signal(
+            data.StructLayout(
+                {
+                    "context": context_layout(),
+                    "dst": acc + 1,
+                    "src": len(offsets["src"].total),
+                    "wgt": wgt + 1,
+                    "past_uops": 1,
+                    "first": 1,
+                    "seen": 1,
+                    "last": 1,
+                }
+            )
+        )
         with m.If(moves):
             m.d.sync += [
                 read_valid.eq(active),
@@ -263,10 +267,12 @@ class IndexGenerator(wiring.Component):
                 result.dst.eq(dst),
                 result.src.eq(src),
                 result.wgt.eq(weight),
-                result.fault.eq(read.past_uops
-                                | (dst >= config.acc_depth)
-                                | (uses_src & (src >= src_end))
-                                | (is_gemm & (weight >= config.wgt_depth))),
+                result.fault.eq(
+                    read.past_uops
+                    | (dst >= config.acc_depth)
+                    | (uses_src & (src >= src_end))
+                    | (is_gemm & (weight >= config.wgt_depth))
+                ),
                 result.first.eq(read.first),
                 result.seen.eq(read.seen),
                 result.last.eq(read.last),
@@ -287,22 +293,18 @@ class IndexGenerator(wiring.Component):
         outer, inner, bits_left = Signal(14), Signal(14), Signal(range(15))
         spans = {name: _Span(m, name, bits) for name in ("dst", "src")}
         with m.If(begins):
-            m.d.sync += [
-                outer.eq(new.iter_out - 1),
-                inner.eq(new.iter_in - 1),
-                bits_left.eq(14),
-            ]
+            m.d.sync += [outer.eq(new.iter_out - 1), inner.eq(new.iter_in - 1), bits_left.eq(14)]
             for span in spans.values():
                 span.clear()
         with m.Elif(bits_left != 0):
-            m.d.sync += [
-                outer.eq(outer << 1),
-                inner.eq(inner << 1),
-                bits_left.eq(bits_left - 1),
-            ]
+            m.d.sync += [outer.eq(outer << 1), inner.eq(inner << 1), bits_left.eq(bits_left - 1)]
             for name, span in spans.items():
-                span.step(outer[-1], loop[f"{name}_factor_out"][:bits],
-                          inner[-1], loop[f"{name}_factor_in"][:bits])
+                span.step(
+                    outer[-1],
+                    loop[f"{name}_factor_out"][:bits],
+                    inner[-1],
+                    loop[f"{name}_factor_in"][:bits],
+                )
 
         # What an iteration means is in its last stage; it counts when it leaves.
         seen = Signal()
@@ -320,6 +322,7 @@ class IndexGenerator(wiring.Component):
             m.d.sync += self.reach[name].last.eq(highest + span.total)
         m.d.sync += [
             self.reach.has_src.eq(loop.context.is_alu & ~loop.context.use_imm),
-            self.reach.known.eq(alone & seen & (bits_left == 0)
-                                & ~(self.iteration.valid & iteration.first)),
+            self.reach.known.eq(
+                alone & seen & (bits_left == 0) & ~(self.iteration.valid & iteration.first)
+            ),
         ]

@@ -92,16 +92,18 @@ class Lane(wiring.Component):
 
     def __init__(self, *, depth: int, sum_bits: int) -> None:
         self._depth = depth
-        super().__init__({
-            "control": In(LaneControl),
-            "read_en": In(1),
-            "read_addr": In(range(depth)),
-            "sum": In(signed(sum_bits)),
-            "load": In(32),
-            "write_en": In(1),
-            "write_addr": In(range(depth)),
-            "result": Out(32),
-        })
+        super().__init__(
+            {
+                "control": In(LaneControl),
+                "read_en": In(1),
+                "read_addr": In(range(depth)),
+                "sum": In(signed(sum_bits)),
+                "load": In(32),
+                "write_en": In(1),
+                "write_addr": In(range(depth)),
+                "result": Out(32),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

@@ -19,7 +19,7 @@ def maximum(x: Value, y: Value) -> Value:
 
 def add(x: Value, y: Value) -> Value:
     """The sum, wrapping."""
-    return (x + y)[:len(x)]
+    return (x + y)[: len(x)]
 
 
 def shift(m: Module, x: Signal, y: Signal) -> Value:

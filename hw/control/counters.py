@@ -15,10 +15,14 @@ from vta.registers import MEMORIES, MODULES
 __all__ = ["EVENTS", "Counters"]
 
 EVENTS = (
-    *(f"{module}_{event}" for module in MODULES
-      for event in ("busy", "wait_token", "wait_memory")),
-    "gemm_ops", "reset_ops", "alu_ops", "tile_count",
-    "load_insns", "compute_insns", "store_insns",
+    *(f"{module}_{event}" for module in MODULES for event in ("busy", "wait_token", "wait_memory")),
+    "gemm_ops",
+    "reset_ops",
+    "alu_ops",
+    "tile_count",
+    "load_insns",
+    "compute_insns",
+    "store_insns",
 )
 """Counters that go up by one in a cycle in which their event holds."""
 
@@ -45,14 +49,16 @@ class Counters(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        super().__init__({
-            "clear": In(1),
-            **{f"on_{event}": In(1) for event in EVENTS},
-            **{f"retire_{module}": In(1) for module in EXECUTORS},
-            **{f"retired_{module}": In(Retired) for module in EXECUTORS},
-            **{event: Out(32) for event in EVENTS},
-            **{f"{memory}_bytes": Out(32) for memory in MEMORIES},
-        })
+        super().__init__(
+            {
+                "clear": In(1),
+                **{f"on_{event}": In(1) for event in EVENTS},
+                **{f"retire_{module}": In(1) for module in EXECUTORS},
+                **{f"retired_{module}": In(Retired) for module in EXECUTORS},
+                **{event: Out(32) for event in EVENTS},
+                **{f"{memory}_bytes": Out(32) for memory in MEMORIES},
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -61,16 +67,18 @@ class Counters(wiring.Component):
             m.d.sync += happens.eq(getattr(self, f"on_{event}"))
             m.d.sync += count.eq(Mux(self.clear, 0, count + happens))
 
-        movers = {"load": ("inp", "wgt"), "compute": ("uop", "acc", "acc_8bit"),
-                  "store": ("out",)}
+        movers = {"load": ("inp", "wgt"), "compute": ("uop", "acc", "acc_8bit"), "store": ("out",)}
         for module, memories in movers.items():
             retired = getattr(self, f"retired_{module}")
             for memory in memories:
                 kind = MemoryType[memory.upper()]
                 total = getattr(self, f"{memory}_bytes")
                 moved = Signal(17, name=f"{memory}_moved")
-                m.d.sync += moved.eq(Mux(getattr(self, f"retire_{module}")
-                                         & (retired.kind == kind), retired.moved, 0))
+                m.d.sync += moved.eq(
+                    Mux(
+                        getattr(self, f"retire_{module}") & (retired.kind == kind), retired.moved, 0
+                    )
+                )
                 shift = dram_elem_bytes(self._config, kind).bit_length() - 1
                 m.d.sync += total.eq(Mux(self.clear, 0, total + (moved << shift)))
         return m

@@ -17,10 +17,21 @@ __all__ = ["ADDR_WIDTH", "READ_FROM_CORE", "RegisterFile", "bus_signature"]
 
 ADDR_WIDTH = 12
 
-_OWN = {"control", "cycle_count", "insn_count", "id", "version", "error", "error_index",
-        "irq_enable", "irq_status", "watchdog",
-        *(f"{name}_ptr" for name in POINTERS), *(f"{name}_ptr_hi" for name in POINTERS),
-        *(name for name in BY_NAME if name.startswith("config_"))}
+_OWN = {
+    "control",
+    "cycle_count",
+    "insn_count",
+    "id",
+    "version",
+    "error",
+    "error_index",
+    "irq_enable",
+    "irq_status",
+    "watchdog",
+    *(f"{name}_ptr" for name in POINTERS),
+    *(f"{name}_ptr_hi" for name in POINTERS),
+    *(name for name in BY_NAME if name.startswith("config_")),
+}
 
 READ_FROM_CORE = tuple(register.name for register in REGISTERS if register.name not in _OWN)
 """Registers whose value the core supplies."""
@@ -65,23 +76,25 @@ class RegisterFile(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        super().__init__({
-            "bus": In(bus_signature()),
-            "irq": Out(1),
-            "running": Out(1),
-            "start": Out(1),
-            "launch": Out(1),
-            "stop": Out(1),
-            "clear": Out(1),
-            "bus_quiet": In(1),
-            "done": In(1),
-            "halt": In(1),
-            "verdict": In(HaltReport),
-            "insn_count": Out(INDEX_BITS),
-            "watchdog": Out(32, init=BY_NAME["watchdog"].reset),
-            **{f"{name}_ptr": Out(config.addr_width) for name in POINTERS},
-            **{name: In(32) for name in READ_FROM_CORE},
-        })
+        super().__init__(
+            {
+                "bus": In(bus_signature()),
+                "irq": Out(1),
+                "running": Out(1),
+                "start": Out(1),
+                "launch": Out(1),
+                "stop": Out(1),
+                "clear": Out(1),
+                "bus_quiet": In(1),
+                "done": In(1),
+                "halt": In(1),
+                "verdict": In(HaltReport),
+                "insn_count": Out(INDEX_BITS),
+                "watchdog": Out(32, init=BY_NAME["watchdog"].reset),
+                **{f"{name}_ptr": Out(config.addr_width) for name in POINTERS},
+                **{name: In(32) for name in READ_FROM_CORE},
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -94,30 +107,39 @@ class RegisterFile(wiring.Component):
 
         write_en, write_addr = Signal(), Signal(ADDR_WIDTH)
         write_data, write_mask = Signal(32), Signal(32)
-        self._bus(m, write_en, write_addr, write_data, write_mask, {
-            "control": Cat(self.running, done, resetting),
-            "cycle_count": cycle_count,
-            "insn_count": self.insn_count,
-            "id": Const(ID, 32),
-            "version": Const(VERSION, 32),
-            "error": Cat(error.cause, error.module),
-            "error_index": error_index,
-            "irq_enable": irq_enable,
-            "irq_status": irq_status,
-            "watchdog": self.watchdog,
-            **{f"config_{index}": Const(word, 32)
-               for index, word in enumerate(config_words(config))},
-            **{f"{name}_ptr": getattr(self, f"{name}_ptr")[:32] for name in POINTERS},
-            **{f"{name}_ptr_hi": getattr(self, f"{name}_ptr")[32:] for name in POINTERS},
-            **{name: getattr(self, name) for name in READ_FROM_CORE},
-        })
+        self._bus(
+            m,
+            write_en,
+            write_addr,
+            write_data,
+            write_mask,
+            {
+                "control": Cat(self.running, done, resetting),
+                "cycle_count": cycle_count,
+                "insn_count": self.insn_count,
+                "id": Const(ID, 32),
+                "version": Const(VERSION, 32),
+                "error": Cat(error.cause, error.module),
+                "error_index": error_index,
+                "irq_enable": irq_enable,
+                "irq_status": irq_status,
+                "watchdog": self.watchdog,
+                **{
+                    f"config_{index}": Const(word, 32)
+                    for index, word in enumerate(config_words(config))
+                },
+                **{f"{name}_ptr": getattr(self, f"{name}_ptr")[:32] for name in POINTERS},
+                **{f"{name}_ptr_hi": getattr(self, f"{name}_ptr")[32:] for name in POINTERS},
+                **{name: getattr(self, name) for name in READ_FROM_CORE},
+            },
+        )
 
         def written(name: str) -> Value:
             return write_en & (write_addr == BY_NAME[name].offset)
 
         # Plain registers: the host's, as long as the machine rests.
         def merge(old: Value) -> Value:
-            return (old & ~write_mask[:len(old)]) | (write_data & write_mask)[:len(old)]
+            return (old & ~write_mask[: len(old)]) | (write_data & write_mask)[: len(old)]
 
         plain = {"insn_count": self.insn_count, "watchdog": self.watchdog}
         for name in POINTERS:
@@ -132,18 +154,31 @@ class RegisterFile(wiring.Component):
             m.d.sync += irq_enable.eq(merge(irq_enable))
 
         # Launch. What can be wrong with it is worked out all the time.
-        alignment = {"insn": INSN_BYTES, **{name: getattr(config, f"{name}_elem_bytes")
-                                           for name in POINTERS if name != "insn"}}
+        alignment = {
+            "insn": INSN_BYTES,
+            **{name: getattr(config, f"{name}_elem_bytes") for name in POINTERS if name != "insn"},
+        }
         misaligned, empty = Signal(), Signal()
         m.d.sync += [
-            misaligned.eq(Cat(getattr(self, f"{name}_ptr")[:unit.bit_length() - 1].any()
-                              for name, unit in alignment.items()).any()),
+            misaligned.eq(
+                Cat(
+                    getattr(self, f"{name}_ptr")[: unit.bit_length() - 1].any()
+                    for name, unit in alignment.items()
+                ).any()
+            ),
             empty.eq(self.insn_count == 0),
         ]
         control = written("control") & write_mask[0]
         launch = self.launch
-        m.d.sync += launch.eq(control & write_data[0] & ~write_data[2] & ~self.running & ~launch
-                              & ~resetting & ~halted)
+        m.d.sync += launch.eq(
+            control
+            & write_data[0]
+            & ~write_data[2]
+            & ~self.running
+            & ~launch
+            & ~resetting
+            & ~halted
+        )
         m.d.comb += self.start.eq(launch & ~misaligned & ~empty)
         with m.If(launch):
             m.d.sync += [done.eq(0), cycle_count.eq(0)]
@@ -161,20 +196,22 @@ class RegisterFile(wiring.Component):
                 m.d.sync += [self.running.eq(0), done.eq(1)]
             with m.Elif(self.halt):
                 m.d.sync += [
-                    self.running.eq(0), error.eq(self.verdict),
+                    self.running.eq(0),
+                    error.eq(self.verdict),
                     error_index.eq(self.verdict.index),
                 ]
 
         # Reset: stop asking, wait for what is outstanding, forget.
-        m.d.comb += [
-            self.stop.eq(resetting),
-            self.clear.eq(resetting & self.bus_quiet),
-        ]
+        m.d.comb += [self.stop.eq(resetting), self.clear.eq(resetting & self.bus_quiet)]
         with m.If(control & write_data[2]):
             m.d.sync += resetting.eq(1)
         with m.Elif(self.clear):
             m.d.sync += [
-                resetting.eq(0), self.running.eq(0), done.eq(0), error.eq(0), error_index.eq(0),
+                resetting.eq(0),
+                self.running.eq(0),
+                done.eq(0),
+                error.eq(0),
+                error_index.eq(0),
                 cycle_count.eq(0),
             ]
 

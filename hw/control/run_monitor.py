@@ -98,27 +98,35 @@ class RunMonitor(wiring.Component):
         with m.Else():
             m.d.sync += quiet_for.eq(quiet_for + 1)
         timeout = Signal()
-        m.d.comb += timeout.eq(self.running & (self.watchdog != 0) & ~still
-                               & (quiet_for >= self.watchdog))
+        m.d.comb += timeout.eq(
+            self.running & (self.watchdog != 0) & ~still & (quiet_for >= self.watchdog)
+        )
 
         # Which modules have something to report, by rank: an error, a wait, or (timeout) work
         # that is not finished.
         # The lowest index is found over two cycles; all has been still for longer by then.
         causes = [self.fetch_cause, *(status.cause for status in statuses)]
         indices = [self.fetch_index, *(status.index for status in statuses)]
-        waits = [Const(0), *(status.pop_prev | status.pop_next | status.push_prev
-                             | status.push_next for status in statuses)]
+        waits = [
+            Const(0),
+            *(
+                status.pop_prev | status.pop_next | status.push_prev | status.push_next
+                for status in statuses
+            ),
+        ]
         unfinished = [~self.fetch_settled, *(~settled for settled in self.settled)]
         any_error = Cat(cause != 0 for cause in causes).any()
         candidate = data.StructLayout({"valid": 1, "verdict": HaltReport})
         entrants = []
         for who, cause, index, wait, late in zip(
-                ModuleId, causes, indices, waits, unfinished, strict=True):
+            ModuleId, causes, indices, waits, unfinished, strict=True
+        ):
             entrant = Signal(candidate, name=f"entrant_{who.name.lower()}")
             m.d.comb += [
                 entrant.valid.eq(Mux(timeout, late | wait, Mux(any_error, cause != 0, wait))),
-                entrant.verdict.cause.eq(Mux(timeout, Cause.TIMEOUT,
-                                             Mux(any_error, cause, Cause.DEADLOCK))),
+                entrant.verdict.cause.eq(
+                    Mux(timeout, Cause.TIMEOUT, Mux(any_error, cause, Cause.DEADLOCK))
+                ),
                 entrant.verdict.module.eq(who),
                 entrant.verdict.index.eq(index),
             ]
@@ -128,7 +136,8 @@ class RunMonitor(wiring.Component):
             for first, second in zip(entrants[::2], entrants[1::2], strict=True):
                 winner = Signal(candidate, name=f"winner_{len(entrants)}_{len(winners)}")
                 takes_second = second.valid & (
-                    ~first.valid | (second.verdict.index < first.verdict.index))
+                    ~first.valid | (second.verdict.index < first.verdict.index)
+                )
                 m.d.sync += winner.eq(Mux(takes_second, second.as_value(), first.as_value()))
                 winners.append(winner)
             entrants = winners

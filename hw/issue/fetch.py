@@ -62,21 +62,23 @@ class Fetch(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        super().__init__({
-            "start": In(1),
-            "pointer": In(config.addr_width),
-            "count": In(INDEX_BITS),
-            "burst": Out(stream.Signature(burst_layout(config))),
-            "beat": In(stream.Signature(beat_layout(config))),
-            **{module: Out(stream.Signature(QueuedInsn)) for module in MODULES},
-            "over": Out(1, init=1),
-            "blocked": Out(1),
-            "finished": Out(1),
-            "cause": Out(4),
-            "dispatched": Out(INDEX_BITS),
-            "waiting": Out(1),
-            "quiet": Out(1),
-        })
+        super().__init__(
+            {
+                "start": In(1),
+                "pointer": In(config.addr_width),
+                "count": In(INDEX_BITS),
+                "burst": Out(stream.Signature(burst_layout(config))),
+                "beat": In(stream.Signature(beat_layout(config))),
+                **{module: Out(stream.Signature(QueuedInsn)) for module in MODULES},
+                "over": Out(1, init=1),
+                "blocked": Out(1),
+                "finished": Out(1),
+                "cause": Out(4),
+                "dispatched": Out(INDEX_BITS),
+                "waiting": Out(1),
+                "quiet": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -103,8 +105,7 @@ class Fetch(wiring.Component):
                 m.d.comb += target.eq(MODULES.index("store"))
             with m.Case(Opcode.LOAD):
                 is_load = (memory_type == MemoryType.INP) | (memory_type == MemoryType.WGT)
-                m.d.comb += target.eq(Mux(is_load, MODULES.index("load"),
-                                          MODULES.index("compute")))
+                m.d.comb += target.eq(Mux(is_load, MODULES.index("load"), MODULES.index("compute")))
             with m.Default():
                 m.d.comb += target.eq(MODULES.index("compute"))
 
@@ -143,8 +144,12 @@ class Fetch(wiring.Component):
             ]
         with m.If(self.start):
             m.d.sync += [
-                active.eq(1), self.over.eq(0), self.finished.eq(0), self.dispatched.eq(0),
-                reserved.eq(0), held.eq(0),
+                active.eq(1),
+                self.over.eq(0),
+                self.finished.eq(0),
+                self.dispatched.eq(0),
+                reserved.eq(0),
+                held.eq(0),
             ]
         return m
 
@@ -159,7 +164,7 @@ class Fetch(wiring.Component):
         burst = self.burst
         m.d.comb += [
             past_end.eq(slot[-1] & (left != 0)),
-            to_chunk_end.eq(BURST_INSNS - slot[:BURST_INSNS.bit_length() - 1]),
+            to_chunk_end.eq(BURST_INSNS - slot[: BURST_INSNS.bit_length() - 1]),
             insns.eq(Mux(left < to_chunk_end, left, to_chunk_end)),
             burst.payload.addr.eq(slot[:slot_bits] << 4),
         ]
@@ -170,15 +175,12 @@ class Fetch(wiring.Component):
             log = per_beat.bit_length() - 1
             m.d.comb += [
                 burst.payload.beats.eq((slot[:log] + insns + (per_beat - 1)) >> log),
-                burst.payload.addr[:4 + log].eq(0),
+                burst.payload.addr[: 4 + log].eq(0),
             ]
 
         # `valid` must hold once it is up, whatever dispatch does meanwhile.
         pending = Signal()
-        m.d.comb += [
-            burst.valid.eq(pending),
-            asked.eq(Mux(burst.valid & burst.ready, insns, 0)),
-        ]
+        m.d.comb += [burst.valid.eq(pending), asked.eq(Mux(burst.valid & burst.ready, insns, 0))]
         room = reserved + BURST_INSNS <= AHEAD
         with m.If(burst.valid & burst.ready):
             m.d.sync += [slot.eq(slot + insns), left.eq(left - insns), pending.eq(0)]
@@ -205,7 +207,7 @@ class Fetch(wiring.Component):
             with m.If(beat.valid):
                 m.d.sync += [
                     part.eq(Mux(last, 0, part + 1)),
-                    earlier.eq(Cat(earlier, beat.payload.data)[config.bus_width:]),
+                    earlier.eq(Cat(earlier, beat.payload.data)[config.bus_width :]),
                     earlier_error.eq(~last & (earlier_error | beat.payload.error)),
                 ]
             with m.If(self.start):

@@ -42,12 +42,14 @@ class RangeCheck(wiring.Component):
 
     def __init__(self, config: Config, kinds: tuple[MemoryType, ...]) -> None:
         self._config, self._kinds = config, kinds
-        super().__init__({
-            "insn": In(Isa(config).mem.layout),
-            "base": In(config.addr_width),
-            "cause": Out(4),
-            "transfer": Out(transfer_layout(config)),
-        })
+        super().__init__(
+            {
+                "insn": In(Isa(config).mem.layout),
+                "base": In(config.addr_width),
+                "cause": Out(4),
+                "transfer": Out(transfer_layout(config)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

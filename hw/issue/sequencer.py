@@ -42,17 +42,19 @@ class ModuleSignature(wiring.Signature):
     """
 
     def __init__(self) -> None:
-        super().__init__({
-            "insn": In(stream.Signature(QueuedInsn)),
-            "available": In(TokenBits),
-            "full": In(TokenBits),
-            "moves": Out(TokenBits),
-            "issue": Out(1),
-            "retire": Out(1),
-            "retired": Out(Retired),
-            "status": Out(Status),
-            "idle": Out(1),
-        })
+        super().__init__(
+            {
+                "insn": In(stream.Signature(QueuedInsn)),
+                "available": In(TokenBits),
+                "full": In(TokenBits),
+                "moves": Out(TokenBits),
+                "issue": Out(1),
+                "retire": Out(1),
+                "retired": Out(Retired),
+                "status": Out(Status),
+                "idle": Out(1),
+            }
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ModuleSignature)
@@ -103,30 +105,34 @@ class Sequencer(wiring.Component):
 
     def __init__(self, *, units: int, check_latency: int) -> None:
         self._units, self._check_latency = units, check_latency
-        super().__init__({
-            "port": Out(ModuleSignature()),
-            "head": Out(QueuedInsn),
-            "head_valid": Out(1),
-            "quick": In(1),
-            "cause": In(4),
-            "tokens": In(TokenBits),
-            "unit": In(range(units + 1)),
-            "moved": In(Retired),
-            "hindered": In(1),
-            "done": In(units),
-            "failed": In(data.ArrayLayout(4, units)),
-        })
+        super().__init__(
+            {
+                "port": Out(ModuleSignature()),
+                "head": Out(QueuedInsn),
+                "head_valid": Out(1),
+                "quick": In(1),
+                "cause": In(4),
+                "tokens": In(TokenBits),
+                "unit": In(range(units + 1)),
+                "moved": In(Retired),
+                "hindered": In(1),
+                "done": In(units),
+                "failed": In(data.ArrayLayout(4, units)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         port = self.port
-        entry_layout = data.StructLayout({
-            "unit": range(self._units + 1),
-            "push_prev": 1,
-            "push_next": 1,
-            "index": INDEX_BITS,
-            "moved": Retired,
-        })
+        entry_layout = data.StructLayout(
+            {
+                "unit": range(self._units + 1),
+                "push_prev": 1,
+                "push_next": 1,
+                "index": INDEX_BITS,
+                "moved": Retired,
+            }
+        )
         m.submodules.flight = flight = Queue(entry_layout, IN_FLIGHT)
         stopped = Signal()
         cause = Signal(4)
@@ -150,8 +156,14 @@ class Sequencer(wiring.Component):
         ready = Signal()
         m.d.comb += [
             ready.eq(self.head_valid & checked & ~stopped),
-            port.issue.eq(ready & (self.cause == Cause.NONE) & ~lacks_prev & ~lacks_next
-                          & ~self.hindered & flight.i.ready),
+            port.issue.eq(
+                ready
+                & (self.cause == Cause.NONE)
+                & ~lacks_prev
+                & ~lacks_next
+                & ~self.hindered
+                & flight.i.ready
+            ),
             port.moves.pop_prev.eq(port.issue & self.tokens.pop_prev),
             port.moves.pop_next.eq(port.issue & self.tokens.pop_next),
             flight.i.valid.eq(port.issue),
@@ -172,8 +184,9 @@ class Sequencer(wiring.Component):
                 outcomes.i.valid.eq(self.done[unit]),
                 outcomes.i.payload.eq(self.failed[unit]),
             ]
-            m.d.sync += Assert(~outcomes.i.valid | outcomes.i.ready,
-                               "a unit finished more than was issued")
+            m.d.sync += Assert(
+                ~outcomes.i.valid | outcomes.i.ready, "a unit finished more than was issued"
+            )
             with m.If(oldest.unit == unit):
                 m.d.comb += [
                     finished.eq(outcomes.o.valid),
@@ -182,8 +195,9 @@ class Sequencer(wiring.Component):
                 ]
 
         # Retire.
-        no_room = ((oldest.push_prev & port.full.push_prev)
-                   | (oldest.push_next & port.full.push_next))
+        no_room = (oldest.push_prev & port.full.push_prev) | (
+            oldest.push_next & port.full.push_next
+        )
         m.d.comb += [
             port.retire.eq(flight.o.valid & finished & (failure == 0) & ~no_room & ~stopped),
             flight.o.ready.eq(port.retire),
@@ -208,8 +222,9 @@ class Sequencer(wiring.Component):
             port.status.push_prev.eq(stuck_push & oldest.push_prev & port.full.push_prev),
             port.status.push_next.eq(stuck_push & oldest.push_next & port.full.push_next),
             port.status.cause.eq(cause),
-            port.status.index.eq(Mux(stopped, index,
-                                     Mux(flight.o.valid, oldest.index, self.head.index))),
+            port.status.index.eq(
+                Mux(stopped, index, Mux(flight.o.valid, oldest.index, self.head.index))
+            ),
             port.idle.eq(~self.head_valid & ~flight.o.valid),
         ]
         return m

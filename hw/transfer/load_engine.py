@@ -26,14 +26,9 @@ def write_layout(config: Config, kinds: tuple[MemoryType, ...]) -> data.StructLa
     with `zero` is a whole tile of padding, and its `lanes` and `data` mean nothing.
     """
     lanes = max(1, *(dram_elem_bytes(config, kind) // config.bus_bytes for kind in kinds))
-    return data.StructLayout({
-        "kind": 3,
-        "addr": 16,
-        "zero": 1,
-        "lanes": lanes,
-        "last": 1,
-        "data": config.bus_width,
-    })
+    return data.StructLayout(
+        {"kind": 3, "addr": 16, "zero": 1, "lanes": lanes, "last": 1, "data": config.bus_width}
+    )
 
 
 class LoadEngine(wiring.Component):
@@ -77,18 +72,20 @@ class LoadEngine(wiring.Component):
 
     def __init__(self, config: Config, kinds: tuple[MemoryType, ...]) -> None:
         self._config, self._kinds = config, kinds
-        super().__init__({
-            "job": In(stream.Signature(transfer_layout(config))),
-            "burst": Out(stream.Signature(burst_layout(config))),
-            "beat": In(stream.Signature(beat_layout(config))),
-            "write": Out(write_layout(config, kinds)),
-            "write_en": Out(1),
-            "room": In(1),
-            "done": Out(1),
-            "error": Out(1),
-            "discard": In(1),
-            "waiting": Out(1),
-        })
+        super().__init__(
+            {
+                "job": In(stream.Signature(transfer_layout(config))),
+                "burst": Out(stream.Signature(burst_layout(config))),
+                "beat": In(stream.Signature(beat_layout(config))),
+                "write": Out(write_layout(config, kinds)),
+                "write_en": Out(1),
+                "room": In(1),
+                "done": Out(1),
+                "error": Out(1),
+                "discard": In(1),
+                "waiting": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()

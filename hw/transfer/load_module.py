@@ -43,22 +43,23 @@ class LoadModule(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        super().__init__({
-            "port": Out(ModuleSignature()),
-            "inp_base": In(config.addr_width),
-            "wgt_base": In(config.addr_width),
-            "burst": Out(stream.Signature(burst_layout(config))),
-            "beat": In(stream.Signature(beat_layout(config))),
-            "write": Out(write_layout(config, KINDS)),
-            "write_en": Out(1),
-            "waiting": Out(1),
-        })
+        super().__init__(
+            {
+                "port": Out(ModuleSignature()),
+                "inp_base": In(config.addr_width),
+                "wgt_base": In(config.addr_width),
+                "burst": Out(stream.Signature(burst_layout(config))),
+                "beat": In(stream.Signature(beat_layout(config))),
+                "write": Out(write_layout(config, KINDS)),
+                "write_en": Out(1),
+                "waiting": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        m.submodules.sequencer = sequencer = Sequencer(
-            units=1, check_latency=RangeCheck.LATENCY)
+        m.submodules.sequencer = sequencer = Sequencer(units=1, check_latency=RangeCheck.LATENCY)
         m.submodules.check = check = RangeCheck(config, KINDS)
         m.submodules.loader = loader = LoadEngine(config, KINDS)
         connect(m, flipped(self.port), sequencer.port)
@@ -83,10 +84,7 @@ class LoadModule(wiring.Component):
         # instruction alone decides is registered: it has the time of the other checks, and issue
         # has not.
         nothing, illegal = Signal(), Signal()
-        m.d.sync += [
-            nothing.eq(insn.x_size == 0),
-            illegal.eq(insn.pop_prev | insn.push_prev),
-        ]
+        m.d.sync += [nothing.eq(insn.x_size == 0), illegal.eq(insn.pop_prev | insn.push_prev)]
         with m.If(illegal):
             m.d.comb += sequencer.cause.eq(Cause.ILLEGAL_TOKEN)
         with m.Elif(~nothing):

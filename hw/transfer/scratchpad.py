@@ -47,16 +47,18 @@ class Scratchpad(wiring.Component):
         self._depth = depth
         self._lane_bits = min(elem_bits, config.bus_width)
         self._lanes = elem_bits // self._lane_bits
-        super().__init__({
-            "write_en": In(1),
-            "write_addr": In(range(depth)),
-            "write_lanes": In(self._lanes),
-            "write_zero": In(1),
-            "write_data": In(self._lane_bits),
-            "read_en": In(1),
-            "read_addr": In(range(depth)),
-            "read_data": Out(elem_bits),
-        })
+        super().__init__(
+            {
+                "write_en": In(1),
+                "write_addr": In(range(depth)),
+                "write_lanes": In(self._lanes),
+                "write_zero": In(1),
+                "write_data": In(self._lane_bits),
+                "read_en": In(1),
+                "read_addr": In(range(depth)),
+                "read_data": Out(elem_bits),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -65,13 +67,15 @@ class Scratchpad(wiring.Component):
         value = Signal(self._lane_bits)
         m.d.sync += [
             addr.eq(self.write_addr),
-            lanes.eq(Mux(self.write_en, self.write_lanes | self.write_zero.replicate(self._lanes),
-                         0)),
+            lanes.eq(
+                Mux(self.write_en, self.write_lanes | self.write_zero.replicate(self._lanes), 0)
+            ),
             value.eq(Mux(self.write_zero, 0, self.write_data)),
         ]
         for lane in range(self._lanes):
             m.submodules[f"lane_{lane}"] = tiles = memory.Memory(
-                shape=self._lane_bits, depth=self._depth, init=[])
+                shape=self._lane_bits, depth=self._depth, init=[]
+            )
             write, read = tiles.write_port(), tiles.read_port()
             m.d.comb += [
                 write.addr.eq(addr),
@@ -79,7 +83,6 @@ class Scratchpad(wiring.Component):
                 write.en.eq(lanes[lane]),
                 read.addr.eq(self.read_addr),
                 read.en.eq(self.read_en),
-                self.read_data[lane * self._lane_bits:(lane + 1) * self._lane_bits]
-                    .eq(read.data),
+                self.read_data[lane * self._lane_bits : (lane + 1) * self._lane_bits].eq(read.data),
             ]
         return m

@@ -59,19 +59,21 @@ class StoreEngine(wiring.Component):
     def __init__(self, config: Config) -> None:
         self._config = config
         self._tile_bits = 8 * config.out_elem_bytes
-        super().__init__({
-            "job": In(stream.Signature(transfer_layout(config))),
-            "bus": Out(bus_signature(config)),
-            "read_en": Out(1),
-            "read_addr": Out(range(config.out_depth)),
-            "read_data": In(self._tile_bits),
-            "stop": In(1),
-            "done": Out(1),
-            "error": Out(1),
-            "quiet": Out(1),
-            "moved": Out(1),
-            "waiting": Out(1),
-        })
+        super().__init__(
+            {
+                "job": In(stream.Signature(transfer_layout(config))),
+                "bus": Out(bus_signature(config)),
+                "read_en": Out(1),
+                "read_addr": Out(range(config.out_depth)),
+                "read_data": In(self._tile_bits),
+                "stop": In(1),
+                "done": Out(1),
+                "error": Out(1),
+                "quiet": Out(1),
+                "moved": Out(1),
+                "waiting": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -97,8 +99,9 @@ class StoreEngine(wiring.Component):
         asked = requests.burst.valid & requests.burst.ready
         in_flight = Signal(range(BURSTS_IN_FLIGHT + 1))
         m.d.comb += [
-            requests.burst.ready.eq(address.i.ready & lengths.i.ready & ~self.stop
-                                    & (in_flight != BURSTS_IN_FLIGHT)),
+            requests.burst.ready.eq(
+                address.i.ready & lengths.i.ready & ~self.stop & (in_flight != BURSTS_IN_FLIGHT)
+            ),
             address.i.valid.eq(asked),
             address.i.payload.eq(requests.burst.payload),
             lengths.i.valid.eq(asked),
@@ -152,8 +155,9 @@ class StoreEngine(wiring.Component):
             bus.bready.eq(1),
             self.waiting.eq((in_flight != 0) & (~bus.wvalid | ~bus.wready)),
             self.quiet.eq((in_flight == 0) & address.empty & ~asked),
-            self.moved.eq((bus.awvalid & bus.awready) | (bus.wvalid & bus.wready)
-                          | (bus.bvalid & bus.bready)),
+            self.moved.eq(
+                (bus.awvalid & bus.awready) | (bus.wvalid & bus.wready) | (bus.bvalid & bus.bready)
+            ),
         ]
         answered = bus.bvalid & bus.bready
         m.d.sync += [
@@ -186,11 +190,7 @@ class StoreEngine(wiring.Component):
         with m.If(self.read_en):
             m.d.sync += [addr.eq(addr + 1), left.eq(left - 1), active.eq(left != 1)]
         with m.If(jobs.valid & jobs.ready):
-            m.d.sync += [
-                active.eq(1),
-                addr.eq(jobs.payload.sram_base),
-                left.eq(jobs.payload.moved),
-            ]
+            m.d.sync += [active.eq(1), addr.eq(jobs.payload.sram_base), left.eq(jobs.payload.moved)]
 
     def _split(self, m, tiles, beats) -> None:
         """A tile is one or several beats."""
@@ -228,9 +228,10 @@ class StoreEngine(wiring.Component):
             for number in range(per_beat):
                 with m.Case(number):
                     m.d.comb += [
-                        merged.data[number * elem * 8:(number + 1) * elem * 8]
-                            .eq(tiles.o.payload),
-                        merged.strb[number * elem:(number + 1) * elem].eq(~0),
+                        merged.data[number * elem * 8 : (number + 1) * elem * 8].eq(
+                            tiles.o.payload
+                        ),
+                        merged.strb[number * elem : (number + 1) * elem].eq(~0),
                     ]
         m.d.comb += [
             beats.i.valid.eq(packing & tiles.o.valid & sends),

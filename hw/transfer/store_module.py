@@ -45,29 +45,42 @@ class StoreModule(wiring.Component):
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        super().__init__({
-            "port": Out(ModuleSignature()),
-            "out_base": In(config.addr_width),
-            "bus": Out(bus_signature(config)),
-            "read_en": Out(1),
-            "read_addr": Out(range(config.out_depth)),
-            "read_data": In(8 * config.out_elem_bytes),
-            "stop": In(1),
-            "quiet": Out(1),
-            "moved": Out(1),
-            "waiting": Out(1),
-        })
+        super().__init__(
+            {
+                "port": Out(ModuleSignature()),
+                "out_base": In(config.addr_width),
+                "bus": Out(bus_signature(config)),
+                "read_en": Out(1),
+                "read_addr": Out(range(config.out_depth)),
+                "read_data": In(8 * config.out_elem_bytes),
+                "stop": In(1),
+                "quiet": Out(1),
+                "moved": Out(1),
+                "waiting": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        m.submodules.sequencer = sequencer = Sequencer(
-            units=1, check_latency=RangeCheck.LATENCY)
+        m.submodules.sequencer = sequencer = Sequencer(units=1, check_latency=RangeCheck.LATENCY)
         m.submodules.check = check = RangeCheck(config, (MemoryType.OUT,))
         m.submodules.storer = storer = StoreEngine(config)
         connect(m, flipped(self.port), sequencer.port)
-        for name in ("awid", "awaddr", "awlen", "awsize", "awburst", "awcache", "awvalid",
-                     "wdata", "wstrb", "wlast", "wvalid", "bready"):
+        for name in (
+            "awid",
+            "awaddr",
+            "awlen",
+            "awsize",
+            "awburst",
+            "awcache",
+            "awvalid",
+            "wdata",
+            "wstrb",
+            "wlast",
+            "wvalid",
+            "bready",
+        ):
             m.d.comb += getattr(self.bus, name).eq(getattr(storer.bus, name))
         for name in ("awready", "wready", "bid", "bresp", "bvalid"):
             m.d.comb += getattr(storer.bus, name).eq(getattr(self.bus, name))
@@ -102,8 +115,7 @@ class StoreModule(wiring.Component):
             m.d.sync += static.eq(Cause.ILLEGAL_MEMORY_TYPE)
         with m.Elif(pads):
             m.d.sync += static.eq(Cause.ILLEGAL_PADDING)
-        m.d.comb += sequencer.cause.eq(
-            Mux((static != Cause.NONE) | nothing, static, check.cause))
+        m.d.comb += sequencer.cause.eq(Mux((static != Cause.NONE) | nothing, static, check.cause))
         m.d.comb += [
             sequencer.tokens.pop_prev.eq(insn.pop_prev),
             sequencer.tokens.push_prev.eq(insn.push_prev),

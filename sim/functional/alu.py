@@ -50,8 +50,13 @@ def _shift(value: NDArray[np.int32], by: NDArray[np.int32]) -> NDArray[np.int32]
     return np.where(by >= 0, right, np.where(by <= -ACC_WIDTH, np.int32(0), left))
 
 
-def execute(acc: NDArray[np.int32], op: int, dst: NDArray[np.int64], src: NDArray[np.int64] | None,
-            imm: NDArray[np.int32]) -> None:
+def execute(
+    acc: NDArray[np.int32],
+    op: int,
+    dst: NDArray[np.int64],
+    src: NDArray[np.int64] | None,
+    imm: NDArray[np.int32],
+) -> None:
     """``acc[dst[k]] = op(acc[dst[k]], acc[src[k]])`` for k = 0, 1, ..., in this order.
 
     Parameters
@@ -92,14 +97,16 @@ def execute(acc: NDArray[np.int32], op: int, dst: NDArray[np.int64], src: NDArra
             acc[to] = operate(op, acc[to], imm if src is None else acc[src[begin:end]])
 
 
-def _independent(dst: NDArray[np.int64], src: NDArray[np.int64] | None
-                 ) -> Iterator[tuple[int, int]]:
+def _independent(
+    dst: NDArray[np.int64], src: NDArray[np.int64] | None
+) -> Iterator[tuple[int, int]]:
     """Ranges of iterations, in order, none of which reads or rewrites what its own range wrote."""
     written: set[int] = set()
     begin = 0
     targets = dst.tolist()
     for k, (to, source) in enumerate(
-            zip(targets, targets if src is None else src.tolist(), strict=True)):
+        zip(targets, targets if src is None else src.tolist(), strict=True)
+    ):
         if to in written or source in written:
             yield begin, k
             begin = k

@@ -26,15 +26,25 @@ if TYPE_CHECKING:
 __all__ = ["STATS", "Datapath"]
 
 STATS = (
-    "load_insns", "compute_insns", "store_insns", "uop_load_nbytes", "inp_load_nbytes",
-    "wgt_load_nbytes", "acc_load_nbytes", "out_store_nbytes", "gemm_counter", "reset_counter",
+    "load_insns",
+    "compute_insns",
+    "store_insns",
+    "uop_load_nbytes",
+    "inp_load_nbytes",
+    "wgt_load_nbytes",
+    "acc_load_nbytes",
+    "out_store_nbytes",
+    "gemm_counter",
+    "reset_counter",
     "alu_counter",
 )
 """The keys of `RunReport.stats`."""
 
 LOADED = {
-    MemoryType.UOP: "uop_load_nbytes", MemoryType.WGT: "wgt_load_nbytes",
-    MemoryType.INP: "inp_load_nbytes", MemoryType.ACC: "acc_load_nbytes",
+    MemoryType.UOP: "uop_load_nbytes",
+    MemoryType.WGT: "wgt_load_nbytes",
+    MemoryType.INP: "inp_load_nbytes",
+    MemoryType.ACC: "acc_load_nbytes",
     MemoryType.ACC_8BIT: "acc_load_nbytes",
 }
 
@@ -77,7 +87,8 @@ class Datapath:
         self._loadable: dict[int, tuple[NDArray[np.generic], str]] = {
             MemoryType.UOP: (self.uop.reshape(-1, 1), "<u4"),
             MemoryType.WGT: (self.wgt.reshape(len(self.wgt), -1), "i1"),
-            MemoryType.INP: (inp, "i1"), MemoryType.ACC: (acc, "<i4"),
+            MemoryType.INP: (inp, "i1"),
+            MemoryType.ACC: (acc, "<i4"),
             MemoryType.ACC_8BIT: (acc, "i1"),
         }
 
@@ -107,23 +118,30 @@ class Datapath:
         if insn.opcode == Opcode.LOAD and values["x_size"]:
             memory = MemoryType(values["memory_type"])
             self.stats[LOADED[memory]] += (
-                values["y_size"] * values["x_size"] * checker.elem_bytes[memory])
+                values["y_size"] * values["x_size"] * checker.elem_bytes[memory]
+            )
         elif insn.opcode == Opcode.STORE:
             self.stats["out_store_nbytes"] += (
-                values["y_size"] * values["x_size"] * checker.elem_bytes[MemoryType.OUT])
+                values["y_size"] * values["x_size"] * checker.elem_bytes[MemoryType.OUT]
+            )
 
     # -- transfers -------------------------------------------------------------------------------
 
-    def _dram(self, values: Mapping[str, int], checker: Checker, dtype: str, lanes: int
-              ) -> tuple[NDArray[np.generic], int, int]:
+    def _dram(
+        self, values: Mapping[str, int], checker: Checker, dtype: str, lanes: int
+    ) -> tuple[NDArray[np.generic], int, int]:
         """The transfer's (y_size, x_size, lanes) view of memory, its address and its row pitch."""
         memory = MemoryType(values["memory_type"])
         elem = checker.elem_bytes[memory]
         addr = checker.base[memory] + values["dram_base"] * elem
         pitch = values["x_stride"] * elem
         view: NDArray[np.generic] = np.ndarray(
-            (values["y_size"], values["x_size"], lanes), dtype, self._memory.array, addr,
-            (pitch, elem, np.dtype(dtype).itemsize))
+            (values["y_size"], values["x_size"], lanes),
+            dtype,
+            self._memory.array,
+            addr,
+            (pitch, elem, np.dtype(dtype).itemsize),
+        )
         return view, addr, pitch
 
     def _load(self, values: Mapping[str, int], checker: Checker) -> None:
@@ -134,19 +152,19 @@ class Datapath:
         width = left + columns + values["x_pad_1"]
         self._spend(height * width)
         first = values["sram_base"]
-        tile = buffer[first:first + height * width].reshape(height, width, buffer.shape[1])
+        tile = buffer[first : first + height * width].reshape(height, width, buffer.shape[1])
         if height * width != rows * columns:
             tile[...] = 0
         if rows:
             source, _, _ = self._dram(values, checker, dtype, buffer.shape[1])
-            tile[top:top + rows, left:left + columns] = source
+            tile[top : top + rows, left : left + columns] = source
 
     def _store(self, values: Mapping[str, int], checker: Checker) -> None:
         rows, columns = values["y_size"], values["x_size"]
         self._spend(rows * columns)
         first = values["sram_base"]
         # Narrowing wraps: the low bits, whoever wrote them.
-        out = self.acc[first:first + rows * columns].astype(np.int8)
+        out = self.acc[first : first + rows * columns].astype(np.int8)
         target, addr, pitch = self._dram(values, checker, "i1", out.shape[1])
         nbytes = columns * out.shape[1]
         lines = out.reshape(rows, columns, -1)
@@ -166,8 +184,7 @@ class Datapath:
 
     def _gemm(self, values: Mapping[str, int]) -> None:
         reset = values["reset"]
-        terms, counter = ((RESET_TERMS, "reset_counter") if reset else
-                          (GEMM_TERMS, "gemm_counter"))
+        terms, counter = (RESET_TERMS, "reset_counter") if reset else (GEMM_TERMS, "gemm_counter")
         count = self._loops.count(values)
         if count == 1:
             dst, *sources = self._loops.single(values, terms)

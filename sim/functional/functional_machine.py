@@ -76,8 +76,10 @@ class _Unit:
 
 def _queues(sides: Mapping[str, str]) -> list[tuple[str, ...]]:
     """Token queues by the number that the bits prev (1) and next (2) make."""
-    return [tuple(queue for side, queue in sides.items()
-                  if bits & (1 if side == "prev" else 2)) for bits in range(4)]
+    return [
+        tuple(queue for side, queue in sides.items() if bits & (1 if side == "prev" else 2))
+        for bits in range(4)
+    ]
 
 
 class FunctionalMachine:
@@ -101,8 +103,10 @@ class FunctionalMachine:
 
     def __init__(self, config: Config, memory: Memory, *, seed: int = 0) -> None:
         if memory.size != 1 << config.addr_width:
-            raise DeviceError(f"memory must have 2^{config.addr_width} bytes for this "
-                              f"configuration, not {memory.size:#x}")
+            raise DeviceError(
+                f"memory must have 2^{config.addr_width} bytes for this "
+                f"configuration, not {memory.size:#x}"
+            )
         self.config = config
         self.memory = memory
         self.datapath = Datapath(config, memory, self._spend)
@@ -120,9 +124,15 @@ class FunctionalMachine:
     def close(self) -> None:
         """Nothing to give back: the memory is the caller's."""
 
-    def run(self, insn_addr: int, insn_count: int, base: Mapping[str, int], *,
-            max_cycles: int | None = None,
-            progress: Callable[[int], None] | None = None) -> RunReport:
+    def run(
+        self,
+        insn_addr: int,
+        insn_count: int,
+        base: Mapping[str, int],
+        *,
+        max_cycles: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> RunReport:
         """Runs a stream; see `vta.sim.machine.Machine`.
 
         There are no cycles here. `max_cycles` bounds the work instead: one unit for each
@@ -145,13 +155,23 @@ class FunctionalMachine:
             fault = self._take_turns() or self._outcome()
         self._halted = fault
         stats = dict(self.datapath.stats)
-        return RunReport(target=self.target, instructions=sum(
-            stats[unit.counter] for unit in self._units), stats=stats, fault=fault)
+        return RunReport(
+            target=self.target,
+            instructions=sum(stats[unit.counter] for unit in self._units),
+            stats=stats,
+            fault=fault,
+        )
 
-    def _launch(self, base: Mapping[str, int], max_cycles: int | None,
-                progress: Callable[[int], None] | None) -> None:
+    def _launch(
+        self,
+        base: Mapping[str, int],
+        max_cycles: int | None,
+        progress: Callable[[int], None] | None,
+    ) -> None:
         self._checker = Checker(self.config, base)
-        self._units = [_Unit(module) for module in (ModuleId.LOAD, ModuleId.COMPUTE, ModuleId.STORE)]
+        self._units = [
+            _Unit(module) for module in (ModuleId.LOAD, ModuleId.COMPUTE, ModuleId.STORE)
+        ]
         self._left = max_cycles
         self._progress, self._unreported = progress, 0
         self.datapath.stats = dict.fromkeys(STATS, 0)
@@ -159,8 +179,10 @@ class FunctionalMachine:
     def _spend(self, work: int) -> None:
         if self._left is not None:
             if work > self._left:
-                raise StoppedError(Cause.TIMEOUT, "max_cycles, here a bound on instructions, "
-                                   "tiles and elements, is used up")
+                raise StoppedError(
+                    Cause.TIMEOUT,
+                    "max_cycles, here a bound on instructions, tiles and elements, is used up",
+                )
             self._left -= work
         self._unreported += work
         if self._progress is not None and self._unreported >= PROGRESS:
@@ -171,8 +193,10 @@ class FunctionalMachine:
 
     def _take_turns(self) -> Fault | None:
         """Runs until nobody can go on; a fault only if the bound on the work ends it."""
-        steps: list[Callable[[], bool]] = [self._dispatch, *(
-            functools.partial(self._step, unit) for unit in self._units)]
+        steps: list[Callable[[], bool]] = [
+            self._dispatch,
+            *(functools.partial(self._step, unit) for unit in self._units),
+        ]
         able = list(steps)
         while able:
             step = self._random.choice(able)
@@ -213,8 +237,10 @@ class FunctionalMachine:
             if not unit.checked:
                 self._checker.check(insn, unit.module)
                 unit.checked = True
-            tokens, pops = self.tokens, unit.pops[insn.values["pop_prev"]
-                                                  + 2 * insn.values["pop_next"]]
+            tokens, pops = (
+                self.tokens,
+                unit.pops[insn.values["pop_prev"] + 2 * insn.values["pop_next"]],
+            )
             for queue in pops:
                 if not tokens[queue]:
                     return False
@@ -258,31 +284,55 @@ class FunctionalMachine:
             waiting.sort(key=lambda entry: entry["insn_index"])
             lowest = waiting[0]
             blocked = self._fetch.head()
-            detail = "" if blocked is None else (
-                f"fetch is blocked at instruction {blocked.index}: {_module(blocked).name.lower()}"
-                f"'s queue holds {self.config.insn_queue_depth}")
-            return Fault(cause="deadlock", module=lowest["module"],
-                         insn_index=lowest["insn_index"], insn=lowest["insn"], detail=detail,
-                         waiting=tuple(waiting))
+            detail = (
+                ""
+                if blocked is None
+                else (
+                    f"fetch is blocked at instruction {blocked.index}: "
+                    f"{_module(blocked).name.lower()}"
+                    f"'s queue holds {self.config.insn_queue_depth}"
+                )
+            )
+            return Fault(
+                cause="deadlock",
+                module=lowest["module"],
+                insn_index=lowest["insn_index"],
+                insn=lowest["insn"],
+                detail=detail,
+                waiting=tuple(waiting),
+            )
         if not self._fetch.finish:
-            return _fault(Cause.NO_FINISH, ModuleId.FETCH, self._fetch.count,
-                          detail=f"none of {self._fetch.count} instructions is FINISH")
+            return _fault(
+                Cause.NO_FINISH,
+                ModuleId.FETCH,
+                self._fetch.count,
+                detail=f"none of {self._fetch.count} instructions is FINISH",
+            )
         return None
 
     def _waiting(self, unit: _Unit) -> dict[str, Any] | None:
         if unit.finished is not None:
             insn, bits = unit.finished, unit.finished.values
-            queues = [f"{queue} full" for queue in unit.pushes[bits["push_prev"]
-                                                               + 2 * bits["push_next"]]
-                      if self.tokens[queue] == MAX_TOKENS]
+            queues = [
+                f"{queue} full"
+                for queue in unit.pushes[bits["push_prev"] + 2 * bits["push_next"]]
+                if self.tokens[queue] == MAX_TOKENS
+            ]
         elif unit.queue:
             insn, bits = unit.queue[0], unit.queue[0].values
-            queues = [queue for queue in unit.pops[bits["pop_prev"] + 2 * bits["pop_next"]]
-                      if not self.tokens[queue]]
+            queues = [
+                queue
+                for queue in unit.pops[bits["pop_prev"] + 2 * bits["pop_next"]]
+                if not self.tokens[queue]
+            ]
         else:
             return None
-        return {"module": unit.module.name.lower(), "insn_index": insn.index, "insn": str(insn),
-                "token": " and ".join(queues)}
+        return {
+            "module": unit.module.name.lower(),
+            "insn_index": insn.index,
+            "insn": str(insn),
+            "token": " and ".join(queues),
+        }
 
 
 class _Fetch:
@@ -319,9 +369,13 @@ class _Fetch:
         readable = (self._memory.size - begin) // INSN_BYTES
         count = min(self.count - self._next, FETCHED, readable)
         if count <= 0:
-            self.fault = _fault(Cause.MEMORY_RESPONSE, ModuleId.FETCH, self._next,
-                                detail=f"the instruction at {begin:#x} lies past memory's end, "
-                                f"{self._memory.size - 1:#x}")
+            self.fault = _fault(
+                Cause.MEMORY_RESPONSE,
+                ModuleId.FETCH,
+                self._next,
+                detail=f"the instruction at {begin:#x} lies past memory's end, "
+                f"{self._memory.size - 1:#x}",
+            )
             return False
         words = self._memory.read(begin, count * INSN_BYTES).view("<u8").reshape(-1, 2)
         self._decoded = self._isa.decode_stream(words.astype(np.uint64), self._first)
@@ -330,12 +384,19 @@ class _Fetch:
 
 def _module(insn: Insn) -> ModuleId:
     # As Insn.module, without the cost of making enumeration members of numbers.
-    if insn.opcode == Opcode.LOAD and insn.values["memory_type"] in (MemoryType.INP,
-                                                                     MemoryType.WGT):
+    if insn.opcode == Opcode.LOAD and insn.values["memory_type"] in (
+        MemoryType.INP,
+        MemoryType.WGT,
+    ):
         return ModuleId.LOAD
     return ModuleId.STORE if insn.opcode == Opcode.STORE else ModuleId.COMPUTE
 
 
 def _fault(cause: Cause, module: ModuleId, index: int, insn: str = "", detail: str = "") -> Fault:
-    return Fault(cause=cause.name.lower(), module=module.name.lower(), insn_index=index, insn=insn,
-                 detail=detail)
+    return Fault(
+        cause=cause.name.lower(),
+        module=module.name.lower(),
+        insn_index=index,
+        insn=insn,
+        detail=detail,
+    )

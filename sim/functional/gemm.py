@@ -27,14 +27,24 @@ GATHERED = 1 << 20
 """Numbers of WGT that are copied at a time."""
 
 
-def accumulate_one(acc: NDArray[np.int32], inp: NDArray[np.float32], wgt: NDArray[np.float32],
-                   dst: int, src: int, wgt_index: int) -> None:
+def accumulate_one(
+    acc: NDArray[np.int32],
+    inp: NDArray[np.float32],
+    wgt: NDArray[np.float32],
+    dst: int,
+    src: int,
+    wgt_index: int,
+) -> None:
     """`accumulate` for a single iteration."""
     acc[dst] += (inp[src] @ wgt[wgt_index].T).astype(np.int32).reshape(-1)
 
 
-def accumulate(acc: NDArray[np.int32], inp: NDArray[np.float32], wgt: NDArray[np.float32],
-               indices: list[NDArray[np.int64]]) -> None:
+def accumulate(
+    acc: NDArray[np.int32],
+    inp: NDArray[np.float32],
+    wgt: NDArray[np.float32],
+    indices: list[NDArray[np.int64]],
+) -> None:
     """``acc[dst] += inp[src] @ wgt[w].T`` for all of `indices`, modulo 2^32.
 
     Parameters
@@ -77,30 +87,40 @@ def _starts(values: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate(([0], np.flatnonzero(values[1:] != values[:-1]) + 1))
 
 
-def _shared(acc: NDArray[np.int32], inp: NDArray[np.float32], wgt: NDArray[np.float32],
-            dst: NDArray[np.int64], src: NDArray[np.int64], weights: NDArray[np.int64]) -> None:
+def _shared(
+    acc: NDArray[np.int32],
+    inp: NDArray[np.float32],
+    wgt: NDArray[np.float32],
+    dst: NDArray[np.int64],
+    src: NDArray[np.int64],
+    weights: NDArray[np.int64],
+) -> None:
     """Every one of `dst` (t,) sums over `src` (t, k) with the same `weights` (k,): convolutions,
     and matrices of more than one row of tiles."""
     _, batch, block = inp.shape
     step = EXACT_TERMS // block
     for begin in range(0, len(weights), step):
-        rows = inp.take(src[:, begin:begin + step], axis=0)
+        rows = inp.take(src[:, begin : begin + step], axis=0)
         if batch > 1:
             rows = rows.swapaxes(1, 2)
         rows = rows.reshape(len(dst) * batch, -1)
-        columns = wgt[weights[begin:begin + step]].swapaxes(0, 1).reshape(block, -1)
+        columns = wgt[weights[begin : begin + step]].swapaxes(0, 1).reshape(block, -1)
         acc[dst] += (rows @ columns.T).astype(np.int32).reshape(len(dst), -1)
 
 
-def _products(inp: NDArray[np.float32], wgt: NDArray[np.float32], src: NDArray[np.int64],
-              weights: NDArray[np.int64]) -> NDArray[np.int32]:
+def _products(
+    inp: NDArray[np.float32],
+    wgt: NDArray[np.float32],
+    src: NDArray[np.int64],
+    weights: NDArray[np.int64],
+) -> NDArray[np.int32]:
     """Each iteration's product, (n, batch * block)."""
     _, batch, block = inp.shape
     products = np.empty((len(src), batch, block), np.int32)
     order = np.argsort(weights.astype(np.uint16), kind="stable")
     starts = _starts(weights[order])
     if len(starts) * FEW > len(src):
-        step = max(1, GATHERED // block ** 2)
+        step = max(1, GATHERED // block**2)
         for begin in range(0, len(src), step):
             part = slice(begin, begin + step)
             products[part] = np.matmul(inp[src[part]], wgt[weights[part]].swapaxes(1, 2))

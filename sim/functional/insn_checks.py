@@ -23,8 +23,12 @@ PADS = ("y_pad_0", "y_pad_1", "x_pad_0", "x_pad_1")
 MISSING_NEIGHBOUR = {ModuleId.LOAD: "prev", ModuleId.STORE: "next"}
 
 BASE_OF = {
-    MemoryType.UOP: "uop", MemoryType.WGT: "wgt", MemoryType.INP: "inp", MemoryType.ACC: "acc",
-    MemoryType.OUT: "out", MemoryType.ACC_8BIT: "acc",
+    MemoryType.UOP: "uop",
+    MemoryType.WGT: "wgt",
+    MemoryType.INP: "inp",
+    MemoryType.ACC: "acc",
+    MemoryType.OUT: "out",
+    MemoryType.ACC_8BIT: "acc",
 }
 """The base register that each memory's DRAM addresses start from."""
 
@@ -42,8 +46,13 @@ class StoppedError(Exception):
 
 def misaligned(config: Config, insn_addr: int, base: Mapping[str, int]) -> str:
     """In words, the first pointer that launch refuses; empty if there is none."""
-    needed = {"uop": 4, "inp": config.inp_elem_bytes, "wgt": config.wgt_elem_bytes,
-              "acc": config.acc_elem_bytes, "out": config.out_elem_bytes}
+    needed = {
+        "uop": 4,
+        "inp": config.inp_elem_bytes,
+        "wgt": config.wgt_elem_bytes,
+        "acc": config.acc_elem_bytes,
+        "out": config.out_elem_bytes,
+    }
     if insn_addr % 16:
         return f"the instruction pointer must be a multiple of 16 bytes, not {insn_addr:#x}"
     for name, elem in needed.items():
@@ -58,12 +67,16 @@ class Checker:
     def __init__(self, config: Config, base: Mapping[str, int]) -> None:
         self._limit = 1 << config.addr_width
         self.depth = {
-            MemoryType.UOP: config.uop_depth, MemoryType.WGT: config.wgt_depth,
-            MemoryType.INP: config.inp_depth, MemoryType.ACC: config.acc_depth,
-            MemoryType.OUT: config.out_depth, MemoryType.ACC_8BIT: config.acc_depth,
+            MemoryType.UOP: config.uop_depth,
+            MemoryType.WGT: config.wgt_depth,
+            MemoryType.INP: config.inp_depth,
+            MemoryType.ACC: config.acc_depth,
+            MemoryType.OUT: config.out_depth,
+            MemoryType.ACC_8BIT: config.acc_depth,
         }
         self.elem_bytes = {
-            memory: getattr(config, f"{memory.name.lower()}_elem_bytes") for memory in MemoryType}
+            memory: getattr(config, f"{memory.name.lower()}_elem_bytes") for memory in MemoryType
+        }
         self.base = {memory: base[BASE_OF[memory]] for memory in MemoryType}
 
     def check(self, insn: Insn, module: ModuleId) -> None:
@@ -74,25 +87,27 @@ class Checker:
         if module != ModuleId.COMPUTE:
             side = MISSING_NEIGHBOUR[module]
             if values[f"pop_{side}"] or values[f"push_{side}"]:
-                raise StoppedError(Cause.ILLEGAL_TOKEN,
-                                   f"{module.name.lower()} has no {side} module")
+                raise StoppedError(
+                    Cause.ILLEGAL_TOKEN, f"{module.name.lower()} has no {side} module"
+                )
         if opcode == Opcode.LOAD:
             self._check_load(values)
         elif opcode == Opcode.STORE:
             self._check_store(values)
         elif opcode == Opcode.ALU and values["alu_opcode"] > AluOp.MUL:
-            raise StoppedError(Cause.ILLEGAL_ALU_OPCODE,
-                               f"ALU opcode {values['alu_opcode']} does not exist")
+            raise StoppedError(
+                Cause.ILLEGAL_ALU_OPCODE, f"ALU opcode {values['alu_opcode']} does not exist"
+            )
 
     def _check_load(self, values: Mapping[str, int]) -> None:
         if values["x_size"] == 0:
             return
         memory = values["memory_type"]
         if memory not in LOADABLE:
-            raise StoppedError(Cause.ILLEGAL_MEMORY_TYPE,
-                               f"memory type {memory} cannot be loaded")
-        count = ((values["y_pad_0"] + values["y_size"] + values["y_pad_1"])
-                 * (values["x_pad_0"] + values["x_size"] + values["x_pad_1"]))
+            raise StoppedError(Cause.ILLEGAL_MEMORY_TYPE, f"memory type {memory} cannot be loaded")
+        count = (values["y_pad_0"] + values["y_size"] + values["y_pad_1"]) * (
+            values["x_pad_0"] + values["x_size"] + values["x_pad_1"]
+        )
         self._check_sram(memory, values["sram_base"], count)
         if values["y_size"]:
             self._check_dram(memory, values)
@@ -102,12 +117,14 @@ class Checker:
             return
         memory = values["memory_type"]
         if memory != MemoryType.OUT:
-            raise StoppedError(Cause.ILLEGAL_MEMORY_TYPE,
-                               f"memory type {memory} cannot be stored, only OUT")
+            raise StoppedError(
+                Cause.ILLEGAL_MEMORY_TYPE, f"memory type {memory} cannot be stored, only OUT"
+            )
         pads = [name for name in PADS if values[name]]
         if pads:
-            raise StoppedError(Cause.ILLEGAL_PADDING,
-                               f"a STORE has no padding, but {pads[0]} is {values[pads[0]]}")
+            raise StoppedError(
+                Cause.ILLEGAL_PADDING, f"a STORE has no padding, but {pads[0]} is {values[pads[0]]}"
+            )
         self._check_sram(memory, values["sram_base"], values["y_size"] * values["x_size"])
         self._check_dram(memory, values)
 
@@ -115,15 +132,17 @@ class Checker:
         depth = self.depth[MemoryType(memory)]
         if count and first + count > depth:
             raise StoppedError(
-                Cause.SRAM_RANGE, f"elements {first} to {first + count - 1} of "
-                f"{MemoryType(memory).name}, which has {depth}")
+                Cause.SRAM_RANGE,
+                f"elements {first} to {first + count - 1} of "
+                f"{MemoryType(memory).name}, which has {depth}",
+            )
 
     def _check_dram(self, memory: int, values: Mapping[str, int]) -> None:
         kind = MemoryType(memory)
-        last = (values["dram_base"] + (values["y_size"] - 1) * values["x_stride"]
-                + values["x_size"])
+        last = values["dram_base"] + (values["y_size"] - 1) * values["x_stride"] + values["x_size"]
         end = self.base[kind] + last * self.elem_bytes[kind]
         if end > self._limit:
             raise StoppedError(
-                Cause.MEMORY_RESPONSE, f"bytes up to {end - 1:#x}, where memory ends at "
-                f"{self._limit - 1:#x}")
+                Cause.MEMORY_RESPONSE,
+                f"bytes up to {end - 1:#x}, where memory ends at {self._limit - 1:#x}",
+            )

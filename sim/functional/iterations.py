@@ -39,14 +39,16 @@ class Loops:
         self._uops = uops
         self._fields = {
             field.name.removesuffix("_idx"): (isa.uop.offset(field.name), (1 << field.bits) - 1)
-            for field in isa.uop.fields}
+            for field in isa.uop.fields
+        }
         self._depth = {"acc": config.acc_depth, "inp": config.inp_depth, "wgt": config.wgt_depth}
 
     @staticmethod
     def count(values: Mapping[str, int]) -> int:
         """How many iterations the instruction asks for."""
-        return (max(0, values["uop_end"] - values["uop_bgn"])
-                * values["iter_out"] * values["iter_in"])
+        return (
+            max(0, values["uop_end"] - values["uop_bgn"]) * values["iter_out"] * values["iter_in"]
+        )
 
     def single(self, values: Mapping[str, int], terms: Sequence[tuple[str, str]]) -> list[int]:
         """The indices of an instruction with one iteration; like `blocks` but plain numbers."""
@@ -62,8 +64,9 @@ class Loops:
             indices.append(index)
         return indices
 
-    def blocks(self, values: Mapping[str, int], terms: Sequence[tuple[str, str]]
-               ) -> Iterator[list[NDArray[np.int64]]]:
+    def blocks(
+        self, values: Mapping[str, int], terms: Sequence[tuple[str, str]]
+    ) -> Iterator[list[NDArray[np.int64]]]:
         """The indices of consecutive iterations, block after block.
 
         Each block is a list of (n,) arrays, one for each of `terms`: pairs of an index's name
@@ -95,8 +98,10 @@ class Loops:
         step = max(1, BLOCK // len(uops))
         for begin in range(0, passes, step):
             outer, inner_count = np.divmod(np.arange(begin, min(begin + step, passes)), iter_in)
-            block = [((outer * out + inner_count * inner)[:, None] + field).reshape(-1)
-                     for field, out, inner in parts]
+            block = [
+                ((outer * out + inner_count * inner)[:, None] + field).reshape(-1)
+                for field, out, inner in parts
+            ]
             if not in_range:
                 wrong = np.zeros(len(block[0]), bool)
                 for indices, (_, memory) in zip(block, terms, strict=True):
@@ -112,12 +117,16 @@ class Loops:
                             raise self._out_of_range(name, memory, int(indices[stop]), place)
             yield block
         if end > present:
-            raise StoppedError(Cause.SRAM_RANGE,
-                               f"micro-op {present}, but UOP has {present} elements")
+            raise StoppedError(
+                Cause.SRAM_RANGE, f"micro-op {present}, but UOP has {present} elements"
+            )
 
-    def _out_of_range(self, name: str, memory: str, index: int, place: tuple[int, int, int]
-                      ) -> StoppedError:
+    def _out_of_range(
+        self, name: str, memory: str, index: int, place: tuple[int, int, int]
+    ) -> StoppedError:
         outer, inner, uop = place
         return StoppedError(
-            Cause.SRAM_RANGE, f"{name} index {index} of {memory.upper()}, which has "
-            f"{self._depth[memory]} elements, at iter_out {outer}, iter_in {inner}, uop {uop}")
+            Cause.SRAM_RANGE,
+            f"{name} index {index} of {memory.upper()}, which has "
+            f"{self._depth[memory]} elements, at iter_out {outer}, iter_in {inner}, uop {uop}",
+        )

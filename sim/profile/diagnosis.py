@@ -86,8 +86,9 @@ def shares(profile: Profile) -> Shares:
     lengths = np.diff(at, append=profile.cycles)
     of = np.searchsorted(recording.starts, at, "right") - 1
     doing = np.searchsorted(compute.starts, at, "right") - 1
-    gemm, alu, idle = (np.array([state == kind for state in compute.states])[doing]
-                       for kind in (*EXECUTING, IDLE))
+    gemm, alu, idle = (
+        np.array([state == kind for state in compute.states])[doing] for kind in (*EXECUTING, IDLE)
+    )
     read, write = recording.beats("read")[of], recording.beats("write")[of]
     waits = np.logical_or.reduce([recording.bit("wait_memory", name) for name in MODULES])[of]
     waits |= idle & recording.pending()[of]
@@ -96,9 +97,15 @@ def shares(profile: Profile) -> Shares:
     def part(chosen: np.ndarray) -> float:
         return float(lengths[chosen].sum() / profile.cycles)
 
-    return Shares(gemm=part(gemm), alu=part(alu), read=part(read), write=part(write),
-                  moving=part(~computing & bus), latency=part(~computing & ~bus & waits),
-                  overhead=part(~computing & ~bus & ~waits))
+    return Shares(
+        gemm=part(gemm),
+        alu=part(alu),
+        read=part(read),
+        write=part(write),
+        moving=part(~computing & bus),
+        latency=part(~computing & ~bus & waits),
+        overhead=part(~computing & ~bus & ~waits),
+    )
 
 
 def verdict(profile: Profile) -> Diagnosis:
@@ -108,12 +115,16 @@ def verdict(profile: Profile) -> Diagnosis:
         return Diagnosis("empty", "empty: the run has no cycles", found)
     kind, reason = decide(found)
     totals = profile.modules["compute"].totals()
-    waits = [f"{_percent(count / profile.cycles)} {_waiting(state)}"
-             for state, count in sorted(totals.items(), key=lambda item: -item[1])
-             if (is_token_wait(state) or state in (WAIT_MEMORY, IDLE))
-             and count / profile.cycles >= MENTION]
+    waits = [
+        f"{_percent(count / profile.cycles)} {_waiting(state)}"
+        for state, count in sorted(totals.items(), key=lambda item: -item[1])
+        if (is_token_wait(state) or state in (WAIT_MEMORY, IDLE))
+        and count / profile.cycles >= MENTION
+    ]
     compute = ", ".join(waits)
-    return Diagnosis(kind, f"{kind}: {reason}" + (f"; compute: {compute}" if compute else ""), found)
+    return Diagnosis(
+        kind, f"{kind}: {reason}" + (f"; compute: {compute}" if compute else ""), found
+    )
 
 
 def decide(found: Shares) -> tuple[str, str]:
@@ -123,26 +134,36 @@ def decide(found: Shares) -> tuple[str, str]:
         if found.computing == found.most_used:
             return "compute-bound", executing
         direction = "read" if found.read == found.most_used else "write"
-        return ("memory-bound",
-                f"the {direction} bus is busy {_percent(found.most_used)}; {executing}")
-    savings = {"latency-bound": found.latency, "overhead-bound": found.overhead,
-               "serialised": found.turns}
+        return (
+            "memory-bound",
+            f"the {direction} bus is busy {_percent(found.most_used)}; {executing}",
+        )
+    savings = {
+        "latency-bound": found.latency,
+        "overhead-bound": found.overhead,
+        "serialised": found.turns,
+    }
     kind = max(savings, key=lambda name: savings[name])
     reasons = {
         "latency-bound": f"{_percent(found.latency)} of the cycles wait for memory while nothing "
-                         "moves or computes",
+        "moves or computes",
         "overhead-bound": f"{_percent(found.overhead)} of the cycles go to launch, checks, "
-                          "hand-over and pipelines",
+        "hand-over and pipelines",
         "serialised": "computing, reading and writing take turns; overlapped they would save up "
-                      f"to {_percent(found.turns)}",
+        f"to {_percent(found.turns)}",
     }
-    return kind, (f"{reasons[kind]}; {executing}, read bus {_percent(found.read)}, write bus "
-                  f"{_percent(found.write)}")
+    return kind, (
+        f"{reasons[kind]}; {executing}, read bus {_percent(found.read)}, write bus "
+        f"{_percent(found.write)}"
+    )
 
 
 def _executing(found: Shares) -> str:
-    parts = [f"{name} busy {_percent(share)}"
-             for name, share in (("GEMM", found.gemm), ("ALU", found.alu)) if share > 0]
+    parts = [
+        f"{name} busy {_percent(share)}"
+        for name, share in (("GEMM", found.gemm), ("ALU", found.alu))
+        if share > 0
+    ]
     return ", ".join(parts) or "GEMM and ALU idle"
 
 

@@ -33,8 +33,16 @@ if TYPE_CHECKING:
     from vta.sim.replay import ReplayResult
     from vta.sim.rtl.memory_model import MemoryModel
 
-__all__ = ["IDLE", "WAIT_MEMORY", "ModuleProfile", "Profile", "Span", "analyse", "is_token_wait",
-           "profile"]
+__all__ = [
+    "IDLE",
+    "WAIT_MEMORY",
+    "ModuleProfile",
+    "Profile",
+    "Span",
+    "analyse",
+    "is_token_wait",
+    "profile",
+]
 
 WAIT_MEMORY = "memory"
 IDLE = "idle"
@@ -90,8 +98,11 @@ class ModuleProfile:
 
     def busy(self) -> dict[str, int]:
         """Cycles at work, by what on."""
-        return {state: count for state, count in self.totals().items()
-                if state not in (IDLE, WAIT_MEMORY) and not is_token_wait(state)}
+        return {
+            state: count
+            for state, count in self.totals().items()
+            if state not in (IDLE, WAIT_MEMORY) and not is_token_wait(state)
+        }
 
     def wait_token(self) -> dict[str, int]:
         """Cycles of waiting for a token, or for room for one, by queue."""
@@ -134,8 +145,10 @@ class Profile:
 
     def spans(self) -> list[Span]:
         """Every instruction, in the order of the stream."""
-        return sorted((span for module in self.modules.values() for span in module.spans),
-                      key=lambda span: span.insn.index)
+        return sorted(
+            (span for module in self.modules.values() for span in module.spans),
+            key=lambda span: span.insn.index,
+        )
 
     def slowest(self, count: int) -> list[Span]:
         """The `count` instructions that took longest, the longest first."""
@@ -147,9 +160,14 @@ def is_token_wait(state: str) -> bool:
     return state[1:2] == "2"
 
 
-def profile(image: Image, verilog: str, *, model: MemoryModel | None = None,
-            max_cycles: int | None = None, progress: Callable[[int], None] | None = None
-            ) -> Profile:
+def profile(
+    image: Image,
+    verilog: str,
+    *,
+    model: MemoryModel | None = None,
+    max_cycles: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Profile:
     """Runs an image on the RTL and analyses it.
 
     Parameters
@@ -179,24 +197,34 @@ def profile(image: Image, verilog: str, *, model: MemoryModel | None = None,
     return analyse(insns, recording, bus_bytes=image.config.bus_bytes, replay=result)
 
 
-def analyse(insns: Sequence[Insn], recording: Recording, *, bus_bytes: int,
-            replay: ReplayResult | None = None) -> Profile:
+def analyse(
+    insns: Sequence[Insn],
+    recording: Recording,
+    *,
+    bus_bytes: int,
+    replay: ReplayResult | None = None,
+) -> Profile:
     """A profile of the stream `insns` from what was recorded of its run."""
-    finish = next((number for number, insn in enumerate(insns)
-                   if insn.opcode == Opcode.FINISH), len(insns))
+    finish = next(
+        (number for number, insn in enumerate(insns) if insn.opcode == Opcode.FINISH), len(insns)
+    )
     queues: dict[str, list[Insn]] = {name: [] for name in MODULES}
-    for insn in insns[:finish + 1]:
+    for insn in insns[: finish + 1]:
         queues[insn.module.name.lower()].append(insn)
-    return Profile(cycles=recording.cycles, bus_bytes=bus_bytes, recording=recording,
-                   replay=replay, modules={name: _module(name, queue, recording)
-                                           for name, queue in queues.items()})
+    return Profile(
+        cycles=recording.cycles,
+        bus_bytes=bus_bytes,
+        recording=recording,
+        replay=replay,
+        modules={name: _module(name, queue, recording) for name, queue in queues.items()},
+    )
 
 
 def _module(name: str, insns: Sequence[Insn], recording: Recording) -> ModuleProfile:
     issues = recording.pulses("issue", name)
     retires = recording.pulses("retire", name)
     # What a pulse belongs to must exist, whatever a program does to its own stream.
-    issues, retires = issues[:len(insns)], retires[:len(insns)]
+    issues, retires = issues[: len(insns)], retires[: len(insns)]
     spans = tuple(_spans(insns, issues.tolist(), retires.tolist(), recording.cycles))
     loops = _loops(spans) if name == "compute" else []
     begins = np.array([begin for begin, _, _ in loops], np.int64)
@@ -215,8 +243,9 @@ def _module(name: str, insns: Sequence[Insn], recording: Recording) -> ModulePro
     states = []
     for number, cycle in enumerate(at.tolist()):
         in_flight = issued[number] > oldest[number]
-        queues = [_wait(name, side, full=in_flight)
-                  for side in ("prev", "next") if waits[side][number]]
+        queues = [
+            _wait(name, side, full=in_flight) for side in ("prev", "next") if waits[side][number]
+        ]
         if queues:
             states.append(" and ".join(queues))
         elif loop[number] < len(loops) and loops[loop[number]][0] <= cycle:
@@ -227,14 +256,21 @@ def _module(name: str, insns: Sequence[Insn], recording: Recording) -> ModulePro
             states.append(_kind(insns[oldest[number]]))
         else:
             states.append(IDLE)
-    changes = [number for number, state in enumerate(states)
-               if number == 0 or state != states[number - 1]]
-    return ModuleProfile(name=name, cycles=recording.cycles, spans=spans, starts=at[changes],
-                         states=tuple(states[number] for number in changes))
+    changes = [
+        number for number, state in enumerate(states) if number == 0 or state != states[number - 1]
+    ]
+    return ModuleProfile(
+        name=name,
+        cycles=recording.cycles,
+        spans=spans,
+        starts=at[changes],
+        states=tuple(states[number] for number in changes),
+    )
 
 
-def _spans(insns: Sequence[Insn], issues: list[int], retires: list[int], end: int
-           ) -> Iterator[Span]:
+def _spans(
+    insns: Sequence[Insn], issues: list[int], retires: list[int], end: int
+) -> Iterator[Span]:
     for number, insn in enumerate(insns):
         issue = issues[number] if number < len(issues) else None
         retire = retires[number] if number < len(retires) else None

@@ -35,8 +35,11 @@ def chrome_trace(profile: Profile, name: str = "VTA") -> dict[str, Any]:
     for pid, module in enumerate(profile.modules.values(), start=1):
         events += _module(pid, module)
     events += _bus(len(profile.modules) + 1, profile)
-    return {"traceEvents": events, "displayTimeUnit": "ns",
-            "otherData": {"name": name, "cycles": profile.cycles, "unit": "1 us is 1 cycle"}}
+    return {
+        "traceEvents": events,
+        "displayTimeUnit": "ns",
+        "otherData": {"name": name, "cycles": profile.cycles, "unit": "1 us is 1 cycle"},
+    }
 
 
 def lanes(spans: Iterable[Span]) -> Iterator[tuple[int, Span]]:
@@ -46,7 +49,7 @@ def lanes(spans: Iterable[Span]) -> Iterator[tuple[int, Span]]:
         if span.issue is None:
             return
         lane = next((number for number, end in enumerate(ends) if end <= span.issue), len(ends))
-        ends[lane:lane + 1] = [span.issue + span.cycles]
+        ends[lane : lane + 1] = [span.issue + span.cycles]
         yield lane, span
 
 
@@ -76,11 +79,14 @@ def _module(pid: int, module: ModuleProfile) -> Iterator[dict[str, Any]]:
             used += 1
             yield from _track(pid, used, f"instructions {used}")
         insn = span.insn
-        details = {"index": insn.index, "text": str(insn), "issue": span.issue,
-                   "retire": span.retire}
+        details = {
+            "index": insn.index,
+            "text": str(insn),
+            "issue": span.issue,
+            "retire": span.retire,
+        }
         assert span.issue is not None
-        yield _event(pid, 1 + lane, span.issue, span.cycles, insn.operation, "instruction",
-                     details)
+        yield _event(pid, 1 + lane, span.issue, span.cycles, insn.operation, "instruction", details)
 
 
 def _bus(pid: int, profile: Profile) -> Iterator[dict[str, Any]]:
@@ -90,9 +96,13 @@ def _bus(pid: int, profile: Profile) -> Iterator[dict[str, Any]]:
         values = [*(parts * profile.bus_bytes).tolist(), 0.0]
         for number, value in enumerate(values):
             if number == 0 or value != values[number - 1]:
-                yield {"name": f"{direction} bytes a cycle", "ph": "C", "pid": pid,
-                       "ts": min(number * width, profile.cycles),
-                       "args": {"bytes": round(value, 4)}}
+                yield {
+                    "name": f"{direction} bytes a cycle",
+                    "ph": "C",
+                    "pid": pid,
+                    "ts": min(number * width, profile.cycles),
+                    "args": {"bytes": round(value, 4)},
+                }
 
 
 def _label(state: str) -> str:
@@ -101,10 +111,19 @@ def _label(state: str) -> str:
     return f"wait for {state}" if is_token_wait(state) else state
 
 
-def _event(pid: int, tid: int, begin: int, cycles: int, name: str, category: str,
-           details: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "cat": category, "ph": "X", "pid": pid, "tid": tid, "ts": begin,
-            "dur": cycles, "args": details}
+def _event(
+    pid: int, tid: int, begin: int, cycles: int, name: str, category: str, details: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "cat": category,
+        "ph": "X",
+        "pid": pid,
+        "tid": tid,
+        "ts": begin,
+        "dur": cycles,
+        "args": details,
+    }
 
 
 def _names(pid: int, process: str, tracks: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -116,5 +135,10 @@ def _names(pid: int, process: str, tracks: Sequence[str]) -> Iterator[dict[str, 
 
 def _track(pid: int, tid: int, name: str) -> Iterator[dict[str, Any]]:
     yield {"name": "thread_name", "ph": "M", "pid": pid, "tid": tid, "args": {"name": name}}
-    yield {"name": "thread_sort_index", "ph": "M", "pid": pid, "tid": tid,
-           "args": {"sort_index": tid}}
+    yield {
+        "name": "thread_sort_index",
+        "ph": "M",
+        "pid": pid,
+        "tid": tid,
+        "args": {"sort_index": tid},
+    }

@@ -43,12 +43,13 @@ _FUNCTIONS = {
     "vta_create": (ctypes.c_void_p, (ctypes.POINTER(_Settings),)),
     "vta_destroy": (None, (ctypes.c_void_p,)),
     "vta_step": (ctypes.c_uint64, (ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int)),
-    "vta_read": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_uint32,
-                                ctypes.POINTER(ctypes.c_uint32))),
+    "vta_read": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_uint32, ctypes.POINTER(ctypes.c_uint32))),
     "vta_write": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint32)),
     "vta_record": (None, (ctypes.c_void_p, ctypes.c_int)),
-    "vta_changes": (ctypes.c_uint64, (ctypes.c_void_p,
-                                      ctypes.POINTER(ctypes.POINTER(ctypes.c_uint64)))),
+    "vta_changes": (
+        ctypes.c_uint64,
+        (ctypes.c_void_p, ctypes.POINTER(ctypes.POINTER(ctypes.c_uint64))),
+    ),
     "vta_cycle": (ctypes.c_uint64, (ctypes.c_void_p,)),
     "vta_error": (ctypes.c_char_p, (ctypes.c_void_p,)),
 }
@@ -82,18 +83,31 @@ class Simulation:
         From any method: the device has violated the bus protocol, which is a bug of the hardware.
     """
 
-    def __init__(self, verilog: str, memory: Memory, *, model: MemoryModel, max_burst: int = 256,
-                 waves: Path | None = None) -> None:
+    def __init__(
+        self,
+        verilog: str,
+        memory: Memory,
+        *,
+        model: MemoryModel,
+        max_burst: int = 256,
+        waves: Path | None = None,
+    ) -> None:
         self._handle: int | None = None
         self._library = _load(verilog, None if waves is None else wave_format(waves))
         # Views keep the mapping alive for as long as the C++ side points into it.
         self._views: tuple[NDArray[np.uint8], ...] = memory.array, memory.dirty
         settings = _Settings(
-            memory=memory.array.ctypes.data, memory_bytes=memory.size,
-            dirty=memory.dirty.ctypes.data, latency=model.latency,
-            write_response=model.write_response, outstanding=model.outstanding or 0,
-            stall_seed=model.stall_seed or 0, stalls=model.stall_seed is not None,
-            max_burst=max_burst, waves=None if waves is None else _writable(waves))
+            memory=memory.array.ctypes.data,
+            memory_bytes=memory.size,
+            dirty=memory.dirty.ctypes.data,
+            latency=model.latency,
+            write_response=model.write_response,
+            outstanding=model.outstanding or 0,
+            stall_seed=model.stall_seed or 0,
+            stalls=model.stall_seed is not None,
+            max_burst=max_burst,
+            waves=None if waves is None else _writable(waves),
+        )
         self._handle = self._library.vta_create(ctypes.byref(settings))
 
     def step(self, cycles: int, *, until_irq: bool = False) -> int:
@@ -127,8 +141,11 @@ class Simulation:
         """
         first = ctypes.POINTER(ctypes.c_uint64)()
         count = int(self._library.vta_changes(self._open(), ctypes.byref(first)))
-        packed = (np.ctypeslib.as_array(first, (count,)).astype(np.int64) if count
-                  else np.empty(0, np.int64))
+        packed = (
+            np.ctypeslib.as_array(first, (count,)).astype(np.int64)
+            if count
+            else np.empty(0, np.int64)
+        )
         return packed >> _RECORD_BITS, packed & ((1 << _RECORD_BITS) - 1)
 
     @property

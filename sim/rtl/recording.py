@@ -15,9 +15,10 @@ __all__ = ["MODULES", "Recording"]
 MODULES = ("load", "compute", "store")
 """In the order of the bits of each group of events."""
 
-_GROUPS = {name: 3 * index
-           for index, name in enumerate(("issue", "retire", "wait_prev", "wait_next",
-                                         "wait_memory"))}
+_GROUPS = {
+    name: 3 * index
+    for index, name in enumerate(("issue", "retire", "wait_prev", "wait_next", "wait_memory"))
+}
 _READ, _WRITE, _PENDING = 15, 16, 17
 
 
@@ -39,8 +40,9 @@ class Recording:
     words: NDArray[np.int64]
 
     @classmethod
-    def cut(cls, at: NDArray[np.int64], words: NDArray[np.int64], begin: int, cycles: int
-            ) -> Recording:
+    def cut(
+        cls, at: NDArray[np.int64], words: NDArray[np.int64], begin: int, cycles: int
+    ) -> Recording:
         """The `cycles` cycles from `begin` on, out of changes that began before."""
         first = max(0, int(np.searchsorted(at, begin, "right")) - 1)
         last = int(np.searchsorted(at, begin + cycles))

@@ -40,23 +40,35 @@ RESET_PATIENCE = 1 << 24
 # The queue that each wait bit of a module's status register is about.
 _WAITS = {
     "load": {"pop_next": "g2l", "push_next": "l2g full"},
-    "compute": {"pop_prev": "l2g", "pop_next": "s2g",
-                "push_prev": "g2l full", "push_next": "g2s full"},
+    "compute": {
+        "pop_prev": "l2g",
+        "pop_next": "s2g",
+        "push_prev": "g2l full",
+        "push_next": "g2s full",
+    },
     "store": {"pop_prev": "g2s", "push_prev": "s2g full"},
 }
 
 _STATS = {
-    "load_insns": ("load_insns",), "compute_insns": ("compute_insns",),
-    "store_insns": ("store_insns",), "uop_load_nbytes": ("uop_bytes",),
-    "inp_load_nbytes": ("inp_bytes",), "wgt_load_nbytes": ("wgt_bytes",),
-    "acc_load_nbytes": ("acc_bytes", "acc_8bit_bytes"), "out_store_nbytes": ("out_bytes",),
-    "gemm_counter": ("gemm_ops",), "reset_counter": ("reset_ops",), "alu_counter": ("alu_ops",),
+    "load_insns": ("load_insns",),
+    "compute_insns": ("compute_insns",),
+    "store_insns": ("store_insns",),
+    "uop_load_nbytes": ("uop_bytes",),
+    "inp_load_nbytes": ("inp_bytes",),
+    "wgt_load_nbytes": ("wgt_bytes",),
+    "acc_load_nbytes": ("acc_bytes", "acc_8bit_bytes"),
+    "out_store_nbytes": ("out_bytes",),
+    "gemm_counter": ("gemm_ops",),
+    "reset_counter": ("reset_ops",),
+    "alu_counter": ("alu_ops",),
 }
 """The statistics that the ISA defines, each as the sum of some counter registers."""
 
-_COUNTERS = tuple(register.name for register in REGISTERS
-                  if register.name == "tile_count"
-                  or register.offset >= BY_NAME["fetch_busy"].offset)
+_COUNTERS = tuple(
+    register.name
+    for register in REGISTERS
+    if register.name == "tile_count" or register.offset >= BY_NAME["fetch_busy"].offset
+)
 
 # Faults that are about no single instruction, or about one that cannot be read.
 _NO_INSN = ("misaligned_base", "no_finish")
@@ -95,20 +107,30 @@ class RtlMachine:
 
     target = "tsim"
 
-    def __init__(self, config: Config, verilog: str, memory: Memory, *,
-                 model: MemoryModel | None = None, waves: Path | None = None,
-                 record: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        verilog: str,
+        memory: Memory,
+        *,
+        model: MemoryModel | None = None,
+        waves: Path | None = None,
+        record: bool = False,
+    ) -> None:
         if memory.size != 1 << config.addr_width:
-            raise DeviceError(f"memory must have 2^{config.addr_width} bytes for this "
-                              f"configuration, not {memory.size:#x}")
+            raise DeviceError(
+                f"memory must have 2^{config.addr_width} bytes for this "
+                f"configuration, not {memory.size:#x}"
+            )
         self.config = config
         self.memory = memory
         self._isa = Isa(config)
         self._halted: Fault | None = None
         self._record = record
         self.recording: Recording | None = None
-        self._simulation = Simulation(verilog, memory, model=model or MemoryModel(),
-                                      max_burst=config.max_burst, waves=waves)
+        self._simulation = Simulation(
+            verilog, memory, model=model or MemoryModel(), max_burst=config.max_burst, waves=waves
+        )
         try:
             self._identify()
             self._write("irq_enable", _bits("irq_enable", "done") | _bits("irq_enable", "error"))
@@ -118,9 +140,15 @@ class RtlMachine:
 
     # -- the machine -----------------------------------------------------------------------------
 
-    def run(self, insn_addr: int, insn_count: int, base: Mapping[str, int], *,
-            max_cycles: int | None = None,
-            progress: Callable[[int], None] | None = None) -> RunReport:
+    def run(
+        self,
+        insn_addr: int,
+        insn_count: int,
+        base: Mapping[str, int],
+        *,
+        max_cycles: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> RunReport:
         """Runs a stream; see `vta.sim.machine.Machine`. Cycles are the hardware's own count.
 
         Raises
@@ -130,10 +158,10 @@ class RtlMachine:
         """
         check_call(self.memory, self._halted, insn_addr, insn_count, base, max_cycles)
         for name, address in {"insn": insn_addr, **base}.items():
-            self._write(f"{name}_ptr", address & 0xffff_ffff)
+            self._write(f"{name}_ptr", address & 0xFFFF_FFFF)
             self._write(f"{name}_ptr_hi", address >> 32)
         self._write("insn_count", insn_count)
-        self._write("irq_status", 0xffff_ffff)
+        self._write("irq_status", 0xFFFF_FFFF)
         self._simulation.record(self._record)
         self._write("control", _bits("control", "launch"))
         begin = self._simulation.cycle + LAUNCH_CYCLES
@@ -179,8 +207,10 @@ class RtlMachine:
             spent = simulation.cycle - start
             if limit is not None and spent >= limit:
                 return False
-            simulation.step(PROGRESS_CYCLES if limit is None
-                            else min(PROGRESS_CYCLES, limit - spent), until_irq=True)
+            simulation.step(
+                PROGRESS_CYCLES if limit is None else min(PROGRESS_CYCLES, limit - spent),
+                until_irq=True,
+            )
             if not self._read("control") & _bits("control", "launch"):
                 return True
             if progress is not None:
@@ -199,8 +229,9 @@ class RtlMachine:
         for name, expected in (("id", ID), ("version", VERSION)):
             found = self._read(name)
             if found != expected:
-                raise DeviceError(f"the hardware's {name} register must read {expected:#010x}, "
-                                  f"not {found:#010x}")
+                raise DeviceError(
+                    f"the hardware's {name} register must read {expected:#010x}, not {found:#010x}"
+                )
         differences = []
         for index, expected in enumerate(config_words(self.config)):
             name = f"config_{index}"
@@ -209,18 +240,26 @@ class RtlMachine:
                 f"{bits.doc} is {_part(found, bits.low, bits.bits)} in hardware and "
                 f"{_part(expected, bits.low, bits.bits)} here"
                 for bits in BY_NAME[name].fields
-                if _part(found ^ expected, bits.low, bits.bits)]
+                if _part(found ^ expected, bits.low, bits.bits)
+            ]
         if differences:
-            raise DeviceError("the hardware was made for another configuration: "
-                              + ", ".join(differences))
+            raise DeviceError(
+                "the hardware was made for another configuration: " + ", ".join(differences)
+            )
 
     def _report(self, cycles: int, fault: Fault | None) -> RunReport:
         counters = {name: self._read(name) for name in _COUNTERS}
-        stats = {name: sum(counters[counter] for counter in parts)
-                 for name, parts in _STATS.items()}
+        stats = {
+            name: sum(counters[counter] for counter in parts) for name, parts in _STATS.items()
+        }
         return RunReport(
-            target=self.target, cycles=cycles, stats=stats, fault=fault, counters=counters,
-            instructions=sum(stats[f"{module}_insns"] for module in MODULES[1:]))
+            target=self.target,
+            cycles=cycles,
+            stats=stats,
+            fault=fault,
+            counters=counters,
+            instructions=sum(stats[f"{module}_insns"] for module in MODULES[1:]),
+        )
 
     # -- faults ----------------------------------------------------------------------------------
 
@@ -235,25 +274,39 @@ class RtlMachine:
 
     def _timeout(self, insn_addr: int, insn_count: int, max_cycles: int | None) -> Fault:
         """The run is longer than allowed: who is at work on the earliest instruction."""
-        active = [(self._read(f"{module}_index"), module) for module in MODULES
-                  if self._read(f"{module}_status") & 0x1f]
-        index, module = min(active, key=lambda entry: entry[0],
-                            default=(self._read("fetch_index"), "fetch"))
-        return Fault(cause="timeout", module=module, insn_index=index,
-                     insn=self._text(insn_addr, insn_count, index),
-                     detail=f"the run takes more than {max_cycles} cycles")
+        active = [
+            (self._read(f"{module}_index"), module)
+            for module in MODULES
+            if self._read(f"{module}_status") & 0x1F
+        ]
+        index, module = min(
+            active, key=lambda entry: entry[0], default=(self._read("fetch_index"), "fetch")
+        )
+        return Fault(
+            cause="timeout",
+            module=module,
+            insn_index=index,
+            insn=self._text(insn_addr, insn_count, index),
+            detail=f"the run takes more than {max_cycles} cycles",
+        )
 
     def _waiting(self, insn_addr: int, insn_count: int) -> tuple[dict[str, Any], ...]:
         entries = []
         for module, waits in _WAITS.items():
             status = self._read(f"{module}_status")
-            queues = [queue for flag, queue in waits.items()
-                      if _field(f"{module}_status", flag, status)]
+            queues = [
+                queue for flag, queue in waits.items() if _field(f"{module}_status", flag, status)
+            ]
             if queues:
                 index = self._read(f"{module}_index")
-                entries.append({"module": module, "insn_index": index,
-                                "insn": self._text(insn_addr, insn_count, index),
-                                "token": " and ".join(queues)})
+                entries.append(
+                    {
+                        "module": module,
+                        "insn_index": index,
+                        "insn": self._text(insn_addr, insn_count, index),
+                        "token": " and ".join(queues),
+                    }
+                )
         return tuple(sorted(entries, key=lambda entry: entry["insn_index"]))
 
     def _text(self, insn_addr: int, insn_count: int, index: int) -> str:

@@ -23,8 +23,18 @@ from pathlib import Path
 from vta import cache
 from vta.errors import ToolError
 
-__all__ = ["MODEL_DIR", "Compiler", "Verilator", "build", "cached_library", "cocotb_environment",
-           "find", "find_compiler", "lint", "rebuilt_library"]
+__all__ = [
+    "MODEL_DIR",
+    "Compiler",
+    "Verilator",
+    "build",
+    "cached_library",
+    "cocotb_environment",
+    "find",
+    "find_compiler",
+    "lint",
+    "rebuilt_library",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -36,15 +46,39 @@ TOP = "vta"
 PREFIX = "Vvta"
 LIBRARY = "libvta.so"
 
-VERILATE = ("--cc", "--no-timing", "-O3", "--x-assign", "fast", "--x-initial", "fast",
-            "--noassert", "--timescale-override", "1ns/1ns", "--output-split", "10000",
-            "--output-split-cfuncs", "400", "-Wno-fatal", "-Wno-lint", "-Wno-style",
-            "--top-module", TOP, "--prefix", PREFIX)
+VERILATE = (
+    "--cc",
+    "--no-timing",
+    "-O3",
+    "--x-assign",
+    "fast",
+    "--x-initial",
+    "fast",
+    "--noassert",
+    "--timescale-override",
+    "1ns/1ns",
+    "--output-split",
+    "10000",
+    "--output-split-cfuncs",
+    "400",
+    "-Wno-fatal",
+    "-Wno-lint",
+    "-Wno-style",
+    "--top-module",
+    TOP,
+    "--prefix",
+    PREFIX,
+)
 """Assertions belong to the RTL tests; lint is `lint`'s affair. The compiler is quicker with short
 functions, and their code no slower."""
 
-COMPILE = ("-std=c++17", "-march=native", "-fPIC", "-fvisibility=hidden",
-           "-DVL_IGNORE_UNKNOWN_ARCH")
+COMPILE = (
+    "-std=c++17",
+    "-march=native",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-DVL_IGNORE_UNKNOWN_ARCH",
+)
 """Native code runs GEMM half as fast again. Hidden symbols: several libraries with the same names
 live in one process."""
 OPTIMISE_FAST = "-O2"
@@ -113,11 +147,13 @@ def _find_system() -> Verilator:
     numbers = re.search(r"Verilator (\d+)\.(\d+)", said)
     wanted = f"{MIN_VERSION[0]}.{MIN_VERSION[1]:03}"
     if numbers is None:
-        raise ToolError(f"{command} does not work ({said.strip() or 'it prints nothing'}): "
-                        f"{remedy}")
+        raise ToolError(
+            f"{command} does not work ({said.strip() or 'it prints nothing'}): {remedy}"
+        )
     if (int(numbers[1]), int(numbers[2])) < MIN_VERSION:
-        raise ToolError(f"{command} is version {numbers[1]}.{numbers[2]}, {wanted} or newer is "
-                        f"needed: {remedy}")
+        raise ToolError(
+            f"{command} is version {numbers[1]}.{numbers[2]}, {wanted} or newer is needed: {remedy}"
+        )
     root = _run([command, "--getenv", "VERILATOR_ROOT"]).stdout.strip()
     return Verilator((command,), Path(root), said.strip())
 
@@ -137,8 +173,10 @@ def find_compiler() -> Compiler:
             return Compiler(tuple(command), _run([*command, "--version"]).stdout.strip())
     if named:
         raise ToolError(f"the C++ compiler {named[0]!r}, which CXX names, was not found")
-    raise ToolError("no C++ compiler was found: install one (Debian, Ubuntu: apt install g++; "
-                    "Fedora: dnf install gcc-c++), or name it in CXX")
+    raise ToolError(
+        "no C++ compiler was found: install one (Debian, Ubuntu: apt install g++; "
+        "Fedora: dnf install gcc-c++), or name it in CXX"
+    )
 
 
 def cocotb_environment() -> dict[str, str]:
@@ -152,11 +190,16 @@ def cocotb_environment() -> dict[str, str]:
     verilator, compiler = find(), find_compiler()
     for tool in ("make", "perl"):
         if shutil.which(tool) is None:
-            raise ToolError(f"{tool} was not found: install it (Debian, Ubuntu: apt install "
-                            f"{tool}; Fedora: dnf install {tool})")
+            raise ToolError(
+                f"{tool} was not found: install it (Debian, Ubuntu: apt install "
+                f"{tool}; Fedora: dnf install {tool})"
+            )
     folder = Path(verilator.command[0]).parent
-    return {"VERILATOR_ROOT": str(verilator.root), "CXX": shlex.join(compiler.command),
-            "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}"}
+    return {
+        "VERILATOR_ROOT": str(verilator.root),
+        "CXX": shlex.join(compiler.command),
+        "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}",
+    }
 
 
 def lint(verilog: str, *, top: str = TOP) -> list[str]:
@@ -171,8 +214,16 @@ def lint(verilog: str, *, top: str = TOP) -> list[str]:
         file = Path(folder) / f"{top}.v"
         file.write_text(verilog, encoding="utf-8")
         # All modules lie in one file, so no file can be named for its module.
-        done = find().run("--lint-only", "-Wall", "-Wno-fatal", "-Wno-DECLFILENAME",
-                          "--top-module", top, file.name, cwd=Path(folder))
+        done = find().run(
+            "--lint-only",
+            "-Wall",
+            "-Wno-fatal",
+            "-Wno-DECLFILENAME",
+            "--top-module",
+            top,
+            file.name,
+            cwd=Path(folder),
+        )
     said = done.stderr + done.stdout
     if done.returncode != 0:
         raise ToolError(f"Verilator does not accept the design:\n{_brief(said)}")
@@ -202,15 +253,29 @@ def _tools() -> tuple[str, ...]:
         cpu = "\n".join(sorted(set(re.findall(r"^(?:flags|Features|model name).*$", text, re.M))))
     except OSError:
         cpu = f"{platform.machine()} {platform.processor()}"
-    return (verilator.version, *compiler.command, compiler.version, cpu, *VERILATE, *COMPILE,
-            OPTIMISE_FAST, OPTIMISE_TRACED, OPTIMISE_SLOW, OPTIMISE_RUNTIME)
+    return (
+        verilator.version,
+        *compiler.command,
+        compiler.version,
+        cpu,
+        *VERILATE,
+        *COMPILE,
+        OPTIMISE_FAST,
+        OPTIMISE_TRACED,
+        OPTIMISE_SLOW,
+        OPTIMISE_RUNTIME,
+    )
 
 
 def _library_key(verilog: str, waves: str | None) -> str:
-    sources = [(str(path.relative_to(MODEL_DIR)), path.read_bytes())
-               for path in sorted(MODEL_DIR.rglob("*")) if path.is_file()]
-    return cache.digest(verilog, waves or "", *_tools(),
-                        *(part for source in sources for part in source))
+    sources = [
+        (str(path.relative_to(MODEL_DIR)), path.read_bytes())
+        for path in sorted(MODEL_DIR.rglob("*"))
+        if path.is_file()
+    ]
+    return cache.digest(
+        verilog, waves or "", *_tools(), *(part for source in sources for part in source)
+    )
 
 
 def _build(verilog: str, folder: Path, waves: str | None) -> None:
@@ -249,8 +314,18 @@ def build(verilog: str, folder: Path, *, waves: str | None = None) -> Path:
     _log.info("linking the simulator")
     library = folder / LIBRARY
     libraries = ["-lz"] if waves == "fst" and not _own_fst(verilator) else []
-    done = _run([*compiler.command, "-shared", "-pthread", "-o", str(library),
-                 *map(str, objects), *libraries], folder)
+    done = _run(
+        [
+            *compiler.command,
+            "-shared",
+            "-pthread",
+            "-o",
+            str(library),
+            *map(str, objects),
+            *libraries,
+        ],
+        folder,
+    )
     if done.returncode != 0:
         raise ToolError(f"the C++ linker failed:\n{_brief(done.stderr)}")
     return library
@@ -258,10 +333,21 @@ def build(verilog: str, folder: Path, *, waves: str | None = None) -> Path:
 
 def _flags(verilator: Verilator, waves: str | None) -> list[str]:
     include = verilator.root / "include"
-    flags = [*COMPILE, "-DVERILATOR=1", f"-DVM_TRACE={int(bool(waves))}",
-             f"-DVM_TRACE_FST={int(waves == 'fst')}", f"-DVM_TRACE_VCD={int(waves == 'vcd')}",
-             "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_SAIF=0",
-             "-I.", f"-I{include}", f"-I{include / 'vltstd'}", f"-I{MODEL_DIR}"]
+    flags = [
+        *COMPILE,
+        "-DVERILATOR=1",
+        f"-DVM_TRACE={int(bool(waves))}",
+        f"-DVM_TRACE_FST={int(waves == 'fst')}",
+        f"-DVM_TRACE_VCD={int(waves == 'vcd')}",
+        "-DVM_COVERAGE=0",
+        "-DVM_SC=0",
+        "-DVM_TIMING=0",
+        "-DVM_TRACE_SAIF=0",
+        "-I.",
+        f"-I{include}",
+        f"-I{include / 'vltstd'}",
+        f"-I{MODEL_DIR}",
+    ]
     return [*flags, f"-I{MODEL_DIR / 'fst'}"] if waves and _own_fst(verilator) else flags
 
 
@@ -270,8 +356,7 @@ def _own_fst(verilator: Verilator) -> bool:
     return (verilator.root / "include" / "fstcpp").is_dir()
 
 
-def _jobs(folder: Path, classes: dict[str, list[str]], waves: str | None
-          ) -> list[tuple[Path, str]]:
+def _jobs(folder: Path, classes: dict[str, list[str]], waves: str | None) -> list[tuple[Path, str]]:
     """What to compile for one design, each with its optimisation."""
     optimise = OPTIMISE_TRACED if waves else OPTIMISE_FAST
     fast = classes["VM_CLASSES_FAST"] + classes["VM_SUPPORT_FAST"]
@@ -279,8 +364,9 @@ def _jobs(folder: Path, classes: dict[str, list[str]], waves: str | None
     if classes["VM_PARALLEL_BUILDS"] == ["0"]:
         # A small design: reading the headers once is most of the work.
         whole = folder / f"{PREFIX}__ALL.cpp"
-        whole.write_text("".join(f'#include "{name}.cpp"\n' for name in fast + slow),
-                         encoding="ascii")
+        whole.write_text(
+            "".join(f'#include "{name}.cpp"\n' for name in fast + slow), encoding="ascii"
+        )
         jobs = [(whole, optimise)]
     else:
         jobs = [(folder / f"{name}.cpp", optimise) for name in fast]
@@ -288,14 +374,23 @@ def _jobs(folder: Path, classes: dict[str, list[str]], waves: str | None
     return [*jobs, (MODEL_DIR / "simulator.cpp", optimise)]
 
 
-def _runtime(verilator: Verilator, compiler: Compiler, flags: list[str], waves: str | None,
-             classes: dict[str, list[str]]) -> list[Path]:
+def _runtime(
+    verilator: Verilator,
+    compiler: Compiler,
+    flags: list[str],
+    waves: str | None,
+    classes: dict[str, list[str]],
+) -> list[Path]:
     """Verilator's own run time, compiled: the same for all designs, so it is cached apart."""
     names = classes["VM_GLOBAL_FAST"] + classes["VM_GLOBAL_SLOW"]
     optimise = OPTIMISE_TRACED if waves else OPTIMISE_RUNTIME
     jobs = [(verilator.root / "include" / f"{name}.cpp", optimise) for name in names]
-    key = cache.digest(*_tools(), *flags, *names, *(
-        path.read_bytes() for path in sorted(MODEL_DIR.glob("fst/*.h"))))
+    key = cache.digest(
+        *_tools(),
+        *flags,
+        *names,
+        *(path.read_bytes() for path in sorted(MODEL_DIR.glob("fst/*.h"))),
+    )
 
     def make(folder: Path) -> None:
         _compile(compiler, jobs, flags, folder)
@@ -303,15 +398,18 @@ def _runtime(verilator: Verilator, compiler: Compiler, flags: list[str], waves: 
     return sorted(cache.cached("runtime", key, make).glob("*.o"))
 
 
-def _compile(compiler: Compiler, jobs: list[tuple[Path, str]], flags: list[str],
-             folder: Path) -> list[Path]:
+def _compile(
+    compiler: Compiler, jobs: list[tuple[Path, str]], flags: list[str], folder: Path
+) -> list[Path]:
     """Compiles each (source, optimisation), as many at a time as there are processors."""
     objects = [folder / f"{index}_{source.stem}.o" for index, (source, _) in enumerate(jobs)]
 
     def compile_one(index: int) -> None:
         source, optimise = jobs[index]
-        done = _run([*compiler.command, *flags, optimise, "-c", "-o", str(objects[index]),
-                     str(source)], folder)
+        done = _run(
+            [*compiler.command, *flags, optimise, "-c", "-o", str(objects[index]), str(source)],
+            folder,
+        )
         if done.returncode != 0:
             raise ToolError(f"the C++ compiler failed on {source.name}:\n{_brief(done.stderr)}")
 
@@ -332,15 +430,26 @@ def _compile(compiler: Compiler, jobs: list[tuple[Path, str]], flags: list[str],
 def _classes(makefile: Path) -> dict[str, list[str]]:
     """The lists of sources in the makefile fragment that Verilator writes beside its C++."""
     text = makefile.read_text(encoding="utf-8").replace("\\\n", " ")
-    return {name: words.split()
-            for name, words in re.findall(r"^(VM_\w+)\s*\+?=(.*)$", text, re.MULTILINE)}
+    return {
+        name: words.split()
+        for name, words in re.findall(r"^(VM_\w+)\s*\+?=(.*)$", text, re.MULTILINE)
+    }
 
 
-def _run(command: list[str], cwd: Path | None = None,
-         environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def _run(
+    command: list[str], cwd: Path | None = None, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True,
-                              errors="replace", check=False, stdin=subprocess.DEVNULL)
+        return subprocess.run(
+            command,
+            cwd=cwd,
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
     except OSError as error:
         raise ToolError(f"{command[0]} cannot be run ({error.strerror})") from None
 
@@ -348,5 +457,6 @@ def _run(command: list[str], cwd: Path | None = None,
 def _brief(said: str, lines: int = 20) -> str:
     """The first lines of a tool's complaint: the rest follows from them."""
     text = said.strip().splitlines()
-    return "\n".join(text[:lines] + ([f"... {len(text) - lines} more lines"]
-                                     if len(text) > lines else []))
+    return "\n".join(
+        text[:lines] + ([f"... {len(text) - lines} more lines"] if len(text) > lines else [])
+    )

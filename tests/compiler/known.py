@@ -14,9 +14,18 @@ from vta.compiler.te.schedule import Schedule
 from vta.compiler.te.tensor import Tensor
 from vta.config import Config
 
-__all__ = ["ACC", "INP", "WGT", "conv2d", "conv2d_numpy", "matmul", "matmul_numpy", "numbers",
-           "products",
-           "threaded_matmul"]
+__all__ = [
+    "ACC",
+    "INP",
+    "WGT",
+    "conv2d",
+    "conv2d_numpy",
+    "matmul",
+    "matmul_numpy",
+    "numbers",
+    "products",
+    "threaded_matmul",
+]
 
 INP, WGT, ACC = (f"local.{name}_buffer" for name in ("inp", "wgt", "acc"))
 Scheduled = tuple[Schedule, list[Tensor]]
@@ -25,8 +34,10 @@ Scheduled = tuple[Schedule, list[Tensor]]
 def numbers(args: Sequence[Tensor], seed: int = 0) -> list[np.ndarray]:
     """Random numbers for all arguments but the last, the output."""
     rng = np.random.default_rng(seed)
-    return [rng.integers(np.iinfo(t.dtype).min, np.iinfo(t.dtype).max, t.shape, t.dtype,
-                         endpoint=True) for t in args[:-1]]
+    return [
+        rng.integers(np.iinfo(t.dtype).min, np.iinfo(t.dtype).max, t.shape, t.dtype, endpoint=True)
+        for t in args[:-1]
+    ]
 
 
 class Products:
@@ -39,10 +50,15 @@ class Products:
         self.a_buf = te.compute(self.a.shape, lambda *i: self.a(*i), "A_buf")
         self.b_buf = te.compute(self.b.shape, lambda *i: self.b(*i), "B_buf")
         self.ko, self.ki = te.reduce_axis((0, n), "ko"), te.reduce_axis((0, cols), "ki")
-        self.c_buf = te.compute((o, m, rows, cols), lambda bo, co, bi, ci: te.sum(
-            self.a_buf(bo, self.ko, bi, self.ki).astype("int32")
-            * self.b_buf(co, self.ko, ci, self.ki).astype("int32"), axis=[self.ko, self.ki]),
-            "C_buf")
+        self.c_buf = te.compute(
+            (o, m, rows, cols),
+            lambda bo, co, bi, ci: te.sum(
+                self.a_buf(bo, self.ko, bi, self.ki).astype("int32")
+                * self.b_buf(co, self.ko, ci, self.ki).astype("int32"),
+                axis=[self.ko, self.ki],
+            ),
+            "C_buf",
+        )
         self.c = te.compute(self.c_buf.shape, lambda *i: self.c_buf(*i).astype("int8"), "C")
         self.s = te.create_schedule(self.c.op)
         self.args = [self.a, self.b, self.c]
@@ -100,9 +116,18 @@ def matmul_numpy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.einsum("onbk,mnck->ombc", a.astype(np.int32), b.astype(np.int32)).astype(np.int8)
 
 
-def conv2d(config: Config, *, size: int = 14, channels: tuple[int, int] = (16, 16),
-           kernel: int = 3, padding: int = 1, stride: int = 1, threads: int = 2, rows: int = 7,
-           outputs: int = 8) -> Scheduled:
+def conv2d(
+    config: Config,
+    *,
+    size: int = 14,
+    channels: tuple[int, int] = (16, 16),
+    kernel: int = 3,
+    padding: int = 1,
+    stride: int = 1,
+    threads: int = 2,
+    rows: int = 7,
+    outputs: int = 8,
+) -> Scheduled:
     """A convolution of (in, out) `channels`, in tiles: shifted by 8 and clipped to 0 ... 127.
 
     A round of the output's outer loops does `rows` rows of `outputs` channels; the reduction goes
@@ -112,15 +137,24 @@ def conv2d(config: Config, *, size: int = 14, channels: tuple[int, int] = (16, 1
     after = (size + 2 * padding - kernel) // stride + 1
     shape = (1, channels[1], after, after, batch, block)
     data = te.placeholder((1, channels[0], size, size, batch, block), name="data", dtype="int8")
-    weights = te.placeholder((channels[1], channels[0], kernel, kernel, block, block),
-                             name="kernel", dtype="int8")
+    weights = te.placeholder(
+        (channels[1], channels[0], kernel, kernel, block, block), name="kernel", dtype="int8"
+    )
     data_buf = pad(data, [0, 0, padding, padding, 0, 0], name="data_buf")
     kernel_buf = te.compute(weights.shape, lambda *i: weights(*i), "kernel_buf")
-    ic, dy, dx, ki = (te.reduce_axis((0, extent), name) for extent, name in (
-        (channels[0], "ic"), (kernel, "dy"), (kernel, "dx"), (block, "ki")))
-    conv = te.compute(shape, lambda bo, co, i, j, bi, ci: te.sum(
-        data_buf(bo, ic, i * stride + dy, j * stride + dx, bi, ki).astype("int32")
-        * kernel_buf(co, ic, dy, dx, ci, ki).astype("int32"), axis=[ic, dy, dx, ki]), "conv")
+    ic, dy, dx, ki = (
+        te.reduce_axis((0, extent), name)
+        for extent, name in ((channels[0], "ic"), (kernel, "dy"), (kernel, "dx"), (block, "ki"))
+    )
+    conv = te.compute(
+        shape,
+        lambda bo, co, i, j, bi, ci: te.sum(
+            data_buf(bo, ic, i * stride + dy, j * stride + dx, bi, ki).astype("int32")
+            * kernel_buf(co, ic, dy, dx, ci, ki).astype("int32"),
+            axis=[ic, dy, dx, ki],
+        ),
+        "conv",
+    )
     shifted = te.compute(shape, lambda *i: conv(*i) >> 8, "shifted")
     positive = te.compute(shape, lambda *i: te.max(shifted(*i), 0), "positive")
     clipped = te.compute(shape, lambda *i: te.min(positive(*i), 127), "clipped")
@@ -150,19 +184,30 @@ def conv2d(config: Config, *, size: int = 14, channels: tuple[int, int] = (16, 1
     return s, [data, weights, res]
 
 
-def conv2d_numpy(data: np.ndarray, weights: np.ndarray, padding: int = 1, stride: int = 1,
-                 finish: Callable[[np.ndarray], np.ndarray] = lambda x: np.clip(x >> 8, 0, 127),
-                 ) -> np.ndarray:
+def conv2d_numpy(
+    data: np.ndarray,
+    weights: np.ndarray,
+    padding: int = 1,
+    stride: int = 1,
+    finish: Callable[[np.ndarray], np.ndarray] = lambda x: np.clip(x >> 8, 0, 127),
+) -> np.ndarray:
     """What `conv2d` computes, as tiles."""
     kernel = weights.shape[2]
-    image = np.pad(data.astype(np.int32), [(0, 0), (0, 0), (padding, padding), (padding, padding),
-                                           (0, 0), (0, 0)])
+    image = np.pad(
+        data.astype(np.int32),
+        [(0, 0), (0, 0), (padding, padding), (padding, padding), (0, 0), (0, 0)],
+    )
     after = (image.shape[2] - kernel) // stride + 1
     total = np.zeros((1, weights.shape[0], after, after, *data.shape[4:]), np.int32)
     for y in range(kernel):
         for x in range(kernel):
-            part = image[:, :, y:y + (after - 1) * stride + 1:stride,
-                         x:x + (after - 1) * stride + 1:stride]
-            total += np.einsum("nihwbk,oick->nohwbc", part,
-                               weights[:, :, y, x].astype(np.int32), optimize=True)
+            part = image[
+                :,
+                :,
+                y : y + (after - 1) * stride + 1 : stride,
+                x : x + (after - 1) * stride + 1 : stride,
+            ]
+            total += np.einsum(
+                "nihwbk,oick->nohwbc", part, weights[:, :, y, x].astype(np.int32), optimize=True
+            )
     return finish(total).astype(np.int8)

@@ -24,25 +24,32 @@ class Rtl:
 
     def __init__(self, config: Config, model: MemoryModel | None = None) -> None:
         self.memory = Memory(config.addr_width)
-        self.machine = RtlMachine(config, cached_verilog(config), self.memory,
-                                  model=model or MemoryModel())
+        self.machine = RtlMachine(
+            config, cached_verilog(config), self.memory, model=model or MemoryModel()
+        )
 
     def __enter__(self) -> Rtl:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.machine.close()
         self.memory.close()
 
-    def run(self, program: Program, arrays: Sequence[np.ndarray]
-            ) -> tuple[list[np.ndarray], RunReport]:
+    def run(
+        self, program: Program, arrays: Sequence[np.ndarray]
+    ) -> tuple[list[np.ndarray], RunReport]:
         """The outputs of a program called with the input `arrays`, and what the machine says."""
         return call(self.machine, program, arrays)
 
 
-def call(machine: Machine, program: Program, arrays: Sequence[np.ndarray], times: int = 1
-         ) -> tuple[list[np.ndarray], RunReport]:
+def call(
+    machine: Machine, program: Program, arrays: Sequence[np.ndarray], times: int = 1
+) -> tuple[list[np.ndarray], RunReport]:
     """The outputs of a program on a machine, `times` in a row without a reset, and its report."""
     memory, top, addresses = machine.memory, 1 << 16, {}
     inputs = iter(arrays)
@@ -53,8 +60,9 @@ def call(machine: Machine, program: Program, arrays: Sequence[np.ndarray], times
             assert (array.shape, array.dtype.name) == (buffer.shape, buffer.dtype)
             data = np.frombuffer(array.tobytes(), np.uint8)
         else:
-            data = buffer.data if buffer.data is not None else np.full(
-                buffer.nbytes, 0x5A, np.uint8)
+            data = (
+                buffer.data if buffer.data is not None else np.full(buffer.nbytes, 0x5A, np.uint8)
+            )
         memory.write(top, data)
         top += -(-buffer.nbytes // 4096) * 4096
     words = program.link(addresses)
@@ -62,5 +70,8 @@ def call(machine: Machine, program: Program, arrays: Sequence[np.ndarray], times
     for _ in range(times):
         report = machine.run(top, len(words), dict.fromkeys(BASES, 0))
         assert report.fault is None, report.fault
-    return [memory.read(addresses[item.name], item.nbytes).view(item.dtype).reshape(item.shape)
-            for item in program.buffers if item.role == "output"], report
+    return [
+        memory.read(addresses[item.name], item.nbytes).view(item.dtype).reshape(item.shape)
+        for item in program.buffers
+        if item.role == "output"
+    ], report

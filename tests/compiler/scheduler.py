@@ -40,8 +40,11 @@ class _Drawing:
         compute = self._inlined()
         main = None if self.work.main is None else self.schedule[self.work.main]
         outputs = [self.schedule[tensor] for tensor in self.work.outputs]
-        order = [stage for stage in reversed(self.schedule.stages)
-                 if stage in compute or stage in self.copies]
+        order = [
+            stage
+            for stage in reversed(self.schedule.stages)
+            if stage in compute or stage in self.copies
+        ]
         for stage in outputs:
             self._loops(stage, 2)
         self._main_place(outputs[0])
@@ -56,8 +59,9 @@ class _Drawing:
             if stage is main and self.work.gemm:
                 self._tensorize(stage)
             else:
-                self._pragma(stage, "dma_copy" if stage in outputs or stage in self.copies
-                             else "alu")
+                self._pragma(
+                    stage, "dma_copy" if stage in outputs or stage in self.copies else "alu"
+                )
         if self.chooser.chance(15):
             stage = self.chooser.pick([*outputs, *order])
             stage.unroll(self.chooser.pick(stage.leaf_iter_vars))
@@ -69,9 +73,14 @@ class _Drawing:
         for tensor, scope in self.work.copies.items():
             stage = self.schedule[tensor]
             if tensor in self.work.inputs:
-                readers = [Tensor(other.op) for other in self.schedule.stages
-                           if any(self.schedule[read] is stage for read in
-                                  getattr(other.op, "input_tensors", ()))]
+                readers = [
+                    Tensor(other.op)
+                    for other in self.schedule.stages
+                    if any(
+                        self.schedule[read] is stage
+                        for read in getattr(other.op, "input_tensors", ())
+                    )
+                ]
                 stage = self.schedule[self.schedule.cache_read(tensor, scope, readers)]
             stage.set_scope(scope)
             self.copies[stage] = scope
@@ -88,10 +97,17 @@ class _Drawing:
         kept = []
         for stage in stages:
             stage.set_scope(ACC)
-            stored = any(self.schedule[read] is stage for tensor in self.work.outputs
-                         for read in self.schedule[tensor].op.input_tensors)
-            if self.work.alu and self.chooser.chance(15) and not stored and (
-                    not stage.op.reduce_axis):
+            stored = any(
+                self.schedule[read] is stage
+                for tensor in self.work.outputs
+                for read in self.schedule[tensor].op.input_tensors
+            )
+            if (
+                self.work.alu
+                and self.chooser.chance(15)
+                and not stored
+                and (not stage.op.reduce_axis)
+            ):
                 stage.compute_inline()
             else:
                 kept.append(stage)
@@ -123,14 +139,16 @@ class _Drawing:
                 stage.split(axis, nparts=chooser.number(1, axis.extent + 1))
             elif kind == "fuse" and len(outer) > 1:
                 place = chooser.number(0, len(outer) - 2)
-                if len({item.reduces for item in outer[place:place + 2]}) == 1 or (
-                        chooser.chance(5)):
-                    stage.fuse(*outer[place:place + 2])
+                if len({item.reduces for item in outer[place : place + 2]}) == 1 or (
+                    chooser.chance(5)
+                ):
+                    stage.fuse(*outer[place : place + 2])
             elif kind == "tile" and len(outer) > 1:
                 others = [item for item in outer if item is not axis]
                 other = chooser.pick(others)
-                stage.tile(axis, other, chooser.number(1, axis.extent),
-                           chooser.number(1, other.extent))
+                stage.tile(
+                    axis, other, chooser.number(1, axis.extent), chooser.number(1, other.extent)
+                )
         if chooser.chance(60):
             stage.reorder(*chooser.shuffled(self._outer(stage)))
 
@@ -155,8 +173,7 @@ class _Drawing:
         """The stages that read one, those that are inlined left out for theirs."""
         found: list[Stage] = []
         for other in self.schedule.stages:
-            if any(self.schedule[read] is stage
-                   for read in getattr(other.op, "input_tensors", ())):
+            if any(self.schedule[read] is stage for read in getattr(other.op, "input_tensors", ())):
                 found += self._readers(other) if other.inlined else [other]
         return found
 
@@ -168,7 +185,7 @@ class _Drawing:
             axes = reader.leaf_iter_vars
             if last not in axes:
                 break  # gone since; the compiler will say so
-            found = [(reader, axis) for axis in axes[:axes.index(last) + 1]] + found
+            found = [(reader, axis) for axis in axes[: axes.index(last) + 1]] + found
         return found
 
     def _attach(self, stage: Stage) -> None:
@@ -181,14 +198,18 @@ class _Drawing:
                 break
             common.append(level[0])
         reduction = self.work.main is not None and any(
-            place[0] is self.schedule[self.work.main] for place in common)
+            place[0] is self.schedule[self.work.main] for place in common
+        )
         if chooser.chance(2):
             other = chooser.pick(self.schedule.stages)
             if other.leaf_iter_vars:
                 stage.compute_at(other, chooser.pick(other.leaf_iter_vars))
         elif reduction and chooser.chance(70):
-            stage.compute_at(*chooser.pick(
-                [place for place in common if place[0] is self.schedule[self.work.main]]))
+            stage.compute_at(
+                *chooser.pick(
+                    [place for place in common if place[0] is self.schedule[self.work.main]]
+                )
+            )
         elif self.attach in common and chooser.chance(80):
             stage.compute_at(*self.attach)
         elif common and chooser.chance(60):
@@ -199,11 +220,20 @@ class _Drawing:
     def _first_inner(self, stage: Stage) -> int:
         """The first loop that nothing is computed in and no thread is."""
         leaves = stage.leaf_iter_vars
-        return max([leaves.index(other.attached[1]) for other in self.schedule.stages
-                    if other.attached is not None and other.attached[0] is stage
-                    and other.attached[1] in leaves]
-                   + [place for place, axis in enumerate(leaves) if axis in stage.threads],
-                   default=-1) + 1
+        return (
+            max(
+                [
+                    leaves.index(other.attached[1])
+                    for other in self.schedule.stages
+                    if other.attached is not None
+                    and other.attached[0] is stage
+                    and other.attached[1] in leaves
+                ]
+                + [place for place, axis in enumerate(leaves) if axis in stage.threads],
+                default=-1,
+            )
+            + 1
+        )
 
     def _pragma(self, stage: Stage, key: str) -> None:
         chooser = self.chooser
@@ -231,8 +261,9 @@ class _Drawing:
         stages = [stage for stage in self.schedule.stages if stage.leaf_iter_vars]
         stage, other = chooser.pick(stages), chooser.pick(stages)
         axis = chooser.pick(stage.leaf_iter_vars)
-        kind = chooser.pick(["split", "reorder", "bind", "fuse", "at", "scope", "inline", "root",
-                             "foreign"])
+        kind = chooser.pick(
+            ["split", "reorder", "bind", "fuse", "at", "scope", "inline", "root", "foreign"]
+        )
         if kind == "split":
             stage.split(axis, chooser.number(1, 5))
         elif kind == "reorder":
@@ -242,7 +273,7 @@ class _Drawing:
                 raise ScheduleError("that many threads make programs too long for a test")
             stage.bind(axis, te.thread_axis("cthread"))
         elif kind == "fuse":
-            stage.fuse(*stage.leaf_iter_vars[:chooser.number(1, 4)])
+            stage.fuse(*stage.leaf_iter_vars[: chooser.number(1, 4)])
         elif kind == "at":
             stage.compute_at(other, chooser.pick(other.leaf_iter_vars))
         elif kind == "scope":

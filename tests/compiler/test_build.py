@@ -23,8 +23,13 @@ class Numpy:
 
 def values(rng, shape, dtype, low=None, high=None):
     limits = np.iinfo(dtype)
-    return rng.integers(limits.min if low is None else low, limits.max if high is None else high,
-                        shape, dtype, endpoint=True)
+    return rng.integers(
+        limits.min if low is None else low,
+        limits.max if high is None else high,
+        shape,
+        dtype,
+        endpoint=True,
+    )
 
 
 @pytest.mark.parametrize("m", [1, 3, 64, 257, 1500])
@@ -82,9 +87,15 @@ def test_rules(kit, config, name):
     kit.check(schedule, args, config, arrays, [expected])
 
 
-@pytest.mark.parametrize("rule", [
-    lambda t, x, y: x >> y, lambda t, x, y: x << y, lambda t, x, y: (x << y) + (x >> y) - y,
-    lambda t, x, y: (t.const(100001) >> y) + (t.const(3) << y) + (x * 0)])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        lambda t, x, y: x >> y,
+        lambda t, x, y: x << y,
+        lambda t, x, y: (x << y) + (x >> y) - y,
+        lambda t, x, y: (t.const(100001) >> y) + (t.const(3) << y) + (x * 0),
+    ],
+)
 def test_shifts_by_tensors(kit, config, rule):
     shape = (4, 8, config.batch, config.block)
     schedule, args = kit.one(shape, rule, "int32", "int32")
@@ -104,10 +115,16 @@ def test_several_stages_that_share_operands(kit, config):
     shape = (31, config.batch, config.block)
     schedule, args = kit.stages(
         shape,
-        [("S", "AB", lambda t, x, y: x + y), ("D", "AB", lambda t, x, y: x - y),
-         ("P", "SD", lambda t, x, y: x * y), ("Q", "PA", lambda t, x, y: t.max(x >> 2, y)),
-         ("R", "QSB", lambda t, x, y, z: t.min(x + y, z * 100000))],
-        {"A": "int32", "B": "int32"}, ["R", "P", "S"])
+        [
+            ("S", "AB", lambda t, x, y: x + y),
+            ("D", "AB", lambda t, x, y: x - y),
+            ("P", "SD", lambda t, x, y: x * y),
+            ("Q", "PA", lambda t, x, y: t.max(x >> 2, y)),
+            ("R", "QSB", lambda t, x, y, z: t.min(x + y, z * 100000)),
+        ],
+        {"A": "int32", "B": "int32"},
+        ["R", "P", "S"],
+    )
     rng = np.random.default_rng(3)
     a, b = (values(rng, shape, "int32", -30000, 30000) for _ in range(2))
     s, d = a + b, a - b
@@ -120,8 +137,11 @@ def test_many_inputs(kit, config):
     shape = (11, config.batch, config.block)
     names = [f"I{index}" for index in range(7)]
     schedule, args = kit.stages(
-        shape, [("C", names, lambda t, *x: sum(v * (i + 1) for i, v in enumerate(x)) >> 2)],
-        dict.fromkeys(names, "int8") | {"I3": "int32"}, ["C"])
+        shape,
+        [("C", names, lambda t, *x: sum(v * (i + 1) for i, v in enumerate(x)) >> 2)],
+        dict.fromkeys(names, "int8") | {"I3": "int32"},
+        ["C"],
+    )
     rng = np.random.default_rng(4)
     arrays = [values(rng, shape, "int32" if name == "I3" else "int8") for name in names]
     with np.errstate(over="ignore"):
@@ -163,8 +183,9 @@ def test_another_view_of_the_same_elements(kit):
     a = te.placeholder((8, 32), name="A")
     a_buf = te.compute((8, 2, 16), lambda i, j, k: a(i, 16 * j + k), "A_buf")
     c_buf = te.compute((256,), lambda n: te.const(1) + 1, "C_buf")
-    d_buf = te.compute((8, 2, 16), lambda i, j, k: a_buf(i, j, k) + c_buf((i * 2 + j) * 16 + k),
-                       "D_buf")
+    d_buf = te.compute(
+        (8, 2, 16), lambda i, j, k: a_buf(i, j, k) + c_buf((i * 2 + j) * 16 + k), "D_buf"
+    )
     d = te.compute((8, 2, 16), lambda *i: d_buf(*i).astype("int8"), "D")
     s = te.create_schedule(d.op)
     for tensor in (a_buf, c_buf, d_buf):
@@ -277,8 +298,10 @@ def test_more_micro_ops_than_fit(kit):
     config = PRESETS["tiny"].replace(log_uop_buff_size=5)
     assert config.uop_depth == 8
     shape = (40, 8)
-    rules = [(f"S{n}", ["A", "B"] if n == 0 else [f"S{n - 1}", "AB"[n % 2]],
-              lambda t, x, y: (x - y) * 3) for n in range(6)]
+    rules = [
+        (f"S{n}", ["A", "B"] if n == 0 else [f"S{n - 1}", "AB"[n % 2]], lambda t, x, y: (x - y) * 3)
+        for n in range(6)
+    ]
     schedule, args = kit.stages(shape, rules, {"A": "int32", "B": "int32"}, ["S5"])
     rng = np.random.default_rng(12)
     a, b = (values(rng, shape, "int32") for _ in range(2))
@@ -296,16 +319,27 @@ def test_in_place_needs_no_copy(kit, tutorial):
     program = build(schedule, args, PRESETS["default"], "my_vadd")
     insns = Isa(program.config).decode_stream(program.insns)
     assert [str(i).split(" sram")[0].split(" uop")[0] for i in insns] == [
-        "LOAD UOP", "LOAD ACC", "LOAD ACC", "ALU ADD", "STORE OUT", "FINISH"]
+        "LOAD UOP",
+        "LOAD ACC",
+        "LOAD ACC",
+        "ALU ADD",
+        "STORE OUT",
+        "FINISH",
+    ]
     assert program.name == "my_vadd"
     assert [(b.name, b.role) for b in program.buffers] == [
-        ("A", "input"), ("B", "input"), ("C", "output"), ("uops", "const")]
+        ("A", "input"),
+        ("B", "input"),
+        ("C", "output"),
+        ("uops", "const"),
+    ]
 
 
 def test_a_tensor_may_be_named_like_the_micro_ops(kit):
     config = PRESETS["default"]
-    schedule, args = kit.stages((4, 16), [("C", ["uops"], lambda t, x: x + 1)],
-                                {"uops": "int32"}, ["C"])
+    schedule, args = kit.stages(
+        (4, 16), [("C", ["uops"], lambda t, x: x + 1)], {"uops": "int32"}, ["C"]
+    )
     x = values(np.random.default_rng(13), (4, 16), "int32")
     kit.check(schedule, args, config, [x], [(x + 1).astype(np.int8)])
 

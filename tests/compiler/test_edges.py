@@ -38,14 +38,20 @@ def chain(*stages, rows=8, inside):
 
 
 @pytest.mark.parametrize("inside", [False, True])
-@pytest.mark.parametrize(("offset", "message"), [
-    (1, r"C reads S \[8, 1, 16\] out of its bounds: index 0 runs from 1 to 8"),
-    (-1, r"C reads S \[8, 1, 16\] out of its bounds: index 0 runs from -1 to 6"),
-])
+@pytest.mark.parametrize(
+    ("offset", "message"),
+    [
+        (1, r"C reads S \[8, 1, 16\] out of its bounds: index 0 runs from 1 to 8"),
+        (-1, r"C reads S \[8, 1, 16\] out of its bounds: index 0 runs from -1 to 6"),
+    ],
+)
 def test_a_read_beyond_its_tensor_is_one_wherever_it_is_computed(inside, offset, message):
-    s, args = chain(("S", 8, lambda x, i, t: x(i, *t)),
-                    ("C", 8, lambda x, i, t: x(i + offset, *t) + 1),
-                    ("D", 8, lambda x, i, t: x(i, *t).astype("int8")), inside=inside)
+    s, args = chain(
+        ("S", 8, lambda x, i, t: x(i, *t)),
+        ("C", 8, lambda x, i, t: x(i + offset, *t) + 1),
+        ("D", 8, lambda x, i, t: x(i, *t).astype("int8")),
+        inside=inside,
+    )
     with pytest.raises(CompileError, match=message):
         build(s, args, CONFIG)
 
@@ -97,17 +103,25 @@ def test_a_reduction_of_a_wide_number(kit):
     kit.check(s, [d], CONFIG, [], [np.full(d.shape, 300000 >> 12, np.int8)])
 
 
-@pytest.mark.parametrize(("rule", "message"), [
-    (lambda x, i, j: x(i, j) + 1 if i == 0 else x(i, j), "cannot compare for equality"),
-    (lambda x, i, j: x(i, j) if i != 0 else 0, "cannot compare for equality"),
-    (lambda x, i, j: x(i, j) if i in (0, 1) else 0, "cannot compare for equality"),
-    (lambda x, i, j: 1 if x(i, j) == 0 else 0, "cannot compare for equality"),
-    (lambda x, i, j: x(range(i), j), "is no number while it is being declared"),
-    (lambda x, i, j: round(x(i, j)), "is no number while it is being declared"),
-    (lambda x, i, j: x + 1, "A is a whole tensor where one element is needed"),
-    (lambda x, i, j: te.sum(x(i, te.reduce_axis((0, 4), "k")), axis=te.reduce_axis((0, 4), "m")),
-     "the rule of C uses k, which is no index of its own; an axis that is reduced must be among"),
-])
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (lambda x, i, j: x(i, j) + 1 if i == 0 else x(i, j), "cannot compare for equality"),
+        (lambda x, i, j: x(i, j) if i != 0 else 0, "cannot compare for equality"),
+        (lambda x, i, j: x(i, j) if i in (0, 1) else 0, "cannot compare for equality"),
+        (lambda x, i, j: 1 if x(i, j) == 0 else 0, "cannot compare for equality"),
+        (lambda x, i, j: x(range(i), j), "is no number while it is being declared"),
+        (lambda x, i, j: round(x(i, j)), "is no number while it is being declared"),
+        (lambda x, i, j: x + 1, "A is a whole tensor where one element is needed"),
+        (
+            lambda x, i, j: te.sum(
+                x(i, te.reduce_axis((0, 4), "k")), axis=te.reduce_axis((0, 4), "m")
+            ),
+            "the rule of C uses k, which is no index of its own; an axis that is reduced "
+            "must be among",
+        ),
+    ],
+)
 def test_what_a_rule_cannot_ask(rule, message):
     a = te.placeholder((4, 16), name="A")
     with pytest.raises(CompileError, match=message):
@@ -155,11 +169,17 @@ def test_weights_come_in_whole_tiles():
 
 def test_the_same_program_every_time():
     """Nothing depends on where Python puts its objects."""
-    code = ("from vta import top; from vta.config import PRESETS; import hashlib; "
-            "p = top.MaxPool2d((1, 16, 5, 5), 5, stride=1, padding=2)"
-            ".compile(PRESETS['default']).program; "
-            "print(hashlib.sha256(p.insns.tobytes()).hexdigest())")
+    code = (
+        "from vta import top; from vta.config import PRESETS; import hashlib; "
+        "p = top.MaxPool2d((1, 16, 5, 5), 5, stride=1, padding=2)"
+        ".compile(PRESETS['default']).program; "
+        "print(hashlib.sha256(p.insns.tobytes()).hexdigest())"
+    )
     root = Path(__file__).resolve().parents[2]
-    seen = {subprocess.run([sys.executable, "-c", code], cwd=root, check=True, text=True,
-                           capture_output=True).stdout for _ in range(4)}
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=root, check=True, text=True, capture_output=True
+        ).stdout
+        for _ in range(4)
+    }
     assert len(seen) == 1

@@ -19,9 +19,14 @@ def product(x_buf, w_buf, name):
     """The stages of a product of tiles, shifted and clipped: the sum, and what is stored."""
     ko, ki = te.reduce_axis((0, x_buf.shape[1]), "ko"), te.reduce_axis((0, TINY.block), "ki")
     shape = (x_buf.shape[0], w_buf.shape[0], TINY.batch, TINY.block)
-    total = te.compute(shape, lambda bo, co, bi, ci: te.sum(
-        x_buf(bo, ko, bi, ki).astype("int32") * w_buf(co, ko, ci, ki).astype("int32"),
-        axis=[ko, ki]), f"{name}_sum")
+    total = te.compute(
+        shape,
+        lambda bo, co, bi, ci: te.sum(
+            x_buf(bo, ko, bi, ki).astype("int32") * w_buf(co, ko, ci, ki).astype("int32"),
+            axis=[ko, ki],
+        ),
+        f"{name}_sum",
+    )
     small = te.compute(shape, lambda *i: te.min(te.max(total(*i) >> 6, 0), 127), f"{name}_small")
     return total, small, te.compute(shape, lambda *i: small(*i).astype("int8"), name)
 
@@ -67,8 +72,9 @@ def layer(x, w):
     return np.clip(total >> 6, 0, 127).astype(np.int8)
 
 
-@pytest.mark.parametrize(("threads", "inside", "split"),
-                         [*itertools.product((1, 2), (False, True), (1, 2))])
+@pytest.mark.parametrize(
+    ("threads", "inside", "split"), [*itertools.product((1, 2), (False, True), (1, 2))]
+)
 def test_two_layers(kit, threads, inside, split):
     schedule, args = layers(threads=threads, inside=inside, split=split)
     a, w1, w2 = numbers(args)

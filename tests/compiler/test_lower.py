@@ -32,8 +32,8 @@ def calls(text):
 def test_the_tutorials_listing(shared, tutorial):
     """The same calls with the same arguments in the same order as in the tutorial's own text."""
     text = (shared / "vta_get_started.rst.txt").read_text(encoding="utf-8")
-    listing = text[text.index("coproc_scope"):]
-    expected = calls(listing[:listing.index("coproc_sync()") + len("coproc_sync()")])
+    listing = text[text.index("coproc_scope") :]
+    expected = calls(listing[: listing.index("coproc_sync()") + len("coproc_sync()")])
     assert len(expected) == 9
     schedule, args = tutorial(CONFIG)
     assert calls(str(lower_vta(schedule, args, CONFIG, simple_mode=True))) == expected
@@ -72,11 +72,15 @@ def mixed(kit, config, tiles=31):
     """Every kind of operation, three results, more than one part at small configurations."""
     return kit.stages(
         (tiles, config.batch, config.block),
-        [("S", "AB", lambda t, x, y: t.max(x - y, -70000) >> 2),
-         ("N", "B", lambda t, x: (x.astype("int8") * 3).astype("int32")),
-         ("R", "SNA", lambda t, x, y, z: t.min(x * y + 100, z << 1)),
-         ("Z", "", lambda t: t.const(5))],
-        {"A": "int8", "B": "int32"}, ["R", "N", "Z"])
+        [
+            ("S", "AB", lambda t, x, y: t.max(x - y, -70000) >> 2),
+            ("N", "B", lambda t, x: (x.astype("int8") * 3).astype("int32")),
+            ("R", "SNA", lambda t, x, y, z: t.min(x * y + 100, z << 1)),
+            ("Z", "", lambda t: t.const(5)),
+        ],
+        {"A": "int8", "B": "int32"},
+        ["R", "N", "Z"],
+    )
 
 
 @pytest.mark.parametrize("preset", ["default", "tiny"])
@@ -97,16 +101,25 @@ def test_what_the_golden_program_computes(kit, preset):
     b = rng.integers(-100000, 100000, args[1].shape, np.int32)
     n = (b.astype(np.int8) * np.int8(3)).astype(np.int32)
     r = np.minimum((np.maximum(a - b, -70000) >> 2) * n + 100, (a << 1).astype(np.int32))
-    kit.check(schedule, args, config, [a, b], [
-        r.astype(np.int8), n.astype(np.int8), np.full(a.shape, 5, np.int8)])
+    kit.check(
+        schedule,
+        args,
+        config,
+        [a, b],
+        [r.astype(np.int8), n.astype(np.int8), np.full(a.shape, 5, np.int8)],
+    )
 
 
 def test_notes_say_what_each_instruction_is_about(tutorial):
     schedule, args = tutorial(CONFIG)
     text = str(lower_vta(schedule, args, CONFIG))
     notes = [line.strip() for line in text.splitlines() if "#" in line]
-    assert notes == ["# A_buf = A[0:64]", "# B_buf = B[0:64]", "# C_buf = add(A_buf, B_buf)",
-                     "# C_buf to C[0:64]"]
+    assert notes == [
+        "# A_buf = A[0:64]",
+        "# B_buf = B[0:64]",
+        "# C_buf = add(A_buf, B_buf)",
+        "# C_buf to C[0:64]",
+    ]
     assert "#" not in str(lower_vta(schedule, args, CONFIG, simple_mode=True))
 
 
@@ -123,7 +136,9 @@ def test_dumps(tutorial, monkeypatch, capsys):
     monkeypatch.setenv("VTA_DUMP", "place,tokens")
     lower_vta(schedule, args, CONFIG)
     assert re.findall("^# after (.*)$", capsys.readouterr().err, re.MULTILINE) == [
-        "place", "tokens"]
+        "place",
+        "tokens",
+    ]
 
 
 def test_two_stages_of_one_name_are_told_apart():
@@ -135,17 +150,20 @@ def test_two_stages_of_one_name_are_told_apart():
     assert "T_2[i] = T_1[i] * 2" in text
 
 
-@pytest.mark.parametrize(("rule", "text"), [
-    (lambda x, y: x - (y - 1), "x[i] - (y[i] - 1)"),
-    (lambda x, y: x - y - 1, "x[i] - y[i] - 1"),
-    (lambda x, y: (x + y) * 2, "(x[i] + y[i]) * 2"),
-    (lambda x, y: x + y * 2, "x[i] + y[i] * 2"),
-    (lambda x, y: x << (y >> 1), "x[i] << (y[i] >> 1)"),
-    (lambda x, y: (x << 2) + y, "(x[i] << 2) + y[i]"),
-    (lambda x, y: te.max(x, te.min(-y, 3)), "max(x[i], min(y[i] * -1, 3))"),
-    (lambda x, y: x.astype("int8") + 1, "int8(x[i]) + 1"),
-    (lambda x, y: 2 * (te.const(3) + 4) + x, "14 + x[i]"),
-])
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        (lambda x, y: x - (y - 1), "x[i] - (y[i] - 1)"),
+        (lambda x, y: x - y - 1, "x[i] - y[i] - 1"),
+        (lambda x, y: (x + y) * 2, "(x[i] + y[i]) * 2"),
+        (lambda x, y: x + y * 2, "x[i] + y[i] * 2"),
+        (lambda x, y: x << (y >> 1), "x[i] << (y[i] >> 1)"),
+        (lambda x, y: (x << 2) + y, "(x[i] << 2) + y[i]"),
+        (lambda x, y: te.max(x, te.min(-y, 3)), "max(x[i], min(y[i] * -1, 3))"),
+        (lambda x, y: x.astype("int8") + 1, "int8(x[i]) + 1"),
+        (lambda x, y: 2 * (te.const(3) + 4) + x, "14 + x[i]"),
+    ],
+)
 def test_expressions_as_text(rule, text):
     x, y = (te.placeholder((4,), name=name) for name in "xy")
     c = te.compute((4,), lambda i: rule(x(i), y(i)), "c")
@@ -170,6 +188,9 @@ def test_a_text_that_would_be_too_long(share):
 def test_lower_checks_bounds():
     a = te.placeholder((4,), name="A")
     c = te.compute((5,), lambda i: a(i), "C")
-    with pytest.raises(CompileError, match=r"C reads A \[4\] out of its bounds: index 0 runs from "
-                                           "0 to 4, but must be 0 to 3"):
+    with pytest.raises(
+        CompileError,
+        match=r"C reads A \[4\] out of its bounds: index 0 runs from "
+        "0 to 4, but must be 0 to 3",
+    ):
         lower(te.create_schedule(c.op), [a, c])

@@ -39,9 +39,10 @@ def decoded(program):
 
 
 def count(program, opcode, **values):
-    return sum(insn.opcode == opcode and all(insn.values[key] == value
-                                             for key, value in values.items())
-               for insn in decoded(program))
+    return sum(
+        insn.opcode == opcode and all(insn.values[key] == value for key, value in values.items())
+        for insn in decoded(program)
+    )
 
 
 # -- the well-known schedules --------------------------------------------------------------------
@@ -63,22 +64,44 @@ def test_matmul_of_the_script(kit):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize(("name", "size", "channels", "rows", "outputs"), [
-    ("default", 8, (2, 4), 4, 2), ("ecp5", 6, (2, 4), 2, 1), ("batch4", 6, (3, 4), 3, 2),
-    ("wide", 5, (2, 4), 5, 1)])
+@pytest.mark.parametrize(
+    ("name", "size", "channels", "rows", "outputs"),
+    [
+        ("default", 8, (2, 4), 4, 2),
+        ("ecp5", 6, (2, 4), 2, 1),
+        ("batch4", 6, (3, 4), 3, 2),
+        ("wide", 5, (2, 4), 5, 1),
+    ],
+)
 def test_conv2d(kit, name, size, channels, rows, outputs, threads):
-    schedule, args = conv2d(PRESETS[name], size=size, channels=channels, rows=rows,
-                            outputs=outputs, threads=threads)
+    schedule, args = conv2d(
+        PRESETS[name], size=size, channels=channels, rows=rows, outputs=outputs, threads=threads
+    )
     check(kit, schedule, args, PRESETS[name], conv2d_numpy)
 
 
-@pytest.mark.parametrize(("kernel", "padding", "stride"), [
-    (1, 0, 1), (1, 0, 2), (3, 0, 1), (3, 1, 2), (5, 2, 1), (5, 1, 3)])
+@pytest.mark.parametrize(
+    ("kernel", "padding", "stride"),
+    [(1, 0, 1), (1, 0, 2), (3, 0, 1), (3, 1, 2), (5, 2, 1), (5, 1, 3)],
+)
 def test_conv2d_of_other_kernels(kit, kernel, padding, stride):
-    schedule, args = conv2d(DEFAULT, size=9, channels=(2, 4), kernel=kernel, padding=padding,
-                            stride=stride, rows=4, outputs=2)
-    check(kit, schedule, args, DEFAULT,
-          lambda data, weights: conv2d_numpy(data, weights, padding, stride))
+    schedule, args = conv2d(
+        DEFAULT,
+        size=9,
+        channels=(2, 4),
+        kernel=kernel,
+        padding=padding,
+        stride=stride,
+        rows=4,
+        outputs=2,
+    )
+    check(
+        kit,
+        schedule,
+        args,
+        DEFAULT,
+        lambda data, weights: conv2d_numpy(data, weights, padding, stride),
+    )
 
 
 # -- virtual threads -----------------------------------------------------------------------------
@@ -123,12 +146,18 @@ def test_the_convolution_of_the_script(rtl, kit):
 
 
 def test_each_thread_has_its_own_places():
-    programs = {threads: build(*conv2d(DEFAULT, threads=threads, **SMALL), DEFAULT)
-                for threads in (1, 2)}
+    programs = {
+        threads: build(*conv2d(DEFAULT, threads=threads, **SMALL), DEFAULT) for threads in (1, 2)
+    }
     for kind in (MemoryType.INP, MemoryType.WGT):
-        places = {threads: {insn.sram_base for insn in decoded(program)
-                            if insn.opcode == Opcode.LOAD and insn.memory_type == kind}
-                  for threads, program in programs.items()}
+        places = {
+            threads: {
+                insn.sram_base
+                for insn in decoded(program)
+                if insn.opcode == Opcode.LOAD and insn.memory_type == kind
+            }
+            for threads, program in programs.items()
+        }
         assert len(places[2]) == 2 * len(places[1])
 
 
@@ -141,9 +170,13 @@ def test_caches_in_place_of_stages(kit):
     a = te.placeholder((2, 3, rows, cols), name="A", dtype="int8")
     b = te.placeholder((4, 3, cols, cols), name="B", dtype="int8")
     ko, ki = te.reduce_axis((0, 3), "ko"), te.reduce_axis((0, cols), "ki")
-    acc = te.compute((2, 4, rows, cols), lambda bo, co, bi, ci: te.sum(
-        a(bo, ko, bi, ki).astype("int32") * b(co, ko, ci, ki).astype("int32"), axis=[ko, ki]),
-        "acc")
+    acc = te.compute(
+        (2, 4, rows, cols),
+        lambda bo, co, bi, ci: te.sum(
+            a(bo, ko, bi, ki).astype("int32") * b(co, ko, ci, ki).astype("int32"), axis=[ko, ki]
+        ),
+        "acc",
+    )
     c = te.compute(acc.shape, lambda *i: acc(*i).astype("int8"), "C")
     s = te.create_schedule(c.op)
     copies = [s.cache_read(a, INP, [acc]), s.cache_read(b, WGT, [acc])]
@@ -168,8 +201,11 @@ def test_unrolled_loops_are_micro_ops(kit):
         if unrolled:
             stage.unroll(stage.op.axis[1])
         program = check(kit, made.s, made.args, TINY, matmul_numpy)
-        micro_ops[unrolled] = max(insn.uop_end - insn.uop_bgn for insn in decoded(program)
-                                  if insn.opcode == Opcode.GEMM and not insn.reset)
+        micro_ops[unrolled] = max(
+            insn.uop_end - insn.uop_bgn
+            for insn in decoded(program)
+            if insn.opcode == Opcode.GEMM and not insn.reset
+        )
     assert micro_ops == {False: 1, True: 4}
 
 
@@ -187,8 +223,7 @@ def test_a_split_that_does_not_divide(kit):
     made.product(ko, *made.c_buf.op.axis[:2], k)
     stage.pragma(stage.op.axis[0], "dma_copy")
     program = check(kit, made.s, made.args, TINY, matmul_numpy)
-    stored = [insn.x_size * insn.y_size for insn in decoded(program)
-              if insn.opcode == Opcode.STORE]
+    stored = [insn.x_size * insn.y_size for insn in decoded(program) if insn.opcode == Opcode.STORE]
     assert stored == [3, 3, 1]
 
 
@@ -198,19 +233,24 @@ def test_two_outputs(kit):
     a_buf = te.compute(shape, lambda *i: a(*i), "A_buf")
     b = te.compute(shape, lambda *i: a_buf(*i) >> 4, "B")
     c = te.compute(shape, lambda *i: te.max(b(*i), 0), "C")
-    outs = [te.compute(shape, lambda *i, t=t: t(*i).astype("int8"), f"{t.name}_out")
-            for t in (b, c)]
+    outs = [
+        te.compute(shape, lambda *i, t=t: t(*i).astype("int8"), f"{t.name}_out") for t in (b, c)
+    ]
     s = te.create_schedule([t.op for t in outs])
     for tensor in (a_buf, b, c):
-        s[tensor].set_scope(ACC).pragma(tensor.op.axis[0],
-                                        "dma_copy" if tensor is a_buf else "alu")
+        s[tensor].set_scope(ACC).pragma(tensor.op.axis[0], "dma_copy" if tensor is a_buf else "alu")
     outer, inner = s[outs[1]].split(outs[1].op.axis[0], 2)
     s[c].compute_at(s[outs[1]], outer)
     s[outs[0]].pragma(outs[0].op.axis[0], "dma_copy")
     s[outs[1]].pragma(inner, "dma_copy")
     array = np.random.default_rng(1).integers(-5000, 5000, shape, np.int32)
-    kit.check(s, [a, *outs], TINY, [array],
-              [(array >> 4).astype(np.int8), np.maximum(array >> 4, 0).astype(np.int8)])
+    kit.check(
+        s,
+        [a, *outs],
+        TINY,
+        [array],
+        [(array >> 4).astype(np.int8), np.maximum(array >> 4, 0).astype(np.int8)],
+    )
 
 
 def test_what_fits_no_instruction_is_several(kit):
@@ -224,16 +264,24 @@ def test_what_fits_no_instruction_is_several(kit):
     for tensor, key in ((b, "dma_copy"), (c, "alu")):
         s[tensor].set_scope(ACC).pragma(tensor.op.axis[0], key)
     s[out].pragma(out.op.axis[0], "dma_copy")
-    program = check(kit, s, [a, out], TINY,
-                    lambda x: (x[:2, ::2, 1:3, :2].astype(np.int32) + 1).astype(np.int8))
+    program = check(
+        kit, s, [a, out], TINY, lambda x: (x[:2, ::2, 1:3, :2].astype(np.int32) + 1).astype(np.int8)
+    )
     assert count(program, Opcode.LOAD, memory_type=MemoryType.ACC_8BIT) == 4
 
 
 def test_zeros_come_with_the_load(kit):
-    program = check(kit, *conv2d(DEFAULT, size=6, channels=(1, 1), rows=6, outputs=1, threads=1),
-                    DEFAULT, conv2d_numpy)
-    load, = (insn for insn in decoded(program)
-             if insn.opcode == Opcode.LOAD and insn.memory_type == MemoryType.INP)
+    program = check(
+        kit,
+        *conv2d(DEFAULT, size=6, channels=(1, 1), rows=6, outputs=1, threads=1),
+        DEFAULT,
+        conv2d_numpy,
+    )
+    (load,) = (
+        insn
+        for insn in decoded(program)
+        if insn.opcode == Opcode.LOAD and insn.memory_type == MemoryType.INP
+    )
     assert (load.y_pad_0, load.y_pad_1, load.x_pad_0, load.x_pad_1) == (1, 1, 1, 1)
     assert (load.x_size, load.y_size) == (6, 6)
 
@@ -246,8 +294,10 @@ def test_matmul_lowered(golden):
 
 
 def test_conv2d_lowered(golden):
-    golden("conv2d_lowered", str(lower(*conv2d(TINY, size=4, channels=(2, 4), rows=2, outputs=1),
-                                       simple_mode=True)))
+    golden(
+        "conv2d_lowered",
+        str(lower(*conv2d(TINY, size=4, channels=(2, 4), rows=2, outputs=1), simple_mode=True)),
+    )
 
 
 @pytest.mark.parametrize("title", ["loops", "tokens"])

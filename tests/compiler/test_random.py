@@ -12,8 +12,11 @@ from vta import te
 from vta.config import PRESETS
 
 OPERATORS = ("+", "-", "*", "min", "max", ">>", "<<", ">> t", "<< t", "int8", "int32", "neg")
-NUMBERS = st.one_of(st.integers(-(1 << 31), (1 << 31) - 1), st.integers(-40000, 40000),
-                    st.sampled_from([0, 1, -1, 32767, 32768, -32768, -32769, (1 << 31) - 1]))
+NUMBERS = st.one_of(
+    st.integers(-(1 << 31), (1 << 31) - 1),
+    st.integers(-40000, 40000),
+    st.sampled_from([0, 1, -1, 32767, 32768, -32768, -32769, (1 << 31) - 1]),
+)
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,23 @@ def plans(draw):
     steps = []
     for index in range(draw(st.integers(1, 8))):
         earlier = st.integers(0, len(inputs) + index - 1)
-        steps.append(Step(draw(st.sampled_from(OPERATORS)), draw(earlier),
-                          draw(st.one_of(st.none(), earlier)), draw(NUMBERS)))
+        steps.append(
+            Step(
+                draw(st.sampled_from(OPERATORS)),
+                draw(earlier),
+                draw(st.one_of(st.none(), earlier)),
+                draw(NUMBERS),
+            )
+        )
     ends = tuple(draw(st.booleans()) for _ in steps)
-    return Plan(preset, (*lead, config.batch, config.block), inputs, tuple(steps), ends,
-                draw(st.integers(0, 1 << 16)))
+    return Plan(
+        preset,
+        (*lead, config.batch, config.block),
+        inputs,
+        tuple(steps),
+        ends,
+        draw(st.integers(0, 1 << 16)),
+    )
 
 
 def apply(step, lib, dtype, a, b):
@@ -85,15 +100,15 @@ def reference(plan, arrays):
     values = list(arrays)
     for step in plan.steps:
         second = None if step.second is None else values[step.second]
-        values.append(apply(step, Numpy, values[step.first].dtype.name, values[step.first],
-                            second))
+        values.append(apply(step, Numpy, values[step.first].dtype.name, values[step.first], second))
     return values
 
 
 def declare(plan):
     """The plan as stages in ACC: some steps end a stage, the others are inside the next one's."""
-    placeholders = [te.placeholder(plan.shape, name=f"I{n}", dtype=dtype)
-                    for n, dtype in enumerate(plan.inputs)]
+    placeholders = [
+        te.placeholder(plan.shape, name=f"I{n}", dtype=dtype) for n, dtype in enumerate(plan.inputs)
+    ]
     copies = [te.compute(plan.shape, lambda *i, t=t: t(*i), f"{t.name}_buf") for t in placeholders]
     rules = [lambda *i, t=t: t(*i) for t in copies]
     stages = list(copies)
@@ -123,17 +138,29 @@ def declare(plan):
     return schedule, [t for t in placeholders if t.op in used], out
 
 
-@settings(max_examples=150, deadline=None,
-          suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@example(plan=Plan("tiny", (9, 9, 1, 8), ("int8", "int8"),
-                   (Step("+", 0, 1, 0), Step("<< t", 2, 0, 0), Step("int32", 3, None, 0),
-                    Step("-", 4, 2, 0)), (True, False, False, True), 1))
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@example(
+    plan=Plan(
+        "tiny",
+        (9, 9, 1, 8),
+        ("int8", "int8"),
+        (Step("+", 0, 1, 0), Step("<< t", 2, 0, 0), Step("int32", 3, None, 0), Step("-", 4, 2, 0)),
+        (True, False, False, True),
+        1,
+    )
+)
 @given(plan=plans())
 def test_random_chains(kit, plan):
     schedule, inputs, out = declare(plan)
     rng = np.random.default_rng(plan.seed)
-    arrays = [rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, plan.shape, dtype,
-                           endpoint=True) for dtype in plan.inputs]
+    arrays = [
+        rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, plan.shape, dtype, endpoint=True)
+        for dtype in plan.inputs
+    ]
     with np.errstate(over="ignore"):
         expected = reference(plan, arrays)[-1].astype(np.int8)
     used = [arrays[int(t.name[1:])] for t in inputs]

@@ -24,8 +24,12 @@ from vta.errors import ScheduleError
 SEED = int(os.environ.get("VTA_TEST_SEED", "0"))
 """Added to every seed: another number, other schedules."""
 
-KINDS = {"matmul": matmul, "convolution": convolution, "pooling": pooling,
-         "elementwise": elementwise}
+KINDS = {
+    "matmul": matmul,
+    "convolution": convolution,
+    "pooling": pooling,
+    "elementwise": elementwise,
+}
 CONFIGS = [PRESETS[name] for name in ("tiny", "small", "batch4", "default", "ecp5", "wide")]
 
 
@@ -49,8 +53,9 @@ def draw(make, configs, number, count, run):
     outcomes = Counter()
 
     @seed(1000 * SEED + number)
-    @settings(max_examples=count, deadline=None, database=None,
-              suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
     @given(data=st.data())
     def check(data):
         work, program = compiled(Chooser(data), make, configs)
@@ -94,6 +99,7 @@ def on_rtl(config, number, least, record_property):
     """The smaller the buffers are, the fewer schedules are legal."""
     outcomes = Counter()
     with Rtl(config) as rtl:
+
         def run(work, program, data):
             compare(rtl.run(program, work.arrays)[0], work)
 

@@ -30,11 +30,19 @@ def reduced(dtype, reduction, value, shape=(3, 5)):
     return s, [a, out], (b, c, d)
 
 
-VALUES = {"itself": lambda x: x, "twice": lambda x: x + x, "squared": lambda x: x * x,
-          "shifted left": lambda x: x << 3, "shifted right": lambda x: x >> 1,
-          "less one": lambda x: x - 1}
-REDUCTIONS = {"sum": (te.sum, lambda x: x.sum(1, dtype=x.dtype)),
-              "max": (te.max, lambda x: x.max(1)), "min": (te.min, lambda x: x.min(1))}
+VALUES = {
+    "itself": lambda x: x,
+    "twice": lambda x: x + x,
+    "squared": lambda x: x * x,
+    "shifted left": lambda x: x << 3,
+    "shifted right": lambda x: x >> 1,
+    "less one": lambda x: x - 1,
+}
+REDUCTIONS = {
+    "sum": (te.sum, lambda x: x.sum(1, dtype=x.dtype)),
+    "max": (te.max, lambda x: x.max(1)),
+    "min": (te.min, lambda x: x.min(1)),
+}
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int32"])
@@ -45,8 +53,9 @@ def test_reductions(kit, dtype, value, reduction):
     ours, theirs = REDUCTIONS[reduction]
     schedule, args, _ = reduced(dtype, ours, VALUES[value])
     limits = np.iinfo(dtype)
-    array = np.random.default_rng(5).integers(limits.min, limits.max, args[0].shape, dtype,
-                                              endpoint=True)
+    array = np.random.default_rng(5).integers(
+        limits.min, limits.max, args[0].shape, dtype, endpoint=True
+    )
     expected = np.maximum(theirs(VALUES[value](array)), 3).astype(np.int8)
     kit.check(schedule, args, TINY, [array], [expected])
 
@@ -61,8 +70,7 @@ def test_a_reduction_taken_apart(kit):
     schedule[c].pragma(i, "alu")
     schedule[b].compute_at(schedule[c], outer)
     array = np.random.default_rng(6).integers(-1000, 1000, args[0].shape, np.int32)
-    kit.check(schedule, args, TINY, [array], [
-        np.maximum((array >> 2).sum(1), 3).astype(np.int8)])
+    kit.check(schedule, args, TINY, [array], [np.maximum((array >> 2).sum(1), 3).astype(np.int8)])
 
 
 def test_what_a_reduction_feeds_back(kit):
@@ -92,6 +100,7 @@ def test_a_reduction_within_a_tile():
     for tensor, key in ((b, "dma_copy"), (c, "alu")):
         s[tensor].set_scope(ACC).pragma(tensor.op.axis[0], key)
     s[out].pragma(out.op.axis[0], "dma_copy")
-    with pytest.raises(ScheduleError, match="what it reads of B goes through a tile's 8 numbers "
-                                            "in another order"):
+    with pytest.raises(
+        ScheduleError, match="what it reads of B goes through a tile's 8 numbers in another order"
+    ):
         build(s, [a, out], TINY)

@@ -76,8 +76,14 @@ class Work:
     outputs: list[Tensor] = field(default_factory=list)
     expected: list[np.ndarray] = field(default_factory=list)
 
-    def input(self, chooser: Chooser, shape: Sequence[int], dtype: str, name: str,
-              limit: int | None = None) -> tuple[Tensor, np.ndarray]:
+    def input(
+        self,
+        chooser: Chooser,
+        shape: Sequence[int],
+        dtype: str,
+        name: str,
+        limit: int | None = None,
+    ) -> tuple[Tensor, np.ndarray]:
         """A placeholder and its numbers."""
         rng = np.random.default_rng(chooser.number(0, 1 << 16))
         limits = np.iinfo(dtype)
@@ -122,14 +128,19 @@ def matmul(chooser: Chooser, config: Config) -> Work:
     stride, first = (chooser.number(1, 3), chooser.number(0, 2)) if chooser.chance(20) else (1, 0)
     a_order, b_order, c_order = (_order(chooser, 2) for _ in range(3))
     a_full = (first + (o - 1) * stride + 1, n)
-    a, a_array = work.input(chooser, [a_full[place] for place in a_order] + [rows, cols], "int8",
-                            "A")
-    b, b_array = work.input(chooser, [(m, n)[place] for place in b_order] + [cols, cols], "int8",
-                            "B")
+    a, a_array = work.input(
+        chooser, [a_full[place] for place in a_order] + [rows, cols], "int8", "A"
+    )
+    b, b_array = work.input(
+        chooser, [(m, n)[place] for place in b_order] + [cols, cols], "int8", "B"
+    )
     if stride > 1 or first:
         # The copy is in the usual order, whatever main memory's is.
-        a_buf = te.compute((o, n, rows, cols), lambda i, j, *t: a(
-            *_at(a_order, (i * stride + first, j), t)), "A_buf")
+        a_buf = te.compute(
+            (o, n, rows, cols),
+            lambda i, j, *t: a(*_at(a_order, (i * stride + first, j), t)),
+            "A_buf",
+        )
         work.copies[a_buf] = INP
         a_read: list[int] = [0, 1]
     else:
@@ -141,8 +152,11 @@ def matmul(chooser: Chooser, config: Config) -> Work:
 
     def rule(*i: Any) -> Any:
         io, im = i[back[0]], i[back[1]]
-        return te.sum(a_buf(*_at(a_read, (io, ko), (i[2], ki))).astype("int32")
-                      * b_buf(*_at(b_order, (im, ko), (i[3], ki))).astype("int32"), axis=[ko, ki])
+        return te.sum(
+            a_buf(*_at(a_read, (io, ko), (i[2], ki))).astype("int32")
+            * b_buf(*_at(b_order, (im, ko), (i[3], ki))).astype("int32"),
+            axis=[ko, ki],
+        )
 
     work.main = te.compute(c_shape, rule, "C")
     natural_a = _arranged(a_array, [a_order.index(0), a_order.index(1)])[first::stride]
@@ -158,13 +172,20 @@ def _window(chooser: Chooser, most: int) -> tuple[list[int], ...]:
     stride = chooser.pick([(1, 1), (1, 1), (2, 2), (1, 2)])
     dilation = (2, 1) if chooser.chance(10) else (1, 1)
     before = [chooser.number(0, min(2, kernel[axis] - 1)) for axis in range(2)]
-    after = before if chooser.chance(70) else [
-        chooser.number(0, min(2, kernel[axis] - 1)) for axis in range(2)]
+    after = (
+        before
+        if chooser.chance(70)
+        else [chooser.number(0, min(2, kernel[axis] - 1)) for axis in range(2)]
+    )
     span = [(kernel[axis] - 1) * dilation[axis] + 1 for axis in range(2)]
-    size = [max(1, span[axis] - before[axis] - after[axis], chooser.number(1, most))
-            for axis in range(2)]
-    out = [(size[axis] + before[axis] + after[axis] - span[axis]) // stride[axis] + 1
-           for axis in range(2)]
+    size = [
+        max(1, span[axis] - before[axis] - after[axis], chooser.number(1, most))
+        for axis in range(2)
+    ]
+    out = [
+        (size[axis] + before[axis] + after[axis] - span[axis]) // stride[axis] + 1
+        for axis in range(2)
+    ]
     return (list(kernel), list(stride), list(before), list(after), list(dilation), size, out)
 
 
@@ -176,10 +197,10 @@ def convolution(chooser: Chooser, config: Config) -> Work:
     n, ic, oc = chooser.number(1, 2), chooser.number(1, 3), chooser.number(1, 3)
     d_order, k_order, o_order = (_order(chooser, 4) for _ in range(3))
     d_full, k_full, o_full = (n, ic, *size), (oc, ic, *kernel), (n, oc, *out)
-    data, d_array = work.input(chooser, [d_full[p] for p in d_order] + [rows, cols], "int8",
-                               "data")
-    weights, k_array = work.input(chooser, [k_full[p] for p in k_order] + [cols, cols], "int8",
-                                  "kernel")
+    data, d_array = work.input(chooser, [d_full[p] for p in d_order] + [rows, cols], "int8", "data")
+    weights, k_array = work.input(
+        chooser, [k_full[p] for p in k_order] + [cols, cols], "int8", "kernel"
+    )
     if any(before) or any(after) or chooser.chance(20):
         amounts = [[(0, 0, *side)[p] for p in d_order] + [0, 0] for side in (before, after)]
         data_buf = pad(data, *amounts, name="data_buf")
@@ -187,8 +208,10 @@ def convolution(chooser: Chooser, config: Config) -> Work:
     else:
         data_buf = work.load(chooser, data, INP)
     weights_buf = work.load(chooser, weights, WGT)
-    rc, dy, dx, ki = (te.reduce_axis((0, extent), name) for extent, name in (
-        (ic, "ic"), (kernel[0], "dy"), (kernel[1], "dx"), (cols, "ki")))
+    rc, dy, dx, ki = (
+        te.reduce_axis((0, extent), name)
+        for extent, name in ((ic, "ic"), (kernel[0], "dy"), (kernel[1], "dx"), (cols, "ki"))
+    )
     back = [o_order.index(place) for place in range(4)]
 
     def rule(*i: Any) -> Any:
@@ -197,28 +220,40 @@ def convolution(chooser: Chooser, config: Config) -> Work:
         return te.sum(
             data_buf(*_at(d_order, at, (i[4], ki))).astype("int32")
             * weights_buf(*_at(k_order, (co, rc, dy, dx), (i[5], ki))).astype("int32"),
-            axis=[rc, dy, dx, ki])
+            axis=[rc, dy, dx, ki],
+        )
 
     work.main = te.compute([o_full[p] for p in o_order] + [rows, cols], rule, "conv")
-    image = np.pad(_arranged(d_array, [d_order.index(p) for p in range(4)]),
-                   [(0, 0), (0, 0), *zip(before, after, strict=True), (0, 0), (0, 0)]
-                   ).astype(np.int32)
+    image = np.pad(
+        _arranged(d_array, [d_order.index(p) for p in range(4)]),
+        [(0, 0), (0, 0), *zip(before, after, strict=True), (0, 0), (0, 0)],
+    ).astype(np.int32)
     weight = _arranged(k_array, [k_order.index(p) for p in range(4)]).astype(np.int32)
     total = np.zeros((*o_full, rows, cols), np.int32)
     for y, x in itertools.product(range(kernel[0]), range(kernel[1])):
-        total += np.einsum("nihwbk,oick->nohwbc", _part(image, (y, x), stride, dilation, out),
-                           weight[:, :, y, x])
+        total += np.einsum(
+            "nihwbk,oick->nohwbc", _part(image, (y, x), stride, dilation, out), weight[:, :, y, x]
+        )
     _epilogue(chooser, work, work.main, _arranged(total, o_order), back[1])
     return work
 
 
-def _part(image: np.ndarray, at: Sequence[int], stride: Sequence[int], dilation: Sequence[int],
-          out: Sequence[int]) -> np.ndarray:
+def _part(
+    image: np.ndarray,
+    at: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    out: Sequence[int],
+) -> np.ndarray:
     """What the kernel's element `at` meets of an image (n, c, h, w, ...)."""
     rows, columns = (
-        slice(at[axis] * dilation[axis],
-              at[axis] * dilation[axis] + (out[axis] - 1) * stride[axis] + 1, stride[axis])
-        for axis in range(2))
+        slice(
+            at[axis] * dilation[axis],
+            at[axis] * dilation[axis] + (out[axis] - 1) * stride[axis] + 1,
+            stride[axis],
+        )
+        for axis in range(2)
+    )
     return image[:, :, rows, columns]
 
 
@@ -232,8 +267,13 @@ def pooling(chooser: Chooser, config: Config) -> Work:
     d_order, o_order = _order(chooser, 4), _order(chooser, 4)
     d_full, o_full = (n, channels, *size), (n, channels, *out)
     dtype = chooser.pick(["int8", "int8", "int32"])
-    data, d_array = work.input(chooser, [d_full[p] for p in d_order] + [rows, cols], dtype, "data",
-                               None if kind in ("max", "min") or dtype == "int8" else 1 << 20)
+    data, d_array = work.input(
+        chooser,
+        [d_full[p] for p in d_order] + [rows, cols],
+        dtype,
+        "data",
+        None if kind in ("max", "min") or dtype == "int8" else 1 << 20,
+    )
     padded = any(before) or any(after)
     # Zeros around it come with the load; what reductions leave out, with the rule.
     loaded = padded and kind in ("+", "depthwise") and chooser.chance(60)
@@ -246,7 +286,8 @@ def pooling(chooser: Chooser, config: Config) -> Work:
     factors = factors_array = None
     if kind == "depthwise":
         weights, factors_array = work.input(
-            chooser, [channels, *kernel, rows, cols], "int8", "weights")
+            chooser, [channels, *kernel, rows, cols], "int8", "weights"
+        )
         factors = work.load(chooser, weights, ACC)
     dy, dx = te.reduce_axis((0, kernel[0]), "dy"), te.reduce_axis((0, kernel[1]), "dx")
     back = [o_order.index(place) for place in range(4)]
@@ -274,9 +315,11 @@ def pooling(chooser: Chooser, config: Config) -> Work:
     work.main = te.compute([o_full[p] for p in o_order] + [rows, cols], rule, "pool")
     limits = np.iinfo(np.int32)
     blank = {"max": limits.min, "min": limits.max}.get(kind, 0)
-    image = np.pad(_arranged(d_array, [d_order.index(p) for p in range(4)]).astype(np.int32),
-                   [(0, 0), (0, 0), *zip(before, after, strict=True), (0, 0), (0, 0)],
-                   constant_values=blank)
+    image = np.pad(
+        _arranged(d_array, [d_order.index(p) for p in range(4)]).astype(np.int32),
+        [(0, 0), (0, 0), *zip(before, after, strict=True), (0, 0), (0, 0)],
+        constant_values=blank,
+    )
     total = np.full((*o_full, rows, cols), blank, np.int32)
     for y, x in itertools.product(range(kernel[0]), range(kernel[1])):
         part = _part(image, (y, x), stride, dilation, out)
@@ -291,8 +334,13 @@ def pooling(chooser: Chooser, config: Config) -> Work:
 def elementwise(chooser: Chooser, config: Config) -> Work:
     """Two tensors added, and what may come after: the residual add of a network."""
     work = Work(config)
-    shape = [chooser.number(1, 3), chooser.number(1, 4), chooser.number(1, 5), config.batch,
-             config.block]
+    shape = [
+        chooser.number(1, 3),
+        chooser.number(1, 4),
+        chooser.number(1, 5),
+        config.batch,
+        config.block,
+    ]
     first, a_array = work.input(chooser, shape, chooser.pick(["int8", "int32"]), "A")
     second, b_array = work.input(chooser, shape, chooser.pick(["int8", "int32"]), "B")
     a, b = work.load(chooser, first, ACC), work.load(chooser, second, ACC)
@@ -310,18 +358,20 @@ Step = tuple[Callable[[Any], Any], Callable[[np.ndarray], np.ndarray]]
 NUMBERS = [0, 1, 5, -3, 127, -128, 32767, -32768, 32768, 1 << 20, -(1 << 31)]
 
 
-def _epilogue(chooser: Chooser, work: Work, value: Tensor, array: np.ndarray, channel: int
-              ) -> None:
+def _epilogue(chooser: Chooser, work: Work, value: Tensor, array: np.ndarray, channel: int) -> None:
     """Stages on the ALU, each of a step or two, and one output or two."""
     stages = [(value, array)]
     for number in range(chooser.number(0, 4)):
         before, known = stages[-1]
         other = chooser.pick(stages) if chooser.chance(15) else None
-        steps = [_step(chooser, work, array.shape, channel, f"{number}{part}")
-                 for part in range(chooser.number(1, 2))]
+        steps = [
+            _step(chooser, work, array.shape, channel, f"{number}{part}")
+            for part in range(chooser.number(1, 2))
+        ]
 
-        def rule(*i: Any, source: Tensor = before, steps: list[Any] = steps,
-                 other: Any = other) -> Any:
+        def rule(
+            *i: Any, source: Tensor = before, steps: list[Any] = steps, other: Any = other
+        ) -> Any:
             value = source(*i)
             for step, _ in steps:
                 value = step(value, i)
@@ -339,34 +389,44 @@ def _epilogue(chooser: Chooser, work: Work, value: Tensor, array: np.ndarray, ch
     if len(stages) > 1 and chooser.chance(12):
         kept.append(chooser.pick(stages[:-1]))
     for name, (stage, result) in zip(("out", "other"), kept, strict=False):
-        work.outputs.append(te.compute(
-            array.shape, lambda *i, stage=stage: stage(*i).astype("int8"), name))
+        work.outputs.append(
+            te.compute(array.shape, lambda *i, stage=stage: stage(*i).astype("int8"), name)
+        )
         work.expected.append(result.astype(np.int8))
 
 
-def _step(chooser: Chooser, work: Work, shape: tuple[int, ...], channel: int, name: str
-          ) -> tuple[Any, Any]:
-    kind = chooser.pick([">>", ">>", "<<", "+", "*", "max", "min", "bias", "bias", "residual",
-                         "residual", "int8"])
+def _step(
+    chooser: Chooser, work: Work, shape: tuple[int, ...], channel: int, name: str
+) -> tuple[Any, Any]:
+    kind = chooser.pick(
+        [">>", ">>", "<<", "+", "*", "max", "min", "bias", "bias", "residual", "residual", "int8"]
+    )
     if kind in ("bias", "residual"):
         return _operand(chooser, work, shape, channel if kind == "bias" else None, name)
     if kind == "int8":
-        return (lambda x, i: x.astype("int8").astype("int32"),
-                lambda x: x.astype(np.int8).astype(np.int32))
+        return (
+            lambda x, i: x.astype("int8").astype("int32"),
+            lambda x: x.astype(np.int8).astype(np.int32),
+        )
     if kind in (">>", "<<"):
         amount = chooser.number(0, 12)
-        return ((lambda x, i: x >> amount, lambda x: x >> amount) if kind == ">>" else
-                (lambda x, i: x << amount, lambda x: x << amount))
+        return (
+            (lambda x, i: x >> amount, lambda x: x >> amount)
+            if kind == ">>"
+            else (lambda x, i: x << amount, lambda x: x << amount)
+        )
     number = chooser.pick(NUMBERS)
-    return {"+": (lambda x, i: x + number, lambda x: x + np.int32(number)),
-            "*": (lambda x, i: x * number, lambda x: x * np.int32(number)),
-            "max": (lambda x, i: te.max(x, number), lambda x: np.maximum(x, np.int32(number))),
-            "min": (lambda x, i: te.min(x, number), lambda x: np.minimum(x, np.int32(number))),
-            }[kind]
+    return {
+        "+": (lambda x, i: x + number, lambda x: x + np.int32(number)),
+        "*": (lambda x, i: x * number, lambda x: x * np.int32(number)),
+        "max": (lambda x, i: te.max(x, number), lambda x: np.maximum(x, np.int32(number))),
+        "min": (lambda x, i: te.min(x, number), lambda x: np.minimum(x, np.int32(number))),
+    }[kind]
 
 
-def _operand(chooser: Chooser, work: Work, shape: tuple[int, ...], channel: int | None, name: str
-             ) -> tuple[Any, Any]:
+def _operand(
+    chooser: Chooser, work: Work, shape: tuple[int, ...], channel: int | None, name: str
+) -> tuple[Any, Any]:
     """A bias for each channel, or a tensor of the same shape, loaded into ACC."""
     dtype = chooser.pick(["int8", "int32"])
     sizes = shape if channel is None else (shape[channel], *shape[-2:])
@@ -375,14 +435,24 @@ def _operand(chooser: Chooser, work: Work, shape: tuple[int, ...], channel: int 
     op = chooser.pick(["+", "+", "-", "max", "*"]) if channel is None else "+"
     wide = array.astype(np.int32)
     if channel is not None:
-        wide = wide.reshape([shape[channel] if place in (channel,) else 1
-                             for place in range(len(shape) - 2)] + list(shape[-2:]))
+        wide = wide.reshape(
+            [shape[channel] if place in (channel,) else 1 for place in range(len(shape) - 2)]
+            + list(shape[-2:])
+        )
 
     def rule(x: Any, i: Any) -> Any:
         other = loaded(*i) if channel is None else loaded(i[channel], *i[-2:])
         other = other.astype("int32")
-        return {"+": lambda: x + other, "-": lambda: x - other, "*": lambda: x * other,
-                "max": lambda: te.max(x, other)}[op]()
+        return {
+            "+": lambda: x + other,
+            "-": lambda: x - other,
+            "*": lambda: x * other,
+            "max": lambda: te.max(x, other),
+        }[op]()
 
-    return rule, {"+": lambda x: x + wide, "-": lambda x: x - wide, "*": lambda x: x * wide,
-                  "max": lambda x: np.maximum(x, wide)}[op]
+    return rule, {
+        "+": lambda x: x + wide,
+        "-": lambda x: x - wide,
+        "*": lambda x: x * wide,
+        "max": lambda x: np.maximum(x, wide),
+    }[op]

@@ -14,13 +14,7 @@ from vta.driver.module import LoadedModule, Module
 from vta.driver.ndarray import Context
 from vta.driver.simulated import SimDevice, SimulatorTotals, TsimDevice
 from vta.driver.statistics import count_stream
-from vta.errors import (
-    ArgumentError,
-    DeviceError,
-    DeviceTimeout,
-    MachineError,
-    ProgramError,
-)
+from vta.errors import ArgumentError, DeviceError, DeviceTimeout, MachineError, ProgramError
 from vta.isa import Isa, Opcode
 from vta.program import Program
 
@@ -29,10 +23,14 @@ MakeProgram = Callable[..., Program]
 
 def _arguments(program: Program, ctx: Context, seed: int = 0):
     rng = np.random.default_rng(seed)
-    a, b = (rng.integers(-2**31, 2**31, buffer.shape).astype(np.int32)
-            for buffer in program.args[:2])
-    arrays = [nd.array(a, ctx), nd.array(b, ctx), nd.array(
-        rng.integers(-128, 128, program.args[2].shape).astype(np.int8), ctx)]
+    a, b = (
+        rng.integers(-(2**31), 2**31, buffer.shape).astype(np.int32) for buffer in program.args[:2]
+    )
+    arrays = [
+        nd.array(a, ctx),
+        nd.array(b, ctx),
+        nd.array(rng.integers(-128, 128, program.args[2].shape).astype(np.int8), ctx),
+    ]
     return arrays, (a + b + np.int32(7)).astype(np.int8)
 
 
@@ -77,8 +75,9 @@ def test_rtl_device(make_program: MakeProgram) -> None:
 
 
 @pytest.mark.parametrize("kind", [SimDevice, TsimDevice])
-def test_a_fault_is_raised_and_the_device_stays_usable(kind: type,
-                                                       make_program: MakeProgram) -> None:
+def test_a_fault_is_raised_and_the_device_stays_usable(
+    kind: type, make_program: MakeProgram
+) -> None:
     config = PRESETS["tiny"]
     device, ctx = _open(kind, config)
     with device:
@@ -111,8 +110,10 @@ def test_nothing_stays_allocated(make_program: MakeProgram) -> None:
 def test_refuses_a_program_for_another_configuration(make_program: MakeProgram) -> None:
     device, _ = _open(SimDevice, PRESETS["default"])
     program = make_program(PRESETS["default"].replace(log_acc_buff_size=16))
-    with device, pytest.raises(
-            ProgramError, match="add_seven .* LOG_ACC_BUFF_SIZE 17 here, 16 there"):
+    with (
+        device,
+        pytest.raises(ProgramError, match="add_seven .* LOG_ACC_BUFF_SIZE 17 here, 16 there"),
+    ):
         LoadedModule(program, device)
     # Where it runs is no part of the machine.
     device, _ = _open(SimDevice, PRESETS["default"])
@@ -132,10 +133,14 @@ def test_arguments_are_checked(make_program: MakeProgram) -> None:
         cases = [
             ((a, b), r"add_seven\(A: int32\[5, 1, 8\], .* takes 3 arguments, not 2"),
             ((a, b, c, c), "takes 3 arguments, not 4"),
-            ((a, nd.empty((5, 1, 9), "int32", ctx), c),
-             r"argument 1 \(B\) .* must be int32\[5, 1, 8\], not int32\[5, 1, 9\]"),
-            ((a, b, nd.empty(shape, "int32", ctx)),
-             r"argument 2 \(C\) .* must be int8\[5, 1, 8\], not int32\[5, 1, 8\]"),
+            (
+                (a, nd.empty((5, 1, 9), "int32", ctx), c),
+                r"argument 1 \(B\) .* must be int32\[5, 1, 8\], not int32\[5, 1, 9\]",
+            ),
+            (
+                (a, b, nd.empty(shape, "int32", ctx)),
+                r"argument 2 \(C\) .* must be int8\[5, 1, 8\], not int32\[5, 1, 8\]",
+            ),
             ((nd.empty(shape, "int32"), b, c), r"argument 0 \(A\) .* not on cpu\(0\)"),
             ((nd.empty(shape, "int32", elsewhere), b, c), "not on .* of another session"),
             ((np.zeros(shape, np.int32), b, c), r"made with vta.nd.array\(.*, not a ndarray"),
@@ -152,10 +157,12 @@ def test_output_must_be_an_array_of_its_own(make_program: MakeProgram) -> None:
     device, ctx = _open(SimDevice, config)
     with device:
         program = make_program(config)
-        bytes_only = [dataclasses.replace(buffer, shape=(40,), dtype="int8")
-                      for buffer in program.args]
-        program = dataclasses.replace(program, name="p",
-                                      buffers=(*bytes_only, *program.buffers[3:]))
+        bytes_only = [
+            dataclasses.replace(buffer, shape=(40,), dtype="int8") for buffer in program.args
+        ]
+        program = dataclasses.replace(
+            program, name="p", buffers=(*bytes_only, *program.buffers[3:])
+        )
         array = nd.empty((40,), "int8", ctx)
         with pytest.raises(ArgumentError, match="output C of p .* not the same as A"):
             LoadedModule(program, device)(array, nd.empty((40,), "int8", ctx), array)
@@ -167,8 +174,9 @@ def test_timeout(kind: type) -> None:
     config = PRESETS["tiny"]
     device, _ = _open(kind, config)
     isa = Isa(config)
-    loop = isa.gemm.pack(opcode=Opcode.GEMM, uop_bgn=0, uop_end=16, iter_out=(1 << 14) - 1,
-                         iter_in=(1 << 14) - 1)
+    loop = isa.gemm.pack(
+        opcode=Opcode.GEMM, uop_bgn=0, uop_end=16, iter_out=(1 << 14) - 1, iter_in=(1 << 14) - 1
+    )
     stop = isa.common.pack(opcode=Opcode.FINISH)
     with device:
         device.run_stream(Isa.words([stop]))  # what is built at the first run takes its time
@@ -225,8 +233,9 @@ def test_time_evaluator(make_program: MakeProgram) -> None:
                 call.time_evaluator(call.entry_name, ctx, number=wrong)
 
 
-def test_counting_a_stream_gives_what_running_it_counts(config: Config,
-                                                        make_program: MakeProgram) -> None:
+def test_counting_a_stream_gives_what_running_it_counts(
+    config: Config, make_program: MakeProgram
+) -> None:
     device, ctx = _open(SimDevice, config)
     with device:
         program = make_program(config)

@@ -90,8 +90,12 @@ def test_closing() -> None:
     remote = Session(PRESETS["tiny"])
     remote.close()
     remote.close()
-    for use in (lambda: remote.upload("x"), lambda: remote.load_module("x"),
-                lambda: remote.ext_dev(0), lambda: remote.cpu(0)):
+    for use in (
+        lambda: remote.upload("x"),
+        lambda: remote.load_module("x"),
+        lambda: remote.ext_dev(0),
+        lambda: remote.cpu(0),
+    ):
         with pytest.raises(DeviceError, match="the session is closed"):
             use()
 

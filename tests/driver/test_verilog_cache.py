@@ -21,8 +21,11 @@ TINY = PRESETS["tiny"]
 def test_key_follows_the_hardware_and_only_it() -> None:
     key = verilog_cache._key(TINY)
     assert verilog_cache._key(TINY.replace(target="tsim", hw_ver="0.0.1")) == key
-    keys = {key, verilog_cache._key(TINY.replace(log_bus_width=7)),
-            verilog_cache._key(PRESETS["default"])}
+    keys = {
+        key,
+        verilog_cache._key(TINY.replace(log_bus_width=7)),
+        verilog_cache._key(PRESETS["default"]),
+    }
     assert len(keys) == 3
 
 
@@ -47,8 +50,9 @@ def test_key_follows_sources_and_tools(tmp_path: Path, monkeypatch: pytest.Monke
     assert verilog_cache._key(TINY) not in (key, changed)
 
 
-def test_a_second_run_takes_it_from_the_cache(tmp_path: Path,
-                                              monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_takes_it_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("VTA_CACHE_PATH", str(tmp_path))
     calls = []
 
@@ -75,9 +79,15 @@ def test_a_cached_run_imports_no_amaranth() -> None:
         "with TsimDevice(PRESETS['tiny']) as device:\n"
         "    report = device.run_stream(np.array([[3, 0]], np.uint64))\n"
         "assert report.instructions == 1 and report.cycles > 0\n"
-        "print(sorted(name for name in sys.modules if name.split('.')[0] == 'amaranth'))\n")
+        "print(sorted(name for name in sys.modules if name.split('.')[0] == 'amaranth'))\n"
+    )
     root = Path(vta.__file__).parent.parent
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": str(root)}, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        check=False,
+    )
     assert done.stderr == ""
     assert done.stdout == "[]\n"

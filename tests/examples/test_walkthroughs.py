@@ -39,11 +39,16 @@ def _import(name: str) -> ModuleType:
 
 
 def _run(script: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    inherited = {key: value for key, value in os.environ.items()
-                 if key not in ("VTA_CONFIG", "PICTURES")}
-    return subprocess.run([sys.executable, str(script), *arguments], capture_output=True,
-                          text=True, env={**inherited, "PYTHONPATH": str(ROOT), **env},
-                          check=False)
+    inherited = {
+        key: value for key, value in os.environ.items() if key not in ("VTA_CONFIG", "PICTURES")
+    }
+    return subprocess.run(
+        [sys.executable, str(script), *arguments],
+        capture_output=True,
+        text=True,
+        env={**inherited, "PYTHONPATH": str(ROOT), **env},
+        check=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +56,14 @@ def notebooks() -> ModuleType:
     return _import("notebooks")
 
 
-@pytest.mark.parametrize(("name", "pictures"), [
-    ("matrix_multiply", {"matmul_timeline", "matmul_roofline"}),
-    ("blocked_matrix_multiply", {"blocks_of_16_x_16_timeline", "blocks_roofline"}),
-    ("convolution", {"1_thread_timeline", "2_threads_timeline", "convolution_roofline"}),
-])
+@pytest.mark.parametrize(
+    ("name", "pictures"),
+    [
+        ("matrix_multiply", {"matmul_timeline", "matmul_roofline"}),
+        ("blocked_matrix_multiply", {"blocks_of_16_x_16_timeline", "blocks_roofline"}),
+        ("convolution", {"1_thread_timeline", "2_threads_timeline", "convolution_roofline"}),
+    ],
+)
 def test_script(tmp_path: Path, name: str, pictures: set[str]) -> None:
     done = _run(FOLDER / f"{name}.py", PICTURES=str(tmp_path), PYTHONWARNINGS="error")
     assert done.returncode == 0, done.stderr
@@ -63,8 +71,12 @@ def test_script(tmp_path: Path, name: str, pictures: set[str]) -> None:
     assert re.search(r"^Successful .* test!\n\Z", done.stdout, re.MULTILINE)
     assert {path.name for path in tmp_path.iterdir()} == {f"{item}.png" for item in pictures}
     if name == "convolution":
-        cycles = {threads: int(number.replace(",", "")) for threads, number in re.findall(
-            r"^(\d) threads? +exact on both; .* ([\d,]+) cycles$", done.stdout, re.MULTILINE)}
+        cycles = {
+            threads: int(number.replace(",", ""))
+            for threads, number in re.findall(
+                r"^(\d) threads? +exact on both; .* ([\d,]+) cycles$", done.stdout, re.MULTILINE
+            )
+        }
         assert set(cycles) == {"1", "2"}
         # 3 x 3 x 16 x 16 tiles for each of 14 x 14 pixels, one a cycle.
         assert 3 * 3 * 16 * 16 * 14 * 14 < cycles["2"] <= 476_000 < cycles["1"]
@@ -81,9 +93,14 @@ def test_notebook_shows_its_pictures(name: str) -> None:
     file = FOLDER / f"{name}.ipynb"
     assert file.stat().st_size < LARGEST
     book = json.loads(file.read_text(encoding="utf-8"))
-    drawing = [cell for cell in book["cells"] if cell["cell_type"] == "code"
-               and re.match(r"(programs = .*\n.*\n)?pictures\.(timeline|roofline)\(",
-                            "".join(cell["source"]))]
+    drawing = [
+        cell
+        for cell in book["cells"]
+        if cell["cell_type"] == "code"
+        and re.match(
+            r"(programs = .*\n.*\n)?pictures\.(timeline|roofline)\(", "".join(cell["source"])
+        )
+    ]
     assert len(drawing) >= 2
     for cell in drawing:
         (shown,) = (output for output in cell["outputs"] if "data" in output)
@@ -106,8 +123,9 @@ def test_check_notices_a_change_of_the_script(tmp_path: Path) -> None:
     script.write_text(text.replace("## Tiles", "## Bricks"), encoding="utf-8")
     done = _run(tmp_path / "notebooks.py", "--check", "matrix_multiply")
     assert done.returncode == 1
-    assert done.stderr == ("out of date: matrix_multiply.ipynb (cell 2 is another); "
-                           "run make notebooks\n")
+    assert done.stderr == (
+        "out of date: matrix_multiply.ipynb (cell 2 is another); run make notebooks\n"
+    )
     script.write_text(text + "\n# %%\nprint()\n", encoding="utf-8")
     done = _run(tmp_path / "notebooks.py", "--check", "matrix_multiply")
     assert re.search(r"\((\d+) cells, not (\d+)\)", done.stderr)
@@ -132,30 +150,40 @@ def test_names_are_checked() -> None:
     assert "there is no matmul; there are matrix_multiply, " in done.stderr
 
 
-@pytest.mark.parametrize(("old", "new", "alike"), [
-    ("cycles", "hours", False),
-    # A line about cycles may be a little off ...
-    ("18,539", "18,700", True),
-    ("47 %", "48 %", True),
-    ("18,539", "19,900", False),
-    ("47 %", "50 %", False),
-    # ... and no other.
-    ("8,192", "8,193", False),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "alike"),
+    [
+        ("cycles", "hours", False),
+        # A line about cycles may be a little off ...
+        ("18,539", "18,700", True),
+        ("47 %", "48 %", True),
+        ("18,539", "19,900", False),
+        ("47 %", "50 %", False),
+        # ... and no other.
+        ("8,192", "8,193", False),
+    ],
+)
 def test_outputs_are_compared(notebooks: ModuleType, old: str, new: str, alike: bool) -> None:
     text = "product: 18,539 cycles; GEMM busy 47 %\ngemm_counter 8,192\n"
-    book, other = (nbformat.v4.new_notebook(cells=[
-        nbformat.v4.new_markdown_cell("Text."),
-        nbformat.v4.new_code_cell("f()", outputs=[nbformat.v4.new_output("stream", text=shown)])])
-        for shown in (text, text.replace(old, new)))
+    book, other = (
+        nbformat.v4.new_notebook(
+            cells=[
+                nbformat.v4.new_markdown_cell("Text."),
+                nbformat.v4.new_code_cell(
+                    "f()", outputs=[nbformat.v4.new_output("stream", text=shown)]
+                ),
+            ]
+        )
+        for shown in (text, text.replace(old, new))
+    )
     assert not list(notebooks.differences(book, other, outputs=False))
     assert list(notebooks.differences(book, other, outputs=True)) == (
-        [] if alike else ["cell 1 shows something else"])
+        [] if alike else ["cell 1 shows something else"]
+    )
 
 
 def test_a_picture_that_is_missing_is_noticed(notebooks: ModuleType) -> None:
-    book, other = (nbformat.read(FOLDER / "matrix_multiply.ipynb", as_version=4)
-                   for _ in range(2))
+    book, other = (nbformat.read(FOLDER / "matrix_multiply.ipynb", as_version=4) for _ in range(2))
     for cell in other.cells:
         for output in cell.get("outputs", ()):
             output.get("data", {}).pop("image/png", None)
@@ -172,12 +200,16 @@ def test_execution_keeps_what_cells_show(notebooks: ModuleType) -> None:
     assert dict(book.metadata) == metadata
 
 
-@pytest.mark.parametrize(("code", "error", "match"), [
-    ("import warnings; warnings.warn('take care')", ValueError, "wrote to stderr: .*take care"),
-    ("1 / 0", nbclient.exceptions.CellExecutionError, "ZeroDivisionError"),
-])
-def test_what_goes_wrong_in_a_cell(notebooks: ModuleType, code: str, error: type[Exception],
-                                   match: str) -> None:
+@pytest.mark.parametrize(
+    ("code", "error", "match"),
+    [
+        ("import warnings; warnings.warn('take care')", ValueError, "wrote to stderr: .*take care"),
+        ("1 / 0", nbclient.exceptions.CellExecutionError, "ZeroDivisionError"),
+    ],
+)
+def test_what_goes_wrong_in_a_cell(
+    notebooks: ModuleType, code: str, error: type[Exception], match: str
+) -> None:
     with pytest.raises(error, match=match):
         notebooks.execute(notebooks.notebook(f"# %%\n{code}\n"))
 
@@ -187,7 +219,13 @@ def test_excerpt() -> None:
     uops = [f"        T.tir.vta.uop_push(0, 0, {number}, 0, 0, 0, 0, 0)" for number in range(9)]
     listing = "\n".join(["a", "b", *uops, "c", "d"])
     assert pictures.excerpt(listing, 100).split("\n") == [
-        "a", "b", *uops[:4], "        ... 5 micro-ops more", "c", "d"]
+        "a",
+        "b",
+        *uops[:4],
+        "        ... 5 micro-ops more",
+        "c",
+        "d",
+    ]
     assert pictures.excerpt(listing, 1) == "a\n    ... 8 lines more"
     short = "\n".join(["a", *uops[:5]])
     assert pictures.excerpt(short, 6) == short

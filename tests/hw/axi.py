@@ -40,8 +40,9 @@ class WriteBus:
 
     async def _addresses(self, ctx):
         bus, pauses = self.bus, Pauses(self.stalls, "aw")
-        trigger = ctx.tick().sample(bus.awvalid, bus.awready, bus.awaddr, bus.awlen, bus.awsize,
-                                    bus.awburst)
+        trigger = ctx.tick().sample(
+            bus.awvalid, bus.awready, bus.awaddr, bus.awlen, bus.awsize, bus.awburst
+        )
         held, wait = None, 0
         while True:
             ctx.set(bus.awready, wait == 0)

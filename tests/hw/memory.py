@@ -22,7 +22,7 @@ class ReadMemory:
         self.benches = [self._clock, self._requests, self._answers]
 
     def write(self, addr, raw):
-        self.data[addr:addr + len(raw)] = raw
+        self.data[addr : addr + len(raw)] = raw
 
     async def _clock(self, ctx):
         while True:
@@ -36,7 +36,8 @@ class ReadMemory:
             self.bursts.append((burst.addr, burst.beats))
             self._beats.extend(
                 (self._now + self.latency, burst.addr + index * self.config.bus_bytes)
-                for index in range(burst.beats))
+                for index in range(burst.beats)
+            )
 
     async def _answers(self, ctx):
         pauses, size = Pauses(self.stalls, "beat"), self.config.bus_bytes
@@ -46,5 +47,5 @@ class ReadMemory:
                 continue
             await rest(ctx, pauses.next())
             _, addr = self._beats.popleft()
-            data = int.from_bytes(self.data[addr:addr + size], "little")
+            data = int.from_bytes(self.data[addr : addr + size], "little")
             await put(ctx, self.dut.beat, [{"data": data, "error": addr in self.bad}])

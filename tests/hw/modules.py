@@ -34,8 +34,11 @@ class ModuleBench:
         status = {}
 
         async def send(ctx):
-            await put(ctx, self.port.insn, [{"insn": insn, "index": index}
-                                            for index, insn in enumerate(insns)])
+            await put(
+                ctx,
+                self.port.insn,
+                [{"insn": insn, "index": index} for index, insn in enumerate(insns)],
+            )
 
         async def wait(ctx):
             while len(self.retired) < wanted:
@@ -43,8 +46,9 @@ class ModuleBench:
             await rest(ctx, settle)
             assert len(self.retired) == wanted
             found = ctx.get(self.port.status)
-            status.update({name: getattr(found, name)
-                           for name in ("active", *FLAGS, "cause", "index")})
+            status.update(
+                {name: getattr(found, name) for name in ("active", *FLAGS, "cause", "index")}
+            )
             status["idle"] = ctx.get(self.port.idle)
             if look:
                 await look(ctx)

@@ -11,8 +11,23 @@ import numpy as np
 from amaranth.hdl import Value
 from amaranth.sim import Simulator
 
-__all__ = ["CYCLE", "STALLS", "Clock", "Pauses", "get", "number", "put", "raw", "ready_at_random",
-           "record", "rest", "simulate", "stable", "tiles", "until"]
+__all__ = [
+    "CYCLE",
+    "STALLS",
+    "Clock",
+    "Pauses",
+    "get",
+    "number",
+    "put",
+    "raw",
+    "ready_at_random",
+    "record",
+    "rest",
+    "simulate",
+    "stable",
+    "tiles",
+    "until",
+]
 
 CYCLE = 1e-6
 
@@ -24,8 +39,9 @@ class Pauses:
     """Random rests of one side of one stream."""
 
     def __init__(self, kind: str, seed: object) -> None:
-        self._chance, self._longest = {
-            "none": (0.0, 1), "short": (0.4, 3), "long": (0.15, 25)}[kind]
+        self._chance, self._longest = {"none": (0.0, 1), "short": (0.4, 3), "long": (0.15, 25)}[
+            kind
+        ]
         self._random = random.Random(f"{kind} {seed}")
 
     def next(self) -> int:
@@ -55,8 +71,7 @@ def simulate(dut, *benches, background=(), limit=200_000) -> None:
         sim.add_testbench(bench, background=True)
     folder = os.environ.get("VTA_WAVES")
     test = os.environ.get("PYTEST_CURRENT_TEST", "bench").rsplit("::", 1)[-1].split(" ")[0]
-    with (sim.write_vcd(str(Path(folder) / f"{test}.vcd")) if folder
-          else contextlib.nullcontext()):
+    with sim.write_vcd(str(Path(folder) / f"{test}.vcd")) if folder else contextlib.nullcontext():
         sim.run()
 
 
@@ -103,6 +118,7 @@ async def get(ctx, stream, count: int, pauses: Pauses | None = None, *more) -> l
 
 def ready_at_random(signal, pauses: Pauses):
     """A background bench that lowers `signal` now and then."""
+
     async def bench(ctx) -> None:
         while True:
             if cycles := pauses.next():
@@ -116,15 +132,19 @@ def ready_at_random(signal, pauses: Pauses):
 
 def stable(*streams):
     """A background bench: once valid, a stream keeps valid and payload until it is taken."""
+
     async def bench(ctx) -> None:
         held = [None] * len(streams)
-        signals = [signal for stream in streams
-                   for signal in (stream.valid, stream.ready, raw(stream.payload))]
+        signals = [
+            signal
+            for stream in streams
+            for signal in (stream.valid, stream.ready, raw(stream.payload))
+        ]
         trigger = ctx.tick().sample(*signals)
         while True:
             _, _, *values = await trigger
             for index in range(len(streams)):
-                valid, ready, payload = values[3 * index:3 * index + 3]
+                valid, ready, payload = values[3 * index : 3 * index + 3]
                 if held[index] is not None:
                     assert valid, f"valid of stream {index} was withdrawn"
                     assert payload == held[index], f"payload of stream {index} changed"
@@ -135,6 +155,7 @@ def stable(*streams):
 
 def record(found: list, when, *signals):
     """A background bench that appends a tuple of `signals` in each cycle in which `when` holds."""
+
     async def bench(ctx) -> None:
         trigger = ctx.tick().sample(when, *signals)
         while True:

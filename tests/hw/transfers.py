@@ -14,14 +14,23 @@ PAGE = 4096
 def elem_bytes(config, kind) -> int:
     """Bytes in DRAM of an element, from the table in ISA.md."""
     tile = config.batch * config.block
-    return {MemoryType.UOP: 4, MemoryType.WGT: config.block ** 2, MemoryType.INP: tile,
-            MemoryType.ACC: 4 * tile, MemoryType.OUT: tile, MemoryType.ACC_8BIT: tile}[kind]
+    return {
+        MemoryType.UOP: 4,
+        MemoryType.WGT: config.block**2,
+        MemoryType.INP: tile,
+        MemoryType.ACC: 4 * tile,
+        MemoryType.OUT: tile,
+        MemoryType.ACC_8BIT: tile,
+    }[kind]
 
 
 def depth(config, kind) -> int:
     """Tiles of a memory type's buffer."""
-    size = {MemoryType.UOP: config.log_uop_buff_size, MemoryType.WGT: config.log_wgt_buff_size,
-            MemoryType.INP: config.log_inp_buff_size}.get(kind, config.log_acc_buff_size)
+    size = {
+        MemoryType.UOP: config.log_uop_buff_size,
+        MemoryType.WGT: config.log_wgt_buff_size,
+        MemoryType.INP: config.log_inp_buff_size,
+    }.get(kind, config.log_acc_buff_size)
     kind = MemoryType.ACC if kind in (MemoryType.OUT, MemoryType.ACC_8BIT) else kind
     return (1 << size) // elem_bytes(config, kind)
 
@@ -51,8 +60,12 @@ class Move:
         for row in range(-top, self.y + bottom):
             for column in range(-left, self.x + right):
                 inside = 0 <= row < self.y and 0 <= column < self.x
-                result.append((self.sram + len(result),
-                               self.addr + (row * self.stride + column) * size if inside else None))
+                result.append(
+                    (
+                        self.sram + len(result),
+                        self.addr + (row * self.stride + column) * size if inside else None,
+                    )
+                )
         return result
 
     def job(self, config) -> dict[str, int]:
@@ -64,12 +77,20 @@ class Move:
         lead = top * pitch + left if self.y else total
         tail = bottom * pitch + right if self.y else 0
         return {
-            "kind": int(self.kind), "addr": self.addr,
+            "kind": int(self.kind),
+            "addr": self.addr,
             "runs": 1 if joined else self.y,
             "run_elems": self.y * self.x if joined else self.x,
-            "run_stride": self.stride, "sram_base": self.sram, "data_addr": self.sram + lead,
-            "rows": self.y, "cols": self.x, "gap": left + right, "lead": lead, "tail": tail,
-            "tail_addr": self.sram + total - tail, "moved": self.y * self.x,
+            "run_stride": self.stride,
+            "sram_base": self.sram,
+            "data_addr": self.sram + lead,
+            "rows": self.y,
+            "cols": self.x,
+            "gap": left + right,
+            "lead": lead,
+            "tail": tail,
+            "tail_addr": self.sram + total - tail,
+            "moved": self.y * self.x,
             "sram_end": self.sram + total,
         }
 

@@ -16,23 +16,46 @@ from vta.registers import BY_NAME, REGISTERS
 
 def _alu(host, op, *, uops=(0, 1), iters=(1, 1), dst=(0, 0), src=(0, 0), imm=None, **more):
     return host.isa.alu.pack(
-        opcode=Opcode.ALU, alu_opcode=op, uop_bgn=uops[0], uop_end=uops[1], iter_out=iters[0],
-        iter_in=iters[1], dst_factor_out=dst[0], dst_factor_in=dst[1], src_factor_out=src[0],
-        src_factor_in=src[1], use_imm=imm is not None, imm=imm or 0, **more)
+        opcode=Opcode.ALU,
+        alu_opcode=op,
+        uop_bgn=uops[0],
+        uop_end=uops[1],
+        iter_out=iters[0],
+        iter_in=iters[1],
+        dst_factor_out=dst[0],
+        dst_factor_in=dst[1],
+        src_factor_out=src[0],
+        src_factor_in=src[1],
+        use_imm=imm is not None,
+        imm=imm or 0,
+        **more,
+    )
 
 
 def _gemm(host, *, uops=(0, 1), iters=(1, 1), dst=(0, 0), src=(0, 0), wgt=(0, 0), **more):
     return host.isa.gemm.pack(
-        opcode=Opcode.GEMM, uop_bgn=uops[0], uop_end=uops[1], iter_out=iters[0],
-        iter_in=iters[1], dst_factor_out=dst[0], dst_factor_in=dst[1], src_factor_out=src[0],
-        src_factor_in=src[1], wgt_factor_out=wgt[0], wgt_factor_in=wgt[1], **more)
+        opcode=Opcode.GEMM,
+        uop_bgn=uops[0],
+        uop_end=uops[1],
+        iter_out=iters[0],
+        iter_in=iters[1],
+        dst_factor_out=dst[0],
+        dst_factor_in=dst[1],
+        src_factor_out=src[0],
+        src_factor_in=src[1],
+        wgt_factor_out=wgt[0],
+        wgt_factor_in=wgt[1],
+        **more,
+    )
 
 
 async def _vector_add(host, seed: int) -> None:
     """a + b of 16 tiles, in two halves whose stores run beside the next half's loads."""
     config, rng = host.config, np.random.default_rng(seed)
-    a, b = (rng.integers(-2**31, 2**31, (16, config.batch, config.block)).astype(np.int32)
-            for _ in range(2))
+    a, b = (
+        rng.integers(-(2**31), 2**31, (16, config.batch, config.block)).astype(np.int32)
+        for _ in range(2)
+    )
     host.put("acc", a)
     host.put("acc", b, 1000)
     host.put_uops(dst_idx=[0, 0], src_idx=[0, 8], wgt_idx=[0, 0])
@@ -83,10 +106,18 @@ async def matrix_product(dut):
         host.load("INP", y=rows, x=depth, stride=5, y_pad_0=1, x_pad_0=1),
         host.load("WGT", x=columns * depth, push_next=1),
         _gemm(host, uops=(0, 1), iters=(rows, columns), dst=(columns, 1), reset=1),
-        _gemm(host, uops=(0, depth), iters=(rows, columns), dst=(columns, 1), src=(3, 0),
-              wgt=(0, depth), pop_prev=1),
+        _gemm(
+            host,
+            uops=(0, depth),
+            iters=(rows, columns),
+            dst=(columns, 1),
+            src=(3, 0),
+            wgt=(0, depth),
+            pop_prev=1,
+        ),
         _alu(host, AluOp.SHR, iters=(1, rows * columns), dst=(0, 1), imm=5, push_next=1),
-        host.store(y=rows, x=columns, stride=7, pop_prev=1))
+        host.store(y=rows, x=columns, stride=7, pop_prev=1),
+    )
     expected = np.einsum("rdbi,cdoi->rcbo", x.astype(np.int64), w.astype(np.int64)) >> 5
     for row in range(rows):
         np.testing.assert_array_equal(host.out(columns, 7 * row), expected[row].astype(np.int8))
@@ -99,11 +130,19 @@ async def register_map(dut):
     host = await Host(dut, seed="registers").start()
     for register in REGISTERS:
         assert await host.registers.read_dword(register.offset) == {
-            "id": int.from_bytes(b"VTA-", "little"), "version": 0x200, "watchdog": 1 << 20,
-            "config_0": 3 | 3 << 4 | 5 << 8 | host.config.log_batch << 12
-            | host.config.log_block << 16 | host.config.log_bus_width << 20,
-            "config_1": host.config.log_uop_buff_size | host.config.log_inp_buff_size << 8
-            | host.config.log_wgt_buff_size << 16 | host.config.log_acc_buff_size << 24,
+            "id": int.from_bytes(b"VTA-", "little"),
+            "version": 0x200,
+            "watchdog": 1 << 20,
+            "config_0": 3
+            | 3 << 4
+            | 5 << 8
+            | host.config.log_batch << 12
+            | host.config.log_block << 16
+            | host.config.log_bus_width << 20,
+            "config_1": host.config.log_uop_buff_size
+            | host.config.log_inp_buff_size << 8
+            | host.config.log_wgt_buff_size << 16
+            | host.config.log_acc_buff_size << 24,
             "config_2": host.config.addr_width | host.config.log_insn_queue << 8,
         }.get(register.name, 0), register.name
     writable = ("insn_count", *BASE_REGISTERS, "watchdog")
@@ -113,7 +152,7 @@ async def register_map(dut):
         assert await host.read(name) == 0x1234_5678 + index
     # A byte alone.
     await host.registers.write(BY_NAME["insn_count"].offset + 2, b"\xee")
-    assert await host.read("insn_count") == 0x12ee_5678
+    assert await host.read("insn_count") == 0x12EE_5678
     # Reading what only reads leaves it as it is.
     await host.write("id", 0)
     assert await host.read("id") == int.from_bytes(b"VTA-", "little")
@@ -160,22 +199,30 @@ async def errors(dut):
     config = host.config
     past = host.load("INP", sram=config.inp_depth - 1, x=2)
     cases = [
-        ([host.load("INP", push_next=1), past, host.finish(pop_prev=1)],
-         (Cause.SRAM_RANGE, ModuleId.LOAD, 1)),
+        (
+            [host.load("INP", push_next=1), past, host.finish(pop_prev=1)],
+            (Cause.SRAM_RANGE, ModuleId.LOAD, 1),
+        ),
         # Compute waits for a token that nobody gives; FINISH behind it never comes.
-        ([host.load("UOP"), _gemm(host, pop_prev=1), host.finish()],
-         (Cause.DEADLOCK, ModuleId.COMPUTE, 1)),
+        (
+            [host.load("UOP"), _gemm(host, pop_prev=1), host.finish()],
+            (Cause.DEADLOCK, ModuleId.COMPUTE, 1),
+        ),
         # A module still waits after FINISH.
         ([host.store(pop_prev=1), host.finish()], (Cause.DEADLOCK, ModuleId.STORE, 0)),
         # The lowest index of two errors, whoever met it first.
-        ([host.load("UOP", x=8), _alu(host, 6), past, host.finish()],
-         (Cause.ILLEGAL_ALU_OPCODE, ModuleId.COMPUTE, 1)),
+        (
+            [host.load("UOP", x=8), _alu(host, 6), past, host.finish()],
+            (Cause.ILLEGAL_ALU_OPCODE, ModuleId.COMPUTE, 1),
+        ),
         ([host.load("UOP")] * 3, (Cause.NO_FINISH, ModuleId.FETCH, 3)),
         ([host.store(x_pad_0=1), host.finish()], (Cause.ILLEGAL_PADDING, ModuleId.STORE, 0)),
         ([host.load("WGT", push_prev=1), host.finish()], (Cause.ILLEGAL_TOKEN, ModuleId.LOAD, 0)),
         ([host.load("OUT"), host.finish()], (Cause.ILLEGAL_MEMORY_TYPE, ModuleId.COMPUTE, 0)),
-        ([host.load("ACC", dram=(1 << 32) - 1), host.finish()],
-         (Cause.MEMORY_RESPONSE, ModuleId.COMPUTE, 0)),
+        (
+            [host.load("ACC", dram=(1 << 32) - 1), host.finish()],
+            (Cause.MEMORY_RESPONSE, ModuleId.COMPUTE, 0),
+        ),
     ]
     for insns, expected in cases:
         await host.launch(insns)
@@ -264,13 +311,20 @@ async def left_over_tokens(dut):
     """Tokens survive from one launch to the next, and a reset removes them."""
     host = await Host(dut, seed="tokens").start()
     nothing = {"y": 0, "x": 0}
-    await host.run(host.load("INP", **nothing, push_next=1),
-                   host.load("INP", **nothing, push_next=1),
-                   host.load("UOP", **nothing, push_prev=1, push_next=1))
+    await host.run(
+        host.load("INP", **nothing, push_next=1),
+        host.load("INP", **nothing, push_next=1),
+        host.load("UOP", **nothing, push_prev=1, push_next=1),
+    )
     assert await host.read("tokens_prev") == 2 | 1 << 16
     assert await host.read("tokens_next") == 1
-    await host.launch([host.load("UOP", **nothing, pop_prev=1), host.store(**nothing, pop_prev=1),
-                       host.finish(pop_prev=1)])
+    await host.launch(
+        [
+            host.load("UOP", **nothing, pop_prev=1),
+            host.store(**nothing, pop_prev=1),
+            host.finish(pop_prev=1),
+        ]
+    )
     assert await host.end()
     assert await host.read("tokens_prev") == 1 << 16
     assert await host.read("tokens_next") == 0

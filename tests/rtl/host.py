@@ -51,10 +51,15 @@ class Host:
             logging.getLogger(f"cocotb.{dut._name}.{name}").setLevel(logging.WARNING)
         cocotb.start_soon(Clock(dut.clk, 10, "ns").start())
         dut.rst.value = 1
-        self.ram = AxiRam(AxiBus.from_prefix(dut, "m_axi", bus_separator="__"), dut.clk, dut.rst,
-                          size=1 << self.config.addr_width)
-        self.registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi", bus_separator="__"),
-                                       dut.clk, dut.rst)
+        self.ram = AxiRam(
+            AxiBus.from_prefix(dut, "m_axi", bus_separator="__"),
+            dut.clk,
+            dut.rst,
+            size=1 << self.config.addr_width,
+        )
+        self.registers = AxiLiteMaster(
+            AxiLiteBus.from_prefix(dut, "s_axi", bus_separator="__"), dut.clk, dut.rst
+        )
         self.written: list[tuple[int, bytes]] = []
         keep = self.ram.write_if._write
 
@@ -64,11 +69,15 @@ class Host:
 
         self.ram.write_if._write = note
         self.channels = {
-            "aw": self.ram.write_if.aw_channel, "w": self.ram.write_if.w_channel,
-            "b": self.ram.write_if.b_channel, "ar": self.ram.read_if.ar_channel,
+            "aw": self.ram.write_if.aw_channel,
+            "w": self.ram.write_if.w_channel,
+            "b": self.ram.write_if.b_channel,
+            "ar": self.ram.read_if.ar_channel,
             "r": self.ram.read_if.r_channel,
-            "s_aw": self.registers.write_if.aw_channel, "s_w": self.registers.write_if.w_channel,
-            "s_b": self.registers.write_if.b_channel, "s_ar": self.registers.read_if.ar_channel,
+            "s_aw": self.registers.write_if.aw_channel,
+            "s_w": self.registers.write_if.w_channel,
+            "s_b": self.registers.write_if.b_channel,
+            "s_ar": self.registers.read_if.ar_channel,
             "s_r": self.registers.read_if.r_channel,
         }
         if stalls:
@@ -119,8 +128,9 @@ class Host:
 
     # -- runs ------------------------------------------------------------------------------------
 
-    async def launch(self, insns: list[int], *, base=BASE, addr: int = INSNS,
-                     count: int | None = None) -> None:
+    async def launch(
+        self, insns: list[int], *, base=BASE, addr: int = INSNS, count: int | None = None
+    ) -> None:
         """Writes the stream and the registers, and starts the machine."""
         if insns:
             self.ram.write(addr, Isa.words(insns).tobytes())
@@ -150,10 +160,23 @@ class Host:
             await ClockCycles(self.dut.clk, 5)
 
     async def state(self) -> dict[str, int]:
-        return {name: await self.read(name) for name in (
-            "control", "error", "tokens_prev", "tokens_next", "fetch_status", "fetch_index",
-            "load_status", "load_index", "compute_status", "compute_index", "store_status",
-            "store_index")}
+        return {
+            name: await self.read(name)
+            for name in (
+                "control",
+                "error",
+                "tokens_prev",
+                "tokens_next",
+                "fetch_status",
+                "fetch_index",
+                "load_status",
+                "load_index",
+                "compute_status",
+                "compute_index",
+                "store_status",
+                "store_index",
+            )
+        }
 
     # -- instructions and data -------------------------------------------------------------------
 
@@ -168,8 +191,15 @@ class Host:
 
     def _transfer(self, opcode, memory, sram, dram, y, x, stride, more) -> int:
         return self.isa.mem.pack(
-            opcode=opcode, memory_type=MemoryType[memory], sram_base=sram, dram_base=dram,
-            y_size=y, x_size=x, x_stride=x if stride is None else stride, **more)
+            opcode=opcode,
+            memory_type=MemoryType[memory],
+            sram_base=sram,
+            dram_base=dram,
+            y_size=y,
+            x_size=x,
+            x_stride=x if stride is None else stride,
+            **more,
+        )
 
     def put(self, memory: str, array, elem: int = 0) -> None:
         """An array into memory, from an element of a base register's memory on."""

@@ -21,11 +21,21 @@ from vta.driver.verilog_cache import cached_verilog
 from vta.sim.rtl import verilator
 
 BENCHES = "tests.rtl.benches"
-FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "-Wno-fatal",
-         "-Wno-lint", "-Wno-style",
-         # Only the ports: with every signal public, the model is slow to build and to run.
-         "--no-public-flat-rw",
-         "-CFLAGS", "-O1")
+FLAGS = (
+    "-O3",
+    "--x-assign",
+    "fast",
+    "--x-initial",
+    "fast",
+    "--no-timing",
+    "-Wno-fatal",
+    "-Wno-lint",
+    "-Wno-style",
+    # Only the ports: with every signal public, the model is slow to build and to run.
+    "--no-public-flat-rw",
+    "-CFLAGS",
+    "-O1",
+)
 PORTS = """\
 `verilator_config
 public_flat_rw -module "vta" -var "clk"
@@ -50,8 +60,12 @@ def build(config: Config, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the simulation's executable; built once, like the simulator's library."""
     verilog = cached_verilog(config)
     waves = bool(os.environ.get("VTA_WAVES"))
-    tools = (verilator.find().version, verilator.find_compiler().version,
-             importlib.metadata.version("cocotb"), sys.prefix)
+    tools = (
+        verilator.find().version,
+        verilator.find_compiler().version,
+        importlib.metadata.version("cocotb"),
+        sys.prefix,
+    )
 
     def make(folder: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="vta-cocotb-") as work:
@@ -59,16 +73,22 @@ def build(config: Config, monkeypatch: pytest.MonkeyPatch) -> Path:
             source.write_text(verilog, encoding="utf-8")
             ports.write_text(PORTS, encoding="ascii")
             _runner(monkeypatch).build(
-                sources=[ports, source], hdl_toplevel="vta", build_dir=Path(work, "build"),
-                build_args=list(FLAGS), waves=waves, timescale=("1ns", "1ps"),
-                log_file=Path(work, "log"))
+                sources=[ports, source],
+                hdl_toplevel="vta",
+                build_dir=Path(work, "build"),
+                build_args=list(FLAGS),
+                waves=waves,
+                timescale=("1ns", "1ps"),
+                log_file=Path(work, "log"),
+            )
             shutil.copy2(Path(work, "build", "vta"), folder / "vta")
 
     return cache.cached("cocotb", cache.digest(verilog, PORTS, *FLAGS, *tools, str(waves)), make)
 
 
-def run(bench: str, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-        **environment: str) -> None:
+def run(
+    bench: str, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **environment: str
+) -> None:
     """Runs one bench; a bench that fails, or that does not run, fails the test."""
     from cocotb_tools.check_results import get_results
 
@@ -77,11 +97,17 @@ def run(bench: str, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     waves = os.environ.get("VTA_WAVES")
     test_dir = Path(waves, bench) if waves else tmp_path
     results = runner.test(
-        test_module=BENCHES, testcase=bench, hdl_toplevel="vta",
-        hdl_toplevel_lang="verilog", build_dir=folder,
-        test_dir=test_dir, results_xml=str(tmp_path / "results.xml"), waves=bool(waves),
+        test_module=BENCHES,
+        testcase=bench,
+        hdl_toplevel="vta",
+        hdl_toplevel_lang="verilog",
+        build_dir=folder,
+        test_dir=test_dir,
+        results_xml=str(tmp_path / "results.xml"),
+        waves=bool(waves),
         log_file=tmp_path / "log",
-        extra_env={"VTA_BENCH_CONFIG": json.dumps(config.to_dict()), **environment})
+        extra_env={"VTA_BENCH_CONFIG": json.dumps(config.to_dict()), **environment},
+    )
     assert get_results(results) == (1, 0)
 
 
@@ -92,14 +118,26 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             run(name, config, tmp_path, monkeypatch, **environment)
         except SystemExit:
             log = tmp_path / "log"
-            pytest.fail("\n".join(log.read_text(errors="replace").splitlines()[-60:])
-                        if log.exists() else "the simulation did not start", pytrace=False)
+            pytest.fail(
+                "\n".join(log.read_text(errors="replace").splitlines()[-60:])
+                if log.exists()
+                else "the simulation did not start",
+                pytrace=False,
+            )
 
     return call
 
 
-ALL = ("vector_add", "matrix_product", "register_map", "interrupts", "errors", "watchdog",
-       "reset_in_the_middle", "left_over_tokens")
+ALL = (
+    "vector_add",
+    "matrix_product",
+    "register_map",
+    "interrupts",
+    "errors",
+    "watchdog",
+    "reset_in_the_middle",
+    "left_over_tokens",
+)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -31,30 +31,52 @@ ODD = {
     # Tiles as wide as, or wider than, a beat; burst limits; more address bits.
     "block5-128": PRESETS["wide"].replace(addr_width=36, max_burst=16),
     "block5-256": PRESETS["wide"].replace(log_bus_width=8, log_batch=2),
-    "block4-256": PRESETS["default"].replace(log_bus_width=8, log_batch=1, log_acc_buff_size=16,
-                                             log_wgt_buff_size=15, log_inp_buff_size=13),
+    "block4-256": PRESETS["default"].replace(
+        log_bus_width=8,
+        log_batch=1,
+        log_acc_buff_size=16,
+        log_wgt_buff_size=15,
+        log_inp_buff_size=13,
+    ),
     # The smallest there is: every depth 8.
-    "least": PRESETS["tiny"].replace(log_uop_buff_size=5, log_inp_buff_size=6,
-                                     log_wgt_buff_size=9, log_acc_buff_size=8),
+    "least": PRESETS["tiny"].replace(
+        log_uop_buff_size=5, log_inp_buff_size=6, log_wgt_buff_size=9, log_acc_buff_size=8
+    ),
     # Very unequal depths: more INP than ACC, little of WGT; and the other way round.
-    "uneven": PRESETS["tiny"].replace(log_inp_buff_size=16, log_wgt_buff_size=9,
-                                      log_acc_buff_size=9, log_bus_width=7, max_burst=256,
-                                     addr_width=40),
-    "uneven-acc": PRESETS["tiny"].replace(log_inp_buff_size=6, log_wgt_buff_size=14,
-                                          log_acc_buff_size=15, log_uop_buff_size=6),
-    "block6": PRESETS["default"].replace(log_block=6, log_inp_buff_size=12, log_wgt_buff_size=16,
-                                         log_acc_buff_size=13),
-    "batch4-block5": PRESETS["default"].replace(log_batch=2, log_block=5, log_uop_buff_size=10,
-                                                log_inp_buff_size=13, log_wgt_buff_size=14,
-                                                log_acc_buff_size=14),
+    "uneven": PRESETS["tiny"].replace(
+        log_inp_buff_size=16,
+        log_wgt_buff_size=9,
+        log_acc_buff_size=9,
+        log_bus_width=7,
+        max_burst=256,
+        addr_width=40,
+    ),
+    "uneven-acc": PRESETS["tiny"].replace(
+        log_inp_buff_size=6, log_wgt_buff_size=14, log_acc_buff_size=15, log_uop_buff_size=6
+    ),
+    "block6": PRESETS["default"].replace(
+        log_block=6, log_inp_buff_size=12, log_wgt_buff_size=16, log_acc_buff_size=13
+    ),
+    "batch4-block5": PRESETS["default"].replace(
+        log_batch=2,
+        log_block=5,
+        log_uop_buff_size=10,
+        log_inp_buff_size=13,
+        log_wgt_buff_size=14,
+        log_acc_buff_size=14,
+    ),
 }
 
 models = st.one_of(
     st.sampled_from((MemoryModel(), MemoryModel(latency=1), MemoryModel(latency=100))),
-    st.builds(MemoryModel, latency=st.sampled_from((1, 2, 5, 20, 70)),
-              write_response=st.sampled_from((1, 1, 8, 60)),
-              outstanding=st.sampled_from((None, None, 1, 2)),
-              stall_seed=st.one_of(st.none(), st.integers(0, 2**16))))
+    st.builds(
+        MemoryModel,
+        latency=st.sampled_from((1, 2, 5, 20, 70)),
+        write_response=st.sampled_from((1, 1, 8, 60)),
+        outstanding=st.sampled_from((None, None, 1, 2)),
+        stall_seed=st.one_of(st.none(), st.integers(0, 2**16)),
+    ),
+)
 
 
 class Machines:
@@ -64,8 +86,10 @@ class Machines:
         self.config = config
         self.memories = [Memory(config.addr_width) for _ in range(3)]
         self.rtl = RtlMachine(config, cached_verilog(config), self.memories[0], model=model)
-        self.functional = [FunctionalMachine(config, memory, seed=interleaving + number)
-                           for number, memory in enumerate(self.memories[1:])]
+        self.functional = [
+            FunctionalMachine(config, memory, seed=interleaving + number)
+            for number, memory in enumerate(self.memories[1:])
+        ]
         self.oracle = Oracle(config)
 
     def __enter__(self):
@@ -86,8 +110,10 @@ class Machines:
             for memory in self.memories:
                 memory.write(addr, data)
             self.oracle.write(addr, data)
-        reports = [machine.run(launch.insn_addr, launch.insn_count, launch.base)
-                   for machine in (self.rtl, *self.functional)]
+        reports = [
+            machine.run(launch.insn_addr, launch.insn_count, launch.base)
+            for machine in (self.rtl, *self.functional)
+        ]
         found = [(_fault(report), dict(report.stats), report.instructions) for report in reports]
         assert found[0] == found[1]
         assert found[0] == found[2]
@@ -99,8 +125,10 @@ class Machines:
         for number in pages.tolist():
             for memory in self.memories:
                 np.testing.assert_array_equal(
-                    memory.read(number * PAGE_BYTES, PAGE_BYTES), expected(number),
-                    err_msg=f"page {number:#x}")
+                    memory.read(number * PAGE_BYTES, PAGE_BYTES),
+                    expected(number),
+                    err_msg=f"page {number:#x}",
+                )
         return reports[0]
 
     def recover(self, launch):
@@ -154,8 +182,9 @@ def agree(config, part, count, record, *, faulty=False):
         count //= 10
 
     @seed(1000 * SEED + part)
-    @settings(max_examples=count, deadline=None, database=None,
-              suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
     @given(recipe=recipes(faulty=faulty), model=models, interleaving=st.integers(0, 1000))
     def check(recipe, model, interleaving):
         outcomes.update(run(config, recipe, model, interleaving))
@@ -175,8 +204,9 @@ def test_programs(name, part, record_property):
 
 @pytest.mark.parametrize("name", ["tiny", "small", "default"])
 def test_erroneous_programs(name, record_property):
-    outcomes = agree(PRESETS[name], 50, 60 if name == "default" else 120, record_property,
-                     faulty=True)
+    outcomes = agree(
+        PRESETS[name], 50, 60 if name == "default" else 120, record_property, faulty=True
+    )
     assert len(outcomes) > 5
 
 

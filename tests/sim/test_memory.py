@@ -87,13 +87,25 @@ def test_close_twice_and_with_a_view_alive():
 
 
 def test_memory_model_defaults():
-    assert MemoryModel() == MemoryModel(latency=20, write_response=1, outstanding=None,
-                                        stall_seed=None)
+    assert MemoryModel() == MemoryModel(
+        latency=20, write_response=1, outstanding=None, stall_seed=None
+    )
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("latency", 0), ("latency", 2**31), ("latency", True), ("latency", 1.5), ("latency", None),
-    ("write_response", 0), ("outstanding", 0), ("stall_seed", -1), ("stall_seed", 2**32)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("latency", 0),
+        ("latency", 2**31),
+        ("latency", True),
+        ("latency", 1.5),
+        ("latency", None),
+        ("write_response", 0),
+        ("outstanding", 0),
+        ("stall_seed", -1),
+        ("stall_seed", 2**32),
+    ],
+)
 def test_memory_model_refuses(name, value):
     with pytest.raises(ConfigError, match=f"{name} must be a whole number from [01] to"):
         MemoryModel(**{name: value})

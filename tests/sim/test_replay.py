@@ -26,10 +26,15 @@ def make_image(insns, *, after=None, before=(), tokens=None, **more):
     stream = segment(INSN_ADDR, Isa.words(insns))
     values = np.arange(3 * 16, dtype=np.int32) + 1
     return Image(
-        config=CONFIG, insn_addr=INSN_ADDR, insn_count=len(insns),
-        before=(stream, segment(ACC_BASE, values), *before), after=after,
+        config=CONFIG,
+        insn_addr=INSN_ADDR,
+        insn_count=len(insns),
+        before=(stream, segment(ACC_BASE, values), *before),
+        after=after,
         base={"uop": 0, "inp": 0, "wgt": 0, "acc": ACC_BASE, "out": OUT_BASE},
-        tokens_before=dict.fromkeys(TOKEN_QUEUES, 0) | (tokens or {}), **more)
+        tokens_before=dict.fromkeys(TOKEN_QUEUES, 0) | (tokens or {}),
+        **more,
+    )
 
 
 @pytest.fixture
@@ -43,18 +48,20 @@ EXPECTED = np.arange(1, 49, dtype=np.int8)
 
 
 def test_match(store_three):
-    result = replay(make_image(store_three, after=(segment(OUT_BASE, EXPECTED),)),
-                    FunctionalMachine)
+    result = replay(
+        make_image(store_three, after=(segment(OUT_BASE, EXPECTED),)), FunctionalMachine
+    )
     assert result.match is True
     assert result.difference is None
     assert result.report.fault is None
     assert result.report.instructions == 3
     assert [(part.addr, bytes(part.data)) for part in result.after] == [
-        (OUT_BASE, EXPECTED.tobytes())]
+        (OUT_BASE, EXPECTED.tobytes())
+    ]
 
 
 def test_expectation_may_come_in_any_order_and_pieces(store_three):
-    pieces = [segment(OUT_BASE + k, EXPECTED[k:k + 5]) for k in range(0, 48, 5)]
+    pieces = [segment(OUT_BASE + k, EXPECTED[k : k + 5]) for k in range(0, 48, 5)]
     empty = segment(OUT_BASE + 48, b"")
     result = replay(make_image(store_three, after=(empty, *pieces[::-1])), FunctionalMachine)
     assert result.match is True
@@ -79,22 +86,26 @@ def test_a_byte_that_must_not_change(store_three):
     result = replay(make_image(store_three, after=()), FunctionalMachine)
     assert result.match is False
     assert result.difference == f"byte {OUT_BASE:#x} must be 0x00, not 0x01"
-    result = replay(make_image(store_three, after=(segment(OUT_BASE, EXPECTED[:47]),)),
-                    FunctionalMachine)
+    result = replay(
+        make_image(store_three, after=(segment(OUT_BASE, EXPECTED[:47]),)), FunctionalMachine
+    )
     assert result.difference == f"byte {OUT_BASE + 47:#x} must be 0x00, not 0x30"
 
 
 def test_a_change_that_does_not_come(store_three):
-    far = segment(0xf000_0123, b"\x05")
-    result = replay(make_image(store_three, after=(segment(OUT_BASE, EXPECTED), far)),
-                    FunctionalMachine)
+    far = segment(0xF000_0123, b"\x05")
+    result = replay(
+        make_image(store_three, after=(segment(OUT_BASE, EXPECTED), far)), FunctionalMachine
+    )
     assert result.difference == "byte 0xf0000123 must be 0x05, not 0x00"
 
 
 def test_what_before_says_stays_where_after_says_nothing(store_three):
     old = segment(OUT_BASE - 16, np.full(80, 7, np.uint8))
-    result = replay(make_image(store_three, before=(old,), after=(segment(OUT_BASE, EXPECTED),)),
-                    FunctionalMachine)
+    result = replay(
+        make_image(store_three, before=(old,), after=(segment(OUT_BASE, EXPECTED),)),
+        FunctionalMachine,
+    )
     assert result.match is True
     # Element 6 of 48 was 7 already.
     assert [(part.addr, len(part.data)) for part in result.after] == [(OUT_BASE, 48)]
@@ -102,8 +113,10 @@ def test_what_before_says_stays_where_after_says_nothing(store_three):
 
 def test_a_segment_that_ends_one_byte_into_a_page(store_three):
     old = segment(OUT_BASE // 4096 * 4096 - 10, np.full(11, 7, np.uint8))
-    result = replay(make_image(store_three, before=(old,), after=(segment(OUT_BASE, EXPECTED),)),
-                    FunctionalMachine)
+    result = replay(
+        make_image(store_three, before=(old,), after=(segment(OUT_BASE, EXPECTED),)),
+        FunctionalMachine,
+    )
     assert result.match is True
 
 
@@ -116,11 +129,15 @@ def test_a_run_that_changes_nothing(store_three):
 
 def test_distant_changes_are_segments_of_their_own():
     bench = Bench()
-    insns = [bench.load(3, x=3, push_next=1),
-             bench.store(y=3, x=1, stride=65_535, pop_prev=1), bench.finish()]
+    insns = [
+        bench.load(3, x=3, push_next=1),
+        bench.store(y=3, x=1, stride=65_535, pop_prev=1),
+        bench.finish(),
+    ]
     result = replay(make_image(insns), FunctionalMachine)
     assert [(part.addr, len(part.data)) for part in result.after] == [
-        (OUT_BASE + k * 65_535 * 16, 16) for k in range(3)]
+        (OUT_BASE + k * 65_535 * 16, 16) for k in range(3)
+    ]
     assert replay(result.to_image(), FunctionalMachine).match is True
 
 
@@ -133,8 +150,10 @@ def test_the_saved_image_is_the_expectation_of_the_next_run(store_three, tmp_pat
 
 
 def test_a_fault_is_in_the_report(store_three):
-    result = replay(make_image([*store_three[:1], Bench().isa.common.pack(opcode=7)], after=()),
-                    FunctionalMachine)
+    result = replay(
+        make_image([*store_three[:1], Bench().isa.common.pack(opcode=7)], after=()),
+        FunctionalMachine,
+    )
     assert result.report.fault.cause == "illegal_opcode"
     assert result.match is True
 
@@ -159,8 +178,12 @@ def test_max_cycles_and_progress_reach_the_machine():
 def pop_all():
     """A program that takes one token of each queue."""
     bench = Bench()
-    return [bench.nop("load", pop_next=1), bench.nop("store", pop_prev=1),
-            bench.nop(pop_prev=1, pop_next=1), bench.finish()]
+    return [
+        bench.nop("load", pop_next=1),
+        bench.nop("store", pop_prev=1),
+        bench.nop(pop_prev=1, pop_next=1),
+        bench.finish(),
+    ]
 
 
 def test_tokens_before():
@@ -225,8 +248,14 @@ def test_tokens_that_cannot_be_made():
 def test_no_room_for_tokens():
     """An image without a gap cannot be tried in earnest: it has 4 GiB."""
     whole = Segment(0, np.lib.stride_tricks.as_strided(np.zeros(1, np.uint8), (2**32,), (0,)))
-    image = Image(config=CONFIG, insn_addr=0, insn_count=1, before=(),
-                  after=(whole,), tokens_before=dict.fromkeys(TOKEN_QUEUES, 1))
+    image = Image(
+        config=CONFIG,
+        insn_addr=0,
+        insn_count=1,
+        before=(),
+        after=(whole,),
+        tokens_before=dict.fromkeys(TOKEN_QUEUES, 1),
+    )
     with pytest.raises(ImageError, match="the image leaves no 80 bytes free"):
         replay(image, FunctionalMachine)
 
@@ -254,19 +283,26 @@ def test_large_segments(store_three):
     """64 MiB before, one changed byte expected in it."""
     big = np.zeros(1 << 26, np.uint8)
     big[-1] = 1
-    image = make_image(store_three, before=(Segment(0x8000_0000, big),),
-                       after=(segment(OUT_BASE, EXPECTED),))
+    image = make_image(
+        store_three, before=(Segment(0x8000_0000, big),), after=(segment(OUT_BASE, EXPECTED),)
+    )
     assert replay(image, FunctionalMachine).match is True
-    image = dataclasses.replace(image, after=(segment(OUT_BASE, EXPECTED),
-                                              segment(0x8000_0000 + (1 << 26) - 1, b"\x02")))
+    image = dataclasses.replace(
+        image, after=(segment(OUT_BASE, EXPECTED), segment(0x8000_0000 + (1 << 26) - 1, b"\x02"))
+    )
     assert replay(image, FunctionalMachine).difference == "byte 0x83ffffff must be 0x02, not 0x01"
 
 
 def test_an_alu_program_with_uops_in_memory():
     bench = Bench()
     uop = segment(0, np.array([bench.isa.uop.pack(dst_idx=1)], np.uint32))
-    insns = [bench.load(0), bench.load(3, x=3), bench.alu(AluOp.MUL, imm=3, push_next=1),
-             bench.store(x=3, pop_prev=1), bench.finish()]
+    insns = [
+        bench.load(0),
+        bench.load(3, x=3),
+        bench.alu(AluOp.MUL, imm=3, push_next=1),
+        bench.store(x=3, pop_prev=1),
+        bench.finish(),
+    ]
     expected = np.arange(1, 49)
     expected[16:32] *= 3
     image = make_image(insns, before=(uop,), after=(segment(OUT_BASE, expected.astype(np.int8)),))

@@ -19,16 +19,18 @@ from vta.isa import AluOp, Isa, MemoryType
 from vta.sim.rtl import rtl_machine
 from vta.sim.rtl.library import Simulation
 
-UOP, WGT, INP, ACC, OUT, ACC_8BIT = (MemoryType[name] for name in
-                                     ("UOP", "WGT", "INP", "ACC", "OUT", "ACC_8BIT"))
+UOP, WGT, INP, ACC, OUT, ACC_8BIT = (
+    MemoryType[name] for name in ("UOP", "WGT", "INP", "ACC", "OUT", "ACC_8BIT")
+)
 EVERY_TOKEN = {"pop_prev": 1, "pop_next": 1, "push_prev": 1, "push_next": 1}
 
 # Of the configuration `tiny`: elements in each buffer, and bytes of an element in memory.
 DEPTH = {UOP: 64, WGT: 32, INP: 64, ACC: 64, OUT: 64, ACC_8BIT: 64}
 NBYTES = {UOP: 4, WGT: 64, INP: 8, ACC: 32, OUT: 8, ACC_8BIT: 8}
 
-LOADS = pytest.mark.parametrize("memory", [UOP, WGT, INP, ACC, ACC_8BIT],
-                                ids=lambda memory: memory.name)
+LOADS = pytest.mark.parametrize(
+    "memory", [UOP, WGT, INP, ACC, ACC_8BIT], ids=lambda memory: memory.name
+)
 
 
 @pytest.fixture
@@ -62,8 +64,9 @@ def test_illegal_opcode(pair, opcode):
 
 
 @pytest.mark.parametrize("x", [0, 1])
-@pytest.mark.parametrize(("token", "text"), [("pop_prev", "pop:prev?"),
-                                             ("push_prev", "push:prev?")])
+@pytest.mark.parametrize(
+    ("token", "text"), [("pop_prev", "pop:prev?"), ("push_prev", "push:prev?")]
+)
 @pytest.mark.parametrize("memory", [INP, WGT])
 def test_load_has_no_previous_module(pair, memory, token, text, x):
     fault = pair.fault(pair.nop("store"), pair.load(memory, x=x, **{token: 1}))
@@ -72,8 +75,9 @@ def test_load_has_no_previous_module(pair, memory, token, text, x):
 
 
 @pytest.mark.parametrize("x", [0, 1])
-@pytest.mark.parametrize(("token", "text"), [("pop_next", "pop:next?"),
-                                             ("push_next", "push:next?")])
+@pytest.mark.parametrize(
+    ("token", "text"), [("pop_next", "pop:next?"), ("push_next", "push:next?")]
+)
 def test_store_has_no_next_module(pair, token, text, x):
     fault = pair.fault(pair.store(x=x, **{token: 1}))
     assert place(fault) == ("illegal_token", "store", 0)
@@ -88,8 +92,10 @@ def test_memory_that_cannot_be_loaded(pair, memory, name):
     assert fault.insn == f"LOAD {name} sram=0 dram=0x0 size=0x1 stride=1"
 
 
-@pytest.mark.parametrize(("memory", "name"), [
-    (0, "UOP"), (1, "WGT"), (2, "INP"), (3, "ACC"), (5, "ACC_8BIT"), (6, "TYPE_6"), (7, "TYPE_7")])
+@pytest.mark.parametrize(
+    ("memory", "name"),
+    [(0, "UOP"), (1, "WGT"), (2, "INP"), (3, "ACC"), (5, "ACC_8BIT"), (6, "TYPE_6"), (7, "TYPE_7")],
+)
 def test_memory_that_cannot_be_stored(pair, memory, name):
     pair.ok(pair.store(memory, x=0), pair.store(memory, y=0))
     fault = pair.fault(pair.store(memory, sram=3))
@@ -105,9 +111,15 @@ def test_illegal_alu_opcode_even_with_empty_loops(pair, op, uops):
     assert fault.insn == f"ALU OPCODE_{op} uop=0:{uops[1]} iter=1x1 dst=0,0 src=0,0"
 
 
-@pytest.mark.parametrize(("pads", "text"), [
-    ((1, 0, 0, 0), "y1+0,x0+0"), ((0, 2, 0, 0), "y0+2,x0+0"), ((0, 0, 8, 0), "y0+0,x8+0"),
-    ((0, 0, 0, 15), "y0+0,x0+15")])
+@pytest.mark.parametrize(
+    ("pads", "text"),
+    [
+        ((1, 0, 0, 0), "y1+0,x0+0"),
+        ((0, 2, 0, 0), "y0+2,x0+0"),
+        ((0, 0, 8, 0), "y0+0,x8+0"),
+        ((0, 0, 0, 15), "y0+0,x0+15"),
+    ],
+)
 def test_a_store_with_pads(pair, pads, text):
     pair.ok(pair.store(x=0, pads=pads), pair.store(y=0, pads=pads))
     fault = pair.fault(pair.store(pads=pads))
@@ -119,9 +131,17 @@ def test_a_store_with_pads(pair, pads, text):
 
 
 @LOADS
-@pytest.mark.parametrize(("pads", "count"), [((0, 0, 0, 0), 6), ((1, 0, 0, 0), 9),
-                                             ((0, 2, 0, 0), 12), ((0, 0, 1, 0), 8),
-                                             ((0, 0, 0, 3), 12), ((1, 1, 1, 0), 16)])
+@pytest.mark.parametrize(
+    ("pads", "count"),
+    [
+        ((0, 0, 0, 0), 6),
+        ((1, 0, 0, 0), 9),
+        ((0, 2, 0, 0), 12),
+        ((0, 0, 1, 0), 8),
+        ((0, 0, 0, 3), 12),
+        ((1, 1, 1, 0), 16),
+    ],
+)
 def test_load_past_its_buffer(pair, memory, pads, count):
     end = DEPTH[memory] - count
     pair.ok(pair.load(memory, sram=end, y=2, x=3, pads=pads))
@@ -133,13 +153,15 @@ def test_load_past_its_buffer(pair, memory, pads, count):
 def test_load_that_fills_its_buffer(pair, memory):
     depth = DEPTH[memory]
     pair.ok(pair.load(memory, x=depth))
-    assert place(pair.fault(pair.load(memory, x=depth + 1))) == (
-        "sram_range", module_of(memory), 0)
+    assert place(pair.fault(pair.load(memory, x=depth + 1))) == ("sram_range", module_of(memory), 0)
 
 
 def test_sizes_that_overflow_any_counter(pair):
-    for load in (pair.load(INP, sram=65_535, y=65_535, x=65_535, pads=(15, 15, 15, 15)),
-                 pair.load(INP, y=65_535, x=65_535), pair.load(INP, y=4096, x=65_535)):
+    for load in (
+        pair.load(INP, sram=65_535, y=65_535, x=65_535, pads=(15, 15, 15, 15)),
+        pair.load(INP, y=65_535, x=65_535),
+        pair.load(INP, y=4096, x=65_535),
+    ):
         assert place(pair.fault(load)) == ("sram_range", "load", 0)
         pair.reset()
     assert place(pair.fault(pair.store(y=32_768, x=32_768))) == ("sram_range", "store", 0)
@@ -163,8 +185,9 @@ REACHES = [
     ("outer", lambda depth: (depth - 1 - 4 * 2, (3, 1), (4, 9))),
     ("both", lambda depth: (depth - 1 - 2 * 3 - 3 * 2, (3, 4), (3, 2))),
 ]
-REACH = pytest.mark.parametrize("reach", [reach for _, reach in REACHES],
-                                ids=[name for name, _ in REACHES])
+REACH = pytest.mark.parametrize(
+    "reach", [reach for _, reach in REACHES], ids=[name for name, _ in REACHES]
+)
 
 
 @REACH
@@ -205,8 +228,9 @@ def test_alu_index(pair, index, reach):
 def test_only_the_indices_that_are_used_are_checked(pair):
     load = pair.uops((1, 63, 31))
     beyond = {"src": (63, 63), "iters": (2, 2)}
-    report = pair.ok(load, pair.gemm(reset=1, wgt=(31, 31), **beyond),
-                     pair.alu(AluOp.MUL, imm=3, **beyond))
+    report = pair.ok(
+        load, pair.gemm(reset=1, wgt=(31, 31), **beyond), pair.alu(AluOp.MUL, imm=3, **beyond)
+    )
     assert (report.stats["reset_counter"], report.stats["alu_counter"]) == (4, 4)
     assert place(pair.fault(load, pair.gemm(**beyond))) == ("sram_range", "compute", 1)
 
@@ -216,7 +240,10 @@ def test_indices_do_not_wrap(pair, index):
     """Steps whose sum is 0 again, modulo any power of two up to the 20th."""
     steps = {index: (32, 32), "iters": (16_383, 16_383)}
     assert place(pair.fault(pair.uops((0, 0, 0)), pair.alu(AluOp.ADD, **steps))) == (
-        "sram_range", "compute", 1)
+        "sram_range",
+        "compute",
+        1,
+    )
 
 
 @pytest.mark.full
@@ -225,8 +252,10 @@ def test_a_source_that_only_the_micro_op_can_say(memory):
     """Where INP and ACC differ in depth, src_idx reaches beyond the shallower."""
     change = {"log_acc_buff_size": 10} if memory == ACC else {"log_inp_buff_size": 8}
     with Pair(PRESETS["tiny"].replace(**change)) as pair:
+
         def insn():
             return pair.alu(AluOp.ADD) if memory == ACC else pair.gemm()
+
         pair.ok(pair.uops((0, 31, 0)), insn())
         assert place(pair.fault(pair.uops((0, 32, 0)), insn())) == ("sram_range", "compute", 1)
         pair.reset()
@@ -272,8 +301,9 @@ def test_no_rows_are_read_from_nowhere(pair):
 
 
 def test_the_stream_runs_past_the_end_of_memory(pair):
-    fault = pair.run(pair.nop(), pair.nop("load"), pair.nop("store"), addr=2**32 - 48,
-                     count=1000).fault
+    fault = pair.run(
+        pair.nop(), pair.nop("load"), pair.nop("store"), addr=2**32 - 48, count=1000
+    ).fault
     assert place(fault) == ("memory_response", "fetch", 3)
     pair.reset()
     pair.run(pair.nop(), pair.finish(), addr=2**32 - 32, count=1000)
@@ -283,6 +313,7 @@ def test_the_stream_runs_past_the_end_of_memory(pair):
 @pytest.fixture
 def small_memory(monkeypatch):
     """An RTL machine whose bus answers DECERR from 1 MiB on."""
+
     def make(verilog, memory, **options):
         part = SimpleNamespace(array=memory.array, dirty=memory.dirty, size=1 << 20)
         return Simulation(verilog, part, **options)
@@ -309,8 +340,8 @@ def test_the_bus_answers_with_an_error(small_memory, memory):
 
 def test_the_bus_answers_fetch_with_an_error(small_memory):
     machine = small_memory.rtl
-    machine.memory.write(0xf_ffe0, Isa.words([small_memory.nop()] * 2))
-    fault = machine.run(0xf_ffe0, 5, dict.fromkeys(BASES, 0)).fault
+    machine.memory.write(0xF_FFE0, Isa.words([small_memory.nop()] * 2))
+    fault = machine.run(0xF_FFE0, 5, dict.fromkeys(BASES, 0)).fault
     assert place(fault) == ("memory_response", "fetch", 2)
 
 
@@ -341,8 +372,9 @@ def test_nothing_is_executed_after_finish(pair):
     assert report.instructions == 2
 
 
-@pytest.mark.parametrize(("name", "multiple"), [("uop", 4), ("inp", 8), ("wgt", 64), ("acc", 32),
-                                                ("out", 8)])
+@pytest.mark.parametrize(
+    ("name", "multiple"), [("uop", 4), ("inp", 8), ("wgt", 64), ("acc", 32), ("out", 8)]
+)
 def test_misaligned_base(pair, name, multiple):
     pair.ok(base={**BASE, name: 0x100_0000 + multiple})
     for offset in {1, multiple // 2, multiple - 1}:
@@ -360,4 +392,7 @@ def test_misaligned_stream(pair, offset):
 
 def test_misaligned_comes_before_empty(pair):
     assert place(pair.run(count=0, base={**BASE, "acc": 4}).fault) == (
-        "misaligned_base", "fetch", 0)
+        "misaligned_base",
+        "fetch",
+        0,
+    )

@@ -16,8 +16,9 @@ from vta.sim.rtl.memory_model import MemoryModel
 from vta.sim.rtl.rtl_machine import RtlMachine
 from vta.tools.bench.stream import Stream
 
-UOP, WGT, INP, ACC, ACC_8BIT = (MemoryType[name] for name in
-                                ("UOP", "WGT", "INP", "ACC", "ACC_8BIT"))
+UOP, WGT, INP, ACC, ACC_8BIT = (
+    MemoryType[name] for name in ("UOP", "WGT", "INP", "ACC", "ACC_8BIT")
+)
 
 SHIFTS = [0, 1, 5, 30, 31, 32, 33, 100, 32767, -1, -5, -30, -31, -32, -33, -100, -32768]
 
@@ -37,16 +38,19 @@ def rng():
 
 def numbers(rng, *shape):
     """int32 of all sizes, the extremes included."""
-    values = rng.integers(-2**31, 2**31, shape) >> rng.integers(0, 31, shape)
-    extremes = rng.choice([-2**31, 2**31 - 1, -1, 0, 128, -129], shape)
+    values = rng.integers(-(2**31), 2**31, shape) >> rng.integers(0, 31, shape)
+    extremes = rng.choice([-(2**31), 2**31 - 1, -1, 0, 128, -129], shape)
     return np.where(rng.random(shape) < 0.2, extremes, values).astype(np.int32)
 
 
 def operate(op, left, right):
     """ISA.md's ALU on arrays, by way of whole numbers."""
-    result = [alu_reference(op, int(a), int(b))
-              for a, b in zip(left.reshape(-1), np.broadcast_to(right, left.shape).reshape(-1),
-                              strict=True)]
+    result = [
+        alu_reference(op, int(a), int(b))
+        for a, b in zip(
+            left.reshape(-1), np.broadcast_to(right, left.shape).reshape(-1), strict=True
+        )
+    ]
     return np.array(result, np.int64).astype(np.int32).reshape(left.shape)
 
 
@@ -61,8 +65,11 @@ class Acc:
         pair.put("inp", self.inp)
         pair.put("wgt", self.wgt)
         pair.put("acc", self.tiles)
-        self.loads = [pair.load(INP, x=6), pair.load(WGT, x=5, push_next=1),
-                      pair.load(ACC, x=tiles)]
+        self.loads = [
+            pair.load(INP, x=6),
+            pair.load(WGT, x=5, push_next=1),
+            pair.load(ACC, x=tiles),
+        ]
 
     def gemm(self, dst, src, wgt):
         product = self.inp[src].astype(np.int64) @ self.wgt[wgt].astype(np.int64).T
@@ -111,7 +118,7 @@ def test_store_at_once_after_any_writer(name, writer, model, rng):
     """The low 8 bits of ACC as the instruction before left it: cut off, not saturated."""
     with Pair(PRESETS[name], model=model) as pair:
         acc = Acc(pair, rng, 8)
-        pair.put("out", np.full((3, pair.lanes), 0x5a, np.int8))
+        pair.put("out", np.full((3, pair.lanes), 0x5A, np.int8))
         fresh = numbers(rng, 3, *acc.tiles.shape[1:])
         pair.put("acc", fresh, elem=20)
         narrow = rng.integers(-128, 128, fresh.shape).astype(np.int8)
@@ -134,24 +141,39 @@ def test_store_at_once_after_any_writer(name, writer, model, rng):
                 acc.alu(AluOp.ADD, 2 + step, acc.tiles[1 + step] if writer == "alu" else 300)
             else:
                 acc.tiles[2 + step] = {"acc": fresh[step], "acc_8bit": narrow[step]}.get(writer, 0)
-        pair.ok(*acc.loads, pair.uops((2, 1, 4)), pair.nop(pop_prev=1), last,
-                pair.store(sram=2, x=3, pop_prev=1))
+        pair.ok(
+            *acc.loads,
+            pair.uops((2, 1, 4)),
+            pair.nop(pop_prev=1),
+            last,
+            pair.store(sram=2, x=3, pop_prev=1),
+        )
         stored = pair.out(3).reshape(acc.tiles[2:5].shape)
         np.testing.assert_array_equal(stored, acc.tiles[2:5].astype(np.int8))
 
 
 def test_the_last_of_several_writers_counts(pair, rng):
     acc = Acc(pair, rng, 4)
-    pair.ok(*acc.loads, pair.uops((1, 0, 0)), pair.alu(AluOp.ADD, imm=1, pop_prev=1),
-            pair.gemm(), pair.load(ACC, sram=1, dram=2), pair.alu(AluOp.MUL, imm=3),
-            pair.gemm(reset=1), pair.load(ACC_8BIT, sram=1), pair.gemm(push_next=1),
-            pair.store(sram=1, pop_prev=1))
+    pair.ok(
+        *acc.loads,
+        pair.uops((1, 0, 0)),
+        pair.alu(AluOp.ADD, imm=1, pop_prev=1),
+        pair.gemm(),
+        pair.load(ACC, sram=1, dram=2),
+        pair.alu(AluOp.MUL, imm=3),
+        pair.gemm(reset=1),
+        pair.load(ACC_8BIT, sram=1),
+        pair.gemm(push_next=1),
+        pair.store(sram=1, pop_prev=1),
+    )
     config = pair.config
-    acc.tiles[1] = acc.tiles.view(np.int8).reshape(-1)[:pair.lanes].reshape(
-        config.batch, config.block)
+    acc.tiles[1] = (
+        acc.tiles.view(np.int8).reshape(-1)[: pair.lanes].reshape(config.batch, config.block)
+    )
     acc.gemm(1, 0, 0)
-    np.testing.assert_array_equal(pair.out(1).reshape(acc.tiles[1].shape),
-                                  acc.tiles[1].astype(np.int8))
+    np.testing.assert_array_equal(
+        pair.out(1).reshape(acc.tiles[1].shape), acc.tiles[1].astype(np.int8)
+    )
 
 
 def test_a_store_waits_for_the_responses_of_the_one_before():
@@ -166,13 +188,17 @@ def test_a_store_waits_for_the_responses_of_the_one_before():
 def test_a_load_sees_what_the_store_that_it_waits_for_wrote(pair, rng):
     """Through memory and back, eight times, over one and the same place."""
     acc = Acc(pair, rng, 2)
-    out_in_acc = (0xc0_0000 - 0x80_0000) // pair.config.acc_8bit_elem_bytes
+    out_in_acc = (0xC0_0000 - 0x80_0000) // pair.config.acc_8bit_elem_bytes
     insns = [*acc.loads, pair.uops((0, 0, 0))]
     expected = acc.tiles[0].astype(np.int8).astype(np.int32)
     for _ in range(8):
-        insns += [pair.nop(push_next=1), pair.store(pop_prev=1, push_prev=1),
-                  pair.load(ACC_8BIT, dram=out_in_acc, pop_next=1),
-                  pair.alu(AluOp.MUL, imm=3), pair.alu(AluOp.ADD, imm=1)]
+        insns += [
+            pair.nop(push_next=1),
+            pair.store(pop_prev=1, push_prev=1),
+            pair.load(ACC_8BIT, dram=out_in_acc, pop_next=1),
+            pair.alu(AluOp.MUL, imm=3),
+            pair.alu(AluOp.ADD, imm=1),
+        ]
     for _ in range(8):
         expected = expected.astype(np.int8).astype(np.int32) * 3 + 1
     acc.tiles[0] = expected
@@ -198,8 +224,11 @@ def test_alu_over_the_same_tiles_at_any_distance(pair, rng, distance):
     uops = [(step, step - distance, 0) for step in range(distance, 30)]
     for dst, src, _ in uops:
         acc.alu(AluOp.ADD, dst, acc.tiles[src])
-    must_become(pair, [*acc.loads, pair.uops(*uops),
-                       pair.alu(AluOp.ADD, uops=(0, len(uops)), pop_prev=1)], acc)
+    must_become(
+        pair,
+        [*acc.loads, pair.uops(*uops), pair.alu(AluOp.ADD, uops=(0, len(uops)), pop_prev=1)],
+        acc,
+    )
 
 
 @pytest.mark.parametrize("op", AluOp)
@@ -252,8 +281,10 @@ def test_micro_ops_are_replaced_in_time(pair, rng):
     insns = [*acc.loads, pair.nop(pop_prev=1)]
     for step in range(24):
         dst, src, wgt = step % 4, step % 6, step % 5
-        insns += [pair.uops((dst, src, wgt), (3 - dst, src, wgt), dram=2 * step),
-                  pair.gemm(uops=(0, 2), iters=(1, 3))]
+        insns += [
+            pair.uops((dst, src, wgt), (3 - dst, src, wgt), dram=2 * step),
+            pair.gemm(uops=(0, 2), iters=(1, 3)),
+        ]
         for _ in range(3):
             acc.gemm(dst, src, wgt)
             acc.gemm(3 - dst, src, wgt)
@@ -275,8 +306,13 @@ def residual_add(config, blocks, size):
     for turn in range(blocks + 1):
         if turn < blocks:
             for half, place in enumerate(places):
-                stream.load(ACC_8BIT, sram=size * (2 * (turn % 3) + half), cols=size,
-                            dram=place + turn * size, pop_next=int(turn >= 3 and half == 0))
+                stream.load(
+                    ACC_8BIT,
+                    sram=size * (2 * (turn % 3) + half),
+                    cols=size,
+                    dram=place + turn * size,
+                    pop_next=int(turn >= 3 and half == 0),
+                )
         if turn == 0:
             continue
         region = (turn - 1) % 3
@@ -284,8 +320,13 @@ def residual_add(config, blocks, size):
         stream.alu(alu_opcode=AluOp.ADD, src_factor_in=1, **loops)
         stream.alu(alu_opcode=AluOp.MAX, use_imm=1, imm=-128, **loops)
         stream.alu(alu_opcode=AluOp.MIN, use_imm=1, imm=127, push_next=1, **loops)
-        stream.store(sram=2 * size * region, cols=size, dram=out + (turn - 1) * size, pop_prev=1,
-                     push_prev=int(turn + 2 < blocks))
+        stream.store(
+            sram=2 * size * region,
+            cols=size,
+            dram=out + (turn - 1) * size,
+            pop_prev=1,
+            push_prev=int(turn + 2 < blocks),
+        )
     return stream.image()
 
 
@@ -297,8 +338,10 @@ def test_a_residual_add_takes_as_long_as_its_steps(size):
     verilog = cached_verilog(config)
     cycles = {}
     for blocks in (4, 12):
-        result = replay(residual_add(config, blocks, size),
-                        lambda config, memory: RtlMachine(config, verilog, memory))
+        result = replay(
+            residual_add(config, blocks, size),
+            lambda config, memory: RtlMachine(config, verilog, memory),
+        )
         assert result.match is True
         cycles[blocks] = result.report.cycles
     slope = (cycles[12] - cycles[4]) / (8 * size)
@@ -312,9 +355,14 @@ class Overlaps:
         self.pair, self.rng = pair, rng
         self.tiles = tiles = min(48, pair.config.acc_depth)
         # Half of the micro-ops are for the begin of a region each, the others for any tile.
-        self.uops = [(tiles // 4 * (number % 4) + int(rng.integers(3)),
-                      tiles // 4 * (number // 4) + int(rng.integers(3)), number % 8)
-                     for number in range(16)]
+        self.uops = [
+            (
+                tiles // 4 * (number % 4) + int(rng.integers(3)),
+                tiles // 4 * (number // 4) + int(rng.integers(3)),
+                number % 8,
+            )
+            for number in range(16)
+        ]
         self.uops += [tuple(map(int, rng.integers(0, (tiles, tiles, 8)))) for _ in range(16)]
         self.gemm_uops = [(dst, src % 8, wgt) for dst, src, wgt in self.uops]
 
@@ -327,9 +375,15 @@ class Overlaps:
         y, x = int(rng.integers(0, 3)), int(rng.integers(1, 7))
         pads = tuple(map(int, rng.integers(0, 2, 4) * (rng.random() < 0.3)))
         size = (pads[0] + y + pads[1]) * (pads[2] + x + pads[3])
-        return self.pair.load(ACC if rng.random() < 0.5 else ACC_8BIT, y=y, x=x, pads=pads,
-                              sram=int(rng.integers(self.tiles - size + 1)),
-                              dram=int(rng.integers(64)), stride=int(rng.integers(9)))
+        return self.pair.load(
+            ACC if rng.random() < 0.5 else ACC_8BIT,
+            y=y,
+            x=x,
+            pads=pads,
+            sram=int(rng.integers(self.tiles - size + 1)),
+            dram=int(rng.integers(64)),
+            stride=int(rng.integers(9)),
+        )
 
     def loop(self, uops, *operands):
         """The ranges and factors of a loop, each of whose indices is below `tiles`."""
@@ -356,9 +410,11 @@ class Overlaps:
         return self.pair.gemm(reset=int(self.rng.random() < 0.3), **fields)
 
 
-@pytest.mark.parametrize("model", [MemoryModel(), MemoryModel(latency=1), STALLS,
-                                   MemoryModel(latency=100, stall_seed=4)],
-                         ids=["default", "fast", "stalls", "slow"])
+@pytest.mark.parametrize(
+    "model",
+    [MemoryModel(), MemoryModel(latency=1), STALLS, MemoryModel(latency=100, stall_seed=4)],
+    ids=["default", "fast", "stalls", "slow"],
+)
 @pytest.mark.parametrize("name", ["tiny", "small", "default"])
 def test_random_loads_beside_random_loops(name, model):
     """All of ACC against an interpreter that executes one instruction after the other."""
@@ -367,21 +423,33 @@ def test_random_loads_beside_random_loops(name, model):
         rng = np.random.default_rng(seed)
         with Pair(config, model=model) as pair:
             overlaps, oracle = Overlaps(pair, rng), Oracle(config)
-            arrays = {"inp": rng.integers(0, 256, 16 * config.inp_elem_bytes, np.uint8),
-                      "wgt": rng.integers(0, 256, 8 * config.wgt_elem_bytes, np.uint8),
-                      "acc": numbers(rng, 128, config.batch, config.block).view(np.uint8),
-                      "uop": np.array([pair.isa.uop.pack(dst_idx=dst, src_idx=src, wgt_idx=wgt)
-                                       for dst, src, wgt in overlaps.uops + overlaps.gemm_uops],
-                                      np.uint32).view(np.uint8)}
+            arrays = {
+                "inp": rng.integers(0, 256, 16 * config.inp_elem_bytes, np.uint8),
+                "wgt": rng.integers(0, 256, 8 * config.wgt_elem_bytes, np.uint8),
+                "acc": numbers(rng, 128, config.batch, config.block).view(np.uint8),
+                "uop": np.array(
+                    [
+                        pair.isa.uop.pack(dst_idx=dst, src_idx=src, wgt_idx=wgt)
+                        for dst, src, wgt in overlaps.uops + overlaps.gemm_uops
+                    ],
+                    np.uint32,
+                ).view(np.uint8),
+            }
             for place, data in arrays.items():
                 pair.put(place, data)
                 oracle.write(BASE[place], data.reshape(-1))
-            insns = [pair.load(INP, x=8), pair.load(WGT, x=8, push_next=1),
-                     pair.load(UOP, x=64), pair.nop(pop_prev=1), *overlaps.instructions(60)]
+            insns = [
+                pair.load(INP, x=8),
+                pair.load(WGT, x=8, push_next=1),
+                pair.load(UOP, x=64),
+                pair.nop(pop_prev=1),
+                *overlaps.instructions(60),
+            ]
             oracle.run(insns, BASE)
             pair.ok(*insns, *expose(pair, overlaps.tiles))
-            np.testing.assert_array_equal(exposed(pair, overlaps.tiles),
-                                          oracle.acc[:overlaps.tiles])
+            np.testing.assert_array_equal(
+                exposed(pair, overlaps.tiles), oracle.acc[: overlaps.tiles]
+            )
 
 
 # -- SHR -----------------------------------------------------------------------------------------
@@ -392,21 +460,36 @@ def test_shift_by_an_immediate(pair, rng, amount):
     acc = Acc(pair, rng, 5)
     for tile in range(5):
         acc.alu(AluOp.SHR, tile, amount)
-    must_become(pair, [*acc.loads, pair.uops((0, 0, 0)),
-                       pair.alu(AluOp.SHR, iters=(1, 5), dst=(0, 1), imm=amount, pop_prev=1)], acc)
+    must_become(
+        pair,
+        [
+            *acc.loads,
+            pair.uops((0, 0, 0)),
+            pair.alu(AluOp.SHR, iters=(1, 5), dst=(0, 1), imm=amount, pop_prev=1),
+        ],
+        acc,
+    )
 
 
 def test_shift_by_registers(pair, rng):
     """All amounts, also such as no immediate can be, in every lane."""
     acc = Acc(pair, rng, 12)
-    amounts = np.array([*SHIFTS, 2**31 - 1, -2**31, 2**16, -2**16, 2**16 + 3, 32 - 2**31, 255, 256,
-                        -256])
+    amounts = np.array(
+        [*SHIFTS, 2**31 - 1, -(2**31), 2**16, -(2**16), 2**16 + 3, 32 - 2**31, 255, 256, -256]
+    )
     acc.tiles[6:] = rng.choice(amounts, acc.tiles[6:].shape)
     pair.put("acc", acc.tiles)
     for tile in range(6):
         acc.alu(AluOp.SHR, tile, acc.tiles[tile + 6])
-    must_become(pair, [*acc.loads, pair.uops((0, 6, 0)),
-                       pair.alu(AluOp.SHR, iters=(1, 6), dst=(0, 1), src=(0, 1), pop_prev=1)], acc)
+    must_become(
+        pair,
+        [
+            *acc.loads,
+            pair.uops((0, 6, 0)),
+            pair.alu(AluOp.SHR, iters=(1, 6), dst=(0, 1), src=(0, 1), pop_prev=1),
+        ],
+        acc,
+    )
 
 
 @pytest.mark.parametrize("op", AluOp)
@@ -416,9 +499,16 @@ def test_operations_on_extremes(pair, rng, op):
         acc.alu(op, tile, acc.tiles[tile + 6])
     for tile in range(12):
         acc.alu(op, tile, -32768)
-    must_become(pair, [*acc.loads, pair.uops((0, 6, 0), (0, 0, 0)),
-                       pair.alu(op, iters=(1, 6), dst=(0, 1), src=(0, 1), pop_prev=1),
-                       pair.alu(op, uops=(1, 2), iters=(1, 12), dst=(0, 1), imm=-32768)], acc)
+    must_become(
+        pair,
+        [
+            *acc.loads,
+            pair.uops((0, 6, 0), (0, 0, 0)),
+            pair.alu(op, iters=(1, 6), dst=(0, 1), src=(0, 1), pop_prev=1),
+            pair.alu(op, uops=(1, 2), iters=(1, 12), dst=(0, 1), imm=-32768),
+        ],
+        acc,
+    )
 
 
 def test_a_sum_wraps(pair):
@@ -431,8 +521,15 @@ def test_a_sum_wraps(pair):
     pair.put("acc", tiles)
     acc.tiles = (tiles.astype(np.int64) + 3 * 2**14 * config.block).astype(np.int32)
     assert (acc.tiles < 0).all()
-    must_become(pair, [*acc.loads, pair.uops((0, 0, 0), (1, 1, 1)),
-                       pair.gemm(uops=(0, 2), iters=(3, 1), pop_prev=1)], acc)
+    must_become(
+        pair,
+        [
+            *acc.loads,
+            pair.uops((0, 0, 0), (1, 1, 1)),
+            pair.gemm(uops=(0, 2), iters=(3, 1), pop_prev=1),
+        ],
+        acc,
+    )
 
 
 # -- tokens and launches -------------------------------------------------------------------------
@@ -440,14 +537,27 @@ def test_a_sum_wraps(pair):
 
 def test_tokens_outlive_their_launch(pair):
     """Each queue keeps what a launch has left over, and no more."""
-    pair.ok(*[pair.nop("load", push_next=1)] * 3, *[pair.nop(push_prev=1, push_next=1)] * 2,
-            *[pair.nop("store", push_prev=1)] * 4)
-    pair.ok(*[pair.nop(pop_prev=1, pop_next=1)] * 2, pair.nop("load", pop_next=1),
-            pair.nop("store", pop_prev=1))
-    pair.ok(pair.nop(pop_prev=1, pop_next=1), pair.nop(pop_next=1), pair.nop("load", pop_next=1),
-            pair.nop("store", pop_prev=1))
-    fault = pair.fault(pair.nop("store", pop_prev=1), pair.nop("load", pop_next=1),
-                       pair.nop(pop_prev=1, pop_next=1))
+    pair.ok(
+        *[pair.nop("load", push_next=1)] * 3,
+        *[pair.nop(push_prev=1, push_next=1)] * 2,
+        *[pair.nop("store", push_prev=1)] * 4,
+    )
+    pair.ok(
+        *[pair.nop(pop_prev=1, pop_next=1)] * 2,
+        pair.nop("load", pop_next=1),
+        pair.nop("store", pop_prev=1),
+    )
+    pair.ok(
+        pair.nop(pop_prev=1, pop_next=1),
+        pair.nop(pop_next=1),
+        pair.nop("load", pop_next=1),
+        pair.nop("store", pop_prev=1),
+    )
+    fault = pair.fault(
+        pair.nop("store", pop_prev=1),
+        pair.nop("load", pop_next=1),
+        pair.nop(pop_prev=1, pop_next=1),
+    )
     assert [entry["token"] for entry in fault.waiting] == ["g2s", "g2l", "l2g and s2g"]
 
 
@@ -461,9 +571,14 @@ def test_buffers_outlive_their_launch_and_a_reset(pair, rng):
     must_become(pair, [pair.gemm()], acc)
 
 
-@pytest.mark.parametrize("model", [MemoryModel(latency=150, write_response=150),
-                                   MemoryModel(latency=150, write_response=150, outstanding=1),
-                                   MemoryModel(latency=60, write_response=90, stall_seed=5)])
+@pytest.mark.parametrize(
+    "model",
+    [
+        MemoryModel(latency=150, write_response=150),
+        MemoryModel(latency=150, write_response=150, outstanding=1),
+        MemoryModel(latency=60, write_response=90, stall_seed=5),
+    ],
+)
 @pytest.mark.parametrize("name", ["tiny", "small", "default"])
 def test_many_transfers_in_flight(name, model, rng):
     """Loads of every kind and stores, one tile each, unaligned and against each other."""
@@ -472,8 +587,9 @@ def test_many_transfers_in_flight(name, model, rng):
         insns = [pair.load(ACC, sram=tile, dram=15 - tile) for tile in range(16)]
         insns += [pair.load(INP, sram=tile % 7, dram=tile) for tile in range(16)]
         insns += [pair.nop(push_next=1)]
-        insns += [pair.store(sram=tile, dram=3 * tile + 1, pop_prev=tile == 0)
-                  for tile in range(16)]
+        insns += [
+            pair.store(sram=tile, dram=3 * tile + 1, pop_prev=tile == 0) for tile in range(16)
+        ]
         report = pair.ok(*insns)
         acc.tiles = acc.tiles[::-1]
         stored = np.stack([pair.out(1, elem=3 * tile + 1) for tile in range(16)])
@@ -489,9 +605,16 @@ def test_a_stream_longer_than_all_queues(pair, rng):
     for tile in range(3):
         acc.alu(AluOp.ADD, tile, 700)
     adds = [pair.alu(AluOp.ADD, iters=(1, 3), dst=(0, 1), imm=1) for _ in range(700)]
-    report = pair.run(*acc.loads, pair.uops((0, 0, 0)), pair.nop(pop_prev=1), *adds,
-                      *[pair.nop("load")] * 700, *[pair.nop("store")] * 700,
-                      *expose(pair, 3), pair.finish())
+    report = pair.run(
+        *acc.loads,
+        pair.uops((0, 0, 0)),
+        pair.nop(pop_prev=1),
+        *adds,
+        *[pair.nop("load")] * 700,
+        *[pair.nop("store")] * 700,
+        *expose(pair, 3),
+        pair.finish(),
+    )
     assert report.fault is None
     assert (report.stats["load_insns"], report.stats["alu_counter"]) == (702, 2112)
     np.testing.assert_array_equal(exposed(pair, 3), acc.tiles)

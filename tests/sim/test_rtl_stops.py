@@ -14,8 +14,9 @@ from vta.errors import DeviceError
 from vta.isa import Isa, MemoryType
 from vta.sim.rtl.memory_model import MemoryModel
 
-UOP, WGT, INP, ACC, OUT, ACC_8BIT = (MemoryType[name] for name in
-                                     ("UOP", "WGT", "INP", "ACC", "OUT", "ACC_8BIT"))
+UOP, WGT, INP, ACC, OUT, ACC_8BIT = (
+    MemoryType[name] for name in ("UOP", "WGT", "INP", "ACC", "OUT", "ACC_8BIT")
+)
 
 
 @pytest.fixture
@@ -36,8 +37,12 @@ WAITS = [
     ("load", {"pop_next": 1}, "g2l", "LOAD INP sram=0 dram=0x0 size=0x0 stride=0 pop:g2l"),
     ("compute", {"pop_prev": 1}, "l2g", "LOAD UOP sram=0 dram=0x0 size=0x0 stride=0 pop:l2g"),
     ("compute", {"pop_next": 1}, "s2g", "LOAD UOP sram=0 dram=0x0 size=0x0 stride=0 pop:s2g"),
-    ("compute", {"pop_prev": 1, "pop_next": 1}, "l2g and s2g",
-     "LOAD UOP sram=0 dram=0x0 size=0x0 stride=0 pop:l2g pop:s2g"),
+    (
+        "compute",
+        {"pop_prev": 1, "pop_next": 1},
+        "l2g and s2g",
+        "LOAD UOP sram=0 dram=0x0 size=0x0 stride=0 pop:l2g pop:s2g",
+    ),
     ("store", {"pop_prev": 1}, "g2s", "STORE OUT sram=0 dram=0x0 size=0x0 stride=0 pop:g2s"),
 ]
 
@@ -57,12 +62,17 @@ def test_a_token_of_the_wrong_side_does_not_help(pair):
 
 
 def test_all_wait_for_each_other(pair):
-    fault = pair.fault(pair.nop("store", pop_prev=1, push_prev=1),
-                       pair.nop(pop_prev=1, pop_next=1, push_prev=1, push_next=1),
-                       pair.nop("load", pop_next=1, push_next=1))
+    fault = pair.fault(
+        pair.nop("store", pop_prev=1, push_prev=1),
+        pair.nop(pop_prev=1, pop_next=1, push_prev=1, push_next=1),
+        pair.nop("load", pop_next=1, push_next=1),
+    )
     assert place(fault) == ("deadlock", "store", 0)
     assert [(entry["module"], entry["insn_index"], entry["token"]) for entry in fault.waiting] == [
-        ("store", 0, "g2s"), ("compute", 1, "l2g and s2g"), ("load", 2, "g2l")]
+        ("store", 0, "g2s"),
+        ("compute", 1, "l2g and s2g"),
+        ("load", 2, "g2l"),
+    ]
 
 
 def test_waiting_after_finish_is_a_deadlock(pair):
@@ -76,8 +86,12 @@ def test_finish_obeys_its_tokens(pair):
     assert fault.insn == "FINISH pop:s2g"
 
 
-FULL = [("load", "push_next", "l2g"), ("compute", "push_prev", "g2l"),
-        ("compute", "push_next", "g2s"), ("store", "push_prev", "s2g")]
+FULL = [
+    ("load", "push_next", "l2g"),
+    ("compute", "push_prev", "g2l"),
+    ("compute", "push_next", "g2s"),
+    ("store", "push_prev", "s2g"),
+]
 
 
 @pytest.mark.parametrize(("module", "push", "queue"), FULL)
@@ -89,13 +103,16 @@ def test_a_full_token_queue_stalls_its_producer(pair, module, push, queue):
     fault = pair.run(pair.nop("load"), nop, pair.finish()).fault
     assert place(fault) == ("deadlock", module, 1)
     assert [(entry["module"], entry["token"]) for entry in fault.waiting] == [
-        (module, f"{queue} full")]
+        (module, f"{queue} full")
+    ]
 
 
 def test_an_instruction_queue_holds_512(pair):
     """Loads that wait for tokens which only later instructions push: 512 may, no more."""
+
     def stream(count):
         return [pair.nop("load", pop_next=1)] * count + [pair.nop(push_prev=1)] * count
+
     assert pair.ok(*stream(512)).instructions == 1025
     report = pair.run(*stream(513), pair.finish())
     assert place(report.fault) == ("deadlock", "load", 0)
@@ -119,11 +136,12 @@ def test_causes_of_one_load_in_order(pair):
 def test_causes_of_one_store_in_order(pair):
     wrong = {"sram": 64, "dram": 2**32 - 1}
     for causes, memory, pads, more in (
-            ("illegal_token", INP, (1, 0, 0, 0), {"push_next": 1, **wrong}),
-            ("illegal_memory_type", INP, (1, 0, 0, 0), wrong),
-            ("illegal_padding", OUT, (0, 0, 0, 1), wrong),
-            ("sram_range", OUT, (0, 0, 0, 0), wrong),
-            ("memory_response", OUT, (0, 0, 0, 0), {**wrong, "sram": 63})):
+        ("illegal_token", INP, (1, 0, 0, 0), {"push_next": 1, **wrong}),
+        ("illegal_memory_type", INP, (1, 0, 0, 0), wrong),
+        ("illegal_padding", OUT, (0, 0, 0, 1), wrong),
+        ("sram_range", OUT, (0, 0, 0, 0), wrong),
+        ("memory_response", OUT, (0, 0, 0, 0), {**wrong, "sram": 63}),
+    ):
         assert pair.fault(pair.store(memory, pads=pads, **more)).cause == causes
         pair.reset()
 
@@ -140,17 +158,26 @@ def test_an_error_is_found_before_its_tokens_come(pair):
 
 @pytest.mark.parametrize("order", ["lcs", "csl", "slc", "scl"])
 def test_the_lowest_of_several_errors(pair, order):
-    wrong = {"l": pair.load(INP, sram=64), "c": pair.isa.common.pack(opcode=6),
-             "s": pair.store(UOP)}
-    cause = {"l": ("sram_range", "load"), "c": ("illegal_opcode", "compute"),
-             "s": ("illegal_memory_type", "store")}
+    wrong = {
+        "l": pair.load(INP, sram=64),
+        "c": pair.isa.common.pack(opcode=6),
+        "s": pair.store(UOP),
+    }
+    cause = {
+        "l": ("sram_range", "load"),
+        "c": ("illegal_opcode", "compute"),
+        "s": ("illegal_memory_type", "store"),
+    }
     fault = pair.fault(pair.nop(), *[wrong[module] for module in order])
     assert place(fault) == (*cause[order[0]], 1)
 
 
 def test_an_error_comes_before_those_who_wait_for_it(pair):
-    fault = pair.fault(pair.nop("store", pop_prev=1), pair.nop("load", pop_next=1),
-                       pair.isa.common.pack(opcode=5, push_prev=1, push_next=1))
+    fault = pair.fault(
+        pair.nop("store", pop_prev=1),
+        pair.nop("load", pop_next=1),
+        pair.isa.common.pack(opcode=5, push_prev=1, push_next=1),
+    )
     assert place(fault) == ("illegal_opcode", "compute", 2)
 
 
@@ -159,13 +186,19 @@ def test_the_others_go_on(pair):
     values = np.arange(16 * 8, dtype=np.int32).reshape(16, 8)
     pair.put("acc", values)
     report = pair.run(
-        pair.load(ACC, x=16, push_next=1), pair.isa.common.pack(opcode=7, push_prev=1),
+        pair.load(ACC, x=16, push_next=1),
+        pair.isa.common.pack(opcode=7, push_prev=1),
         *[pair.load(INP, sram=tile) for tile in range(20)],
         *[pair.store(sram=tile, dram=tile, pop_prev=tile == 0) for tile in range(16)],
-        pair.load(INP, pop_next=1), pair.finish())
+        pair.load(INP, pop_next=1),
+        pair.finish(),
+    )
     assert place(report.fault) == ("illegal_opcode", "compute", 1)
-    assert (report.stats["load_insns"], report.stats["compute_insns"],
-            report.stats["store_insns"]) == (20, 1, 16)
+    assert (
+        report.stats["load_insns"],
+        report.stats["compute_insns"],
+        report.stats["store_insns"],
+    ) == (20, 1, 16)
     np.testing.assert_array_equal(pair.out(16), values.astype(np.int8))
 
 
@@ -175,11 +208,11 @@ def test_transfers_are_checked_before_anything_moves(pair):
     last = 0x1000 // 8 - 1
     pair.run(pair.load(ACC, y=0, x=64, pads=(1, 0, 0, 0)), pair.finish())
     for memory in (pair.memory, pair.rtl_memory):
-        memory.write(2**32 - 0x1000, np.full(0x1000, 0xaa, np.uint8))
+        memory.write(2**32 - 0x1000, np.full(0x1000, 0xAA, np.uint8))
     fault = pair.fault(pair.store(y=3, x=2, stride=4, dram=last - 8), base=base)
     assert place(fault) == ("memory_response", "store", 0)
     for memory in (pair.memory, pair.rtl_memory):
-        assert (memory.read(2**32 - 0x1000, 0x1000) == 0xaa).all()
+        assert (memory.read(2**32 - 0x1000, 0x1000) == 0xAA).all()
     pair.reset()
     fault = pair.fault(pair.load(ACC_8BIT, y=3, x=2, stride=4, dram=last - 8), base=base)
     assert place(fault) == ("memory_response", "compute", 0)
@@ -200,16 +233,21 @@ def test_a_halted_machine_must_be_reset(pair):
 
 
 def test_reset_takes_tokens_and_queues_away(pair):
-    pair.fault(pair.nop("load", push_next=1), pair.nop("store", push_prev=1),
-               *[pair.nop("load", pop_next=1)] * 100)
+    pair.fault(
+        pair.nop("load", push_next=1),
+        pair.nop("store", push_prev=1),
+        *[pair.nop("load", pop_next=1)] * 100,
+    )
     pair.reset()
     fault = pair.fault(pair.nop(pop_prev=1, pop_next=1))
     assert place(fault) == ("deadlock", "compute", 0)
     assert fault.waiting[0]["token"] == "l2g and s2g"
 
 
-@pytest.mark.parametrize("model", [MemoryModel(), MemoryModel(latency=300, write_response=200),
-                                   MemoryModel(stall_seed=4)])
+@pytest.mark.parametrize(
+    "model",
+    [MemoryModel(), MemoryModel(latency=300, write_response=200), MemoryModel(stall_seed=4)],
+)
 def test_max_cycles_ends_both(model):
     with Pair(model=model) as pair:
         insns = [pair.load(ACC, x=64), *[pair.store(x=64)] * 50, pair.finish()]
@@ -222,13 +260,20 @@ def test_max_cycles_ends_both(model):
 
 
 @pytest.mark.parametrize("patience", [3000, 1 << 20])
-@pytest.mark.parametrize(("model", "module", "index"), [
-    (MemoryModel(latency=10**9), "fetch", 0), (MemoryModel(write_response=10**9), "store", 2)])
+@pytest.mark.parametrize(
+    ("model", "module", "index"),
+    [(MemoryModel(latency=10**9), "fetch", 0), (MemoryModel(write_response=10**9), "store", 2)],
+)
 def test_a_memory_that_never_answers(model, module, index, patience):
     """The watchdog, set to less, and as it is after power-on."""
     with Pair(model=model) as pair:
-        insns = [pair.nop(), pair.nop("load"), pair.store(), pair.nop("load", push_next=1),
-                 pair.finish(pop_prev=1)]
+        insns = [
+            pair.nop(),
+            pair.nop("load"),
+            pair.store(),
+            pair.nop("load", push_next=1),
+            pair.finish(pop_prev=1),
+        ]
         pair.rtl_memory.write(INSN_ADDR, Isa.words(insns))
         if patience == 3000:
             pair.rtl._write("watchdog", patience)

@@ -26,8 +26,12 @@ def images(tmp_path: Path) -> dict[str, Path]:
     """Files of four images: one that matches, one that does not, one without expectation, one
     whose third instruction fails."""
     files = {}
-    for name, image in (("good", make_image()), ("wrong", make_image("differ")),
-                        ("open", make_image("none")), ("fault", make_image(fault=True))):
+    for name, image in (
+        ("good", make_image()),
+        ("wrong", make_image("differ")),
+        ("open", make_image("none")),
+        ("fault", make_image(fault=True)),
+    ):
         files[name] = tmp_path / f"{name}.npz"
         image.save(files[name])
     return files

@@ -85,7 +85,10 @@ def test_entries_size_discard_and_clear(folder):
     cache.cached("b", "four", _hello)
     found = cache.entries()
     assert [(entry.kind, entry.key, entry.nbytes) for entry in found] == [
-        ("a", "one", 24), ("b", "four", 5), ("b", "two", 1000)]
+        ("a", "one", 24),
+        ("b", "four", 5),
+        ("b", "two", 1000),
+    ]
     assert all(before - 2 <= entry.made <= time.time() + 2 for entry in found)
     assert cache.size() == 1029
     cache.discard("b", "four")
@@ -108,7 +111,11 @@ def test_clear_leaves_what_is_not_of_the_cache(folder):
     assert [entry.key for entry in cache.entries()] == ["key"]
     assert cache.clear() == 5
     assert sorted(path.name for path in folder.iterdir()) == [
-        "documents", "kind", "notes", "sources"]
+        "documents",
+        "kind",
+        "notes",
+        "sources",
+    ]
     for name in ("documents/letter", "sources/project/main.c", "kind/project/main.c"):
         assert (folder / name).exists()
     assert cache.lookup("kind", "key") is None
@@ -132,8 +139,7 @@ def test_digest():
     assert cache.digest("ab", "c") != cache.digest("a", "bc") != cache.digest("abc")
     assert cache.digest("ab", "c") == cache.digest(b"ab", b"c")
     # SHA-256 of eight bytes of length, then nothing.
-    assert cache.digest("") == ("af5570f5a1810b7af78caf4bc70a660f"
-                                "0df51e42baf91d4de5b2328de0e83dfc")
+    assert cache.digest("") == ("af5570f5a1810b7af78caf4bc70a660f0df51e42baf91d4de5b2328de0e83dfc")
 
 
 def _compete(folder: str, start: object, made: object, seen: object) -> None:
@@ -156,8 +162,9 @@ def test_processes_that_want_the_same_entry(folder, locks, monkeypatch):
     count = 4
     start, made, seen = SPAWN.Barrier(count), SPAWN.Value("i", 0), SPAWN.Queue()
     compete = _compete if locks else _compete_without_locks
-    processes = [SPAWN.Process(target=compete, args=(str(folder), start, made, seen))
-                 for _ in range(count)]
+    processes = [
+        SPAWN.Process(target=compete, args=(str(folder), start, made, seen)) for _ in range(count)
+    ]
     for process in processes:
         process.start()
     found = {seen.get(timeout=60) for _ in range(count)}

@@ -8,9 +8,19 @@ import pytest
 from vta.config import PRESETS, TARGETS, Config
 from vta.errors import ConfigError
 
-VALUES = {"TARGET": "sim", "HW_VER": "0.0.2", "LOG_INP_WIDTH": 3, "LOG_WGT_WIDTH": 3,
-          "LOG_ACC_WIDTH": 5, "LOG_BATCH": 0, "LOG_BLOCK": 4, "LOG_UOP_BUFF_SIZE": 15,
-          "LOG_INP_BUFF_SIZE": 15, "LOG_WGT_BUFF_SIZE": 18, "LOG_ACC_BUFF_SIZE": 17}
+VALUES = {
+    "TARGET": "sim",
+    "HW_VER": "0.0.2",
+    "LOG_INP_WIDTH": 3,
+    "LOG_WGT_WIDTH": 3,
+    "LOG_ACC_WIDTH": 5,
+    "LOG_BATCH": 0,
+    "LOG_BLOCK": 4,
+    "LOG_UOP_BUFF_SIZE": 15,
+    "LOG_INP_BUFF_SIZE": 15,
+    "LOG_WGT_BUFF_SIZE": 18,
+    "LOG_ACC_BUFF_SIZE": 17,
+}
 
 
 def write(path, values):
@@ -23,13 +33,16 @@ def test_sizes_of_the_default():
     config = Config.from_dict(VALUES)
     assert (config.inp_width, config.wgt_width, config.acc_width, config.out_width) == (8, 8, 32, 8)
     assert (config.batch, config.block) == (1, 16)
-    elems = [getattr(config, f"{name}_elem_bytes") for name in
-             ("uop", "wgt", "inp", "acc", "out", "acc_8bit")]
+    elems = [
+        getattr(config, f"{name}_elem_bytes")
+        for name in ("uop", "wgt", "inp", "acc", "out", "acc_8bit")
+    ]
     assert elems == [4, 256, 16, 64, 16, 16]
     depths = [getattr(config, f"{name}_depth") for name in ("uop", "wgt", "inp", "acc", "out")]
     assert depths == [8192, 1024, 2048, 2048, 2048]
-    assert [getattr(config, f"log_{name}_depth") for name in ("uop", "wgt", "inp", "acc", "out")
-            ] == [13, 10, 11, 11, 11]
+    assert [
+        getattr(config, f"log_{name}_depth") for name in ("uop", "wgt", "inp", "acc", "out")
+    ] == [13, 10, 11, 11, 11]
     assert (config.log_out_width, config.log_out_buff_size) == (3, 15)
     assert (config.bus_width, config.bus_bytes, config.addr_width) == (64, 8, 32)
     assert config.insn_queue_depth == 512
@@ -52,8 +65,9 @@ def test_the_packages_own_file_is_the_default(monkeypatch):
     assert Config.load() == Config.from_dict(VALUES) == PRESETS["default"]
 
 
-@pytest.mark.parametrize("target", ["sim", "tsim", "pynq", "ultra96", "zcu104", "de10nano",
-                                    "intelfocl"])
+@pytest.mark.parametrize(
+    "target", ["sim", "tsim", "pynq", "ultra96", "zcu104", "de10nano", "intelfocl"]
+)
 @pytest.mark.parametrize("version", ["0.0.1", "0.0.2"])
 def test_every_target_loads(tmp_path, target, version):
     path = write(tmp_path / "c.json", VALUES | {"TARGET": target, "HW_VER": version})
@@ -89,10 +103,18 @@ def test_dict_round_trip(configs):
 
 
 def test_optional_keys(tmp_path):
-    config = Config.load(write(tmp_path / "c.json", VALUES | {
-        "LOG_BUS_WIDTH": 8, "ADDR_WIDTH": 40, "MAX_BURST": 16, "LOG_INSN_QUEUE": 10}))
+    config = Config.load(
+        write(
+            tmp_path / "c.json",
+            VALUES | {"LOG_BUS_WIDTH": 8, "ADDR_WIDTH": 40, "MAX_BURST": 16, "LOG_INSN_QUEUE": 10},
+        )
+    )
     assert (config.bus_width, config.addr_width, config.max_burst, config.insn_queue_depth) == (
-        256, 40, 16, 1024)
+        256,
+        40,
+        16,
+        1024,
+    )
 
 
 # -- refusals ------------------------------------------------------------------------------------
@@ -104,10 +126,15 @@ def test_a_missing_key(key):
         Config.from_dict({name: value for name, value in VALUES.items() if name != key})
 
 
-@pytest.mark.parametrize(("key", "message"), [
-    ("LOG_BLOK", "unknown key 'LOG_BLOK'; did you mean LOG_BLOCK\\?"),
-    ("log_block", "unknown key 'log_block'; allowed: TARGET, HW_VER"),
-    ("colour", "unknown key 'colour'; allowed: TARGET, HW_VER"), ("", "unknown key ''")])
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("LOG_BLOK", "unknown key 'LOG_BLOK'; did you mean LOG_BLOCK\\?"),
+        ("log_block", "unknown key 'log_block'; allowed: TARGET, HW_VER"),
+        ("colour", "unknown key 'colour'; allowed: TARGET, HW_VER"),
+        ("", "unknown key ''"),
+    ],
+)
 def test_a_misspelt_key(key, message):
     with pytest.raises(ConfigError, match=message):
         Config.from_dict(VALUES | {key: 1})
@@ -119,10 +146,17 @@ def test_a_key_given_twice(tmp_path):
         Config.load(write(tmp_path / "c.json", text))
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("{", "not JSON"), ("", "not JSON"), ("[" * 100_000, "not JSON"),
-    ("[1]", "must be a JSON object, not list"),
-    ("3", "must be a JSON object, not int"), ("null", "must be a JSON object, not NoneType")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ("", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[1]", "must be a JSON object, not list"),
+        ("3", "must be a JSON object, not int"),
+        ("null", "must be a JSON object, not NoneType"),
+    ],
+)
 def test_a_file_that_is_no_configuration(tmp_path, text, message):
     with pytest.raises(ConfigError, match=rf"c\.json: {message}"):
         Config.load(write(tmp_path / "c.json", text))
@@ -139,40 +173,63 @@ def test_a_folder(tmp_path):
         Config.load(tmp_path)
 
 
-@pytest.mark.parametrize(("key", "value", "message"), [
-    ("TARGET", "fpga", "TARGET must be one of sim, tsim, pynq, ultra96, zcu104, de10nano, "
-                       "intelfocl, not 'fpga'"),
-    ("TARGET", ["sim"], r"TARGET must be one of .*, not \['sim'\]"),
-    ("HW_VER", "0.1.0", "HW_VER must be one of 0.0.1, 0.0.2, not '0.1.0'"),
-    ("LOG_INP_WIDTH", 4, r"LOG_INP_WIDTH must be 3, not 4 \(other widths are not supported\)"),
-    ("LOG_WGT_WIDTH", 2, r"LOG_WGT_WIDTH must be 3, not 2 \(other widths are not supported\)"),
-    ("LOG_ACC_WIDTH", 4, r"LOG_ACC_WIDTH must be 5, not 4 \(other widths are not supported\)"),
-    ("LOG_BATCH", 3, "LOG_BATCH must be 0 to 2, not 3"),
-    ("LOG_BATCH", -1, "LOG_BATCH must be 0 to 2, not -1"),
-    ("LOG_BLOCK", 2, "LOG_BLOCK must be 3 to 6, not 2"),
-    ("LOG_BLOCK", 7, "LOG_BLOCK must be 3 to 6, not 7"),
-    ("LOG_BLOCK", 4.0, "LOG_BLOCK must be a whole number, not 4.0"),
-    ("LOG_BLOCK", "4", "LOG_BLOCK must be a whole number, not '4'"),
-    ("LOG_BLOCK", True, "LOG_BLOCK must be a whole number, not True"),
-    ("LOG_BLOCK", None, "LOG_BLOCK must be a whole number, not None"),
-    ("LOG_UOP_BUFF_SIZE", 4, "LOG_UOP_BUFF_SIZE must be 5 to 18, not 4"),
-    ("LOG_INP_BUFF_SIZE", 99, "LOG_INP_BUFF_SIZE must be 6 to 24, not 99"),
-    ("LOG_INP_BUFF_SIZE", 6, "LOG_INP_BUFF_SIZE must be at least 7 for a depth of 8 elements of "
-                             "16 bytes, not 6"),
-    ("LOG_WGT_BUFF_SIZE", 10, "LOG_WGT_BUFF_SIZE must be at least 11 .* of 256 bytes, not 10"),
-    ("LOG_ACC_BUFF_SIZE", 8, "LOG_ACC_BUFF_SIZE must be at least 9 .* of 64 bytes, not 8"),
-    ("LOG_INP_BUFF_SIZE", 21, "LOG_INP_BUFF_SIZE must be at most 20, not 21: sram_base has 16 "
-                              "bits and LOG_INP_DEPTH would be 17"),
-    ("LOG_UOP_BUFF_SIZE", 16, "LOG_UOP_BUFF_SIZE must be smaller: GEMM word 0 needs 65 bits of 64 "
-                              "with LOG_UOP_DEPTH 14, LOG_INP_DEPTH 11"),
-    ("LOG_WGT_BUFF_SIZE", 19, "LOG_ACC_BUFF_SIZE, LOG_INP_BUFF_SIZE and LOG_WGT_BUFF_SIZE must be "
-                              "smaller: GEMM word 1 needs 66 bits of 64 with"),
-    ("LOG_BUS_WIDTH", 5, "LOG_BUS_WIDTH must be 6 to 8, not 5"),
-    ("ADDR_WIDTH", 31, "ADDR_WIDTH must be 32 to 40, not 31"),
-    ("ADDR_WIDTH", 41, "ADDR_WIDTH must be 32 to 40, not 41"),
-    ("MAX_BURST", 24, "MAX_BURST must be 16 or 32 or 64 or 128 or 256, not 24"),
-    ("LOG_INSN_QUEUE", 8, "LOG_INSN_QUEUE must be 9 to 12, not 8"),
-    ("LOG_INSN_QUEUE", 13, "LOG_INSN_QUEUE must be 9 to 12, not 13")])
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (
+            "TARGET",
+            "fpga",
+            "TARGET must be one of sim, tsim, pynq, ultra96, zcu104, de10nano, "
+            "intelfocl, not 'fpga'",
+        ),
+        ("TARGET", ["sim"], r"TARGET must be one of .*, not \['sim'\]"),
+        ("HW_VER", "0.1.0", "HW_VER must be one of 0.0.1, 0.0.2, not '0.1.0'"),
+        ("LOG_INP_WIDTH", 4, r"LOG_INP_WIDTH must be 3, not 4 \(other widths are not supported\)"),
+        ("LOG_WGT_WIDTH", 2, r"LOG_WGT_WIDTH must be 3, not 2 \(other widths are not supported\)"),
+        ("LOG_ACC_WIDTH", 4, r"LOG_ACC_WIDTH must be 5, not 4 \(other widths are not supported\)"),
+        ("LOG_BATCH", 3, "LOG_BATCH must be 0 to 2, not 3"),
+        ("LOG_BATCH", -1, "LOG_BATCH must be 0 to 2, not -1"),
+        ("LOG_BLOCK", 2, "LOG_BLOCK must be 3 to 6, not 2"),
+        ("LOG_BLOCK", 7, "LOG_BLOCK must be 3 to 6, not 7"),
+        ("LOG_BLOCK", 4.0, "LOG_BLOCK must be a whole number, not 4.0"),
+        ("LOG_BLOCK", "4", "LOG_BLOCK must be a whole number, not '4'"),
+        ("LOG_BLOCK", True, "LOG_BLOCK must be a whole number, not True"),
+        ("LOG_BLOCK", None, "LOG_BLOCK must be a whole number, not None"),
+        ("LOG_UOP_BUFF_SIZE", 4, "LOG_UOP_BUFF_SIZE must be 5 to 18, not 4"),
+        ("LOG_INP_BUFF_SIZE", 99, "LOG_INP_BUFF_SIZE must be 6 to 24, not 99"),
+        (
+            "LOG_INP_BUFF_SIZE",
+            6,
+            "LOG_INP_BUFF_SIZE must be at least 7 for a depth of 8 elements of 16 bytes, not 6",
+        ),
+        ("LOG_WGT_BUFF_SIZE", 10, "LOG_WGT_BUFF_SIZE must be at least 11 .* of 256 bytes, not 10"),
+        ("LOG_ACC_BUFF_SIZE", 8, "LOG_ACC_BUFF_SIZE must be at least 9 .* of 64 bytes, not 8"),
+        (
+            "LOG_INP_BUFF_SIZE",
+            21,
+            "LOG_INP_BUFF_SIZE must be at most 20, not 21: sram_base has 16 "
+            "bits and LOG_INP_DEPTH would be 17",
+        ),
+        (
+            "LOG_UOP_BUFF_SIZE",
+            16,
+            "LOG_UOP_BUFF_SIZE must be smaller: GEMM word 0 needs 65 bits of 64 "
+            "with LOG_UOP_DEPTH 14, LOG_INP_DEPTH 11",
+        ),
+        (
+            "LOG_WGT_BUFF_SIZE",
+            19,
+            "LOG_ACC_BUFF_SIZE, LOG_INP_BUFF_SIZE and LOG_WGT_BUFF_SIZE must be "
+            "smaller: GEMM word 1 needs 66 bits of 64 with",
+        ),
+        ("LOG_BUS_WIDTH", 5, "LOG_BUS_WIDTH must be 6 to 8, not 5"),
+        ("ADDR_WIDTH", 31, "ADDR_WIDTH must be 32 to 40, not 31"),
+        ("ADDR_WIDTH", 41, "ADDR_WIDTH must be 32 to 40, not 41"),
+        ("MAX_BURST", 24, "MAX_BURST must be 16 or 32 or 64 or 128 or 256, not 24"),
+        ("LOG_INSN_QUEUE", 8, "LOG_INSN_QUEUE must be 9 to 12, not 8"),
+        ("LOG_INSN_QUEUE", 13, "LOG_INSN_QUEUE must be 9 to 12, not 13"),
+    ],
+)
 def test_an_illegal_value(tmp_path, key, value, message):
     path = write(tmp_path / "c.json", VALUES | {key: value})
     with pytest.raises(ConfigError, match=rf"c\.json: {message}"):
@@ -181,16 +238,20 @@ def test_an_illegal_value(tmp_path, key, value, message):
 
 def test_alu_word_1_may_not_fit_either():
     # A 12: 4 * 12 + 20 = 68 bits, while GEMM's word 1 has 2 * (12 + 11 + 8) = 62.
-    with pytest.raises(ConfigError, match="LOG_ACC_BUFF_SIZE must be smaller: ALU word 1 needs 68 "
-                                          "bits of 64"):
+    with pytest.raises(
+        ConfigError, match="LOG_ACC_BUFF_SIZE must be smaller: ALU word 1 needs 68 bits of 64"
+    ):
         Config.from_dict(VALUES | {"LOG_ACC_BUFF_SIZE": 18, "LOG_WGT_BUFF_SIZE": 16})
 
 
 def test_micro_op_may_not_fit_either():
     # A 11, I 10, W 11: 11 + 11 + 11 = 33 bits, while GEMM's word 1 has 64.
-    with pytest.raises(ConfigError, match="must be smaller: a micro-op needs 33 bits of 32 with "
-                                          "LOG_UOP_DEPTH 13, LOG_INP_DEPTH 10, LOG_WGT_DEPTH 11, "
-                                          "LOG_ACC_DEPTH 11"):
+    with pytest.raises(
+        ConfigError,
+        match="must be smaller: a micro-op needs 33 bits of 32 with "
+        "LOG_UOP_DEPTH 13, LOG_INP_DEPTH 10, LOG_WGT_DEPTH 11, "
+        "LOG_ACC_DEPTH 11",
+    ):
         Config.from_dict(VALUES | {"LOG_INP_BUFF_SIZE": 14, "LOG_WGT_BUFF_SIZE": 19})
 
 
@@ -210,4 +271,5 @@ def test_difference_names_what_differs_in_hardware():
     default = PRESETS["default"]
     assert default.difference(default.replace(target="tsim", hw_ver="0.0.1")) == ""
     assert default.difference(default.replace(log_batch=1, log_acc_buff_size=16)) == (
-        "LOG_BATCH 0 here, 1 there, LOG_ACC_BUFF_SIZE 17 here, 16 there")
+        "LOG_BATCH 0 here, 1 there, LOG_ACC_BUFF_SIZE 17 here, 16 there"
+    )

@@ -25,9 +25,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def _generate(*arguments: str, folder: Path = DOCS) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(folder / "generate.py"), *arguments],
-                          capture_output=True, text=True, check=False,
-                          env={"PYTHONPATH": str(ROOT)})
+    return subprocess.run(
+        [sys.executable, str(folder / "generate.py"), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(ROOT)},
+    )
 
 
 def test_generated_pages_are_up_to_date() -> None:
@@ -98,13 +102,22 @@ def test_the_programs_in_the_readme_run(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_an_image_made_by_the_page_loads(tmp_path: Path) -> None:
     """`docs/images.md` is enough to write an image with numpy alone."""
-    manifest = {"format": "vta-image", "version": 1, "config": PRESETS["tiny"].to_dict(),
-                "insn_addr": 64, "insn_count": 1}
+    manifest = {
+        "format": "vta-image",
+        "version": 1,
+        "config": PRESETS["tiny"].to_dict(),
+        "insn_addr": 64,
+        "insn_count": 1,
+    }
     stop = np.zeros(16, np.uint8)
     stop[0] = 3
-    np.savez(tmp_path / "x.npz", manifest=np.frombuffer(json.dumps(manifest).encode(), np.uint8),
-             before_addr=np.array([64], np.uint64), before_0=stop,
-             after_addr=np.zeros(0, np.uint64))
+    np.savez(
+        tmp_path / "x.npz",
+        manifest=np.frombuffer(json.dumps(manifest).encode(), np.uint8),
+        before_addr=np.array([64], np.uint64),
+        before_0=stop,
+        after_addr=np.zeros(0, np.uint64),
+    )
     image = Image.load(tmp_path / "x.npz")
     assert image.after == ()
     assert app.run(["replay", str(tmp_path / "x.npz")]) == 0

@@ -23,15 +23,32 @@ def test_default_environment() -> None:
     assert (env.BATCH, env.BLOCK_IN, env.BLOCK_OUT) == (1, 16, 16)
     assert (env.INP_WIDTH, env.WGT_WIDTH, env.ACC_WIDTH, env.OUT_WIDTH) == (8, 8, 32, 8)
     assert (env.inp_dtype, env.wgt_dtype, env.acc_dtype, env.out_dtype) == (
-        "int8", "int8", "int32", "int8")
+        "int8",
+        "int8",
+        "int32",
+        "int8",
+    )
     assert (env.inp_scope, env.wgt_scope, env.acc_scope) == (
-        "local.inp_buffer", "local.wgt_buffer", "local.acc_buffer")
+        "local.inp_buffer",
+        "local.wgt_buffer",
+        "local.acc_buffer",
+    )
     assert env.BITSTREAM == "1x16_i8w8a32_15_15_18_17"
     assert env.MODEL == f"sim_{env.BITSTREAM}"
-    assert (env.UOP_BUFF_SIZE, env.INP_BUFF_SIZE, env.WGT_BUFF_SIZE, env.ACC_BUFF_SIZE,
-            env.OUT_BUFF_SIZE) == (32768, 32768, 262144, 131072, 32768)
-    assert (env.UOP_ELEM_BYTES, env.INP_ELEM_BYTES, env.WGT_ELEM_BYTES, env.ACC_ELEM_BYTES,
-            env.OUT_ELEM_BYTES) == (4, 16, 256, 64, 16)
+    assert (
+        env.UOP_BUFF_SIZE,
+        env.INP_BUFF_SIZE,
+        env.WGT_BUFF_SIZE,
+        env.ACC_BUFF_SIZE,
+        env.OUT_BUFF_SIZE,
+    ) == (32768, 32768, 262144, 131072, 32768)
+    assert (
+        env.UOP_ELEM_BYTES,
+        env.INP_ELEM_BYTES,
+        env.WGT_ELEM_BYTES,
+        env.ACC_ELEM_BYTES,
+        env.OUT_ELEM_BYTES,
+    ) == (4, 16, 256, 64, 16)
     assert (env.INP_ELEM_BITS, env.ACC_ELEM_BITS) == (128, 512)
     assert (env.LOG_BLOCK, env.LOG_BLOCK_IN, env.LOG_OUT_BUFF_SIZE) == (4, 4, 15)
     assert env.cfg_dict["LOG_WGT_BUFF_SIZE"] == 18
@@ -79,8 +96,9 @@ def test_lazy_names() -> None:
         _ = vta.bild
 
 
-@pytest.mark.parametrize("target", [None, "ext_dev", "ext_dev -device=vta",
-                                    vta.target.Target("ext_dev", host="llvm")])
+@pytest.mark.parametrize(
+    "target", [None, "ext_dev", "ext_dev -device=vta", vta.target.Target("ext_dev", host="llvm")]
+)
 def test_build_targets(target: object) -> None:
     env = vta.get_env()
     schedule, args = vector_add(env)
@@ -113,8 +131,10 @@ def test_lower_follows_the_environment() -> None:
 def test_build_config_dumps(caplog: pytest.LogCaptureFixture) -> None:
     env = vta.get_env()
     schedule, args = vector_add(env)
-    with vta.build_config(debug_flag=env.DEBUG_DUMP_INSN | env.DEBUG_DUMP_UOP,
-                          disabled_pass={"tir.CommonSubexprElimTIR"}):
+    with vta.build_config(
+        debug_flag=env.DEBUG_DUMP_INSN | env.DEBUG_DUMP_UOP,
+        disabled_pass={"tir.CommonSubexprElimTIR"},
+    ):
         module = vta.build(schedule, args, name="v")
     insns = [message for message in caplog.messages if not message.startswith("v uop")]
     assert len(insns) == len(module.program.insns)

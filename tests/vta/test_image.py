@@ -18,11 +18,16 @@ def part(addr, *values):
 
 
 def make_image(**changes):
-    values = {"config": CONFIG, "insn_addr": 0x100, "insn_count": 2,
-              "before": (part(0x100, *range(32)), part(0x1000, 7, 8)), "after": (part(0x1000, 9),),
-              "base": dict.fromkeys(BASES, 0) | {"acc": 64},
-              "tokens_before": dict.fromkeys(TOKEN_QUEUES, 0) | {"s2g": 3},
-              "description": "two instructions, «three» tokens"}
+    values = {
+        "config": CONFIG,
+        "insn_addr": 0x100,
+        "insn_count": 2,
+        "before": (part(0x100, *range(32)), part(0x1000, 7, 8)),
+        "after": (part(0x1000, 9),),
+        "base": dict.fromkeys(BASES, 0) | {"acc": 64},
+        "tokens_before": dict.fromkeys(TOKEN_QUEUES, 0) | {"s2g": 3},
+        "description": "two instructions, «three» tokens",
+    }
     return Image(**(values | changes))
 
 
@@ -81,9 +86,14 @@ def test_reference_images_load(shared):
 def test_stream_is_gathered_from_the_segments():
     words = Isa.words([1, 2, 3])
     raw = words.view(np.uint8).reshape(-1)
-    image = make_image(insn_addr=0x100, insn_count=3, before=(
-        Segment(0x110, raw[16:40]), Segment(0xf0, np.concatenate([np.ones(16, np.uint8),
-                                                                  raw[:16]]))))
+    image = make_image(
+        insn_addr=0x100,
+        insn_count=3,
+        before=(
+            Segment(0x110, raw[16:40]),
+            Segment(0xF0, np.concatenate([np.ones(16, np.uint8), raw[:16]])),
+        ),
+    )
     assert image.stream().tolist() == [[1, 0], [2, 0], [3, 0]]
 
 
@@ -95,27 +105,37 @@ def test_stream_longer_than_the_image():
 # -- contradictions ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"before": (part(0, 1, 2), part(1, 3))},
-     "before_0 and before_1 overlap: the first ends at 0x2, the second starts at 0x1"),
-    ({"before": (part(5, 1, 2), part(0, *range(6)))}, "before_1 and before_0 overlap"),
-    ({"after": (part(8, 1), part(0, 1), part(8, 1))}, "after_0 and after_2 overlap"),
-    ({"before": (part(2**32 - 1, 1, 2),)},
-     "before_0 must lie below 0x100000000, not at 0xffffffff to 0x100000001"),
-    ({"after": (part(2**32, 1),)}, "after_0 must lie below 0x100000000"),
-    ({"after": (part(-1, 1),)}, "after_0 must lie below"),
-    ({"insn_addr": 2**32}, "insn_addr must be 0 to 0xffffffff, not 4294967296"),
-    ({"insn_addr": -16}, "insn_addr must be 0 to"), ({"insn_addr": 1.5}, "insn_addr must be 0 to"),
-    ({"insn_count": 2**32}, "insn_count must be 0 to"), ({"insn_count": True}, "insn_count must"),
-    ({"insn_count": "2"}, "insn_count must be 0 to 0xffffffff, not '2'"),
-    ({"base": {"uop": 0}}, "base must have the keys uop, inp, wgt, acc, out"),
-    ({"base": 7}, "base must have the keys"),
-    ({"base": dict.fromkeys((*BASES, "more"), 0)}, "base must have the keys"),
-    ({"base": dict.fromkeys(BASES, 2**32)}, "base.uop must be 0 to 0xffffffff"),
-    ({"description": 5}, "description must be text, not 5"),
-    ({"tokens_before": {}}, "tokens_before must have the keys l2g, g2l, g2s, s2g"),
-    ({"tokens_before": dict.fromkeys(TOKEN_QUEUES, 65_536)}, "tokens_before.l2g must be 0 to"),
-    ({"tokens_before": dict.fromkeys(TOKEN_QUEUES, -1)}, "tokens_before.l2g must be 0 to")])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"before": (part(0, 1, 2), part(1, 3))},
+            "before_0 and before_1 overlap: the first ends at 0x2, the second starts at 0x1",
+        ),
+        ({"before": (part(5, 1, 2), part(0, *range(6)))}, "before_1 and before_0 overlap"),
+        ({"after": (part(8, 1), part(0, 1), part(8, 1))}, "after_0 and after_2 overlap"),
+        (
+            {"before": (part(2**32 - 1, 1, 2),)},
+            "before_0 must lie below 0x100000000, not at 0xffffffff to 0x100000001",
+        ),
+        ({"after": (part(2**32, 1),)}, "after_0 must lie below 0x100000000"),
+        ({"after": (part(-1, 1),)}, "after_0 must lie below"),
+        ({"insn_addr": 2**32}, "insn_addr must be 0 to 0xffffffff, not 4294967296"),
+        ({"insn_addr": -16}, "insn_addr must be 0 to"),
+        ({"insn_addr": 1.5}, "insn_addr must be 0 to"),
+        ({"insn_count": 2**32}, "insn_count must be 0 to"),
+        ({"insn_count": True}, "insn_count must"),
+        ({"insn_count": "2"}, "insn_count must be 0 to 0xffffffff, not '2'"),
+        ({"base": {"uop": 0}}, "base must have the keys uop, inp, wgt, acc, out"),
+        ({"base": 7}, "base must have the keys"),
+        ({"base": dict.fromkeys((*BASES, "more"), 0)}, "base must have the keys"),
+        ({"base": dict.fromkeys(BASES, 2**32)}, "base.uop must be 0 to 0xffffffff"),
+        ({"description": 5}, "description must be text, not 5"),
+        ({"tokens_before": {}}, "tokens_before must have the keys l2g, g2l, g2s, s2g"),
+        ({"tokens_before": dict.fromkeys(TOKEN_QUEUES, 65_536)}, "tokens_before.l2g must be 0 to"),
+        ({"tokens_before": dict.fromkeys(TOKEN_QUEUES, -1)}, "tokens_before.l2g must be 0 to"),
+    ],
+)
 def test_contradictions(changes, message):
     with pytest.raises(ImageError, match=message):
         make_image(**changes)
@@ -125,16 +145,22 @@ def test_neighbours_do_not_overlap_and_the_last_byte_is_inside():
     make_image(before=(part(0, 1, 2), part(2, 3), part(2**32 - 1, 4)), after=(part(0, 9),))
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"config": None}, "manifest has no config"),
-    ({"insn_addr": None}, "manifest has no insn_addr"),
-    ({"insn_count": None}, "manifest has no insn_count"),
-    ({"config": {"LOG_BLOCK": 4}}, "missing key TARGET"), ({"config": 3}, "must be a JSON object"),
-    ({"config": CONFIG.to_dict() | {"LOG_BATCH": 9}}, "LOG_BATCH must be 0 to 2, not 9"),
-    ({"base": []}, "base must have the keys"), ({"insn_addr": "0"}, "insn_addr must be 0 to"),
-    ({"version": 2}, "must be version 1 of vta-image, not 2"),
-    ({"format": "vta-program"}, "must be a vta-image file, not 'vta-program'"),
-    ({"format": None}, "must be a vta-image file, not None")])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"config": None}, "manifest has no config"),
+        ({"insn_addr": None}, "manifest has no insn_addr"),
+        ({"insn_count": None}, "manifest has no insn_count"),
+        ({"config": {"LOG_BLOCK": 4}}, "missing key TARGET"),
+        ({"config": 3}, "must be a JSON object"),
+        ({"config": CONFIG.to_dict() | {"LOG_BATCH": 9}}, "LOG_BATCH must be 0 to 2, not 9"),
+        ({"base": []}, "base must have the keys"),
+        ({"insn_addr": "0"}, "insn_addr must be 0 to"),
+        ({"version": 2}, "must be version 1 of vta-image, not 2"),
+        ({"format": "vta-program"}, "must be a vta-image file, not 'vta-program'"),
+        ({"format": None}, "must be a vta-image file, not None"),
+    ],
+)
 def test_a_manifest_that_is_wrong(saved, changes, message):
     manifest(saved, **changes)
     with pytest.raises(ImageError, match=rf"image\.npz: (configuration: )?{message}"):
@@ -148,17 +174,27 @@ def test_what_the_manifest_may_leave_out(saved):
     assert image.description == ""
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"manifest": None}, r"not a vta-image file \(no manifest\)"),
-    ({"before_addr": None}, "before_addr is missing"),
-    ({"before_1": None}, "before_1 is missing: before_addr has 2 segments"),
-    ({"before_0": np.zeros(3, np.int32)}, r"before_0 must be uint8\[n\], not int32\[3\]"),
-    ({"before_0": np.zeros((3, 3), np.uint8)}, r"before_0 must be uint8\[n\], not uint8\[3, 3\]"),
-    ({"before_addr": np.zeros((1, 2), np.uint64)}, r"before_addr must be uint64\[k\]"),
-    ({"before_addr": np.zeros(2)}, r"before_addr must be uint64\[k\], not float64\[2\]"),
-    ({"before_addr": np.array(5, np.uint64)}, r"before_addr must be uint64\[k\], not uint64\[\]"),
-    ({"before_addr": np.array([2**64 - 1, 0], np.uint64)}, "before_0 must lie below"),
-    ({"after_0": None}, "after_0 is missing")])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"manifest": None}, r"not a vta-image file \(no manifest\)"),
+        ({"before_addr": None}, "before_addr is missing"),
+        ({"before_1": None}, "before_1 is missing: before_addr has 2 segments"),
+        ({"before_0": np.zeros(3, np.int32)}, r"before_0 must be uint8\[n\], not int32\[3\]"),
+        (
+            {"before_0": np.zeros((3, 3), np.uint8)},
+            r"before_0 must be uint8\[n\], not uint8\[3, 3\]",
+        ),
+        ({"before_addr": np.zeros((1, 2), np.uint64)}, r"before_addr must be uint64\[k\]"),
+        ({"before_addr": np.zeros(2)}, r"before_addr must be uint64\[k\], not float64\[2\]"),
+        (
+            {"before_addr": np.array(5, np.uint64)},
+            r"before_addr must be uint64\[k\], not uint64\[\]",
+        ),
+        ({"before_addr": np.array([2**64 - 1, 0], np.uint64)}, "before_0 must lie below"),
+        ({"after_0": None}, "after_0 is missing"),
+    ],
+)
 def test_arrays_that_are_wrong(saved, changes, message):
     rewrite(saved, **changes)
     with pytest.raises(ImageError, match=rf"image\.npz: {message}"):

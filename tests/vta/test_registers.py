@@ -6,11 +6,22 @@ from vta.registers import BY_NAME, ID, REGISTERS, config_words
 
 def test_the_first_ten_words_are_the_reference_designs():
     assert [(register.offset, register.name) for register in REGISTERS[:10]] == [
-        (0x00, "control"), (0x04, "cycle_count"), (0x08, "insn_count"), (0x0c, "insn_ptr"),
-        (0x10, "uop_ptr"), (0x14, "inp_ptr"), (0x18, "wgt_ptr"), (0x1c, "acc_ptr"),
-        (0x20, "out_ptr"), (0x24, "tile_count")]
+        (0x00, "control"),
+        (0x04, "cycle_count"),
+        (0x08, "insn_count"),
+        (0x0C, "insn_ptr"),
+        (0x10, "uop_ptr"),
+        (0x14, "inp_ptr"),
+        (0x18, "wgt_ptr"),
+        (0x1C, "acc_ptr"),
+        (0x20, "out_ptr"),
+        (0x24, "tile_count"),
+    ]
     assert {bits.name: bits.low for bits in BY_NAME["control"].fields} == {
-        "launch": 0, "done": 1, "reset": 2}
+        "launch": 0,
+        "done": 1,
+        "reset": 2,
+    }
 
 
 def test_ours_follow_from_0x40_in_order_without_overlap():
@@ -46,13 +57,26 @@ def test_identity():
 def test_config_words_of_the_default():
     # widths 3, 3, 5, batch 0, block 4, bus 6, four bits each; sizes 15, 15, 18, 17 and address
     # width 32, queue 9, eight bits each.
-    assert config_words(PRESETS["default"]) == (0x64_0533, 0x1112_0f0f, 0x0920)
+    assert config_words(PRESETS["default"]) == (0x64_0533, 0x1112_0F0F, 0x0920)
 
 
 def test_config_words_tell_configurations_apart():
     tiny = PRESETS["tiny"]
-    variants = [tiny, *(tiny.replace(**change) for change in (
-        {"log_batch": 1}, {"log_block": 4}, {"log_uop_buff_size": 9}, {"log_inp_buff_size": 10},
-        {"log_wgt_buff_size": 12}, {"log_acc_buff_size": 12}, {"log_bus_width": 7},
-        {"addr_width": 40}, {"log_insn_queue": 12}))]
+    variants = [
+        tiny,
+        *(
+            tiny.replace(**change)
+            for change in (
+                {"log_batch": 1},
+                {"log_block": 4},
+                {"log_uop_buff_size": 9},
+                {"log_inp_buff_size": 10},
+                {"log_wgt_buff_size": 12},
+                {"log_acc_buff_size": 12},
+                {"log_bus_width": 7},
+                {"addr_width": 40},
+                {"log_insn_queue": 12},
+            )
+        ),
+    ]
     assert len({config_words(config) for config in variants}) == len(variants)

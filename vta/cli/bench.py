@@ -42,22 +42,52 @@ class BenchOptions:
 @click.command("bench", short_help="Measure cycles on the RTL against the machine's bounds.")
 @click.argument("images", metavar="[IMAGE.npz]...", nargs=-1, type=path_argument)
 @config_option
-@click.option("--latency", metavar="N", type=click.IntRange(1, MAX_CYCLES),
-              default=_DEFAULT.latency, show_default=True,
-              help="Cycles from a read's address to its first beat.")
-@click.option("--only", metavar="TEXT", default="",
-              help="Only the benchmarks whose name contains TEXT.")
+@click.option(
+    "--latency",
+    metavar="N",
+    type=click.IntRange(1, MAX_CYCLES),
+    default=_DEFAULT.latency,
+    show_default=True,
+    help="Cycles from a read's address to its first beat.",
+)
+@click.option(
+    "--only", metavar="TEXT", default="", help="Only the benchmarks whose name contains TEXT."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
-@click.option("--plot", metavar="FILE", type=path_argument,
-              help="Draw the roofline of all streams: PNG, SVG or PDF, by the suffix.")
-@click.option("--speed", is_flag=True,
-              help="Measure the simulators instead: simulated cycles per second.")
-@click.option("--runs", metavar="N", type=click.IntRange(1), default=5, show_default=True,
-              help="Runs whose median --speed gives.")
-@click.option("--page", metavar="FILE", type=path_argument,
-              help="Write the tables of docs/performance.md anew; needs the reference images.")
-def command(images: tuple[str, ...], config_file: str | None, latency: int, only: str,
-            as_json: bool, plot: str | None, speed: bool, runs: int, page: str | None) -> int:
+@click.option(
+    "--plot",
+    metavar="FILE",
+    type=path_argument,
+    help="Draw the roofline of all streams: PNG, SVG or PDF, by the suffix.",
+)
+@click.option(
+    "--speed", is_flag=True, help="Measure the simulators instead: simulated cycles per second."
+)
+@click.option(
+    "--runs",
+    metavar="N",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Runs whose median --speed gives.",
+)
+@click.option(
+    "--page",
+    metavar="FILE",
+    type=path_argument,
+    help="Write the tables of docs/performance.md anew; needs the reference images.",
+)
+def command(
+    images: tuple[str, ...],
+    config_file: str | None,
+    latency: int,
+    only: str,
+    as_json: bool,
+    plot: str | None,
+    speed: bool,
+    runs: int,
+    page: str | None,
+) -> int:
     """Run microbenchmarks, the project's own streams, and memory images given as IMAGE on the
     simulated hardware, and compare the cycles of each with the bound
 
@@ -107,8 +137,10 @@ def _check_files(plot: str | None, page: str | None, speed: bool) -> None:
         if value is not None and not os.access(Path(value).absolute().parent, os.W_OK):
             raise click.UsageError(f"{name} {value}: its folder cannot be written")
     if page is not None and not Path(page).is_file():
-        raise click.UsageError(f"--page {page}: is not there; it must hold the marks between which "
-                               "the tables go, as docs/performance.md does")
+        raise click.UsageError(
+            f"--page {page}: is not there; it must hold the marks between which "
+            "the tables go, as docs/performance.md does"
+        )
     if plot is not None:
         if Path(plot).suffix.lower() not in SUFFIXES:
             raise click.UsageError(f"--plot {plot}: its name must end in {', '.join(SUFFIXES)}")
@@ -140,17 +172,24 @@ def _streams(images: Sequence[tuple[str, Image]], options: BenchOptions) -> list
     from vta.tools.bench.measure import measure_stream
 
     results = []
-    todo: list[BenchKernel] = [*kernels(options.config), *operator_kernels(options.config), *(
-        BenchKernel(name, functools.partial(_identity, image)) for name, image in images)]
+    todo: list[BenchKernel] = [
+        *kernels(options.config),
+        *operator_kernels(options.config),
+        *(BenchKernel(name, functools.partial(_identity, image)) for name, image in images),
+    ]
     for kernel in todo:
         name = kernel.name
         if not options.wants(name):
             continue
         with step(f"{name} on the RTL") as say:
             say("compiling")
-            result = measure_stream(name, kernel.build(), options.model,
-                                    functools.partial(_say_cycles, say),
-                                    kernel.predicted() if kernel.predicted else None)
+            result = measure_stream(
+                name,
+                kernel.build(),
+                options.model,
+                functools.partial(_say_cycles, say),
+                kernel.predicted() if kernel.predicted else None,
+            )
         if options.as_json:
             click.echo(json.dumps(result.record()))
         if result.report.fault is not None:
@@ -180,10 +219,14 @@ def _speed(images: Sequence[tuple[str, Image]], options: BenchOptions, runs: int
     from vta.tools.bench.speed import measure_speed
 
     if options.only and not any(options.wants(name) for name, _ in images):
-        raise click.UsageError(f"--only {options.only!r}: with --speed it chooses among the images "
-                               "that are given")
-    todo = [BenchKernel(name, functools.partial(_identity, image)) for name, image in images
-            if options.wants(name)] or [speed_kernel(options.config)]
+        raise click.UsageError(
+            f"--only {options.only!r}: with --speed it chooses among the images that are given"
+        )
+    todo = [
+        BenchKernel(name, functools.partial(_identity, image))
+        for name, image in images
+        if options.wants(name)
+    ] or [speed_kernel(options.config)]
     for kernel in todo:
         with step(f"{kernel.name} on both simulators") as say:
             result = measure_speed(kernel, options.model, runs=runs, progress=say)
@@ -198,49 +241,96 @@ def _speed(images: Sequence[tuple[str, Image]], options: BenchOptions, runs: int
 
 def _print(micros: Sequence[MicroResult], results: Sequence[StreamResult]) -> None:
     if micros:
-        print_table(f"Microbenchmarks, {micros[0].config.bitstream}, latency {micros[0].latency}", (
-            "", "measured", "ideal", "", "cycles", "bound", "cycles / bound"), [
-            (result.name, f"{result.figure:8.3f}", f"{result.ideal:5g}", result.unit,
-             result.cycles, round(result.bound), f"{result.ratio:6.3f}") for result in micros])
+        print_table(
+            f"Microbenchmarks, {micros[0].config.bitstream}, latency {micros[0].latency}",
+            ("", "measured", "ideal", "", "cycles", "bound", "cycles / bound"),
+            [
+                (
+                    result.name,
+                    f"{result.figure:8.3f}",
+                    f"{result.ideal:5g}",
+                    result.unit,
+                    result.cycles,
+                    round(result.bound),
+                    f"{result.ratio:6.3f}",
+                )
+                for result in micros
+            ],
+        )
     if results:
-        print_table(f"Streams, latency {results[0].latency}", (
-            "stream", "cycles", "bound", "by", "cycles / bound", "GEMM operations", "ALU cycles",
-            "bytes read", "written", "instructions", "operations / cycle", "predicted"), [
-            _row(result) for result in results])
-        click.echo("bound = max(GEMM operations, ALU cycles, bytes read / bus, bytes written / "
-                   "bus); GEMM operations\ninclude resets, bytes read the instructions; a "
-                   "multiply-accumulate is two operations. The operator "
-                   "library's model\npredicts its cycles for a latency of 20.")
+        print_table(
+            f"Streams, latency {results[0].latency}",
+            (
+                "stream",
+                "cycles",
+                "bound",
+                "by",
+                "cycles / bound",
+                "GEMM operations",
+                "ALU cycles",
+                "bytes read",
+                "written",
+                "instructions",
+                "operations / cycle",
+                "predicted",
+            ),
+            [_row(result) for result in results],
+        )
+        click.echo(
+            "bound = max(GEMM operations, ALU cycles, bytes read / bus, bytes written / "
+            "bus); GEMM operations\ninclude resets, bytes read the instructions; a "
+            "multiply-accumulate is two operations. The operator "
+            "library's model\npredicts its cycles for a latency of 20."
+        )
 
 
 def _row(result: StreamResult) -> tuple[str | int | None, ...]:
     limit, fault = result.bound, result.report.fault
-    return (result.name, result.cycles, limit.cycles if limit else None,
-            f"error: {fault.cause}" if fault else limit.resource if limit else "",
-            "" if result.ratio is None else f"{result.ratio:6.3f}",
-            limit.gemm if limit else None, limit.alu if limit else None, result.read,
-            result.written, result.report.instructions,
-            f"{result.operations / result.cycles:7.2f}" if result.cycles else "",
-            result.predicted)
+    return (
+        result.name,
+        result.cycles,
+        limit.cycles if limit else None,
+        f"error: {fault.cause}" if fault else limit.resource if limit else "",
+        "" if result.ratio is None else f"{result.ratio:6.3f}",
+        limit.gemm if limit else None,
+        limit.alu if limit else None,
+        result.read,
+        result.written,
+        result.report.instructions,
+        f"{result.operations / result.cycles:7.2f}" if result.cycles else "",
+        result.predicted,
+    )
 
 
 def _print_speed(speed: Speed) -> None:
     m, k, n = speed.product
-    print_table(f"Speed on {speed.name}, {speed.config.bitstream}: medians of {speed.runs} runs", (
-        "", "value", ""), [
-        ("RTL simulator", f"{speed.cycles_per_second:13,.0f}",
-         f"cycles a second ({speed.cycles:,} cycles in {speed.rtl:.3f} s)"),
-        ("", f"{speed.cycles / speed.rtl_processor:13,.0f}", "cycles a second on a processor"),
-        ("", f"{speed.cycles_per_second * speed.calibration:13,.0f}",
-         "cycles in the time of the calibration loop"),
-        ("functional simulator", f"{1000 * speed.functional:13.1f}",
-         f"ms ({speed.macs:,} multiply-accumulates)"),
-        ("", f"{speed.functional / speed.calibration:13.3f}", "calibration loops"),
-        ("", f"{speed.functional / speed.numpy:13.2f}", "times as long as NumPy's product"),
-        ("NumPy", f"{1000 * speed.numpy:13.1f}",
-         f"ms for float32 ({m}, {k}) @ ({k}, {n})"),
-        ("calibration loop", f"{1000 * speed.calibration:13.1f}",
-         "ms, run between the others"),
-    ])
-    click.echo("On the RTL nearly all time goes into the netlist, little of it into the memory "
-               "model (docs/performance.md).")
+    print_table(
+        f"Speed on {speed.name}, {speed.config.bitstream}: medians of {speed.runs} runs",
+        ("", "value", ""),
+        [
+            (
+                "RTL simulator",
+                f"{speed.cycles_per_second:13,.0f}",
+                f"cycles a second ({speed.cycles:,} cycles in {speed.rtl:.3f} s)",
+            ),
+            ("", f"{speed.cycles / speed.rtl_processor:13,.0f}", "cycles a second on a processor"),
+            (
+                "",
+                f"{speed.cycles_per_second * speed.calibration:13,.0f}",
+                "cycles in the time of the calibration loop",
+            ),
+            (
+                "functional simulator",
+                f"{1000 * speed.functional:13.1f}",
+                f"ms ({speed.macs:,} multiply-accumulates)",
+            ),
+            ("", f"{speed.functional / speed.calibration:13.3f}", "calibration loops"),
+            ("", f"{speed.functional / speed.numpy:13.2f}", "times as long as NumPy's product"),
+            ("NumPy", f"{1000 * speed.numpy:13.1f}", f"ms for float32 ({m}, {k}) @ ({k}, {n})"),
+            ("calibration loop", f"{1000 * speed.calibration:13.1f}", "ms, run between the others"),
+        ],
+    )
+    click.echo(
+        "On the RTL nearly all time goes into the netlist, little of it into the memory "
+        "model (docs/performance.md)."
+    )

@@ -26,8 +26,17 @@ def command(clear: bool) -> None:
         return
     entries = cache.entries()
     if entries:
-        print_table("", ("kind", "key", "bytes", "made"), [
-            (entry.kind, entry.key[:16], entry.nbytes,
-             f"{datetime.datetime.fromtimestamp(entry.made):%Y-%m-%d %H:%M}")
-            for entry in entries])
+        print_table(
+            "",
+            ("kind", "key", "bytes", "made"),
+            [
+                (
+                    entry.kind,
+                    entry.key[:16],
+                    entry.nbytes,
+                    f"{datetime.datetime.fromtimestamp(entry.made):%Y-%m-%d %H:%M}",
+                )
+                for entry in entries
+            ],
+        )
     click.echo(f"{cache.cache_dir()}: {len(entries)} entries, {thousands(cache.size())} bytes")

@@ -40,43 +40,77 @@ def command(file: str | None, as_json: bool) -> None:
         return
     source = file or str(default_path())
     click.echo(f"{source}: {config.bitstream}, target {config.target}")
-    print_table("Configuration", ("key", "value"),
-                [(key, str(value)) for key, value in
-                 {"TARGET": config.target, "HW_VER": config.hw_ver, **config.hardware()}.items()])
-    print_table("Sizes", ("what", "value"),
-                [(key, str(value)) for key, value in described["sizes"].items()])
-    print_table("Buffers", ("buffer", "bytes", "bytes of an element", "depth", "log2 depth"), [
-        (name.upper(), row["bytes"], row["elem_bytes"], row["depth"], row["log_depth"])
-        for name, row in described["buffers"].items()])
-    print_table("Encoding", ("word", "bits used", "bits there", "fits"), [
-        (row["word"], row["bits"], row["limit"], "yes" if row["bits"] <= row["limit"] else "no")
-        for row in described["encoding"]])
+    print_table(
+        "Configuration",
+        ("key", "value"),
+        [
+            (key, str(value))
+            for key, value in {
+                "TARGET": config.target,
+                "HW_VER": config.hw_ver,
+                **config.hardware(),
+            }.items()
+        ],
+    )
+    print_table(
+        "Sizes", ("what", "value"), [(key, str(value)) for key, value in described["sizes"].items()]
+    )
+    print_table(
+        "Buffers",
+        ("buffer", "bytes", "bytes of an element", "depth", "log2 depth"),
+        [
+            (name.upper(), row["bytes"], row["elem_bytes"], row["depth"], row["log_depth"])
+            for name, row in described["buffers"].items()
+        ],
+    )
+    print_table(
+        "Encoding",
+        ("word", "bits used", "bits there", "fits"),
+        [
+            (row["word"], row["bits"], row["limit"], "yes" if row["bits"] <= row["limit"] else "no")
+            for row in described["encoding"]
+        ],
+    )
     click.echo("fits: every instruction word and the micro-op hold their fields")
 
 
 def _describe(config: Config) -> dict[str, Any]:
     isa = Isa(config)
     encoding = [
-        {"word": form.name if len(form.words) == 1 else f"{form.name} word {index}",
-         "bits": sum(field.bits for field in word), "limit": form.word_bits}
-        for form in (isa.mem, isa.gemm, isa.alu, isa.uop) for index, word in enumerate(form.words)]
+        {
+            "word": form.name if len(form.words) == 1 else f"{form.name} word {index}",
+            "bits": sum(field.bits for field in word),
+            "limit": form.word_bits,
+        }
+        for form in (isa.mem, isa.gemm, isa.alu, isa.uop)
+        for index, word in enumerate(form.words)
+    ]
     return {
         "fits": True,
         "config": config.to_dict(),
         "bitstream": config.bitstream,
         "sizes": {
-            "BATCH": config.batch, "BLOCK_IN": config.block, "BLOCK_OUT": config.block,
-            "INP_WIDTH": config.inp_width, "WGT_WIDTH": config.wgt_width,
-            "ACC_WIDTH": config.acc_width, "OUT_WIDTH": config.out_width,
-            "bus_width": config.bus_width, "addr_width": config.addr_width,
-            "max_burst": config.max_burst, "insn_queue_depth": config.insn_queue_depth,
+            "BATCH": config.batch,
+            "BLOCK_IN": config.block,
+            "BLOCK_OUT": config.block,
+            "INP_WIDTH": config.inp_width,
+            "WGT_WIDTH": config.wgt_width,
+            "ACC_WIDTH": config.acc_width,
+            "OUT_WIDTH": config.out_width,
+            "bus_width": config.bus_width,
+            "addr_width": config.addr_width,
+            "max_burst": config.max_burst,
+            "insn_queue_depth": config.insn_queue_depth,
             "multipliers": config.batch * config.block * config.block,
         },
-        "buffers": {name: {
-            "bytes": 1 << getattr(config, f"log_{name}_buff_size"),
-            "elem_bytes": getattr(config, f"{name}_elem_bytes"),
-            "depth": getattr(config, f"{name}_depth"),
-            "log_depth": getattr(config, f"log_{name}_depth"),
-        } for name in _MEMORIES},
+        "buffers": {
+            name: {
+                "bytes": 1 << getattr(config, f"log_{name}_buff_size"),
+                "elem_bytes": getattr(config, f"{name}_elem_bytes"),
+                "depth": getattr(config, f"{name}_depth"),
+                "log_depth": getattr(config, f"log_{name}_depth"),
+            }
+            for name in _MEMORIES
+        },
         "encoding": encoding,
     }

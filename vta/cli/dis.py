@@ -41,8 +41,11 @@ def command(file: str, summary: bool) -> None:
         return
     click.echo(f"{file}: {len(insns)} instructions, {loaded.config.bitstream}")
     _print_counts(insns)
-    print_table("Totals, if no error is met", ("what", "count"),
-                list(count_stream(loaded.config, words).items()))
+    print_table(
+        "Totals, if no error is met",
+        ("what", "count"),
+        list(count_stream(loaded.config, words).items()),
+    )
 
 
 def _references(program: Program) -> list[str]:
@@ -64,6 +67,16 @@ def _print_counts(insns: Sequence[Insn]) -> None:
     print_table("Instructions", ("instruction", "count"), sorted(operations.items()))
     tokens = Counter(token for insn in insns for token in insn.tokens)
     queues = [*TOKEN_QUEUES, *sorted({queue for _, queue in tokens} - set(TOKEN_QUEUES))]
-    print_table("Tokens", ("queue", "pushed", "popped", "left"),
-                [(queue, tokens["push", queue], tokens["pop", queue],
-                  tokens["push", queue] - tokens["pop", queue]) for queue in queues])
+    print_table(
+        "Tokens",
+        ("queue", "pushed", "popped", "left"),
+        [
+            (
+                queue,
+                tokens["push", queue],
+                tokens["pop", queue],
+                tokens["push", queue] - tokens["pop", queue],
+            )
+            for queue in queues
+        ],
+    )

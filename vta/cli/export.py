@@ -19,14 +19,29 @@ __all__ = ["command"]
 
 @click.command("export", short_help="Make a memory image of a saved program.")
 @click.argument("program", metavar="PROGRAM", type=path_argument)
-@click.option("-o", "--output", metavar="IMAGE", type=path_argument, required=True,
-              help="Where to write the image.")
-@click.option("--arg", "args", metavar="NAME=F.npy", multiple=True,
-              help="Values of an input (default: random).")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
-              help="Seed of what is random.")
-@click.option("--expect", is_flag=True,
-              help="Run it on the functional simulator, and make the result the expectation.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="IMAGE",
+    type=path_argument,
+    required=True,
+    help="Where to write the image.",
+)
+@click.option(
+    "--arg",
+    "args",
+    metavar="NAME=F.npy",
+    multiple=True,
+    help="Values of an input (default: random).",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of what is random."
+)
+@click.option(
+    "--expect",
+    is_flag=True,
+    help="Run it on the functional simulator, and make the result the expectation.",
+)
 def command(program: str, output: str, args: tuple[str, ...], seed: int, expect: bool) -> None:
     """Lay out the buffers of a saved program in memory, fill its inputs, and write the whole as a
     memory image for `vta replay`. Outputs hold random bytes before the run.

@@ -17,22 +17,47 @@ _DEFAULT = MemoryModel()
 
 def memory_model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options, which reach `function` as one argument, `model`."""
+
     @functools.wraps(function)
-    def call(*, latency: int, write_response: int, outstanding: int | None, stalls: int | None,
-             **others: Any) -> Any:
+    def call(
+        *,
+        latency: int,
+        write_response: int,
+        outstanding: int | None,
+        stalls: int | None,
+        **others: Any,
+    ) -> Any:
         return function(model=MemoryModel(latency, write_response, outstanding, stalls), **others)
 
     options = (
-        click.option("--latency", metavar="N", type=click.IntRange(1, MAX_CYCLES),
-                     default=_DEFAULT.latency, show_default=True,
-                     help="Cycles from a read's address to its first beat."),
-        click.option("--write-response", metavar="N", type=click.IntRange(1, MAX_CYCLES),
-                     default=_DEFAULT.write_response, show_default=True,
-                     help="Cycles from a write's last beat to its response."),
-        click.option("--outstanding", metavar="N", type=click.IntRange(1, MAX_CYCLES),
-                     help="Bursts in flight at once (default: unlimited)."),
-        click.option("--stalls", metavar="SEED", type=click.IntRange(0, MAX_SEED),
-                     help="Stall every channel at random (default: never)."),
+        click.option(
+            "--latency",
+            metavar="N",
+            type=click.IntRange(1, MAX_CYCLES),
+            default=_DEFAULT.latency,
+            show_default=True,
+            help="Cycles from a read's address to its first beat.",
+        ),
+        click.option(
+            "--write-response",
+            metavar="N",
+            type=click.IntRange(1, MAX_CYCLES),
+            default=_DEFAULT.write_response,
+            show_default=True,
+            help="Cycles from a write's last beat to its response.",
+        ),
+        click.option(
+            "--outstanding",
+            metavar="N",
+            type=click.IntRange(1, MAX_CYCLES),
+            help="Bursts in flight at once (default: unlimited).",
+        ),
+        click.option(
+            "--stalls",
+            metavar="SEED",
+            type=click.IntRange(0, MAX_SEED),
+            help="Stall every channel at random (default: never).",
+        ),
     )
     for option in reversed(options):
         call = option(call)

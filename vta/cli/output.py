@@ -142,6 +142,10 @@ path_argument = click.Path(path_type=str)
 def config_option(function: Callable[..., object]) -> Callable[..., object]:
     """The option ``--config``."""
     return click.option(
-        "--config", "config_file", metavar="F", type=path_argument,
+        "--config",
+        "config_file",
+        metavar="F",
+        type=path_argument,
         help="A configuration file, or a preset's name (default: $VTA_CONFIG, else the "
-             "package's vta_config.json).")(function)
+        "package's vta_config.json).",
+    )(function)

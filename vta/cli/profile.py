@@ -31,8 +31,9 @@ SHOWN = 0.0005
 """The smallest part of the cycles that the table names: less would read 0.0 %."""
 
 
-def _window(context: click.Context, option: click.Parameter, text: str | None
-            ) -> tuple[int, int] | None:
+def _window(
+    context: click.Context, option: click.Parameter, text: str | None
+) -> tuple[int, int] | None:
     first, _, last = (text or "").partition(":")
     if text is None:
         return None
@@ -45,20 +46,51 @@ def _window(context: click.Context, option: click.Parameter, text: str | None
 @click.argument("file", metavar="PROGRAM|IMAGE", type=path_argument)
 @memory_model_options
 @click.option("--max-cycles", metavar="N", type=click.IntRange(1), help="Stop after N cycles.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
-              help="Seed of a program's inputs.")
-@click.option("--top", metavar="N", type=click.IntRange(0), default=5, show_default=True,
-              help="How many of the slowest instructions to show.")
-@click.option("--trace", metavar="F.json", type=path_argument,
-              help="Write a timeline of every instruction as a Chrome trace, for Perfetto.")
-@click.option("--plot", metavar="F.png|F.svg", type=path_argument,
-              help="Draw the timeline (needs matplotlib).")
-@click.option("--window", metavar="FIRST:LAST", callback=_window,
-              help="Draw these cycles only, such as 0:30000.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of a program's inputs.",
+)
+@click.option(
+    "--top",
+    metavar="N",
+    type=click.IntRange(0),
+    default=5,
+    show_default=True,
+    help="How many of the slowest instructions to show.",
+)
+@click.option(
+    "--trace",
+    metavar="F.json",
+    type=path_argument,
+    help="Write a timeline of every instruction as a Chrome trace, for Perfetto.",
+)
+@click.option(
+    "--plot",
+    metavar="F.png|F.svg",
+    type=path_argument,
+    help="Draw the timeline (needs matplotlib).",
+)
+@click.option(
+    "--window",
+    metavar="FIRST:LAST",
+    callback=_window,
+    help="Draw these cycles only, such as 0:30000.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def command(file: str, model: MemoryModel, max_cycles: int | None, seed: int, top: int,
-            trace: str | None, plot: str | None, window: tuple[int, int] | None,
-            as_json: bool) -> int:
+def command(
+    file: str,
+    model: MemoryModel,
+    max_cycles: int | None,
+    seed: int,
+    top: int,
+    trace: str | None,
+    plot: str | None,
+    window: tuple[int, int] | None,
+    as_json: bool,
+) -> int:
     """Run a saved program, or a memory image, on the RTL, and show where its cycles went: for each
     module how long it was busy, waited for a token (of which queue), waited for memory, and was
     idle; the slowest instructions; what limits the run. Inputs of a program are random.
@@ -82,8 +114,13 @@ def command(file: str, model: MemoryModel, max_cycles: int | None, seed: int, to
 
     image = _image(file, seed)
     with step(f"{Path(file).name} on tsim") as say:
-        found = profile(image, cached_verilog(image.config), model=model, max_cycles=max_cycles,
-                        progress=lambda done: say(f"{thousands(done)} cycles"))
+        found = profile(
+            image,
+            cached_verilog(image.config),
+            model=model,
+            max_cycles=max_cycles,
+            progress=lambda done: say(f"{thousands(done)} cycles"),
+        )
     limit = verdict(found)
     if trace is not None:
         from vta.sim.profile.timeline import chrome_trace
@@ -92,8 +129,13 @@ def command(file: str, model: MemoryModel, max_cycles: int | None, seed: int, to
             partial.write_text(json.dumps(chrome_trace(found, Path(file).name)), encoding="utf-8")
     if plot is not None and draw is not None:
         with step(f"Drawing {plot}"):
-            draw(found, plot, title=f"{Path(file).name}: {thousands(found.cycles)} cycles",
-                 note=limit.text, window=window)
+            draw(
+                found,
+                plot,
+                title=f"{Path(file).name}: {thousands(found.cycles)} cycles",
+                note=limit.text,
+                window=window,
+            )
     if as_json:
         click.echo(json.dumps(_record(file, found, limit, top)))
     else:
@@ -135,18 +177,28 @@ def _print(file: str, found: Profile, limit: Diagnosis, top: int) -> None:
     print_table(
         f"{Path(file).name}: {thousands(found.cycles)} cycles",
         ("module", "instructions", "busy", "waits: token", "waits: memory", "idle", "of which"),
-        [_row(module) for module in found.modules.values()])
+        [_row(module) for module in found.modules.values()],
+    )
     beats = {direction: found.beats(direction) for direction in ("read", "write")}
-    click.echo("bus       " + ", ".join(
-        f"{direction} busy {_share(count, found.cycles)} "
-        f"({thousands(count * found.bus_bytes)} bytes)" for direction, count in beats.items()))
+    click.echo(
+        "bus       "
+        + ", ".join(
+            f"{direction} busy {_share(count, found.cycles)} "
+            f"({thousands(count * found.bus_bytes)} bytes)"
+            for direction, count in beats.items()
+        )
+    )
     click.echo()
     spans = [span for span in found.slowest(top) if span.cycles]
     if spans:
-        print_table("The slowest instructions, by cycles from issue to retirement",
-                    ("cycles", "issue", "retire", "index", "instruction"),
-                    [(span.cycles, span.issue, span.retire, span.insn.index, str(span.insn))
-                     for span in spans])
+        print_table(
+            "The slowest instructions, by cycles from issue to retirement",
+            ("cycles", "issue", "retire", "index", "instruction"),
+            [
+                (span.cycles, span.issue, span.retire, span.insn.index, str(span.insn))
+                for span in spans
+            ],
+        )
     click.echo(limit.text)
     report = found.replay.report
     if report.fault is not None:
@@ -157,14 +209,23 @@ def _print(file: str, found: Profile, limit: Diagnosis, top: int) -> None:
 
 def _row(module: ModuleProfile) -> tuple[str | int, ...]:
     cycles, busy, waits = module.cycles, module.busy(), module.wait_token()
-    parts = [", ".join(f"{name} {_share(count, cycles)}"
-                       for name, count in sorted(states.items(), key=lambda item: -item[1])
-                       if count / cycles >= SHOWN)
-             for states in (busy, waits)]
-    return (module.name, len(module.spans),
-            *(_cell(count, cycles) for count in (sum(busy.values()), sum(waits.values()),
-                                                 module.wait_memory, module.idle)),
-            "; ".join(part for part in parts if part))
+    parts = [
+        ", ".join(
+            f"{name} {_share(count, cycles)}"
+            for name, count in sorted(states.items(), key=lambda item: -item[1])
+            if count / cycles >= SHOWN
+        )
+        for states in (busy, waits)
+    ]
+    return (
+        module.name,
+        len(module.spans),
+        *(
+            _cell(count, cycles)
+            for count in (sum(busy.values()), sum(waits.values()), module.wait_memory, module.idle)
+        ),
+        "; ".join(part for part in parts if part),
+    )
 
 
 def _cell(count: int, cycles: int) -> str:
@@ -181,20 +242,36 @@ def _record(file: str, found: Profile, limit: Diagnosis, top: int) -> dict[str, 
     assert result is not None
     fault = result.report.fault
     return {
-        "file": file, "cycles": found.cycles, "match": result.match,
-        "error": None if fault is None else {
-            "cause": fault.cause, "module": fault.module, "insn_index": fault.insn_index},
-        "verdict": limit.kind, "text": limit.text, "shares": dataclasses.asdict(limit.shares),
-        "modules": {module.name: {
-            "instructions": len(module.spans), "busy": module.busy(),
-            "wait_token": module.wait_token(), "wait_memory": module.wait_memory,
-            "idle": module.idle} for module in found.modules.values()},
+        "file": file,
+        "cycles": found.cycles,
+        "match": result.match,
+        "error": None
+        if fault is None
+        else {"cause": fault.cause, "module": fault.module, "insn_index": fault.insn_index},
+        "verdict": limit.kind,
+        "text": limit.text,
+        "shares": dataclasses.asdict(limit.shares),
+        "modules": {
+            module.name: {
+                "instructions": len(module.spans),
+                "busy": module.busy(),
+                "wait_token": module.wait_token(),
+                "wait_memory": module.wait_memory,
+                "idle": module.idle,
+            }
+            for module in found.modules.values()
+        },
         "bus": {f"{direction}_beats": found.beats(direction) for direction in ("read", "write")}
-               | {"beat_bytes": found.bus_bytes},
+        | {"beat_bytes": found.bus_bytes},
         "slowest": [_span(span) for span in found.slowest(top)],
     }
 
 
 def _span(span: Span) -> dict[str, Any]:
-    return {"index": span.insn.index, "insn": str(span.insn), "issue": span.issue,
-            "retire": span.retire, "cycles": span.cycles}
+    return {
+        "index": span.insn.index,
+        "insn": str(span.insn),
+        "issue": span.issue,
+        "retire": span.retire,
+        "cycles": span.cycles,
+    }

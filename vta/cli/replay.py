@@ -39,27 +39,67 @@ class ReplayOptions:
 
 @click.command("replay", short_help="Run memory images and compare memory afterwards.")
 @click.argument("images", metavar="IMAGE.npz...", nargs=-1, required=True, type=path_argument)
-@click.option("--target", type=click.Choice(SIMULATED_TARGETS), default="sim", show_default=True,
-              help="The functional simulator, or the RTL.")
-@click.option("--latency", metavar="N", type=click.IntRange(1, MAX_CYCLES),
-              default=_DEFAULT.latency, show_default=True,
-              help="Cycles from a read's address to its first beat (RTL).")
-@click.option("--write-response", metavar="N", type=click.IntRange(1, MAX_CYCLES),
-              default=_DEFAULT.write_response, show_default=True,
-              help="Cycles from a write's last beat to its response (RTL).")
-@click.option("--outstanding", metavar="N", type=click.IntRange(1, MAX_CYCLES),
-              help="Bursts in flight at once (RTL; default: unlimited).")
-@click.option("--stalls", metavar="SEED", type=click.IntRange(0, MAX_SEED),
-              help="Stall every channel at random (RTL; default: never).")
-@click.option("--max-cycles", metavar="N", type=click.IntRange(1),
-              help="Stop after N cycles (sim: N instructions, tiles and elements).")
+@click.option(
+    "--target",
+    type=click.Choice(SIMULATED_TARGETS),
+    default="sim",
+    show_default=True,
+    help="The functional simulator, or the RTL.",
+)
+@click.option(
+    "--latency",
+    metavar="N",
+    type=click.IntRange(1, MAX_CYCLES),
+    default=_DEFAULT.latency,
+    show_default=True,
+    help="Cycles from a read's address to its first beat (RTL).",
+)
+@click.option(
+    "--write-response",
+    metavar="N",
+    type=click.IntRange(1, MAX_CYCLES),
+    default=_DEFAULT.write_response,
+    show_default=True,
+    help="Cycles from a write's last beat to its response (RTL).",
+)
+@click.option(
+    "--outstanding",
+    metavar="N",
+    type=click.IntRange(1, MAX_CYCLES),
+    help="Bursts in flight at once (RTL; default: unlimited).",
+)
+@click.option(
+    "--stalls",
+    metavar="SEED",
+    type=click.IntRange(0, MAX_SEED),
+    help="Stall every channel at random (RTL; default: never).",
+)
+@click.option(
+    "--max-cycles",
+    metavar="N",
+    type=click.IntRange(1),
+    help="Stop after N cycles (sim: N instructions, tiles and elements).",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
-@click.option("--save", metavar="AFTER.npz", type=path_argument,
-              help="Write the image with what memory became as its expectation.")
+@click.option(
+    "--save",
+    metavar="AFTER.npz",
+    type=path_argument,
+    help="Write the image with what memory became as its expectation.",
+)
 @click.option("--waves", metavar="F.fst", type=path_argument, help="Write a waveform (RTL).")
-def command(images: tuple[str, ...], target: str, latency: int, write_response: int,
-            outstanding: int | None, stalls: int | None, max_cycles: int | None, as_json: bool,
-            save: str | None, waves: str | None) -> int:
+def command(
+    images: tuple[str, ...],
+    target: str,
+    latency: int,
+    write_response: int,
+    outstanding: int | None,
+    stalls: int | None,
+    max_cycles: int | None,
+    as_json: bool,
+    save: str | None,
+    waves: str | None,
+) -> int:
     """Run memory images one after the other, each on a machine as after power-on and of the image's
     own configuration, and compare memory with what the image expects.
 
@@ -75,8 +115,12 @@ def command(images: tuple[str, ...], target: str, latency: int, write_response: 
             raise click.UsageError(f"{name} {value}: its folder cannot be written")
     if waves is not None and target != "tsim":
         raise click.UsageError("--waves needs --target tsim")
-    options = ReplayOptions(target, MemoryModel(latency, write_response, outstanding, stalls),
-                       max_cycles, Path(waves).absolute() if waves else None)
+    options = ReplayOptions(
+        target,
+        MemoryModel(latency, write_response, outstanding, stalls),
+        max_cycles,
+        Path(waves).absolute() if waves else None,
+    )
     status, rows = 0, []
     for path in images:
         try:
@@ -107,8 +151,12 @@ def _replay(path: str, options: ReplayOptions) -> ReplayResult:
     make_machine = _factory(options)
     unit = "cycles" if options.target == "tsim" else "instructions"
     with step(f"{Path(path).name} on {options.target}") as say:
-        return replay(image, make_machine, max_cycles=options.max_cycles,
-                      progress=lambda done: say(f"{thousands(done)} {unit}"))
+        return replay(
+            image,
+            make_machine,
+            max_cycles=options.max_cycles,
+            progress=lambda done: say(f"{thousands(done)} {unit}"),
+        )
 
 
 def _factory(options: ReplayOptions) -> Callable[[Config, Memory], Machine]:
@@ -120,8 +168,9 @@ def _factory(options: ReplayOptions) -> Callable[[Config, Memory], Machine]:
         from vta.driver.verilog_cache import cached_verilog
         from vta.sim.rtl.rtl_machine import RtlMachine
 
-        return RtlMachine(config, cached_verilog(config), memory, model=options.model,
-                          waves=options.waves)
+        return RtlMachine(
+            config, cached_verilog(config), memory, model=options.model, waves=options.waves
+        )
 
     return make
 
@@ -135,27 +184,64 @@ def _status(result: ReplayResult) -> int:
 def _record(path: str, result: ReplayResult) -> dict[str, Any]:
     report, fault = result.report, result.report.fault
     return {
-        "image": path, "target": report.target, "cycles": report.cycles,
-        "instructions": report.instructions, "match": result.match,
+        "image": path,
+        "target": report.target,
+        "cycles": report.cycles,
+        "instructions": report.instructions,
+        "match": result.match,
         "difference": result.difference,
-        "error": None if fault is None else {
-            "cause": fault.cause, "module": fault.module, "insn_index": fault.insn_index,
-            "insn": fault.insn, "detail": fault.detail, "waiting": list(fault.waiting)},
-        "stats": dict(report.stats), "counters": dict(report.counters),
+        "error": None
+        if fault is None
+        else {
+            "cause": fault.cause,
+            "module": fault.module,
+            "insn_index": fault.insn_index,
+            "insn": fault.insn,
+            "detail": fault.detail,
+            "waiting": list(fault.waiting),
+        },
+        "stats": dict(report.stats),
+        "counters": dict(report.counters),
     }
 
 
 def _print(results: list[tuple[str, ReplayResult]]) -> None:
     verdicts = {True: "match", False: "differs", None: "no expectation"}
-    print_table("", ("image", "target", "result", "cycles", "instructions", "bytes read",
-                     "written", "GEMM tiles", "reset", "ALU"), [
-        (Path(path).name, result.report.target,
-         f"error: {result.report.fault.cause}" if result.report.fault else verdicts[result.match],
-         result.report.cycles, result.report.instructions,
-         sum(result.report.stats[f"{name}_load_nbytes"] for name in ("uop", "inp", "wgt", "acc")),
-         result.report.stats["out_store_nbytes"], result.report.stats["gemm_counter"],
-         result.report.stats["reset_counter"], result.report.stats["alu_counter"])
-        for path, result in results])
+    print_table(
+        "",
+        (
+            "image",
+            "target",
+            "result",
+            "cycles",
+            "instructions",
+            "bytes read",
+            "written",
+            "GEMM tiles",
+            "reset",
+            "ALU",
+        ),
+        [
+            (
+                Path(path).name,
+                result.report.target,
+                f"error: {result.report.fault.cause}"
+                if result.report.fault
+                else verdicts[result.match],
+                result.report.cycles,
+                result.report.instructions,
+                sum(
+                    result.report.stats[f"{name}_load_nbytes"]
+                    for name in ("uop", "inp", "wgt", "acc")
+                ),
+                result.report.stats["out_store_nbytes"],
+                result.report.stats["gemm_counter"],
+                result.report.stats["reset_counter"],
+                result.report.stats["alu_counter"],
+            )
+            for path, result in results
+        ],
+    )
     for path, result in results:
         if result.report.fault:
             click.echo(f"{Path(path).name}: the machine reported {result.report.fault}")

@@ -21,11 +21,21 @@ __all__ = ["command"]
 
 
 @click.command("synth", short_help="Area and clock on an FPGA.")
-@click.option("--family", type=click.Choice(list(FAMILIES)), default="xc7", show_default=True,
-              help="What to synthesise for: an xc7z020, or an lfe5u-85f.")
+@click.option(
+    "--family",
+    type=click.Choice(list(FAMILIES)),
+    default="xc7",
+    show_default=True,
+    help="What to synthesise for: an xc7z020, or an lfe5u-85f.",
+)
 @config_option
-@click.option("--depth", type=click.IntRange(0, 9), default=3, show_default=True,
-              help="Levels of modules to map one by one and to show; 0: all as one netlist.")
+@click.option(
+    "--depth",
+    type=click.IntRange(0, 9),
+    default=3,
+    show_default=True,
+    help="Levels of modules to map one by one and to show; 0: all as one netlist.",
+)
 @click.option("--pnr", is_flag=True, help="Place and route, and report the clock (ECP5 only).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 def command(family: str, config_file: str | None, depth: int, pnr: bool, as_json: bool) -> None:
@@ -38,8 +48,9 @@ def command(family: str, config_file: str | None, depth: int, pnr: bool, as_json
     Example: vta synth --family ecp5 --config ecp5 --pnr
     """
     if pnr and family != "ecp5":
-        raise click.UsageError(f"--pnr needs --family ecp5, not {family}: for that family there "
-                               "is area only")
+        raise click.UsageError(
+            f"--pnr needs --family ecp5, not {family}: for that family there is area only"
+        )
     config, chosen = Config.load(config_file), FAMILIES[family]
     from vta.driver.verilog_cache import cached_verilog
 
@@ -76,45 +87,76 @@ def _route(config: Config) -> Timing:
 
 def _excess(used: tuple[float, ...], family: Family) -> str:
     """What there is too much of; "" if it fits."""
-    return ", ".join(f"{_number(amount)} of {size:,} {name}" for name, amount, size
-                     in zip(family.columns, used, family.capacity, strict=True) if amount > size)
+    return ", ".join(
+        f"{_number(amount)} of {size:,} {name}"
+        for name, amount, size in zip(family.columns, used, family.capacity, strict=True)
+        if amount > size
+    )
 
 
 def _number(amount: float) -> str:
     return f"{amount:,.1f}".removesuffix(".0")
 
 
-def _record(config: Config, family: Family, areas: Areas, depth: int,
-            timing: Timing | None) -> dict[str, Any]:
+def _record(
+    config: Config, family: Family, areas: Areas, depth: int, timing: Timing | None
+) -> dict[str, Any]:
     """What ``--json`` prints."""
     record = {
-        "config": config.to_dict(), "family": family.name, "part": family.part, "depth": depth,
+        "config": config.to_dict(),
+        "family": family.name,
+        "part": family.part,
+        "depth": depth,
         "capacity": dict(zip(RESOURCES, family.capacity, strict=True)),
-        "modules": [{"module": ".".join(("vta", *item.path)),
-                     **dict(zip(RESOURCES, item.used, strict=True))} for item in areas.modules],
+        "modules": [
+            {
+                "module": ".".join(("vta", *item.path)),
+                **dict(zip(RESOURCES, item.used, strict=True)),
+            }
+            for item in areas.modules
+        ],
         "unknown": dict(areas.unknown),
     }
     if timing is not None:
-        record |= {"mhz": timing.mhz, "path": [dataclasses.asdict(hop) for hop in timing.path],
-                   "placed": dict(zip(RESOURCES, timing.used, strict=True))}
+        record |= {
+            "mhz": timing.mhz,
+            "path": [dataclasses.asdict(hop) for hop in timing.path],
+            "placed": dict(zip(RESOURCES, timing.used, strict=True)),
+        }
     return record
 
 
 def _print_areas(config: Config, family: Family, areas: Areas, depth: int) -> None:
-    rows = [("  " * len(item.path) + (item.path[-1] if item.path else "vta"),
-             *map(_number, item.used)) for item in areas.modules]
+    rows = [
+        ("  " * len(item.path) + (item.path[-1] if item.path else "vta"), *map(_number, item.used))
+        for item in areas.modules
+    ]
     rows.append((f"of {family.part}", *(f"{size:,}" for size in family.capacity)))
-    rows.append(("share", *(f"{100 * used / size:.1f}%" for used, size
-                            in zip(areas.total, family.capacity, strict=True))))
+    rows.append(
+        (
+            "share",
+            *(
+                f"{100 * used / size:.1f}%"
+                for used, size in zip(areas.total, family.capacity, strict=True)
+            ),
+        )
+    )
     # To the right, which the table itself does for whole numbers only.
     lines = [("module", *family.columns), *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)][1:]
     header, *rest = [(line[0], *map(str.rjust, line[1:], widths)) for line in lines]
-    print_table(f"{config.bitstream} on {family.name}, "
-                + ("each module with what is in it" if depth else "as one netlist"), header, rest)
+    print_table(
+        f"{config.bitstream} on {family.name}, "
+        + ("each module with what is in it" if depth else "as one netlist"),
+        header,
+        rest,
+    )
     if areas.unknown:
-        click.echo("not counted: " + ", ".join(f"{count:,} {kind}" for kind, count
-                                               in sorted(areas.unknown.items())) + "\n")
+        click.echo(
+            "not counted: "
+            + ", ".join(f"{count:,} {kind}" for kind, count in sorted(areas.unknown.items()))
+            + "\n"
+        )
 
 
 def _print_timing(timing: Timing, family: Family) -> None:
@@ -125,11 +167,25 @@ def _print_timing(timing: Timing, family: Family) -> None:
     rows, at = [], 0.0
     for hop in timing.path:
         at += hop.logic + hop.routing
-        rows.append((f"{at:5.2f}", f"{hop.logic:5.2f}", f"{hop.routing:7.2f}", hop.levels,
-                     hop.signal if hop.own else f"(near {hop.signal})"))
-    click.echo("Placed: " + ", ".join(f"{amount:,} {name}" for amount, name
-                                      in zip(timing.used, family.columns, strict=True))
-               + "; flat, with the ports on shift registers\n")
-    print_table(f"Clock: {timing.mhz:.1f} MHz on {pnr.DEVICE}. The path that limits it: "
-                f"{timing.ns:.2f} ns, {routing:.2f} of it routing, {levels} cells deep",
-                ("at ns", "logic", "routing", "cells", "signal"), rows)
+        rows.append(
+            (
+                f"{at:5.2f}",
+                f"{hop.logic:5.2f}",
+                f"{hop.routing:7.2f}",
+                hop.levels,
+                hop.signal if hop.own else f"(near {hop.signal})",
+            )
+        )
+    click.echo(
+        "Placed: "
+        + ", ".join(
+            f"{amount:,} {name}" for amount, name in zip(timing.used, family.columns, strict=True)
+        )
+        + "; flat, with the ports on shift registers\n"
+    )
+    print_table(
+        f"Clock: {timing.mhz:.1f} MHz on {pnr.DEVICE}. The path that limits it: "
+        f"{timing.ns:.2f} ns, {routing:.2f} of it routing, {levels} cells deep",
+        ("at ns", "logic", "routing", "cells", "signal"),
+        rows,
+    )

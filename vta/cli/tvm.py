@@ -12,15 +12,20 @@ from vta.errors import MachineError
 __all__ = ["command"]
 
 
-@click.command("tvm", short_help="Run a Python script written for TVM's VTA back end.",
-               context_settings={"allow_interspersed_args": False})
+@click.command(
+    "tvm",
+    short_help="Run a Python script written for TVM's VTA back end.",
+    context_settings={"allow_interspersed_args": False},
+)
 @click.argument("script", metavar="SCRIPT", type=path_argument)
 @click.argument("args", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
 @config_option
-@click.option("--target", type=click.Choice(SIMULATED_TARGETS),
-              help="Where it runs (default: the configuration's TARGET).")
-def command(script: str, args: tuple[str, ...], config_file: str | None,
-            target: str | None) -> int:
+@click.option(
+    "--target",
+    type=click.Choice(SIMULATED_TARGETS),
+    help="Where it runs (default: the configuration's TARGET).",
+)
+def command(script: str, args: tuple[str, ...], config_file: str | None, target: str | None) -> int:
     """Run a script that imports `tvm` and `vta` as it is, without TVM: for this process those of
     TVM's names that VTA's scripts use lead to this project's own compiler and devices. All that
     follows SCRIPT is the script's.

@@ -18,18 +18,39 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-ROWS = ("digest of the program", "result against NumPy", "cycles", "bytes loaded",
-        "bytes stored", "instructions")
+ROWS = (
+    "digest of the program",
+    "result against NumPy",
+    "cycles",
+    "bytes loaded",
+    "bytes stored",
+    "instructions",
+)
 
 
 @click.command("vadd", short_help="Compile a vector add, run it on both simulators, check it.")
 @config_option
-@click.option("--target", "targets", type=click.Choice(SIMULATED_TARGETS), multiple=True,
-              help="Only this target; may be given twice (default: both).")
-@click.option("--tiles", type=click.IntRange(1, 1 << 16), default=64, show_default=True,
-              help="Length of the vectors, in tiles.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
-              help="Seed of the random operands.")
+@click.option(
+    "--target",
+    "targets",
+    type=click.Choice(SIMULATED_TARGETS),
+    multiple=True,
+    help="Only this target; may be given twice (default: both).",
+)
+@click.option(
+    "--tiles",
+    type=click.IntRange(1, 1 << 16),
+    default=64,
+    show_default=True,
+    help="Length of the vectors, in tiles.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of the random operands.",
+)
 def command(config_file: str | None, targets: tuple[str, ...], tiles: int, seed: int) -> int:
     """Compile the tutorial's vector add from a tensor expression and a schedule, run it on the
     functional simulator and on the RTL, and compare both with NumPy.
@@ -60,20 +81,30 @@ def command(config_file: str | None, targets: tuple[str, ...], tiles: int, seed:
         wrong |= differing > 0
         columns[target] = (
             module.program.digest[:16],
-            f"{thousands(differing)} of {thousands(result.size)} differ" if differing
+            f"{thousands(differing)} of {thousands(result.size)} differ"
+            if differing
             else f"all {thousands(result.size)} equal",
-            *map(thousands, (
-                stats.get("cycle_count"),
-                sum(count for key, count in stats.items() if key.endswith("_load_nbytes")),
-                stats["out_store_nbytes"],
-                sum(count for key, count in stats.items() if key.endswith("_insns")))))
-    print_table(f"Vector add of {thousands(a.size)} values, {config.bitstream}",
-                ("target", *columns), list(zip(ROWS, *columns.values(), strict=True)))
+            *map(
+                thousands,
+                (
+                    stats.get("cycle_count"),
+                    sum(count for key, count in stats.items() if key.endswith("_load_nbytes")),
+                    stats["out_store_nbytes"],
+                    sum(count for key, count in stats.items() if key.endswith("_insns")),
+                ),
+            ),
+        )
+    print_table(
+        f"Vector add of {thousands(a.size)} values, {config.bitstream}",
+        ("target", *columns),
+        list(zip(ROWS, *columns.values(), strict=True)),
+    )
     return EXIT_DIFFERENCE if wrong else 0
 
 
-def _run(config: Config, module: Module, a: NDArray[np.int32], b: NDArray[np.int32]
-         ) -> tuple[NDArray[Any], dict[str, int]]:
+def _run(
+    config: Config, module: Module, a: NDArray[np.int32], b: NDArray[np.int32]
+) -> tuple[NDArray[Any], dict[str, int]]:
     """Saves, uploads, loads and calls the program; its result, and what the device counted."""
     from vta import nd
     from vta.driver.session import Session

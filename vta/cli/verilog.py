@@ -16,8 +16,9 @@ __all__ = ["command"]
 
 @click.command("verilog", short_help="Write the hardware as Verilog.")
 @config_option
-@click.option("-o", "--output", metavar="F", type=path_argument,
-              help="Where to write it (default: stdout).")
+@click.option(
+    "-o", "--output", metavar="F", type=path_argument, help="Where to write it (default: stdout)."
+)
 def command(config_file: str | None, output: str | None) -> None:
     """Write the hardware of a configuration as Verilog; its top module is `vta`.
 

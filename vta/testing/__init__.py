@@ -19,5 +19,6 @@ def __getattr__(name: str) -> Any:
         return run
     if name in __all__:
         return importlib.import_module(f"vta.testing.{name}")
-    raise AttributeError(f"module 'vta.testing' has no attribute {name!r}; "
-                         f"it has {', '.join(__all__)}")
+    raise AttributeError(
+        f"module 'vta.testing' has no attribute {name!r}; it has {', '.join(__all__)}"
+    )

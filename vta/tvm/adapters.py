@@ -24,8 +24,11 @@ _COUNTERS: dict[str, Callable[..., Any]] = {
     "profiler_status": lambda: json.dumps(simulator.stats()),
     "profiler_debug_mode": simulator.debug_mode,
 }
-_GLOBAL = {f"vta.{kind}.{name}": function for kind in ("simulator", "tsim")
-           for name, function in _COUNTERS.items()}
+_GLOBAL = {
+    f"vta.{kind}.{name}": function
+    for kind in ("simulator", "tsim")
+    for name, function in _COUNTERS.items()
+}
 
 
 def array(source: Any, device: Context | None = None, *, ctx: Context | None = None) -> NDArray:
@@ -33,8 +36,13 @@ def array(source: Any, device: Context | None = None, *, ctx: Context | None = N
     return nd.array(source, device if device is not None else ctx)
 
 
-def empty(shape: int | Sequence[int], dtype: DTypeLike = "float32",
-          device: Context | None = None, *, ctx: Context | None = None) -> NDArray:
+def empty(
+    shape: int | Sequence[int],
+    dtype: DTypeLike = "float32",
+    device: Context | None = None,
+    *,
+    ctx: Context | None = None,
+) -> NDArray:
     """`vta.nd.empty`; its third parameter was `ctx` until TVM 0.7."""
     return nd.empty(shape, dtype, device if device is not None else ctx)
 
@@ -58,6 +66,7 @@ def get_global_func(name: str, allow_missing: bool = False) -> Callable[..., Any
         Another name, unless `allow_missing`; then None.
     """
     if name not in _GLOBAL and not allow_missing:
-        raise MissingAttribute(f"there is no global function {name!r}: "
-                               f"{HINTS['LocalSession.get_function']}")
+        raise MissingAttribute(
+            f"there is no global function {name!r}: {HINTS['LocalSession.get_function']}"
+        )
     return _GLOBAL.get(name)

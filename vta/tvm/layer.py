@@ -41,8 +41,11 @@ class LayerModule(ModuleType):
     def __dir__(self) -> list[str]:
         surface, prefix = SURFACE[self.__name__], f"{self.__name__}."
         names = {name for name, place in surface.names.items() if _look_up(place) is not None}
-        names |= {module.removeprefix(prefix) for module in SURFACE if module.startswith(prefix)
-                  and "." not in module.removeprefix(prefix)}
+        names |= {
+            module.removeprefix(prefix)
+            for module in SURFACE
+            if module.startswith(prefix) and "." not in module.removeprefix(prefix)
+        }
         return sorted(names | set(_public(_source(surface.source))))
 
 
@@ -67,15 +70,17 @@ def _public(source: Any) -> Sequence[str]:
     if source is None:
         return ()
     names: Sequence[str] = getattr(source, "__all__", None) or [
-        name for name in vars(source) if not name.startswith("_")]
+        name for name in vars(source) if not name.startswith("_")
+    ]
     return names
 
 
 class _Finder(MetaPathFinder, Loader):
     """Answers every import below `ROOTS`, so that an installed TVM is never found."""
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None = None,
-                  target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if fullname.partition(".")[0] not in ROOTS:
             return None
         if fullname not in SURFACE:

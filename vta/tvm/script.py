@@ -87,8 +87,12 @@ def _compile(source: bytes, file: str) -> CodeType:
 def _as_main(path: str, file: str, args: Sequence[str]) -> Iterator[ModuleType]:
     """A new `__main__`, with `sys.argv` and `sys.path` as Python sets them for it."""
     main = ModuleType("__main__")
-    vars(main).update(__file__=file, __builtins__=builtins, __cached__=None,
-                      __loader__=SourceFileLoader("__main__", file))
+    vars(main).update(
+        __file__=file,
+        __builtins__=builtins,
+        __cached__=None,
+        __loader__=SourceFileLoader("__main__", file),
+    )
     before = sys.modules["__main__"], sys.argv, list(sys.path), sys.excepthook
     sys.modules["__main__"] = main
     sys.argv = [path, *args]

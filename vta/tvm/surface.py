@@ -32,8 +32,21 @@ def _from(source: str, *names: str) -> dict[str, str]:
     return {name: f"{source}:{name}" for name in names}
 
 
-_TE = ("placeholder", "compute", "create_schedule", "reduce_axis", "thread_axis", "sum", "max",
-       "min", "all", "if_then_else", "const", "min_value", "max_value")
+_TE = (
+    "placeholder",
+    "compute",
+    "create_schedule",
+    "reduce_axis",
+    "thread_axis",
+    "sum",
+    "max",
+    "min",
+    "all",
+    "if_then_else",
+    "const",
+    "min_value",
+    "max_value",
+)
 _DATA = {**_from(_FUNCTIONS, "array", "empty"), **_from("vta.nd", "NDArray", "cpu")}
 _UTILS = Surface(_from("vta.testing.utils", "tempdir", "TempDirectory"))
 _TOPI_TESTING = Surface(_from("vta.tvm.references", "conv2d_nchw_python"))
@@ -41,15 +54,23 @@ _TOPI_UTILS = Surface(_from(_FUNCTIONS, "get_const_tuple"))
 _RUNTIME = Surface({**_DATA, **_from(_FUNCTIONS, "enabled")})
 
 SURFACE: dict[str, Surface] = {
-    "tvm": Surface({
-        "lower": "vta.te:lower", "build": "vta:build", "cpu": "vta.nd:cpu",
-        "TVMError": "vta.errors:VtaError", "get_global_func": f"{_FUNCTIONS}:get_global_func",
-        # As TVM 0.6 had them.
-        **_from("vta.te", *_TE),
-    }),
+    "tvm": Surface(
+        {
+            "lower": "vta.te:lower",
+            "build": "vta:build",
+            "cpu": "vta.nd:cpu",
+            "TVMError": "vta.errors:VtaError",
+            "get_global_func": f"{_FUNCTIONS}:get_global_func",
+            # As TVM 0.6 had them.
+            **_from("vta.te", *_TE),
+        }
+    ),
     "tvm.te": Surface(source="vta.te"),
-    "tvm.tir": Surface(_from("vta.te", "all", "const", "if_then_else", "max", "max_value", "min",
-                             "min_value", "sum")),
+    "tvm.tir": Surface(
+        _from(
+            "vta.te", "all", "const", "if_then_else", "max", "max_value", "min", "min_value", "sum"
+        )
+    ),
     "tvm.nd": Surface(_DATA),
     "tvm.rpc": Surface(source="vta.rpc"),
     "tvm.runtime": _RUNTIME,

@@ -103,8 +103,9 @@ def inlined_body(schedule: Schedule, stage: Stage) -> Expr:
         key = source, read.indices
         if key not in done:
             assert isinstance(source.op, ComputeOp)
-            given = {axis.var: index
-                     for axis, index in zip(source.op.axis, read.indices, strict=True)}
+            given = {
+                axis.var: index for axis, index in zip(source.op.axis, read.indices, strict=True)
+            }
             done[key] = substitute(source.op.body, given, inline)
         return done[key]
 
@@ -121,8 +122,9 @@ def infer_bounds(schedule: Schedule) -> Bounds:
         not say how much of it is needed.
     """
     bounds = Bounds({}, {})
-    live = [stage for stage in schedule.stages
-            if isinstance(stage.op, ComputeOp) and not stage.inlined]
+    live = [
+        stage for stage in schedule.stages if isinstance(stage.op, ComputeOp) and not stage.inlined
+    ]
     bodies = {stage: inlined_body(schedule, stage) for stage in live}
     readers: dict[Stage, list[tuple[Stage, Read]]] = {}
     for stage in live:
@@ -150,7 +152,8 @@ def _outside(stage: Stage, bounds: Bounds) -> set[Var]:
         else:
             raise ScheduleError(
                 f"stage {stage.name} is computed at {axis.name} of {consumer.name}, which was "
-                "split or fused since; call compute_at after that")
+                "split or fused since; call compute_at after that"
+            )
         stage = consumer
     return found
 
@@ -170,23 +173,29 @@ def _inside(reader: Stage, stage: Stage) -> bool:
     return True
 
 
-def _region(stage: Stage, readers: list[tuple[Stage, Read]], bounds: Bounds
-            ) -> list[tuple[Affine, int]]:
+def _region(
+    stage: Stage, readers: list[tuple[Stage, Read]], bounds: Bounds
+) -> list[tuple[Affine, int]]:
     shape = stage.op.shape
     whole = [(Affine(0, {}), size) for size in shape]
     if stage.attached is None:
         return whole
     if not readers:
-        raise ScheduleError(f"stage {stage.name} is an output that nothing reads; it cannot be "
-                            f"computed inside {stage.attached[0].name}")
+        raise ScheduleError(
+            f"stage {stage.name} is an output that nothing reads; it cannot be "
+            f"computed inside {stage.attached[0].name}"
+        )
     if stage.attached[0] not in bounds.stages:
-        raise ScheduleError(f"stage {stage.name} is computed inside {stage.attached[0].name}, "
-                            "which does not read it")
+        raise ScheduleError(
+            f"stage {stage.name} is computed inside {stage.attached[0].name}, "
+            "which does not read it"
+        )
     for reader, _ in readers:
         if not _inside(reader, stage):
             raise ScheduleError(
                 f"stage {stage.name} is computed at {stage.attached[1].name} of "
-                f"{stage.attached[0].name}, but {reader.name} reads it outside that loop")
+                f"{stage.attached[0].name}, but {reader.name} reads it outside that loop"
+            )
     outside = _outside(stage, bounds)
     region: list[tuple[Affine, int]] = []
     for place, size in enumerate(shape):
@@ -195,8 +204,9 @@ def _region(stage: Stage, readers: list[tuple[Stage, Read]], bounds: Bounds
     return region
 
 
-def _span(reader: Stage, index: Expr, outside: set[Var], bounds: Bounds
-          ) -> tuple[Affine, int] | None:
+def _span(
+    reader: Stage, index: Expr, outside: set[Var], bounds: Bounds
+) -> tuple[Affine, int] | None:
     """The first index that a read reaches, a form of loops outside, and how many."""
     form = affine(index)
     if form is None:
@@ -220,7 +230,8 @@ def _union(spans: list[tuple[Affine, int] | None], size: int) -> tuple[Affine, i
     known = [span for span in spans if span is not None]
     whole = (Affine(0, {}), size)
     if len(known) != len(spans) or any(
-            corner.factors != known[0][0].factors for corner, _ in known):
+        corner.factors != known[0][0].factors for corner, _ in known
+    ):
         return whole
     low = min(corner.offset for corner, _ in known)
     high = max(corner.offset + count for corner, count in known)
@@ -249,8 +260,9 @@ def _loops(own: StageBounds, extents: dict[Var, int]) -> None:
             step, axis, outer, inner = relation
             assert isinstance(step, Split)
             assert isinstance(axis, Axis)
-            loops[outer], loops[inner] = _split(own.stage, step, loops.pop(axis), outer, inner,
-                                                splits)
+            loops[outer], loops[inner] = _split(
+                own.stage, step, loops.pop(axis), outer, inner, splits
+            )
     own.loops = loops
     for atoms in loops.values():
         extents.update((atom.var, atom.extent) for atom in atoms)
@@ -274,8 +286,14 @@ def _guard(own: StageBounds, index: Affine, size: int, extents: dict[Var, int]) 
         own.guards.append(index)
 
 
-def _split(stage: Stage, step: Split, atoms: list[Atom], outer: Axis, inner: Axis,
-           splits: list[tuple[Atom, int]]) -> tuple[list[Atom], list[Atom]]:
+def _split(
+    stage: Stage,
+    step: Split,
+    atoms: list[Atom],
+    outer: Axis,
+    inner: Axis,
+    splits: list[tuple[Atom, int]],
+) -> tuple[list[Atom], list[Atom]]:
     total = math.prod(atom.extent for atom in atoms)
     if step.nparts is None:
         assert step.factor is not None
@@ -296,8 +314,10 @@ def _split(stage: Stage, step: Split, atoms: list[Atom], outer: Axis, inner: Axi
             inside.insert(0, atom)
             rest //= atom.extent
         elif atom.extent % rest == 0:
-            atom.parts = (Atom(Var("int32", f"{outer.name}.{atom.var.name}"), atom.extent // rest),
-                          Atom(Var("int32", f"{inner.name}.{atom.var.name}"), rest))
+            atom.parts = (
+                Atom(Var("int32", f"{outer.name}.{atom.var.name}"), atom.extent // rest),
+                Atom(Var("int32", f"{inner.name}.{atom.var.name}"), rest),
+            )
             outside.append(atom.parts[0])
             inside.insert(0, atom.parts[1])
             rest = 1
@@ -306,5 +326,6 @@ def _split(stage: Stage, step: Split, atoms: list[Atom], outer: Axis, inner: Axi
             raise ScheduleError(
                 f"stage {stage.name}: a split of {step.axis} ({sizes} rounds, fused) by {factor} "
                 "cuts through one of the fused loops; use a factor that divides them, or split "
-                "before fusing")
+                "before fusing"
+            )
     return (outside or [Atom(outer.var, 1)]), (inside or [Atom(inner.var, 1)])

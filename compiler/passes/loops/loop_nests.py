@@ -38,14 +38,16 @@ def loops(schedule: Schedule, args: Sequence[Tensor], name: str) -> LoopProgram:
     bounds = infer_bounds(schedule)
     builder = _Builder(schedule, bounds)
     passed = [schedule[tensor] for tensor in args]
-    body = tuple(stmt for stage in bounds.order() if stage.attached is None
-                 for stmt in builder.nest(stage))
+    body = tuple(
+        stmt for stage in bounds.order() if stage.attached is None for stmt in builder.nest(stage)
+    )
     return LoopProgram(
         name=name,
         args=tuple(builder.buffers[stage] for stage in passed),
         allocs=tuple(buffer for stage, buffer in builder.buffers.items() if stage not in passed),
         outputs=tuple(stage.name for stage in passed if isinstance(stage.op, ComputeOp)),
-        body=body)
+        body=body,
+    )
 
 
 def _check_args(schedule: Schedule, args: Sequence[Tensor]) -> None:
@@ -63,10 +65,12 @@ def _check_args(schedule: Schedule, args: Sequence[Tensor]) -> None:
             where = "is inlined" if stage.inlined else f"in {SCOPES[stage.scope]}"
             raise ScheduleError(
                 f"argument {stage.name} is an intermediate tensor {where}; "
-                "arguments must be placeholders, or computed into main memory")
+                "arguments must be placeholders, or computed into main memory"
+            )
     for stage in schedule.stages:
         if stage not in seen and (
-                not isinstance(stage.op, ComputeOp) or stage.op in schedule.outputs):
+            not isinstance(stage.op, ComputeOp) or stage.op in schedule.outputs
+        ):
             kind = "an output" if isinstance(stage.op, ComputeOp) else "an input"
             raise ScheduleError(f"arguments miss {stage.name}, which is {kind} of the schedule")
 
@@ -99,9 +103,14 @@ class _Builder:
             assert isinstance(read.source, Tensor)
             source = self.schedule[read.source]
             producer = self.bounds.stages.get(source)
-            indices = read.indices if producer is None else tuple(
-                _less(index, corner)
-                for index, corner in zip(read.indices, producer.origin(), strict=True))
+            indices = (
+                read.indices
+                if producer is None
+                else tuple(
+                    _less(index, corner)
+                    for index, corner in zip(read.indices, producer.origin(), strict=True)
+                )
+            )
             return Read(read.dtype, self.buffers[source], tuple(map(_simple, indices)))
 
         return substitute(expr, given, from_buffer)
@@ -141,14 +150,14 @@ class _Nest:
             self._check_pragmas([self.leaves[place] for place in pragmas], pragmas[0], last)
             self.pragma = self.stage.pragmas[self.leaves[pragmas[0]]], self.leaves[pragmas[0]]
         # A reduction's neutral value comes before them.
-        first = min((place for place, axis in enumerate(self.leaves) if axis.reduces),
-                    default=None)
+        first = min((place for place, axis in enumerate(self.leaves) if axis.reduces), default=None)
         self.start = None if first is None else min(first, self.begin)
         op = self.stage.op
         assert isinstance(op, ComputeOp)
         self.indices = tuple(
             as_expression(own.index[axis.var].plus(corner.scaled(-1)))
-            for axis, corner in zip(op.axis, own.origin(), strict=True))
+            for axis, corner in zip(op.axis, own.origin(), strict=True)
+        )
 
     def _check_pragmas(self, axes: list[Axis], place: int, last: int) -> None:
         stage = self.stage
@@ -159,25 +168,34 @@ class _Nest:
             raise ScheduleError(
                 f"stage {stage.name}: the pragma {stage.pragmas[axes[0]]!r} at {axes[0].name} "
                 f"covers {self.inner[last][0].name}, which is computed inside it; put the pragma "
-                f"on a loop inside {self.leaves[last].name}")
+                f"on a loop inside {self.leaves[last].name}"
+            )
 
     def _check_tensorized(self, axis: Axis, last: int) -> None:
         name = self.stage.name
         if axis not in self.leaves:
-            raise ScheduleError(f"stage {name}: tensorized axis {axis.name} was split or fused "
-                                "since; call tensorize last")
+            raise ScheduleError(
+                f"stage {name}: tensorized axis {axis.name} was split or fused "
+                "since; call tensorize last"
+            )
         if self.leaves.index(axis) <= last:
-            raise ScheduleError(f"stage {name}: {self.inner[last][0].name} is computed inside "
-                                f"{self.leaves[last].name}, which is one tensorized operation; "
-                                "compute it further out")
-        for inner in self.leaves[self.leaves.index(axis):]:
+            raise ScheduleError(
+                f"stage {name}: {self.inner[last][0].name} is computed inside "
+                f"{self.leaves[last].name}, which is one tensorized operation; "
+                "compute it further out"
+            )
+        for inner in self.leaves[self.leaves.index(axis) :]:
             if inner in self.stage.threads:
-                raise ScheduleError(f"stage {name}: virtual threads over {inner.name} are inside "
-                                    f"{axis.name}, which is one tensorized operation; bind an "
-                                    "outer axis")
+                raise ScheduleError(
+                    f"stage {name}: virtual threads over {inner.name} are inside "
+                    f"{axis.name}, which is one tensorized operation; bind an "
+                    "outer axis"
+                )
         if not isinstance(self.own.body, Reduce):
-            raise ScheduleError(f"stage {name} is tensorized with env.gemm, which sums products; "
-                                "its rule is no te.sum")
+            raise ScheduleError(
+                f"stage {name} is tensorized with env.gemm, which sums products; "
+                "its rule is no te.sum"
+            )
 
     def statements(self, place: int) -> tuple[Stmt, ...]:
         """What is inside the first `place` loops."""
@@ -195,13 +213,21 @@ class _Nest:
             return (self._assign(),)
         axis = self.leaves[place]
         body: tuple[Stmt, ...] = tuple(
-            stmt for stage in self.inner[place] for stmt in self.builder.nest(stage))
+            stmt for stage in self.inner[place] for stmt in self.builder.nest(stage)
+        )
         return self._wrapped(axis, body + self.statements(place + 1))
 
     def _wrapped(self, axis: Axis, body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
         for atom in reversed(self.own.loops[axis]):
-            body = (For(atom.var, atom.extent, body, axis in self.stage.threads,
-                        axis in self.stage.unrolled),)
+            body = (
+                For(
+                    atom.var,
+                    atom.extent,
+                    body,
+                    axis in self.stage.threads,
+                    axis in self.stage.unrolled,
+                ),
+            )
         if axis is self.stage.tensorized:
             body = (PragmaBlock(TENSORIZE, axis.name, body),)
         return body
@@ -209,9 +235,13 @@ class _Nest:
     def _assign(self) -> Assign:
         body = self.own.body
         value, reduce = (body.value, body.op) if isinstance(body, Reduce) else (body, "")
-        return Assign(self.builder.buffers[self.stage], self.indices,
-                      self.builder.value(self.own, value),
-                      tuple(as_expression(guard) for guard in self.own.guards), reduce)
+        return Assign(
+            self.builder.buffers[self.stage],
+            self.indices,
+            self.builder.value(self.own, value),
+            tuple(as_expression(guard) for guard in self.own.guards),
+            reduce,
+        )
 
     def _neutral(self, place: int) -> Stmt:
         """The reduction's neutral value for all that the loops from `place` on compute."""
@@ -219,12 +249,17 @@ class _Nest:
         assert isinstance(body, Reduce)
         number = neutral(body.op, body.dtype)
         rest = [axis for axis in self.leaves[place:] if not axis.reduces]
-        reduced = {atom.var for axis in self.leaves if axis.reduces
-                   for atom in self.own.loops[axis]}
-        guards = tuple(as_expression(guard) for guard in self.own.guards
-                       if not reduced & set(guard.factors))
-        stmt: tuple[Stmt, ...] = (Assign(self.builder.buffers[self.stage], self.indices,
-                                         Const(body.dtype, number), guards),)
+        reduced = {
+            atom.var for axis in self.leaves if axis.reduces for atom in self.own.loops[axis]
+        }
+        guards = tuple(
+            as_expression(guard) for guard in self.own.guards if not reduced & set(guard.factors)
+        )
+        stmt: tuple[Stmt, ...] = (
+            Assign(
+                self.builder.buffers[self.stage], self.indices, Const(body.dtype, number), guards
+            ),
+        )
         for axis in reversed(rest):
             for atom in reversed(self.own.loops[axis]):
                 stmt = (For(atom.var, atom.extent, stmt),)

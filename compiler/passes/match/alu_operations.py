@@ -72,8 +72,15 @@ class Expressions:
             found += [Alu(op, at, at, imm, once) for op, imm in spelled_constant(item.number)]
         return tuple(found)
 
-    def compute(self, name: str, at: Affine, value: Expr, position: Callable[[Read], Affine],
-                domain: Domain, reduce: str) -> tuple[Node, ...]:
+    def compute(
+        self,
+        name: str,
+        at: Affine,
+        value: Expr,
+        position: Callable[[Read], Affine],
+        domain: Domain,
+        reduce: str,
+    ) -> tuple[Node, ...]:
         """The operations of a stage, which writes its tensor `at` those tiles.
 
         Raises
@@ -88,8 +95,11 @@ class Expressions:
         def named(read: Read) -> Expr:
             source, there = self.resolve(read.source.name), position(read)
             known = source
-            if there != at or self.values[read.source.name].tiles != own.tiles or (
-                    reduce or source == name):
+            if (
+                there != at
+                or self.values[read.source.name].tiles != own.tiles
+                or (reduce or source == name)
+            ):
                 known = _place(source, there)
                 elsewhere[known] = TileOperand(source, there)
                 selector.values[known] = dataclasses.replace(selector.values[source], ref=known)
@@ -117,9 +127,16 @@ class Expressions:
         selector.values[name] = Selected(ref, result.exact)
         return self._nodes(ops, at, elsewhere, domain, own)
 
-    def _reduction(self, name: str, at: Affine, ops: list[AluStep | Fill], result: Selected,
-                   elsewhere: dict[str, TileOperand], domain: Domain, reduce: str
-                   ) -> tuple[Node, ...]:
+    def _reduction(
+        self,
+        name: str,
+        at: Affine,
+        ops: list[AluStep | Fill],
+        result: Selected,
+        elsewhere: dict[str, TileOperand],
+        domain: Domain,
+        reduce: str,
+    ) -> tuple[Node, ...]:
         own = self.values[name]
         target = TileOperand(name, at)
         op = REDUCTIONS[reduce]
@@ -129,16 +146,23 @@ class Expressions:
             return (Alu(op, target, target, b, domain, reduces=True),)
         # The expression is computed for one round of the reduction at a time.
         outer = [(var, extent) for var, extent in domain.loops if var not in at.factors]
-        inner = dataclasses.replace(domain, loops=tuple(
-            loop for loop in domain.loops if loop not in outer))
+        inner = dataclasses.replace(
+            domain, loops=tuple(loop for loop in domain.loops if loop not in outer)
+        )
         body = self._nodes(ops, at, elsewhere, inner, own)
         body += (Alu(op, target, target, self._operand(result.ref, at, elsewhere), inner),)
         for var, extent in reversed(outer):
             body = (Loop(var, extent, False, body),)
         return body
 
-    def _nodes(self, ops: list[AluStep | Fill], at: Affine, elsewhere: dict[str, TileOperand],
-               domain: Domain, own: Value) -> tuple[Node, ...]:
+    def _nodes(
+        self,
+        ops: list[AluStep | Fill],
+        at: Affine,
+        elsewhere: dict[str, TileOperand],
+        domain: Domain,
+        own: Value,
+    ) -> tuple[Node, ...]:
         found: list[Node] = []
         for op in ops:
             if op.dst not in self.values:
@@ -147,15 +171,18 @@ class Expressions:
             if isinstance(op, Fill):
                 found.append(Reset(dst, domain))
                 if op.number != 0:
-                    found.append(Alu(AluOp.ADD, dst, dst,
-                                     self._operand(op.number, at, elsewhere), domain))
+                    found.append(
+                        Alu(AluOp.ADD, dst, dst, self._operand(op.number, at, elsewhere), domain)
+                    )
                 continue
             a = self._operand(op.a, at, elsewhere)
             assert isinstance(a, TileOperand)
             found.append(Alu(op.op, dst, a, self._operand(op.b, at, elsewhere), domain))
         return tuple(found)
 
-    def _operand(self, ref: str | int, at: Affine, elsewhere: dict[str, TileOperand]) -> TileOperand | int:
+    def _operand(
+        self, ref: str | int, at: Affine, elsewhere: dict[str, TileOperand]
+    ) -> TileOperand | int:
         if isinstance(ref, int):
             return ref
         if any(item.name == ref for item in self.selector.constants):
@@ -180,6 +207,8 @@ def _no_indices(name: str, value: Expr) -> None:
 
 def _place(source: str, at: Affine) -> str:
     """A name for a value read at a place: the same for the same place."""
-    steps = "".join(f"+{factor}*{id(var):x}" for var, factor in sorted(
-        at.factors.items(), key=lambda item: id(item[0])))
+    steps = "".join(
+        f"+{factor}*{id(var):x}"
+        for var, factor in sorted(at.factors.items(), key=lambda item: id(item[0]))
+    )
     return f"{source}@{at.offset}{steps}"

@@ -117,8 +117,9 @@ class Selector:
         a, b = self._expr(expr.a), self._expr(expr.b)
         narrow = expr.dtype == "int8"
         if expr.op in ("min", "max"):
-            return Selected(self._commutative(COMMUTATIVE[expr.op], self._narrow(a),
-                                              self._narrow(b)))
+            return Selected(
+                self._commutative(COMMUTATIVE[expr.op], self._narrow(a), self._narrow(b))
+            )
         if expr.op in COMMUTATIVE:
             return Selected(self._commutative(COMMUTATIVE[expr.op], a, b), exact=not narrow)
         if expr.op == "-":

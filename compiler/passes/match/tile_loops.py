@@ -58,15 +58,18 @@ class TileLoops:
                 raise ScheduleError(
                     f"{what} goes through a tile's {self.size} numbers in another order than it "
                     "is written (transposed, strided or broadcast); within a tile each number "
-                    "must meet the one of the same place")
+                    "must meet the one of the same place"
+                )
         rest = {var: factor for var, factor in form.factors.items() if var not in self.inside}
-        wrong = [f"{var.name} steps by {factor}" for var, factor in rest.items()
-                 if factor % self.size]
+        wrong = [
+            f"{var.name} steps by {factor}" for var, factor in rest.items() if factor % self.size
+        ]
         wrong += [f"it begins at {form.offset}"] if form.offset % self.size else []
         if wrong:
             raise ScheduleError(f"{what} is not in whole tiles of {self.size} numbers: {wrong[0]}")
-        return Affine(form.offset // self.size,
-                      {var: factor // self.size for var, factor in rest.items()})
+        return Affine(
+            form.offset // self.size, {var: factor // self.size for var, factor in rest.items()}
+        )
 
     def guard(self, form: Affine, what: str) -> Affine:
         """A guard as one on whole tiles: none may be cut through."""
@@ -81,8 +84,10 @@ class TileLoops:
         for partly in range(-high, -low):
             distance = partly - form.offset
             if (distance % step == 0) if step else distance == 0:
-                raise ScheduleError(f"{what} cuts through a tile of {self.size} numbers; pad the "
-                                    "tensor to whole tiles")
+                raise ScheduleError(
+                    f"{what} cuts through a tile of {self.size} numbers; pad the "
+                    "tensor to whole tiles"
+                )
         return Affine(form.offset + high, rest)
 
 
@@ -111,8 +116,9 @@ class Whole:
         raise AssertionError(what)
 
 
-def whole_tensor(loops: tuple[tuple[Var, int], ...], written: Affine, total: int, size: int
-                 ) -> Whole | None:
+def whole_tensor(
+    loops: tuple[tuple[Var, int], ...], written: Affine, total: int, size: int
+) -> Whole | None:
     """`Whole`, if the loops write a tensor of `total` numbers, each once; None if they do not."""
     step = 1
     for var, extent in sorted(loops, key=lambda loop: written.factors.get(loop[0], 0)):
@@ -124,8 +130,9 @@ def whole_tensor(loops: tuple[tuple[Var, int], ...], written: Affine, total: int
     return Whole(((Var("int32", "tile"), -(-total // size)),), written, size)
 
 
-def tile_loops(loops: tuple[tuple[Var, int], ...], written: Affine, size: int, what: str
-               ) -> TileLoops:
+def tile_loops(
+    loops: tuple[tuple[Var, int], ...], written: Affine, size: int, what: str
+) -> TileLoops:
     """The loops that run inside a tile of what is written, by their steps.
 
     Raises
@@ -152,12 +159,16 @@ def tile_loops(loops: tuple[tuple[Var, int], ...], written: Affine, size: int, w
             inside[parts[1]] = (need, step)
             place = [loop for loop, _ in loops].index(var)
             names = [loop for loop, _ in loops]
-            outside = dict(sorted(
-                {**outside, parts[0]: extent // need}.items(),
-                key=lambda item: names.index(item[0]) if item[0] in names else place))
+            outside = dict(
+                sorted(
+                    {**outside, parts[0]: extent // need}.items(),
+                    key=lambda item: names.index(item[0]) if item[0] in names else place,
+                )
+            )
             break
         raise ScheduleError(
             f"{what} do not cover whole tiles of {size} numbers: its loops go through "
             f"{step * (extent if var is not None else 1)} in a row; the innermost dimensions must "
-            "be a tile's, and all of them inside the operation")
+            "be a tile's, and all of them inside the operation"
+        )
     return TileLoops(tuple(outside.items()), inside, cut, size)

@@ -33,8 +33,9 @@ def boxes(box: Box, conditions: Sequence[Affine]) -> Iterator[Box]:
             open_conditions.append(form)
             continue
         var, factor = free[0]
-        rest = form.offset + sum(other * box[name][0] for name, other in form.factors.items()
-                                 if name is not var)
+        rest = form.offset + sum(
+            other * box[name][0] for name, other in form.factors.items() if name is not var
+        )
         begin, end = box[var]
         if factor > 0:
             begin = max(begin, -(rest // factor))
@@ -49,8 +50,9 @@ def boxes(box: Box, conditions: Sequence[Affine]) -> Iterator[Box]:
         yield box
         return
     # In order: the same program must come out every time.
-    tied = dict.fromkeys(var for form in open_conditions for var in form.factors
-                         if _rounds(box[var]) > 1)
+    tied = dict.fromkeys(
+        var for form in open_conditions for var in form.factors if _rounds(box[var]) > 1
+    )
     shortest = min(tied, key=lambda var: _rounds(box[var]))
     for number in range(*box[shortest]):
         yield from boxes({**box, shortest: (number, number + 1)}, open_conditions)

@@ -56,8 +56,13 @@ class _Side:
     def take(self, dim: Dim, unit: int, most: int) -> bool:
         """Adds a loop around what is there, if that is one loop of `unit` tiles still."""
         before, after = dim.valid[0] * self.total, (dim.rounds - dim.valid[1]) * self.total
-        if (dim.chip != unit * self.total or self.before or self.after
-                or max(before, after) > MOST_PADDING or self.size * dim.size > most):
+        if (
+            dim.chip != unit * self.total
+            or self.before
+            or self.after
+            or max(before, after) > MOST_PADDING
+            or self.size * dim.size > most
+        ):
             return False
         if self.trivial:
             if not 0 <= dim.dram <= MOST:
@@ -71,8 +76,15 @@ class _Side:
         return True
 
 
-def transfers(opcode: Opcode, memory_type: MemoryType, buffer: str, chip: int, dram: int,
-              dims: Sequence[Dim], note: str = "") -> Iterator[Transfer]:
+def transfers(
+    opcode: Opcode,
+    memory_type: MemoryType,
+    buffer: str,
+    chip: int,
+    dram: int,
+    dims: Sequence[Dim],
+    note: str = "",
+) -> Iterator[Transfer]:
     """The instructions that move a box of tiles; `chip` and `dram` are where round 0 of all is.
 
     Where zeros are wanted and more than an instruction can pad, they are loaded by themselves.
@@ -90,8 +102,18 @@ def transfers(opcode: Opcode, memory_type: MemoryType, buffer: str, chip: int, d
     if not rest:
         start, stride = dram + _first(dims), x.size if y.trivial else y.stride
         end = start + (y.size - 1) * stride + x.size
-        yield Transfer(opcode, memory_type, buffer, start, chip, x.size, y.size, stride,
-                       (y.before, y.after, x.before, x.after), note=f"{note}[{start}:{end}]")
+        yield Transfer(
+            opcode,
+            memory_type,
+            buffer,
+            start,
+            chip,
+            x.size,
+            y.size,
+            stride,
+            (y.before, y.after, x.before, x.after),
+            note=f"{note}[{start}:{end}]",
+        )
         return
     outer = rest[-1]
     others = [dim for dim in dims if dim is not outer]
@@ -100,26 +122,55 @@ def transfers(opcode: Opcode, memory_type: MemoryType, buffer: str, chip: int, d
         before, end = outer.valid
         data = dataclasses.replace(outer, rounds=outer.size, valid=(0, outer.size))
         yield from _filled(memory_type, buffer, chip, outer, before, others, note)
-        yield from transfers(opcode, memory_type, buffer, chip + before * outer.chip,
-                             dram + before * outer.dram, [*others, data], note)
-        yield from _filled(memory_type, buffer, chip + end * outer.chip, outer,
-                           outer.rounds - end, others, note)
+        yield from transfers(
+            opcode,
+            memory_type,
+            buffer,
+            chip + before * outer.chip,
+            dram + before * outer.dram,
+            [*others, data],
+            note,
+        )
+        yield from _filled(
+            memory_type, buffer, chip + end * outer.chip, outer, outer.rounds - end, others, note
+        )
         return
     if outer.rounds > MOST:
         for begin in range(0, outer.rounds, MOST):
             count = min(MOST, outer.rounds - begin)
             part = dataclasses.replace(outer, rounds=count, valid=(0, count))
-            yield from transfers(opcode, memory_type, buffer, chip + begin * outer.chip,
-                                 dram + begin * outer.dram, [*others, part], note)
+            yield from transfers(
+                opcode,
+                memory_type,
+                buffer,
+                chip + begin * outer.chip,
+                dram + begin * outer.dram,
+                [*others, part],
+                note,
+            )
         return
     # One loop more than fits: its rounds one by one.
     for number in range(outer.rounds):
-        yield from transfers(opcode, memory_type, buffer, chip + number * outer.chip,
-                             dram + number * outer.dram, others, note)
+        yield from transfers(
+            opcode,
+            memory_type,
+            buffer,
+            chip + number * outer.chip,
+            dram + number * outer.dram,
+            others,
+            note,
+        )
 
 
-def _filled(memory_type: MemoryType, buffer: str, chip: int, outer: Dim, rounds: int,
-            others: Sequence[Dim], note: str) -> Iterator[Transfer]:
+def _filled(
+    memory_type: MemoryType,
+    buffer: str,
+    chip: int,
+    outer: Dim,
+    rounds: int,
+    others: Sequence[Dim],
+    note: str,
+) -> Iterator[Transfer]:
     """Zeros for some rounds of a loop, with all of the others inside."""
     if rounds:
         dims = [*others, dataclasses.replace(outer, rounds=rounds)]
@@ -131,18 +182,34 @@ def _first(dims: Sequence[Dim]) -> int:
     return sum(dim.valid[0] * dim.dram for dim in dims)
 
 
-def _zeros(memory_type: MemoryType, buffer: str, chip: int, dims: Sequence[Dim], note: str
-           ) -> Iterator[Transfer]:
+def _zeros(
+    memory_type: MemoryType, buffer: str, chip: int, dims: Sequence[Dim], note: str
+) -> Iterator[Transfer]:
     """Loads that are padding alone."""
     count = 1
     rest = [dim for dim in dims if dim.rounds > 1]
     while rest and rest[0].chip == count and count * rest[0].rounds <= MOST:
         count *= rest.pop(0).rounds
     if not rest:
-        yield Transfer(Opcode.LOAD, memory_type, buffer, 0, chip, count, 0, count, (1, 0, 0, 0),
-                       note=note.partition(" = ")[0] + " = 0")
+        yield Transfer(
+            Opcode.LOAD,
+            memory_type,
+            buffer,
+            0,
+            chip,
+            count,
+            0,
+            count,
+            (1, 0, 0, 0),
+            note=note.partition(" = ")[0] + " = 0",
+        )
         return
     outer = rest[-1]
     for number in range(outer.rounds):
-        yield from _zeros(memory_type, buffer, chip + number * outer.chip,
-                          [dim for dim in dims if dim is not outer], note)
+        yield from _zeros(
+            memory_type,
+            buffer,
+            chip + number * outer.chip,
+            [dim for dim in dims if dim is not outer],
+            note,
+        )

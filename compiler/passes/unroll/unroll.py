@@ -54,8 +54,7 @@ def unroll(program: TileProgram, config: Config) -> InsnProgram:
         More instructions than make sense.
     """
     ops = _Unroller(config).run(program.body)
-    return InsnProgram(program.name, program.args, program.temps, program.outputs,
-                      (*ops, Finish()))
+    return InsnProgram(program.name, program.args, program.temps, program.outputs, (*ops, Finish()))
 
 
 class _Unroller:
@@ -85,8 +84,14 @@ class _Unroller:
 
     def _loop(self, loop: Loop, threads: list[Rounds]) -> None:
         if loop.thread:
-            self._body(loop.body, [{**thread, loop.var: number}
-                                   for thread in threads for number in range(loop.extent)])
+            self._body(
+                loop.body,
+                [
+                    {**thread, loop.var: number}
+                    for thread in threads
+                    for number in range(loop.extent)
+                ],
+            )
             return
         for number in range(loop.extent):
             self._body(loop.body, [{**thread, loop.var: number} for thread in threads])
@@ -99,12 +104,17 @@ class _Unroller:
                 self.ops += self._operation(op, thread)
         if len(self.ops) > MANY_INSTRUCTIONS and not self.warned:
             self.warned = True
-            logger.warning("the schedule makes more than %d instructions, which takes long; let "
-                           "each cover more (a compute_at further outside)", MANY_INSTRUCTIONS)
+            logger.warning(
+                "the schedule makes more than %d instructions, which takes long; let "
+                "each cover more (a compute_at further outside)",
+                MANY_INSTRUCTIONS,
+            )
         if len(self.ops) > MOST_INSTRUCTIONS:
-            raise CompileError(f"the schedule makes more than {MOST_INSTRUCTIONS} instructions; "
-                               "let each cover more (a pragma, tensorize or compute_at further "
-                               "outside)")
+            raise CompileError(
+                f"the schedule makes more than {MOST_INSTRUCTIONS} instructions; "
+                "let each cover more (a pragma, tensorize or compute_at further "
+                "outside)"
+            )
 
     # -- one operation in one round of the loops outside ---------------------------------------
 
@@ -124,31 +134,71 @@ class _Unroller:
         chip, dram = _fixed(op.dst.at, outside), _fixed(op.source, outside)
         note = f"{op.dst.shown} = {op.buffer.name}"
         for part, valid in _padded(box, pads):
-            dims = [Dim(end - begin, chip.factors.get(var, 0), dram.factors.get(var, 0),
-                        (valid[var][0] - begin, valid[var][1] - begin))
-                    for var, (begin, end) in part.items()]
-            yield from transfers(Opcode.LOAD, op.memory_type, op.buffer.name, _start(chip, part),
-                                 _start(dram, part), dims, note)
+            dims = [
+                Dim(
+                    end - begin,
+                    chip.factors.get(var, 0),
+                    dram.factors.get(var, 0),
+                    (valid[var][0] - begin, valid[var][1] - begin),
+                )
+                for var, (begin, end) in part.items()
+            ]
+            yield from transfers(
+                Opcode.LOAD,
+                op.memory_type,
+                op.buffer.name,
+                _start(chip, part),
+                _start(dram, part),
+                dims,
+                note,
+            )
 
     def _store(self, op: Store, box: Box, outside: Rounds) -> Iterator[Op]:
         chip, dram = _fixed(op.src.at, outside), _fixed(op.target, outside)
-        dims = [Dim(end - begin, chip.factors.get(var, 0), dram.factors.get(var, 0),
-                    (0, end - begin)) for var, (begin, end) in box.items()]
-        yield from transfers(Opcode.STORE, MemoryType.OUT, op.buffer.name, _start(chip, box),
-                             _start(dram, box), dims, f"{op.src.shown} to {op.buffer.name}")
+        dims = [
+            Dim(end - begin, chip.factors.get(var, 0), dram.factors.get(var, 0), (0, end - begin))
+            for var, (begin, end) in box.items()
+        ]
+        yield from transfers(
+            Opcode.STORE,
+            MemoryType.OUT,
+            op.buffer.name,
+            _start(chip, box),
+            _start(dram, box),
+            dims,
+            f"{op.src.shown} to {op.buffer.name}",
+        )
 
     def _kernel(self, op: Reset | Gemm | Alu, box: Box, outside: Rounds) -> Iterator[Op]:
         call = _call(op)
         dst, src, wgt = (_fixed(form, outside) for form in (call.dst, call.src, call.wgt))
         rounds = tuple(
-            Round(end - begin, dst.factors.get(var, 0), src.factors.get(var, 0),
-                  wgt.factors.get(var, 0), var in op.domain.unrolled)
-            for var, (begin, end) in box.items())
+            Round(
+                end - begin,
+                dst.factors.get(var, 0),
+                src.factors.get(var, 0),
+                wgt.factors.get(var, 0),
+                var in op.domain.unrolled,
+            )
+            for var, (begin, end) in box.items()
+        )
         base = (_start(dst, box), _start(src, box), _start(wgt, box))
-        for loops, uops in kernels(rounds, base, self.limits[call.opcode], self.config.uop_depth,
-                                   holds_source=call.holds_source):
-            yield Kernel(call.opcode, loops, uops, reset=isinstance(op, Reset),
-                         alu_opcode=call.alu, imm=call.imm, note=call.note)
+        for loops, uops in kernels(
+            rounds,
+            base,
+            self.limits[call.opcode],
+            self.config.uop_depth,
+            holds_source=call.holds_source,
+        ):
+            yield Kernel(
+                call.opcode,
+                loops,
+                uops,
+                reset=isinstance(op, Reset),
+                alu_opcode=call.alu,
+                imm=call.imm,
+                note=call.note,
+            )
 
 
 @dataclass(frozen=True)
@@ -170,15 +220,27 @@ def _call(op: Reset | Gemm | Alu) -> _Call:
     if isinstance(op, Reset):
         return _Call(Opcode.GEMM, dst, NOWHERE, NOWHERE, f"{op.dst.shown} = 0")
     if isinstance(op, Gemm):
-        return _Call(Opcode.GEMM, dst, op.inp.at, op.wgt.at,
-                     f"{op.dst.shown} += {op.inp.shown} * {op.wgt.shown}")
+        return _Call(
+            Opcode.GEMM,
+            dst,
+            op.inp.at,
+            op.wgt.at,
+            f"{op.dst.shown} += {op.inp.shown} * {op.wgt.shown}",
+        )
     name = op.op.name.lower()
     if isinstance(op.b, TileOperand):
-        return _Call(Opcode.ALU, dst, op.b.at, NOWHERE,
-                     f"{op.dst.shown} = {name}({op.a.shown}, {op.b.shown})", op.op,
-                     holds_source=True)
-    return _Call(Opcode.ALU, dst, dst, NOWHERE,
-                 f"{op.dst.shown} = {name}({op.a.shown}, {op.b})", op.op, op.b)
+        return _Call(
+            Opcode.ALU,
+            dst,
+            op.b.at,
+            NOWHERE,
+            f"{op.dst.shown} = {name}({op.a.shown}, {op.b.shown})",
+            op.op,
+            holds_source=True,
+        )
+    return _Call(
+        Opcode.ALU, dst, dst, NOWHERE, f"{op.dst.shown} = {name}({op.a.shown}, {op.b})", op.op, op.b
+    )
 
 
 def _fixed(form: Affine, outside: Rounds) -> Affine:
@@ -198,13 +260,13 @@ def _start(form: Affine, box: Box) -> int:
 
 def _padded(box: Box, pads: list[Affine]) -> Iterator[tuple[Box, Box]]:
     """Parts of a box, and what of each is not padding: a box too, perhaps an empty one."""
-    tied = [form for form in pads if sum(
-        box[var][1] - box[var][0] > 1 for var in form.factors) > 1]
+    tied = [form for form in pads if sum(box[var][1] - box[var][0] > 1 for var in form.factors) > 1]
     if tied:
         # Padding along a diagonal of loops: one of them at a time.
-        var = min((var for form in tied for var in form.factors
-                   if box[var][1] - box[var][0] > 1),
-                  key=lambda item: box[item][1] - box[item][0])
+        var = min(
+            (var for form in tied for var in form.factors if box[var][1] - box[var][0] > 1),
+            key=lambda item: box[item][1] - box[item][0],
+        )
         for number in range(*box[var]):
             yield from _padded({**box, var: (number, number + 1)}, pads)
         return
@@ -217,4 +279,3 @@ def _padded(box: Box, pads: list[Affine]) -> Iterator[tuple[Box, Box]]:
             yield {**box, one: (0, 1)}, {one: (0, 0)}
             return
     yield box, valid
-

@@ -34,8 +34,14 @@ Kernels = tuple[tuple[tuple[UopLoop, ...], tuple[MicroOp, ...]], ...]
 
 
 @functools.lru_cache(maxsize=64)
-def kernels(rounds: tuple[Round, ...], base: tuple[int, int, int], limits: tuple[int, int, int],
-            uop_depth: int, *, holds_source: bool = False) -> Kernels:
+def kernels(
+    rounds: tuple[Round, ...],
+    base: tuple[int, int, int],
+    limits: tuple[int, int, int],
+    uop_depth: int,
+    *,
+    holds_source: bool = False,
+) -> Kernels:
     """Loops and micro-ops of the instructions that go through all rounds; usually one.
 
     The order of rounds is free: each writes a tile of its own, or adds to it.
@@ -55,8 +61,9 @@ def kernels(rounds: tuple[Round, ...], base: tuple[int, int, int], limits: tuple
     found = []
     for start in _places(base, [loops[place] for place in apart]):
         uops = tuple(itertools.starmap(MicroOp, _places(start, [loops[place] for place in inner])))
-        found.append((tuple(UopLoop(loops[place].extent, *loops[place].steps) for place in pair),
-                      uops))
+        found.append(
+            (tuple(UopLoop(loops[place].extent, *loops[place].steps) for place in pair), uops)
+        )
     return tuple(found)
 
 
@@ -64,14 +71,18 @@ def _places(base: tuple[int, int, int], loops: Sequence[Round]) -> list[tuple[in
     """Where loops lead to from `base`, the last of them innermost."""
     places = [base]
     for loop in loops:
-        places = [(dst + number * loop.dst, src + number * loop.src, wgt + number * loop.wgt)
-                  for dst, src, wgt in places for number in range(loop.extent)]
+        places = [
+            (dst + number * loop.dst, src + number * loop.src, wgt + number * loop.wgt)
+            for dst, src, wgt in places
+            for number in range(loop.extent)
+        ]
     return places
 
 
 @functools.lru_cache(maxsize=4096)
-def _plan(rounds: tuple[Round, ...], limits: tuple[int, int, int], most: int, holds_source: bool
-          ) -> tuple[tuple[Round, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+def _plan(
+    rounds: tuple[Round, ...], limits: tuple[int, int, int], most: int, holds_source: bool
+) -> tuple[tuple[Round, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Loops, and which of them the hardware goes round, which are micro-ops, which neither."""
     loops = _merged([item for item in rounds if item.extent > 1])
     pair = _choose(loops, limits, most, holds_source)
@@ -92,9 +103,14 @@ def _merged(found: list[Round]) -> tuple[Round, ...]:
         for a, b in itertools.permutations(range(len(loops)), 2):
             outer, inner = loops[a], loops[b]
             together = outer.extent * inner.extent
-            if (together <= MOST_ROUNDS and outer.unrolled == inner.unrolled
-                    and all(far == near * inner.extent for far, near in zip(
-                        outer.steps, inner.steps, strict=True))):
+            if (
+                together <= MOST_ROUNDS
+                and outer.unrolled == inner.unrolled
+                and all(
+                    far == near * inner.extent
+                    for far, near in zip(outer.steps, inner.steps, strict=True)
+                )
+            ):
                 loops[a] = Round(together, *inner.steps, inner.unrolled)
                 del loops[b]
                 break
@@ -102,23 +118,36 @@ def _merged(found: list[Round]) -> tuple[Round, ...]:
             return tuple(loops)
 
 
-def _choose(loops: tuple[Round, ...], limits: tuple[int, int, int], most: int, holds_source: bool
-            ) -> tuple[int, ...]:
+def _choose(
+    loops: tuple[Round, ...], limits: tuple[int, int, int], most: int, holds_source: bool
+) -> tuple[int, ...]:
     """The hardware loops, outer first: those that leave the fewest micro-ops."""
-    able = [place for place, item in enumerate(loops)
-            if not item.unrolled and item.extent <= MOST_ROUNDS and all(
-                0 <= step < limit for step, limit in zip(item.steps, limits, strict=True))]
+    able = [
+        place
+        for place, item in enumerate(loops)
+        if not item.unrolled
+        and item.extent <= MOST_ROUNDS
+        and all(0 <= step < limit for step, limit in zip(item.steps, limits, strict=True))
+    ]
     total = math.prod(item.extent for item in loops)
-    choices: list[tuple[int, ...]] = [(), *((item,) for item in able),
-                                      *itertools.permutations(able, 2)]
+    choices: list[tuple[int, ...]] = [
+        (),
+        *((item,) for item in able),
+        *itertools.permutations(able, 2),
+    ]
 
     def cost(choice: tuple[int, ...]) -> tuple[float, int]:
         rest = [item for place, item in enumerate(loops) if place not in choice]
         uops = math.prod(item.extent for item in rest)
-        innermost = any(item.src == 0 for item in rest) if rest else (
-            bool(choice) and loops[choice[-1]].src == 0)
+        innermost = (
+            any(item.src == 0 for item in rest)
+            if rest
+            else (bool(choice) and loops[choice[-1]].src == 0)
+        )
         held = not holds_source or total == 1 or innermost
-        return (total * (1 if held else 2) + min(uops, most) / 2 + 40 * -(-uops // most),
-                -loops[choice[-1]].extent if choice else 0)
+        return (
+            total * (1 if held else 2) + min(uops, most) / 2 + 40 * -(-uops // most),
+            -loops[choice[-1]].extent if choice else 0,
+        )
 
     return min(choices, key=cost)

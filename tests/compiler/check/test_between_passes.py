@@ -55,32 +55,44 @@ def test_loop_dtypes_and_indices(stages):
 def test_tiles_are_defined_before_use(stages, title):
     program = stages[title]
     with pytest.raises(VerifyError, match="B_buf is read before it is computed"):
-        check(with_ops(program, [op for op in program.body if not isinstance(op, Load)
-                                  or op.dst.value != "B_buf"]), CONFIG)
+        check(
+            with_ops(
+                program,
+                [op for op in program.body if not isinstance(op, Load) or op.dst.value != "B_buf"],
+            ),
+            CONFIG,
+        )
 
 
 def test_values_are_declared(stages):
     program = stages["match"]
     with pytest.raises(VerifyError, match="C_buf is no value of the program"):
-        check(dataclasses.replace(program, values={
-            name: value for name, value in program.values.items() if name != "C_buf"}), CONFIG)
+        check(
+            dataclasses.replace(
+                program,
+                values={name: value for name, value in program.values.items() if name != "C_buf"},
+            ),
+            CONFIG,
+        )
 
 
 @pytest.mark.parametrize("number", [32768, -32769])
 def test_immediates_fit(stages, number):
     program = stages["match"]
-    ops = [dataclasses.replace(op, b=number) if isinstance(op, Alu) else op
-           for op in program.body]
+    ops = [dataclasses.replace(op, b=number) if isinstance(op, Alu) else op for op in program.body]
     with pytest.raises(VerifyError, match="does not fit an immediate"):
         check(with_ops(program, ops), CONFIG)
 
 
-@pytest.mark.parametrize(("place", "change", "message"), [
-    (0, {"sram_base": 2000}, r"touches acc\[2000:2064\] of 2048"),
-    (0, {"dram_base": 1}, r"A\[1:65\] is beyond its 64 elements"),
-    (0, {"buffer": "Z"}, "Z is not declared"),
-    (0, {"buffer": "C"}, "C is int8, which ACC does not move"),
-])
+@pytest.mark.parametrize(
+    ("place", "change", "message"),
+    [
+        (0, {"sram_base": 2000}, r"touches acc\[2000:2064\] of 2048"),
+        (0, {"dram_base": 1}, r"A\[1:65\] is beyond its 64 elements"),
+        (0, {"buffer": "Z"}, "Z is not declared"),
+        (0, {"buffer": "C"}, "C is int8, which ACC does not move"),
+    ],
+)
 def test_instructions(stages, place, change, message):
     program = stages["tokens"]
     ops = list(program.ops)

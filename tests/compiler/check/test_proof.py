@@ -12,8 +12,10 @@ from vta.compiler.check.proof import VerifyError, verify_program
 from vta.config import PRESETS
 from vta.isa import Isa, MemoryType, Opcode
 
-QUEUES = {"g2s": (("COMPUTE", "push_next"), ("STORE", "pop_prev")),
-          "s2g": (("STORE", "push_prev"), ("COMPUTE", "pop_next"))}
+QUEUES = {
+    "g2s": (("COMPUTE", "push_next"), ("STORE", "pop_prev")),
+    "s2g": (("STORE", "push_prev"), ("COMPUTE", "pop_next")),
+}
 
 
 @pytest.fixture
@@ -27,8 +29,11 @@ def program(tutorial):
 
 def where(program, module, flag):
     """The instructions of a module that have a token flag, in order."""
-    return [insn.index for insn in Isa(program.config).decode_stream(program.insns)
-            if insn.module.name == module and insn.values[flag]]
+    return [
+        insn.index
+        for insn in Isa(program.config).decode_stream(program.insns)
+        if insn.module.name == module and insn.values[flag]
+    ]
 
 
 def changed(program, index, **values):
@@ -55,8 +60,11 @@ def test_a_race_names_both_instructions(tutorial):
     config = PRESETS["default"]
     program = build(*tutorial(config), config)
     broken = changed(changed(program, 3, push_next=0), 4, pop_prev=0)
-    with pytest.raises(VerifyError, match=r"instruction 4 \(STORE OUT .*races with instruction 3 "
-                                          "of the compute module"):
+    with pytest.raises(
+        VerifyError,
+        match=r"instruction 4 \(STORE OUT .*races with instruction 3 "
+        "of the compute module",
+    ):
         verify_program(broken)
 
 
@@ -93,22 +101,28 @@ def found(program, what):
     insns = Isa(program.config).decode_stream(program.insns)
     if isinstance(what, Opcode):
         return next(insn.index for insn in insns if insn.opcode == what)
-    return [insn.index for insn in insns if insn.opcode == Opcode.LOAD
-            and insn.memory_type == MemoryType.ACC][what]
+    return [
+        insn.index
+        for insn in insns
+        if insn.opcode == Opcode.LOAD and insn.memory_type == MemoryType.ACC
+    ][what]
 
 
-@pytest.mark.parametrize(("what", "values", "message"), [
-    (0, {"sram_base": 60}, r"acc\[60:76\] is beyond its 64 elements"),
-    (0, {"memory_type": 4}, "cannot move OUT"),
-    (0, {"memory_type": 7}, "no such memory"),
-    (0, {"dram_base": 150}, "reaches beyond buffer A"),
-    (1, {"x_size": 15}, r"reads acc\[16:32\] before all of it is written"),
-    (Opcode.ALU, {"uop_end": 50}, r"reads uop\[0:50\] before all of it is written"),
-    (Opcode.ALU, {"iter_out": 5, "dst_factor_out": 14}, r"acc\[0:72\] is beyond"),
-    (Opcode.ALU, {"alu_opcode": 6}, "no such ALU operation"),
-    (Opcode.STORE, {"x_size": 15}, r"C is not written in full \(318 of 320 parts\)"),
-    (Opcode.STORE, {"x_pad_0": 1}, "a store has no padding"),
-])
+@pytest.mark.parametrize(
+    ("what", "values", "message"),
+    [
+        (0, {"sram_base": 60}, r"acc\[60:76\] is beyond its 64 elements"),
+        (0, {"memory_type": 4}, "cannot move OUT"),
+        (0, {"memory_type": 7}, "no such memory"),
+        (0, {"dram_base": 150}, "reaches beyond buffer A"),
+        (1, {"x_size": 15}, r"reads acc\[16:32\] before all of it is written"),
+        (Opcode.ALU, {"uop_end": 50}, r"reads uop\[0:50\] before all of it is written"),
+        (Opcode.ALU, {"iter_out": 5, "dst_factor_out": 14}, r"acc\[0:72\] is beyond"),
+        (Opcode.ALU, {"alu_opcode": 6}, "no such ALU operation"),
+        (Opcode.STORE, {"x_size": 15}, r"C is not written in full \(318 of 320 parts\)"),
+        (Opcode.STORE, {"x_pad_0": 1}, "a store has no padding"),
+    ],
+)
 def test_what_is_out_of_range(program, what, values, message):
     with pytest.raises(VerifyError, match=message):
         verify_program(changed(program, found(program, what), **values))
@@ -130,12 +144,14 @@ def test_a_transfer_needs_a_buffer(program):
 
 def test_finish_is_last_and_only_there(program):
     with pytest.raises(VerifyError, match="must end with FINISH"):
-        verify_program(dataclasses.replace(program, insns=program.insns[:-1],
-                                           refs=program.refs[:-1]))
+        verify_program(
+            dataclasses.replace(program, insns=program.insns[:-1], refs=program.refs[:-1])
+        )
     twice = np.concatenate([program.insns, program.insns[-1:]])
     with pytest.raises(VerifyError, match="FINISH comes before the end"):
-        verify_program(dataclasses.replace(program, insns=twice,
-                                           refs=np.append(program.refs, np.int32(-1))))
+        verify_program(
+            dataclasses.replace(program, insns=twice, refs=np.append(program.refs, np.int32(-1)))
+        )
 
 
 def test_an_illegal_opcode(program):

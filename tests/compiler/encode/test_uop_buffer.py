@@ -28,19 +28,24 @@ def executed(uses, config):
         if load is not None:
             assert load.count >= 1
             assert load.base + load.count <= config.uop_depth
-            buffer[load.base:load.base + load.count] = plan.uops[
-                load.start:load.start + load.count]
+            buffer[load.base : load.base + load.count] = plan.uops[
+                load.start : load.start + load.count
+            ]
             assert len(plan.uops) >= load.start + load.count
         place = plan.places[index]
-        assert tuple(buffer[place:place + len(item.uops)]) == item.uops
+        assert tuple(buffer[place : place + len(item.uops)]) == item.uops
     assert set(plan.loads) <= {index for index, _ in uses}
     return sum(load.count for load in plan.loads.values())
 
 
 @settings(max_examples=300)
-@given(lengths=st.lists(st.one_of(st.integers(1, 12), st.integers(1, TINY.uop_depth)),
-                        min_size=6, max_size=12),
-       order=st.lists(st.integers(0, 11), min_size=20, max_size=60), gap=st.integers(1, 300))
+@given(
+    lengths=st.lists(
+        st.one_of(st.integers(1, 12), st.integers(1, TINY.uop_depth)), min_size=6, max_size=12
+    ),
+    order=st.lists(st.integers(0, 11), min_size=20, max_size=60),
+    gap=st.integers(1, 300),
+)
 def test_each_kernel_is_there_when_it_is_used(lengths, order, gap):
     items = [kernel(number, length) for number, length in enumerate(lengths)]
     uses = [(gap * place, items[number % len(items)]) for place, number in enumerate(order)]

@@ -31,8 +31,10 @@ def sim() -> Iterator[Callable[[Config], SimDevice]]:
 @pytest.fixture(scope="session")
 def agrees(sim: Callable[[Config], SimDevice]) -> Callable[..., Operator]:
     """Compiles and runs a spec on random operands, and compares with `reference` of them."""
-    def check(spec: Spec, reference: Callable[..., Any], config: Config, seed: int = 1,
-              **options: Any) -> Operator:
+
+    def check(
+        spec: Spec, reference: Callable[..., Any], config: Config, seed: int = 1, **options: Any
+    ) -> Operator:
         operator = spec.compile(config, **options)
         arrays = operands(spec, seed)
         result, _ = operator.run(sim(config), *arrays)
@@ -46,6 +48,9 @@ def agrees(sim: Callable[[Config], SimDevice]) -> Callable[..., Operator]:
 def operands(spec: Spec, seed: int) -> list[np.ndarray]:
     """Random operands; biases are such that sums come near the ends of int8."""
     rng = np.random.default_rng(seed)
-    return [rng.integers(-128, 128, operand.shape).astype(np.int8) if operand.dtype == "int8"
-            else rng.integers(-9000, 9000, operand.shape).astype(np.int32)
-            for operand in spec.operands]
+    return [
+        rng.integers(-128, 128, operand.shape).astype(np.int8)
+        if operand.dtype == "int8"
+        else rng.integers(-9000, 9000, operand.shape).astype(np.int32)
+        for operand in spec.operands
+    ]

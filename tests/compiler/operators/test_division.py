@@ -8,8 +8,26 @@ import pytest
 from vta.compiler.operators.division import average
 from vta.errors import CompileError
 
-COUNTS = [*range(1, 41), 49, 64, 81, 100, 121, 144, 169, 196, 203, 225, 289, 379, 625, 1024, 1369,
-          65536, 65534]
+COUNTS = [
+    *range(1, 41),
+    49,
+    64,
+    81,
+    100,
+    121,
+    144,
+    169,
+    196,
+    203,
+    225,
+    289,
+    379,
+    625,
+    1024,
+    1369,
+    65536,
+    65534,
+]
 
 
 def applied(steps, values):
@@ -36,8 +54,7 @@ def applied(steps, values):
 def test_nearest_with_ties_upwards(count):
     # Of very many, every 97th.
     sums = np.arange(-128 * count, 127 * count + 1, 1 if count < 5000 else 97, dtype=np.int64)
-    np.testing.assert_array_equal(applied(average(count), sums),
-                                  (2 * sums + count) // (2 * count))
+    np.testing.assert_array_equal(applied(average(count), sums), (2 * sums + count) // (2 * count))
 
 
 def test_powers_of_two_need_no_multiplication():

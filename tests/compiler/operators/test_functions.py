@@ -26,45 +26,68 @@ def environment(request):
 
 def test_conv2d():
     found = top.conv2d(DATA, WEIGHT, BIAS, stride=2, padding=1, shift=8, rounding=True, relu=True)
-    np.testing.assert_array_equal(found, reference.finish(
-        reference.conv2d(DATA, WEIGHT, stride=(2, 2), padding=(1,) * 4), bias=BIAS, shift=8,
-        rounding=True, relu=True))
+    np.testing.assert_array_equal(
+        found,
+        reference.finish(
+            reference.conv2d(DATA, WEIGHT, stride=(2, 2), padding=(1,) * 4),
+            bias=BIAS,
+            shift=8,
+            rounding=True,
+            relu=True,
+        ),
+    )
 
 
 def test_conv2d_in_groups_without_bias():
     weight = WEIGHT[:20, :1]
     found = top.conv2d(DATA[:, :12], weight, groups=12, dilation=2, shift=6)
-    np.testing.assert_array_equal(found, reference.finish(
-        reference.conv2d(DATA[:, :12], weight, dilation=(2, 2), groups=12), shift=6))
+    np.testing.assert_array_equal(
+        found,
+        reference.finish(
+            reference.conv2d(DATA[:, :12], weight, dilation=(2, 2), groups=12), shift=6
+        ),
+    )
 
 
 def test_conv2d_transpose():
     weight = WEIGHT.transpose(1, 0, 2, 3)
     found = top.conv2d_transpose(DATA, weight, BIAS, stride=2, padding=1, output_padding=1, shift=9)
-    np.testing.assert_array_equal(found, reference.finish(reference.conv2d_transpose(
-        DATA, weight, stride=(2, 2), padding=(1,) * 4, output_padding=(1, 1)), bias=BIAS, shift=9))
+    np.testing.assert_array_equal(
+        found,
+        reference.finish(
+            reference.conv2d_transpose(
+                DATA, weight, stride=(2, 2), padding=(1,) * 4, output_padding=(1, 1)
+            ),
+            bias=BIAS,
+            shift=9,
+        ),
+    )
 
 
 def test_dense():
     data, weight = DATA.reshape(16, -1), WEIGHT.reshape(12, -1)
     found = top.dense(data, weight, BIAS, shift=9)
-    np.testing.assert_array_equal(found, reference.finish(
-        data.astype(int) @ weight.T.astype(int), bias=BIAS, shift=9))
+    np.testing.assert_array_equal(
+        found, reference.finish(data.astype(int) @ weight.T.astype(int), bias=BIAS, shift=9)
+    )
 
 
 def test_pools():
     np.testing.assert_array_equal(
         top.max_pool2d(DATA, 3, stride=2, padding=1),
-        reference.max_pool2d(DATA, (3, 3), stride=(2, 2), padding=(1,) * 4))
+        reference.max_pool2d(DATA, (3, 3), stride=(2, 2), padding=(1,) * 4),
+    )
     np.testing.assert_array_equal(
-        top.avg_pool2d(DATA, (9, 8)), reference.avg_pool2d(DATA, (9, 8), stride=(9, 8)))
+        top.avg_pool2d(DATA, (9, 8)), reference.avg_pool2d(DATA, (9, 8), stride=(9, 8))
+    )
 
 
 def test_add_and_multiply():
     a, b = DATA, DATA[::-1].copy()
     np.testing.assert_array_equal(top.add(a, b, relu=True), np.clip(a.astype(int) + b, 0, 127))
-    np.testing.assert_array_equal(top.multiply(a, b, shift=7), (a.astype(int) * b >> 7).clip(-128,
-                                                                                           127))
+    np.testing.assert_array_equal(
+        top.multiply(a, b, shift=7), (a.astype(int) * b >> 7).clip(-128, 127)
+    )
 
 
 def test_lists_and_device_arrays_are_taken():
@@ -79,8 +102,9 @@ def test_compiled_once(environment):
     operator = top.compile(spec)
     assert operator.config == environment.config
     result, report = top.run(operator, DATA, WEIGHT)
-    np.testing.assert_array_equal(result, reference.finish(
-        reference.conv2d(DATA, WEIGHT, padding=(1,) * 4)))
+    np.testing.assert_array_equal(
+        result, reference.finish(reference.conv2d(DATA, WEIGHT, padding=(1,) * 4))
+    )
     assert report.instructions == len(operator.program.insns)
     assert "cycles expected" in repr(operator)
 
@@ -97,57 +121,129 @@ def test_a_device_or_a_session_of_ones_own(environment):
 
 
 def test_packed_arrays_are_the_programs_arguments(environment):
-    operator = top.compile(top.Conv2d(DATA.shape, WEIGHT.shape, padding=1,
-                                      epilogue=top.Epilogue(bias=True, shift=8)))
+    operator = top.compile(
+        top.Conv2d(DATA.shape, WEIGHT.shape, padding=1, epilogue=top.Epilogue(bias=True, shift=8))
+    )
     packed = operator.pack(DATA, WEIGHT, BIAS)
     inputs = [buffer for buffer in operator.program.args if buffer.role == "input"]
     assert [(array.shape, array.dtype.name) for array in packed] == [
-        (buffer.shape, buffer.dtype) for buffer in inputs]
+        (buffer.shape, buffer.dtype) for buffer in inputs
+    ]
     tiles = top.pack_data(DATA, environment.config)
     np.testing.assert_array_equal(packed[0].reshape(tiles.shape), tiles)
 
 
-@pytest.mark.parametrize(("call", "error", "message"), [
-    (lambda: top.conv2d(DATA, WEIGHT[:, :5]), CompileError, "must have 20 input channels"),
-    (lambda: top.conv2d(DATA, WEIGHT, groups=3), CompileError, "groups must divide 20"),
-    (lambda: top.conv2d(DATA[0], WEIGHT), CompileError, "data_shape must be 4 whole numbers"),
-    (lambda: top.conv2d(DATA, WEIGHT, stride=0), CompileError, "stride must be 1 or 2 whole .* 1"),
-    (lambda: top.conv2d(DATA, WEIGHT, padding=(1, 2, 3)), CompileError, "padding must be 1 or 2"),
-    (lambda: top.conv2d(DATA, WEIGHT, padding=-1), CompileError, "of 0 to 65535, not -1"),
-    (lambda: top.conv2d(DATA, WEIGHT, padding=10**12), CompileError, "of 0 to 65535, not 10000"),
-    (lambda: top.conv2d(DATA, WEIGHT, stride=10**30), CompileError, "of 1 to 65535, not 1000"),
-    (lambda: top.conv2d(DATA, WEIGHT, padding=60000), CompileError, "larger than the memory of 2"),
-    (lambda: top.conv2d(None, WEIGHT), ArgumentError, "must be an array of numbers, not None"),
-    (lambda: top.conv2d([[1], [2, 3]], WEIGHT), ArgumentError, "must be an array of numbers"),
-    (lambda: top.conv2d(DATA, WEIGHT, device="sim"), ArgumentError, "a device or a session, not "
-                                                                    "'sim'; TARGET"),
-    (lambda: top.compile(None), ArgumentError, "compile takes a spec, such as Conv2d"),
-    (lambda: top.run(3, DATA), ArgumentError, "run takes an Operator"),
-    (lambda: top.Add((3,)).compile("tiny"), CompileError, "takes a Config .* not 'tiny'"),
-    (lambda: top.compile(top.Add((3,), epilogue="relu")), CompileError, "must be an Epilogue"),
-    (lambda: top.Tiling(images=0), CompileError, "images of a tiling must be .* 1 or more, not 0"),
-    (lambda: top.Tiling(axis="foo"), CompileError, "axis of a tiling must be one of images"),
-    (lambda: top.compile(top.Add((3,))).unpack(np.zeros(3, np.int8)), ArgumentError,
-     "outputs must have the shapes"),
-    (lambda: top.pack_bias(BIAS, 3, 1), ArgumentError, "blocking must be a ChannelBlocking, not 3"),
-    (lambda: top.conv2d(DATA, WEIGHT, dilation=9), CompileError, "height: the window reaches over"),
-    (lambda: top.conv2d(DATA, WEIGHT, shift=32), CompileError, "shift must be .* 0 to 31, not 32"),
-    (lambda: top.conv2d(DATA, WEIGHT, relu=1), CompileError, "relu must be True or False, not 1"),
-    (lambda: top.conv2d(DATA, WEIGHT, BIAS[:3]), ArgumentError, r"bias must be \[12\], not \[3\]"),
-    (lambda: top.conv2d(DATA.astype(float), WEIGHT), ArgumentError, "data must be int8, not float"),
-    (lambda: top.add([128], [0]), ArgumentError, "a must be int8, not int64 with values beyond"),
-    (lambda: top.add([1], [0, 1]), ArgumentError, r"b must be \[1\], not \[2\]"),
-    (lambda: top.add([1], [1], bias=[1]), CompileError, "bias needs channels"),
-    (lambda: top.dense(DATA[0, 0], DATA[0, 0, :, :4]), CompileError, "end with the same number"),
-    (lambda: top.max_pool2d(DATA, 2, padding=2), CompileError, "nothing but padding"),
-    (lambda: top.conv2d_transpose(DATA, WEIGHT), CompileError, "begin with the data's 20"),
-    (lambda: top.conv2d_transpose(DATA, WEIGHT.transpose(1, 0, 2, 3), output_padding=1),
-     CompileError, "output_padding must be less than the stride"),
-    (lambda: top.conv2d_transpose(DATA, WEIGHT.transpose(1, 0, 2, 3), padding=9), CompileError,
-     "leaves nothing of the output"),
-    (lambda: top.run(top.compile(top.Add((3,))), [1, 2, 3]), ArgumentError,
-     r"add takes 2 arrays \(a, b\), not 1"),
-])
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: top.conv2d(DATA, WEIGHT[:, :5]), CompileError, "must have 20 input channels"),
+        (lambda: top.conv2d(DATA, WEIGHT, groups=3), CompileError, "groups must divide 20"),
+        (lambda: top.conv2d(DATA[0], WEIGHT), CompileError, "data_shape must be 4 whole numbers"),
+        (
+            lambda: top.conv2d(DATA, WEIGHT, stride=0),
+            CompileError,
+            "stride must be 1 or 2 whole .* 1",
+        ),
+        (
+            lambda: top.conv2d(DATA, WEIGHT, padding=(1, 2, 3)),
+            CompileError,
+            "padding must be 1 or 2",
+        ),
+        (lambda: top.conv2d(DATA, WEIGHT, padding=-1), CompileError, "of 0 to 65535, not -1"),
+        (
+            lambda: top.conv2d(DATA, WEIGHT, padding=10**12),
+            CompileError,
+            "of 0 to 65535, not 10000",
+        ),
+        (lambda: top.conv2d(DATA, WEIGHT, stride=10**30), CompileError, "of 1 to 65535, not 1000"),
+        (
+            lambda: top.conv2d(DATA, WEIGHT, padding=60000),
+            CompileError,
+            "larger than the memory of 2",
+        ),
+        (lambda: top.conv2d(None, WEIGHT), ArgumentError, "must be an array of numbers, not None"),
+        (lambda: top.conv2d([[1], [2, 3]], WEIGHT), ArgumentError, "must be an array of numbers"),
+        (
+            lambda: top.conv2d(DATA, WEIGHT, device="sim"),
+            ArgumentError,
+            "a device or a session, not 'sim'; TARGET",
+        ),
+        (lambda: top.compile(None), ArgumentError, "compile takes a spec, such as Conv2d"),
+        (lambda: top.run(3, DATA), ArgumentError, "run takes an Operator"),
+        (lambda: top.Add((3,)).compile("tiny"), CompileError, "takes a Config .* not 'tiny'"),
+        (lambda: top.compile(top.Add((3,), epilogue="relu")), CompileError, "must be an Epilogue"),
+        (
+            lambda: top.Tiling(images=0),
+            CompileError,
+            "images of a tiling must be .* 1 or more, not 0",
+        ),
+        (lambda: top.Tiling(axis="foo"), CompileError, "axis of a tiling must be one of images"),
+        (
+            lambda: top.compile(top.Add((3,))).unpack(np.zeros(3, np.int8)),
+            ArgumentError,
+            "outputs must have the shapes",
+        ),
+        (
+            lambda: top.pack_bias(BIAS, 3, 1),
+            ArgumentError,
+            "blocking must be a ChannelBlocking, not 3",
+        ),
+        (
+            lambda: top.conv2d(DATA, WEIGHT, dilation=9),
+            CompileError,
+            "height: the window reaches over",
+        ),
+        (
+            lambda: top.conv2d(DATA, WEIGHT, shift=32),
+            CompileError,
+            "shift must be .* 0 to 31, not 32",
+        ),
+        (
+            lambda: top.conv2d(DATA, WEIGHT, relu=1),
+            CompileError,
+            "relu must be True or False, not 1",
+        ),
+        (
+            lambda: top.conv2d(DATA, WEIGHT, BIAS[:3]),
+            ArgumentError,
+            r"bias must be \[12\], not \[3\]",
+        ),
+        (
+            lambda: top.conv2d(DATA.astype(float), WEIGHT),
+            ArgumentError,
+            "data must be int8, not float",
+        ),
+        (
+            lambda: top.add([128], [0]),
+            ArgumentError,
+            "a must be int8, not int64 with values beyond",
+        ),
+        (lambda: top.add([1], [0, 1]), ArgumentError, r"b must be \[1\], not \[2\]"),
+        (lambda: top.add([1], [1], bias=[1]), CompileError, "bias needs channels"),
+        (
+            lambda: top.dense(DATA[0, 0], DATA[0, 0, :, :4]),
+            CompileError,
+            "end with the same number",
+        ),
+        (lambda: top.max_pool2d(DATA, 2, padding=2), CompileError, "nothing but padding"),
+        (lambda: top.conv2d_transpose(DATA, WEIGHT), CompileError, "begin with the data's 20"),
+        (
+            lambda: top.conv2d_transpose(DATA, WEIGHT.transpose(1, 0, 2, 3), output_padding=1),
+            CompileError,
+            "output_padding must be less than the stride",
+        ),
+        (
+            lambda: top.conv2d_transpose(DATA, WEIGHT.transpose(1, 0, 2, 3), padding=9),
+            CompileError,
+            "leaves nothing of the output",
+        ),
+        (
+            lambda: top.run(top.compile(top.Add((3,))), [1, 2, 3]),
+            ArgumentError,
+            r"add takes 2 arrays \(a, b\), not 1",
+        ),
+    ],
+)
 def test_wrong_arguments_are_named(call, error, message):
     with pytest.raises(error, match=message):
         call()

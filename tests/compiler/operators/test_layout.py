@@ -23,8 +23,14 @@ def test_data_in_tiles(preset, images, channels, height, width):
     config = PRESETS[preset]
     data = numbers(images, channels, height, width)
     tiles = pack_data(data, config)
-    assert tiles.shape == (-(-images // config.batch), -(-channels // config.block), height, width,
-                           config.batch, config.block)
+    assert tiles.shape == (
+        -(-images // config.batch),
+        -(-channels // config.block),
+        height,
+        width,
+        config.batch,
+        config.block,
+    )
     for index in np.ndindex(tiles.shape):
         rows, blocks, y, x, b, k = index
         n, c = rows * config.batch + b, blocks * config.block + k
@@ -43,8 +49,9 @@ def test_chunks_begin_at_a_block(preset, images, channels, chunk):
     for channel in range(channels):
         part, inside = divmod(channel, chunk)
         block, lane = divmod(inside, config.block)
-        np.testing.assert_array_equal(tiles[0, part * blocks + block, :, :, 0, lane],
-                                      data[0, channel])
+        np.testing.assert_array_equal(
+            tiles[0, part * blocks + block, :, :, 0, lane], data[0, channel]
+        )
     np.testing.assert_array_equal(unpack_data(tiles, data.shape, chunk), data)
 
 
@@ -53,16 +60,24 @@ def test_weights_in_tiles(block, groups, inputs, outputs):
     blocking = ChannelBlocking(block=block, groups=groups, inputs=inputs, outputs=outputs)
     weight = numbers(groups * outputs, inputs, 1, 2)
     tiles = pack_weight(weight, blocking)
-    assert tiles.shape == (blocking.parts, blocking.output_blocks, blocking.input_blocks, 1, 2,
-                           block, block)
+    assert tiles.shape == (
+        blocking.parts,
+        blocking.output_blocks,
+        blocking.input_blocks,
+        1,
+        2,
+        block,
+        block,
+    )
     expected = np.zeros_like(tiles)
     for output in range(groups * outputs):
         group, o = divmod(output, outputs)
         part, place = divmod(group, blocking.shared)
         for i in range(inputs):
             row, col = place * outputs + o, place * inputs + i
-            expected[part, row // block, col // block, :, :, row % block, col % block] = (
-                weight[output, i])
+            expected[part, row // block, col // block, :, :, row % block, col % block] = weight[
+                output, i
+            ]
     np.testing.assert_array_equal(tiles, expected)
 
 
@@ -85,8 +100,8 @@ def test_bias_in_tiles(block, batch, groups, outputs):
     tiles = pack_bias(bias, blocking, batch)
     assert tiles.shape == (blocking.parts, blocking.output_blocks, batch, block)
     for row in range(batch):
-        flat = tiles[:, :, row].reshape(blocking.parts, -1)[:, :blocking.output_chunk].reshape(-1)
-        np.testing.assert_array_equal(flat[:bias.size], bias)
+        flat = tiles[:, :, row].reshape(blocking.parts, -1)[:, : blocking.output_chunk].reshape(-1)
+        np.testing.assert_array_equal(flat[: bias.size], bias)
     assert np.count_nonzero(tiles) == batch * bias.size
 
 

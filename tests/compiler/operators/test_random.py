@@ -22,25 +22,38 @@ def configs(draw) -> Config:
         return PRESETS[draw(st.sampled_from(sorted(PRESETS)))]
     try:
         return PRESETS["default"].replace(
-            log_batch=batch, log_block=block, log_bus_width=draw(st.integers(6, 8)),
+            log_batch=batch,
+            log_block=block,
+            log_bus_width=draw(st.integers(6, 8)),
             log_uop_buff_size=draw(st.integers(9, 13)),
             log_inp_buff_size=batch + block + draw(st.integers(6, 9)),
             log_wgt_buff_size=2 * block + draw(st.integers(4, 8)),
-            log_acc_buff_size=batch + block + 2 + draw(st.integers(5, 9)))
+            log_acc_buff_size=batch + block + 2 + draw(st.integers(5, 9)),
+        )
     except ConfigError:
         return PRESETS["small"]
 
 
 @st.composite
 def epilogues(draw) -> top.Epilogue:
-    return top.Epilogue(bias=draw(st.booleans()), shift=draw(st.integers(0, 12)),
-                        rounding=draw(st.booleans()), relu=draw(st.booleans()),
-                        clip=draw(st.booleans()))
+    return top.Epilogue(
+        bias=draw(st.booleans()),
+        shift=draw(st.integers(0, 12)),
+        rounding=draw(st.booleans()),
+        relu=draw(st.booleans()),
+        clip=draw(st.booleans()),
+    )
 
 
 def finished(sums, bias, epilogue):
-    return reference.finish(sums, bias=bias[0] if bias else None, shift=epilogue.shift,
-                            rounding=epilogue.rounding, relu=epilogue.relu, clip=epilogue.clip)
+    return reference.finish(
+        sums,
+        bias=bias[0] if bias else None,
+        shift=epilogue.shift,
+        rounding=epilogue.rounding,
+        relu=epilogue.relu,
+        clip=epilogue.clip,
+    )
 
 
 def pair(low, high):
@@ -54,11 +67,17 @@ def convolutions(draw):
     inputs, outputs = draw(pair(1, most))
     taps, stride, dilation = draw(pair(1, 5)), draw(pair(1, 3)), draw(pair(1, 2))
     padding = draw(st.tuples(*[st.integers(0, 3)] * 4))
-    sizes = [draw(st.integers(max(1, (taps[dim] - 1) * dilation[dim] + 1 - sum(padding[dim::2])),
-                              14)) for dim in range(2)]
+    sizes = [
+        draw(st.integers(max(1, (taps[dim] - 1) * dilation[dim] + 1 - sum(padding[dim::2])), 14))
+        for dim in range(2)
+    ]
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    spec = top.Conv2d((draw(st.integers(1, 5)), groups * inputs, *sizes),
-                      (groups * outputs, inputs, *taps), epilogue=draw(epilogues()), **options)
+    spec = top.Conv2d(
+        (draw(st.integers(1, 5)), groups * inputs, *sizes),
+        (groups * outputs, inputs, *taps),
+        epilogue=draw(epilogues()),
+        **options,
+    )
     return spec, lambda x, w, *b: finished(reference.conv2d(x, w, **options), b, spec.epilogue)
 
 
@@ -68,17 +87,28 @@ def transposed(draw):
     inputs, outputs = draw(st.integers(1, 20 if groups == 1 else 4)), draw(st.integers(1, 9))
     taps, stride, dilation = draw(pair(1, 4)), draw(pair(1, 3)), draw(pair(1, 2))
     sizes, extra = draw(pair(1, 6)), tuple(draw(st.integers(0, size - 1)) for size in stride)
-    reach = [(sizes[dim] - 1) * stride[dim] + (taps[dim] - 1) * dilation[dim] + extra[dim]
-             for dim in range(2)]
+    reach = [
+        (sizes[dim] - 1) * stride[dim] + (taps[dim] - 1) * dilation[dim] + extra[dim]
+        for dim in range(2)
+    ]
     before = [draw(st.integers(0, min(3, reach[dim]))) for dim in range(2)]
     after = [draw(st.integers(0, min(3, reach[dim] - before[dim]))) for dim in range(2)]
-    options = {"stride": stride, "padding": (*before, *after), "dilation": dilation,
-               "output_padding": extra, "groups": groups}
-    spec = top.Conv2dTranspose((draw(st.integers(1, 3)), groups * inputs, *sizes),
-                               (groups * inputs, outputs, *taps), epilogue=draw(epilogues()),
-                               **options)
+    options = {
+        "stride": stride,
+        "padding": (*before, *after),
+        "dilation": dilation,
+        "output_padding": extra,
+        "groups": groups,
+    }
+    spec = top.Conv2dTranspose(
+        (draw(st.integers(1, 3)), groups * inputs, *sizes),
+        (groups * inputs, outputs, *taps),
+        epilogue=draw(epilogues()),
+        **options,
+    )
     return spec, lambda x, w, *b: finished(
-        reference.conv2d_transpose(x, w, **options), b, spec.epilogue)
+        reference.conv2d_transpose(x, w, **options), b, spec.epilogue
+    )
 
 
 @st.composite
@@ -92,12 +122,12 @@ def pools(draw):
     data, epilogue = (draw(st.integers(1, 3)), draw(st.integers(1, 40)), *sizes), draw(epilogues())
     if draw(st.booleans()):
         spec = top.MaxPool2d(data, window, epilogue=epilogue, **options)
-        return spec, lambda x, *b: finished(
-            reference.max_pool2d(x, window, **options), b, epilogue)
+        return spec, lambda x, *b: finished(reference.max_pool2d(x, window, **options), b, epilogue)
     include = draw(st.booleans())
     spec = top.AvgPool2d(data, window, epilogue=epilogue, count_include_pad=include, **options)
-    return spec, lambda x, *b: finished(reference.avg_pool2d(
-        x, window, **options, count_include_pad=include), b, epilogue)
+    return spec, lambda x, *b: finished(
+        reference.avg_pool2d(x, window, **options, count_include_pad=include), b, epilogue
+    )
 
 
 @st.composite
@@ -106,9 +136,11 @@ def elementwise(draw):
     epilogue = draw(epilogues())
     if draw(st.booleans()):
         return top.Add(shape, epilogue=epilogue), lambda a, b, *bias: finished(
-            a.astype(int) + b, bias, epilogue)
+            a.astype(int) + b, bias, epilogue
+        )
     return top.Multiply(shape, epilogue=epilogue), lambda a, b, *bias: finished(
-        a.astype(int) * b, bias, epilogue)
+        a.astype(int) * b, bias, epilogue
+    )
 
 
 @st.composite
@@ -116,12 +148,14 @@ def products(draw):
     m, k, n = draw(st.integers(1, 20)), draw(st.integers(1, 150)), draw(st.integers(1, 150))
     epilogue = draw(epilogues())
     return top.Dense((m, k), (n, k), epilogue=epilogue), lambda x, w, *b: finished(
-        x.astype(int) @ w.T.astype(int), b, epilogue)
+        x.astype(int) @ w.T.astype(int), b, epilogue
+    )
 
 
 OPERATORS = st.one_of(convolutions(), transposed(), pools(), elementwise(), products())
-LENIENT = settings(suppress_health_check=[HealthCheck.function_scoped_fixture,
-                                          HealthCheck.too_slow])
+LENIENT = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 @given(configs(), OPERATORS, st.integers(0, 99))

@@ -16,9 +16,15 @@ from vta.driver.simulated import TsimDevice
 EPILOGUE = top.Epilogue(bias=True, shift=8)
 
 RESNET = {
-    "C2": (56, 64, 64, 3, 1), "C3": (56, 64, 128, 3, 2), "C4": (56, 64, 128, 1, 2),
-    "C5": (28, 128, 128, 3, 1), "C6": (28, 128, 256, 3, 2), "C7": (28, 128, 256, 1, 2),
-    "C8": (14, 256, 256, 3, 1), "C9": (14, 256, 512, 3, 2), "C10": (14, 256, 512, 1, 2),
+    "C2": (56, 64, 64, 3, 1),
+    "C3": (56, 64, 128, 3, 2),
+    "C4": (56, 64, 128, 1, 2),
+    "C5": (28, 128, 128, 3, 1),
+    "C6": (28, 128, 256, 3, 2),
+    "C7": (28, 128, 256, 1, 2),
+    "C8": (14, 256, 256, 3, 1),
+    "C9": (14, 256, 512, 3, 2),
+    "C10": (14, 256, 512, 1, 2),
     "C11": (7, 512, 512, 3, 1),
 }
 """Size, input channels, output channels, taps, stride."""
@@ -26,18 +32,32 @@ RESNET = {
 
 def resnet(name):
     size, inputs, outputs, taps, stride = RESNET[name]
-    return top.Conv2d((1, inputs, size, size), (outputs, inputs, taps, taps), stride=stride,
-                      padding=taps // 2, epilogue=EPILOGUE)
+    return top.Conv2d(
+        (1, inputs, size, size),
+        (outputs, inputs, taps, taps),
+        stride=stride,
+        padding=taps // 2,
+        epilogue=EPILOGUE,
+    )
 
 
 def depthwise(size, channels, stride=1):
-    return top.Conv2d((1, channels, size, size), (channels, 1, 3, 3), stride=stride, padding=1,
-                      groups=channels, epilogue=EPILOGUE)
+    return top.Conv2d(
+        (1, channels, size, size),
+        (channels, 1, 3, 3),
+        stride=stride,
+        padding=1,
+        groups=channels,
+        epilogue=EPILOGUE,
+    )
 
 
 def convolved(spec):
-    return lambda x, w, b: reference.finish(reference.conv2d(
-        x, w, stride=spec.strides, padding=spec.pads, groups=spec.groups), bias=b, shift=8)
+    return lambda x, w, b: reference.finish(
+        reference.conv2d(x, w, stride=spec.strides, padding=spec.pads, groups=spec.groups),
+        bias=b,
+        shift=8,
+    )
 
 
 @pytest.mark.parametrize("name", RESNET)
@@ -55,8 +75,10 @@ def test_tilings_fit_the_buffers(configs):
         columns = (tiling.columns - 1) * 2 + tiling.taps_x
         block = tiling.outputs * tiling.rows * tiling.columns
         assert tiling.threads * tiling.inputs * rows * columns <= configs.inp_depth
-        assert (tiling.threads * tiling.outputs * tiling.inputs * tiling.taps_y * tiling.taps_x
-                <= configs.wgt_depth)
+        assert (
+            tiling.threads * tiling.outputs * tiling.inputs * tiling.taps_y * tiling.taps_x
+            <= configs.wgt_depth
+        )
         assert tiling.threads * (block + tiling.outputs) <= configs.acc_depth
 
 
@@ -74,10 +96,14 @@ def test_the_model_chooses_what_it_simulates_best():
 
 def test_any_tiling_that_is_given_is_used(agrees):
     spec = top.Conv2d((1, 48, 13, 11), (80, 48, 3, 3), padding=1, epilogue=EPILOGUE)
-    for tiling in (top.Tiling(outputs=2, rows=5, columns=4, inputs=2, taps_y=3, taps_x=3,
-                              threads=2, axis="outputs"),
-                   top.Tiling(outputs=3, rows=13, columns=2, inputs=1, taps_y=2, taps_x=2,
-                              threads=4, axis="columns")):
+    for tiling in (
+        top.Tiling(
+            outputs=2, rows=5, columns=4, inputs=2, taps_y=3, taps_x=3, threads=2, axis="outputs"
+        ),
+        top.Tiling(
+            outputs=3, rows=13, columns=2, inputs=1, taps_y=2, taps_x=2, threads=4, axis="columns"
+        ),
+    ):
         operator = agrees(spec, convolved(spec), PRESETS["default"], tiling=tiling)
         assert operator.tiling == tiling
 
@@ -86,23 +112,34 @@ def test_threads_pay():
     config = PRESETS["default"]
     (piece,), _ = resnet("C8").pieces(config)
     tilings = Tilings.legal(piece.nest, config)
-    best = {threads: min(simulate(piece.nest, alone[int(place)], config)
-                         for alone in [tilings.where(tilings.threads == threads)]
-                         for place in np.argsort(rough(alone), kind="stable")[:10])
-            for threads in (1, 2)}
+    best = {
+        threads: min(
+            simulate(piece.nest, alone[int(place)], config)
+            for alone in [tilings.where(tilings.threads == threads)]
+            for place in np.argsort(rough(alone), kind="stable")[:10]
+        )
+        for threads in (1, 2)
+    }
     assert best[2] < 0.95 * best[1]
 
 
 def test_the_smallest_buffers_suffice(agrees):
-    config = PRESETS["default"].replace(log_uop_buff_size=5, log_inp_buff_size=7,
-                                        log_wgt_buff_size=11, log_acc_buff_size=9)
+    config = PRESETS["default"].replace(
+        log_uop_buff_size=5, log_inp_buff_size=7, log_wgt_buff_size=11, log_acc_buff_size=9
+    )
     assert {config.uop_depth, config.inp_depth, config.wgt_depth, config.acc_depth} == {8}
     spec = top.Conv2d((1, 20, 5, 6), (20, 20, 3, 3), padding=1, epilogue=EPILOGUE)
     agrees(spec, convolved(spec), config)
-    agrees(top.MaxPool2d((1, 20, 7, 5), (4, 3), stride=2), lambda x: reference.max_pool2d(
-        x, (4, 3), stride=(2, 2)), config)
-    agrees(top.Add((1, 40, 3, 5), epilogue=top.Epilogue(bias=True)),
-           lambda a, b, bias: reference.finish(a.astype(int) + b, bias=bias), config)
+    agrees(
+        top.MaxPool2d((1, 20, 7, 5), (4, 3), stride=2),
+        lambda x: reference.max_pool2d(x, (4, 3), stride=(2, 2)),
+        config,
+    )
+    agrees(
+        top.Add((1, 40, 3, 5), epilogue=top.Epilogue(bias=True)),
+        lambda a, b, bias: reference.finish(a.astype(int) + b, bias=bias),
+        config,
+    )
 
 
 # -- on the RTL -----------------------------------------------------------------------------------
@@ -143,9 +180,19 @@ def test_cycles_of_resnet(tsim):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(("size", "channels", "stride"), [
-    (112, 32, 1), (112, 64, 2), (56, 128, 1), (56, 128, 2), (28, 256, 1), (28, 256, 2),
-    (14, 512, 1), (14, 512, 2)])
+@pytest.mark.parametrize(
+    ("size", "channels", "stride"),
+    [
+        (112, 32, 1),
+        (112, 64, 2),
+        (56, 128, 1),
+        (56, 128, 2),
+        (28, 256, 1),
+        (28, 256, 2),
+        (14, 512, 1),
+        (14, 512, 2),
+    ],
+)
 def test_cycles_of_mobilenet(tsim, size, channels, stride):
     spec = depthwise(size, channels, stride)
     run(tsim, spec, convolved(spec))

@@ -54,14 +54,17 @@ def shuffle(chooser, stage):
             stage.split(axis, nparts=chooser.number(1, axis.extent + 2))
         elif len(leaves) > 1:
             place = chooser.number(0, len(leaves) - 2)
-            pair = leaves[place:place + 2]
+            pair = leaves[place : place + 2]
             if len({item.reduces for item in pair}) == 1:
                 stage.fuse(*pair)
     stage.reorder(*chooser.shuffled(stage.leaf_iter_vars))
 
 
-@given(data=st.data(), shape=st.lists(st.integers(1, 5), min_size=1, max_size=3),
-       summed=st.integers(1, 4))
+@given(
+    data=st.data(),
+    shape=st.lists(st.integers(1, 5), min_size=1, max_size=3),
+    summed=st.integers(1, 4),
+)
 def test_every_element_is_computed_once(data, shape, summed):
     """However its loops are cut up, a stage goes once through each element and each summand."""
     a = te.placeholder((*shape, summed), name="A")
@@ -78,8 +81,13 @@ def test_every_element_is_computed_once(data, shape, summed):
 
 
 @settings(max_examples=250)
-@given(data=st.data(), out=st.integers(1, 5), window=st.integers(1, 3), stride=st.integers(1, 3),
-       width=st.integers(1, 3))
+@given(
+    data=st.data(),
+    out=st.integers(1, 5),
+    window=st.integers(1, 3),
+    stride=st.integers(1, 3),
+    width=st.integers(1, 3),
+)
 def test_a_region_covers_what_is_read(data, out, window, stride, width):
     """A stage computed inside another's loop has all that a round reads, and little else."""
     size = (out - 1) * stride + window
@@ -99,24 +107,28 @@ def test_a_region_covers_what_is_read(data, out, window, stride, width):
         return
     reader, own = bounds.stages[s[c]], bounds.stages[s[b]]
     leaves = s[c].leaf_iter_vars
-    outside = [atom.var for axis in leaves[:leaves.index(at) + 1] for atom in reader.loops[axis]]
+    outside = [atom.var for axis in leaves[: leaves.index(at) + 1] for atom in reader.loops[axis]]
     needed = {}
     for point in rounds(reader, bounds.extents):
         i, j, k = indices(reader, point, s[c].axes)
         key = tuple((var, point[var]) for var in outside)
         needed.setdefault(key, set()).add((i * stride + k, j))
     for key, wanted in needed.items():
-        found = Counter(indices(own, point, s[b].axes)
-                        for point in rounds(own, bounds.extents, dict(key)))
+        found = Counter(
+            indices(own, point, s[b].axes) for point in rounds(own, bounds.extents, dict(key))
+        )
         assert set(found) >= wanted
         assert set(found.values()) == {1}
         assert all(0 <= i < size and 0 <= j < width for i, j in found)
         corners = [value(corner, dict(key)) for corner, _ in own.region]
-        assert all(corner <= index < corner + count for element in found
-                   for index, corner, (_, count) in zip(element, corners, own.region,
-                                                        strict=True))
-    assert all(count <= extent for (_, count), extent in zip(own.region, (size, width),
-                                                             strict=True))
+        assert all(
+            corner <= index < corner + count
+            for element in found
+            for index, corner, (_, count) in zip(element, corners, own.region, strict=True)
+        )
+    assert all(
+        count <= extent for (_, count), extent in zip(own.region, (size, width), strict=True)
+    )
 
 
 def three():
@@ -164,8 +176,11 @@ def test_a_loop_that_was_split_since():
     s, _, c, d = three()
     s[c].compute_at(s[d], s[d].op.axis[0])
     s[d].split(s[d].op.axis[0], 2)
-    with pytest.raises(ScheduleError, match=r"stage C is computed at i of D, which was split or "
-                                            r"fused since; call compute_at after that"):
+    with pytest.raises(
+        ScheduleError,
+        match=r"stage C is computed at i of D, which was split or "
+        r"fused since; call compute_at after that",
+    ):
         infer_bounds(s)
 
 
@@ -179,8 +194,9 @@ def test_inside_a_stage_that_does_not_read_it():
 def test_a_reader_outside_the_loop():
     s, b, c, d = three()
     s[b].compute_at(s[d], s[d].op.axis[0])
-    with pytest.raises(ScheduleError, match="stage B is computed at i of D, but C reads it "
-                                            "outside that loop"):
+    with pytest.raises(
+        ScheduleError, match="stage B is computed at i of D, but C reads it outside that loop"
+    ):
         infer_bounds(s)
 
 
@@ -205,8 +221,11 @@ def test_an_output_inside_another():
 def test_a_split_through_fused_loops():
     s, _, _, d = three()
     s[d].split(s[d].fuse(*s[d].op.axis), 5)
-    with pytest.raises(ScheduleError, match=r"a split of i.j.fused \(8 x 12 rounds, fused\) by 5 "
-                                            "cuts through one of the fused loops"):
+    with pytest.raises(
+        ScheduleError,
+        match=r"a split of i.j.fused \(8 x 12 rounds, fused\) by 5 "
+        "cuts through one of the fused loops",
+    ):
         infer_bounds(s)
 
 
@@ -221,8 +240,9 @@ def test_a_split_of_a_region_that_does_not_divide():
     s[b].split(b.op.axis[0], 2)
     bounds = infer_bounds(s)
     own = bounds.stages[s[b]]
-    at, = (atom.var for atom in bounds.stages[s[c]].loops[outer])
+    (at,) = (atom.var for atom in bounds.stages[s[c]].loops[outer])
     for number, wanted in enumerate([range(5), range(3, 8), range(6, 11), range(9, 12)]):
-        found = [indices(own, point, s[b].axes)[0]
-                 for point in rounds(own, bounds.extents, {at: number})]
+        found = [
+            indices(own, point, s[b].axes)[0] for point in rounds(own, bounds.extents, {at: number})
+        ]
         assert found == list(wanted)

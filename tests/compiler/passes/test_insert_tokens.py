@@ -35,21 +35,28 @@ def products(config):
     for n in range(ROUNDS):
         half = n % 2
         ops += [
-            Transfer(Opcode.LOAD, MemoryType.INP, "I", n * DEPTH, half * DEPTH, DEPTH,
-                     x_stride=DEPTH),
-            Transfer(Opcode.LOAD, MemoryType.WGT, "W", n * DEPTH, half * DEPTH, DEPTH,
-                     x_stride=DEPTH),
+            Transfer(
+                Opcode.LOAD, MemoryType.INP, "I", n * DEPTH, half * DEPTH, DEPTH, x_stride=DEPTH
+            ),
+            Transfer(
+                Opcode.LOAD, MemoryType.WGT, "W", n * DEPTH, half * DEPTH, DEPTH, x_stride=DEPTH
+            ),
             Kernel(Opcode.GEMM, (UopLoop(1, 0, 0),), (MicroOp(half, 0),), reset=True),
-            Kernel(Opcode.GEMM, (UopLoop(1, 0, 0, 0), UopLoop(DEPTH, 0, 1, 1)),
-                   (MicroOp(half, half * DEPTH, half * DEPTH),)),
+            Kernel(
+                Opcode.GEMM,
+                (UopLoop(1, 0, 0, 0), UopLoop(DEPTH, 0, 1, 1)),
+                (MicroOp(half, half * DEPTH, half * DEPTH),),
+            ),
             Transfer(Opcode.STORE, MemoryType.OUT, "O", n, half, 1, x_stride=1),
         ]
     return InsnProgram("products", (inp, wgt, out), (), ("O",), (*ops, Finish()))
 
 
 def tokens_of(program):
-    return [(op.module.name, [name for name, flag in vars(op.tokens).items() if flag])
-            for op in program.ops]
+    return [
+        (op.module.name, [name for name, flag in vars(op.tokens).items() if flag])
+        for op in program.ops
+    ]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -68,30 +75,46 @@ def test_products_are_right(kit, config, seed):
 def test_no_more_tokens_than_needed(config):
     """One pair for each of: loaded, free to load again, ready to store, free to reset again."""
     found = tokens_of(insert_tokens(products(config), config))
-    first = [("LOAD", []), ("LOAD", ["push_next"]), ("COMPUTE", []),
-             ("COMPUTE", ["pop_prev", "push_prev", "push_next"]),
-             ("STORE", ["pop_prev", "push_prev"])]
+    first = [
+        ("LOAD", []),
+        ("LOAD", ["push_next"]),
+        ("COMPUTE", []),
+        ("COMPUTE", ["pop_prev", "push_prev", "push_next"]),
+        ("STORE", ["pop_prev", "push_prev"]),
+    ]
     assert found[:5] == first
     assert found[10:15] == [
-        ("LOAD", ["pop_next"]), ("LOAD", ["push_next"]), ("COMPUTE", ["pop_next"]),
+        ("LOAD", ["pop_next"]),
+        ("LOAD", ["push_next"]),
+        ("COMPUTE", ["pop_next"]),
         ("COMPUTE", ["pop_prev", "push_prev", "push_next"]),
-        ("STORE", ["pop_prev", "push_prev"])]
+        ("STORE", ["pop_prev", "push_prev"]),
+    ]
     assert found[20:] == [
-        ("LOAD", ["pop_next"]), ("LOAD", ["push_next"]), ("COMPUTE", ["pop_next"]),
-        ("COMPUTE", ["pop_prev", "push_next"]), ("STORE", ["pop_prev"]), ("COMPUTE", [])]
+        ("LOAD", ["pop_next"]),
+        ("LOAD", ["push_next"]),
+        ("COMPUTE", ["pop_next"]),
+        ("COMPUTE", ["pop_prev", "push_next"]),
+        ("STORE", ["pop_prev"]),
+        ("COMPUTE", []),
+    ]
 
 
 def test_without_any_one_token_there_is_a_race(config):
     ordered = insert_tokens(products(config), config)
-    pairs = [(ModuleId.LOAD, "push_next", ModuleId.COMPUTE, "pop_prev"),
-             (ModuleId.COMPUTE, "push_prev", ModuleId.LOAD, "pop_next"),
-             (ModuleId.COMPUTE, "push_next", ModuleId.STORE, "pop_prev"),
-             (ModuleId.STORE, "push_prev", ModuleId.COMPUTE, "pop_next")]
+    pairs = [
+        (ModuleId.LOAD, "push_next", ModuleId.COMPUTE, "pop_prev"),
+        (ModuleId.COMPUTE, "push_prev", ModuleId.LOAD, "pop_next"),
+        (ModuleId.COMPUTE, "push_next", ModuleId.STORE, "pop_prev"),
+        (ModuleId.STORE, "push_prev", ModuleId.COMPUTE, "pop_next"),
+    ]
     for giver, push, taker, pop in pairs:
-        pushes = [n for n, op in enumerate(ordered.ops)
-                  if op.module == giver and getattr(op.tokens, push)]
-        pops = [n for n, op in enumerate(ordered.ops)
-                if op.module == taker and getattr(op.tokens, pop)]
+        pushes = [
+            n for n, op in enumerate(ordered.ops) if op.module == giver and getattr(op.tokens, push)
+        ]
+        pops = [
+            n for n, op in enumerate(ordered.ops) if op.module == taker and getattr(op.tokens, pop)
+        ]
         assert len(pushes) == len(pops) >= 3
         for first, second in zip(pushes, pops, strict=True):
             ops = list(ordered.ops)
@@ -116,6 +139,11 @@ def test_padding_counts_as_written(config):
     ops = (padded, *program.ops[1:4], late, *program.ops[4:5], Finish())
     ordered = insert_tokens(dataclasses.replace(program, ops=ops), config)
     assert ordered.ops[4].tokens.pop_next
-    whole = dataclasses.replace(ordered, args=(*program.args[:2], dataclasses.replace(
-        program.args[2], shape=(1, config.batch, config.block))))
+    whole = dataclasses.replace(
+        ordered,
+        args=(
+            *program.args[:2],
+            dataclasses.replace(program.args[2], shape=(1, config.batch, config.block)),
+        ),
+    )
     verify_program(emit(whole, config))

@@ -28,26 +28,37 @@ def points(box):
 
 ranges = st.tuples(st.integers(-3, 4), st.integers(1, 5)).map(lambda pair: (pair[0], sum(pair)))
 forms = st.builds(
-    lambda offset, factors: Affine(offset, {var: factor for var, factor in zip(
-        VARS, factors, strict=True) if factor}),
-    st.integers(-8, 8), st.tuples(*[st.integers(-4, 4)] * 3))
+    lambda offset, factors: Affine(
+        offset, {var: factor for var, factor in zip(VARS, factors, strict=True) if factor}
+    ),
+    st.integers(-8, 8),
+    st.tuples(*[st.integers(-4, 4)] * 3),
+)
 
 
-@example(bounds=[(0, 5)] * 3, conditions=[Affine(-4, {X: 1, Y: 1, Z: -1}),
-                                          Affine(3, {X: -2, Z: 1})])
+@example(
+    bounds=[(0, 5)] * 3, conditions=[Affine(-4, {X: 1, Y: 1, Z: -1}), Affine(3, {X: -2, Z: 1})]
+)
 @given(bounds=st.tuples(ranges, ranges, ranges), conditions=st.lists(forms, max_size=4))
 def test_boxes_are_what_conditions_allow(bounds, conditions):
     box = dict(zip(VARS, bounds, strict=True))
-    wanted = [tuple(point.values()) for point in points(box)
-              if all(value(form, point) >= 0 for form in conditions)]
-    found = [tuple(point[var] for var in VARS)
-             for part in boxes(box, conditions) for point in points(part)]
+    wanted = [
+        tuple(point.values())
+        for point in points(box)
+        if all(value(form, point) >= 0 for form in conditions)
+    ]
+    found = [
+        tuple(point[var] for var in VARS)
+        for part in boxes(box, conditions)
+        for point in points(part)
+    ]
     assert sorted(found) == sorted(wanted)
 
 
 def test_a_condition_on_one_loop_is_one_box():
     assert list(boxes({X: (0, 10), Y: (0, 4)}, [Affine(7, {X: -2}), Affine(-1, {Y: 1})])) == [
-        {X: (0, 4), Y: (1, 4)}]
+        {X: (0, 4), Y: (1, 4)}
+    ]
 
 
 def test_no_condition():

@@ -51,10 +51,12 @@ def test_each_pair_of_tokens_is_needed(name, queue):
     program = PROGRAMS[name]()
     giver, push, taker, pop = ACROSS[queue]
     found = flags(program)
-    pushes = [index for index, (module, values) in enumerate(found)
-              if module == giver and values[push]]
-    pops = [index for index, (module, values) in enumerate(found)
-            if module == taker and values[pop]]
+    pushes = [
+        index for index, (module, values) in enumerate(found) if module == giver and values[push]
+    ]
+    pops = [
+        index for index, (module, values) in enumerate(found) if module == taker and values[pop]
+    ]
     assert len(pushes) == len(pops) >= 2
     for first, second in zip(pushes, pops, strict=True):
         changes = {first: {push: 0}}

@@ -20,8 +20,9 @@ def reset(first, count=1):
 
 
 def add(first, source, count=1):
-    return Kernel(Opcode.ALU, (UopLoop(count, 1, 1, 0),), (MicroOp(first, source, 0),),
-                  alu_opcode=AluOp.ADD)
+    return Kernel(
+        Opcode.ALU, (UopLoop(count, 1, 1, 0),), (MicroOp(first, source, 0),), alu_opcode=AluOp.ADD
+    )
 
 
 def load(first, count=1, dram=0):
@@ -38,8 +39,10 @@ def touched(op):
         chip = {("acc", op.sram_base + n) for n in range(op.x_size)}
         memory = {(op.buffer, op.dram_base + n) for n in range(op.x_size)}
         return (memory, chip) if op.opcode == Opcode.LOAD else (chip, memory)
-    places = [{("acc", getattr(op.uops[0], side) + n) for n in range(op.loops[0].extent)}
-              for side in ("dst", "src")]
+    places = [
+        {("acc", getattr(op.uops[0], side) + n) for n in range(op.loops[0].extent)}
+        for side in ("dst", "src")
+    ]
     return (set(), places[0]) if op.reset else (places[0] | places[1], places[0])
 
 
@@ -51,17 +54,22 @@ def conflict(a, b):
 
 
 def ordered(ops):
-    buffers = (Buffer("A", (64, 1, 8), "int32", "global"),
-               Buffer("C", (64, 1, 8), "int8", "global"))
+    buffers = (
+        Buffer("A", (64, 1, 8), "int32", "global"),
+        Buffer("C", (64, 1, 8), "int8", "global"),
+    )
     program = order(InsnProgram("main", buffers, (), ("C",), (*ops, Finish())), TINY)
     assert isinstance(program.ops[-1], Finish)
     return list(program.ops[:-1])
 
 
 first, counts = st.integers(0, TILES), st.integers(1, 4)
-instructions = st.one_of(st.builds(reset, first, counts), st.builds(add, first, first, counts),
-                         st.builds(load, first, counts, st.integers(0, 8)),
-                         st.builds(store, first, counts, st.integers(0, 8)))
+instructions = st.one_of(
+    st.builds(reset, first, counts),
+    st.builds(add, first, first, counts),
+    st.builds(load, first, counts, st.integers(0, 8)),
+    st.builds(store, first, counts, st.integers(0, 8)),
+)
 
 
 @settings(max_examples=300)

@@ -21,15 +21,18 @@ def after(kit, title, rule, *dtypes, tiles=8, config=CONFIG):
     return trace(schedule, args, config)[title]
 
 
-@pytest.mark.parametrize(("rule", "inputs", "copies"), [
-    (lambda t, x, y: x + y, 2, 0),
-    (lambda t, x, y: (x + y) * x, 2, 0),           # the sum overwrites y
-    (lambda t, x, y: (x >> 1) + x, 1, 1),          # a shift cannot overwrite its amount
-    (lambda t, x, y: (x + 1) * (x + 2), 1, 1),
-    (lambda t, x, y: x - y, 2, 0),
-    (lambda t, x, y: x + x, 1, 0),
-    (lambda t, x, y: t.max(x, y) - t.min(x, y), 2, 1),
-])
+@pytest.mark.parametrize(
+    ("rule", "inputs", "copies"),
+    [
+        (lambda t, x, y: x + y, 2, 0),
+        (lambda t, x, y: (x + y) * x, 2, 0),  # the sum overwrites y
+        (lambda t, x, y: (x >> 1) + x, 1, 1),  # a shift cannot overwrite its amount
+        (lambda t, x, y: (x + 1) * (x + 2), 1, 1),
+        (lambda t, x, y: x - y, 2, 0),
+        (lambda t, x, y: x + x, 1, 0),
+        (lambda t, x, y: t.max(x, y) - t.min(x, y), 2, 1),
+    ],
+)
 def test_copies_only_where_an_operand_lives_on(kit, rule, inputs, copies):
     if inputs == 1:
         program = after(kit, "inplace", lambda t, x: rule(t, x, x), "int32")
@@ -38,15 +41,18 @@ def test_copies_only_where_an_operand_lives_on(kit, rule, inputs, copies):
     assert sum(isinstance(op, Reset) for op in program.body) == copies
 
 
-@pytest.mark.parametrize(("rule", "dtype", "shifts"), [
-    (lambda t, x: x + 1, "int8", 0),                          # the store drops the upper bits
-    (lambda t, x: x * 3 - 7, "int8", 0),
-    (lambda t, x: t.max(x, 3), "int8", 0),                    # loaded with its sign
-    (lambda t, x: t.max(x + 1, 3), "int8", 2),
-    (lambda t, x: t.max(x + 1, 3) + t.min(x + 1, 4), "int8", 4),
-    (lambda t, x: (x + 1).astype("int32") * 5, "int8", 2),
-    (lambda t, x: x.astype("int8").astype("int32") + 0, "int32", 2),
-])
+@pytest.mark.parametrize(
+    ("rule", "dtype", "shifts"),
+    [
+        (lambda t, x: x + 1, "int8", 0),  # the store drops the upper bits
+        (lambda t, x: x * 3 - 7, "int8", 0),
+        (lambda t, x: t.max(x, 3), "int8", 0),  # loaded with its sign
+        (lambda t, x: t.max(x + 1, 3), "int8", 2),
+        (lambda t, x: t.max(x + 1, 3) + t.min(x + 1, 4), "int8", 4),
+        (lambda t, x: (x + 1).astype("int32") * 5, "int8", 2),
+        (lambda t, x: x.astype("int8").astype("int32") + 0, "int32", 2),
+    ],
+)
 def test_int8_is_narrowed_only_where_it_shows(kit, rule, dtype, shifts):
     program = after(kit, "match", rule, dtype)
     ops = [op for op in program.body if isinstance(op, Alu) and op.op.name == "SHR"]
@@ -55,15 +61,18 @@ def test_int8_is_narrowed_only_where_it_shows(kit, rule, dtype, shifts):
 
 def test_constants_are_shared(kit):
     program = after(kit, "match", lambda t, x: t.min(x + 70000, 70000) * 80000, "int32")
-    assert [value.constant for value in program.values.values()
-            if value.constant is not None] == [70000, 80000]
+    assert [value.constant for value in program.values.values() if value.constant is not None] == [
+        70000,
+        80000,
+    ]
 
 
 def test_places_are_used_again(kit):
     """A chain of sums needs no more than two values at once, however long it is."""
     names = [f"I{n}" for n in range(6)]
     rules = [("S0", names[:2], lambda t, x, y: x + y)] + [
-        (f"S{n}", [f"S{n - 1}", names[n + 1]], lambda t, x, y: x + y) for n in range(1, 5)]
+        (f"S{n}", [f"S{n - 1}", names[n + 1]], lambda t, x, y: x + y) for n in range(1, 5)
+    ]
     config = PRESETS["tiny"]
     schedule, args = kit.stages((16, 16), rules, dict.fromkeys(names, "int32"), ["S4"])
     program = trace(schedule, args, config)["tokens"]
@@ -88,8 +97,9 @@ def test_parts_fit_every_field():
     """The deepest legal accumulator, used whole, stays within all counts of an instruction."""
     from vta import te
 
-    config = CONFIG.replace(log_block=3, log_acc_buff_size=16, log_inp_buff_size=14,
-                            log_wgt_buff_size=14)
+    config = CONFIG.replace(
+        log_block=3, log_acc_buff_size=16, log_inp_buff_size=14, log_wgt_buff_size=14
+    )
     assert config.log_acc_depth == 11
     with pytest.raises(ConfigError, match="ALU word 1"):
         config.replace(log_acc_buff_size=17)
@@ -124,8 +134,17 @@ def replayed(plan, kernels):
 
 def test_every_kernel_finds_its_micro_ops():
     config = PRESETS["tiny"].replace(log_uop_buff_size=5)  # 8 micro-ops
-    kernels = [kernel(0), kernel(1, 2), kernel(0), *(kernel(n) for n in range(3, 8)),
-               kernel(0, 1, 2, 3), kernel(0), kernel(1, 2), kernel(7), kernel(0, 1, 2, 3)]
+    kernels = [
+        kernel(0),
+        kernel(1, 2),
+        kernel(0),
+        *(kernel(n) for n in range(3, 8)),
+        kernel(0, 1, 2, 3),
+        kernel(0),
+        kernel(1, 2),
+        kernel(7),
+        kernel(0, 1, 2, 3),
+    ]
     plan = plan_uops(list(enumerate(kernels)), config)
     assert replayed(plan, kernels) == [item.uops for item in kernels]
     assert all(load.base + load.count <= 8 for load in plan.loads.values())
@@ -140,6 +159,7 @@ def test_a_kernel_is_loaded_once_where_all_fit():
 
 def test_a_kernel_must_fit_the_buffer():
     config = PRESETS["tiny"].replace(log_uop_buff_size=5)
-    with pytest.raises(CompileError, match="kernel of 9 micro-ops does not fit the micro-op "
-                                           "buffer's 8"):
+    with pytest.raises(
+        CompileError, match="kernel of 9 micro-ops does not fit the micro-op buffer's 8"
+    ):
         plan_uops([(0, kernel(*range(9)))], config)

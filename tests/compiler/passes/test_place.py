@@ -40,15 +40,26 @@ def whole(count):
 
 
 LOADS = {
-    "every other tile": (lambda n: lambda a: te.compute(
-        (n, *TILE), lambda i, *t: a(2 * i, *t), "B"), lambda n: 2 * n, lambda x: x[::2]),
-    "one tile again and again": (lambda n: lambda a: te.compute(
-        (n, *TILE), lambda i, *t: a(1, *t), "B"), lambda n: 3,
-        None),
-    "zeros around it": (lambda n: lambda a: pad(a, [2, 0, 0], name="B"), lambda n: n - 4,
-                        lambda x: np.pad(x, [(2, 2), (0, 0), (0, 0)])),
-    "the other way round": (lambda n: lambda a: te.compute(
-        (n, *TILE), lambda i, *t: a(n - 1 - i, *t), "B"), lambda n: n, lambda x: x[::-1]),
+    "every other tile": (
+        lambda n: lambda a: te.compute((n, *TILE), lambda i, *t: a(2 * i, *t), "B"),
+        lambda n: 2 * n,
+        lambda x: x[::2],
+    ),
+    "one tile again and again": (
+        lambda n: lambda a: te.compute((n, *TILE), lambda i, *t: a(1, *t), "B"),
+        lambda n: 3,
+        None,
+    ),
+    "zeros around it": (
+        lambda n: lambda a: pad(a, [2, 0, 0], name="B"),
+        lambda n: n - 4,
+        lambda x: np.pad(x, [(2, 2), (0, 0), (0, 0)]),
+    ),
+    "the other way round": (
+        lambda n: lambda a: te.compute((n, *TILE), lambda i, *t: a(n - 1 - i, *t), "B"),
+        lambda n: n,
+        lambda x: x[::-1],
+    ),
 }
 
 
@@ -57,6 +68,7 @@ def test_a_load_that_is_not_tile_by_tile(kit, name):
     load, size, expected = LOADS[name]
     few = 9
     if expected is None:
+
         def expected(x):
             return np.broadcast_to(x[1], (few, *TILE))
 
@@ -84,8 +96,9 @@ def test_a_part_of_a_larger_tensor_is_cut_up(kit):
 
 def test_what_a_loop_reads_is_not_cut_up():
     """A stage at the root of a schedule with loops is there in full, or not at all."""
-    schedule, args = chain((3, TINY.acc_depth), lambda a: te.compute(
-        a.shape, lambda *i: a(*i), "B"))
+    schedule, args = chain(
+        (3, TINY.acc_depth), lambda a: te.compute(a.shape, lambda *i: a(*i), "B")
+    )
     out, c = schedule[args[1]], schedule.stages[2]
     c.compute_at(out, out.op.axis[0])
     out.pragma(out.op.axis[1], "dma_copy")

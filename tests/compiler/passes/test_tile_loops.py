@@ -37,16 +37,18 @@ def layouts(draw):
         if extent > 1:
             factors[var] = step
         step *= extent
-    return tuple(draw(st.permutations(loops))), Affine(draw(st.integers(0, 3)) * size,
-                                                       factors), size
+    return (
+        tuple(draw(st.permutations(loops))),
+        Affine(draw(st.integers(0, 3)) * size, factors),
+        size,
+    )
 
 
 @given(layout=layouts())
 def test_tiles_are_elements_put_together(layout):
     loops, written, size = layout
     tiling = tile_loops(loops, written, size, "the test")
-    extents = {**dict(tiling.loops), **{var: extent for var, (extent, _) in
-                                        tiling.inside.items()}}
+    extents = {**dict(tiling.loops), **{var: extent for var, (extent, _) in tiling.inside.items()}}
     at = tiling.tiles(written, "the test")
     found = set()
     for point in points(extents):
@@ -59,16 +61,21 @@ def test_tiles_are_elements_put_together(layout):
     assert found == {value(written, point) for point in points(dict(loops))}
     order = [var for var, _ in loops]
     assert [var for var, _ in tiling.loops if var in order] == [
-        var for var in order if var in dict(tiling.loops)]
+        var for var in order if var in dict(tiling.loops)
+    ]
 
 
-@given(layout=layouts(), factors=st.lists(st.integers(-8, 8), min_size=7, max_size=7),
-       offset=st.integers(-20, 20))
+@given(
+    layout=layouts(),
+    factors=st.lists(st.integers(-8, 8), min_size=7, max_size=7),
+    offset=st.integers(-20, 20),
+)
 def test_a_guard_lets_a_whole_tile_through_or_none(layout, factors, offset):
     loops, written, size = layout
     tiling = tile_loops(loops, written, size, "the test")
-    form = Affine(offset, {var: factor for (var, _), factor in zip(loops, factors, strict=False)
-                           if factor})
+    form = Affine(
+        offset, {var: factor for (var, _), factor in zip(loops, factors, strict=False) if factor}
+    )
     inner = {var: extent for var, (extent, _) in tiling.inside.items()}
     cut = False
     passed = {}
@@ -99,31 +106,40 @@ def test_a_guard_on_whole_tiles():
 
 def test_a_loop_over_several_tiles_is_cut():
     tiling = tile_loops(((X, 32),), Affine(0, {X: 1}), 8, "the test")
-    (outer, extent), = tiling.loops
-    (inner, (inside, step)), = tiling.inside.items()
+    ((outer, extent),) = tiling.loops
+    ((inner, (inside, step)),) = tiling.inside.items()
     assert (extent, inside, step) == (4, 8, 1)
     assert tiling.parts(Affine(5, {X: 3})) == Affine(5, {outer: 24, inner: 3})
 
 
-@pytest.mark.parametrize(("loops", "factors", "message"), [
-    (((X, 4), (Y, 4)), {X: 4, Y: 2}, r"go through 1 in a row"),
-    (((X, 4), (Y, 4)), {X: 8, Y: 1}, r"go through 4 in a row"),
-    (((X, 4), (Y, 6)), {X: 6, Y: 1}, r"go through 6 in a row"),
-    ((), {}, r"go through 1 in a row"),
-])
+@pytest.mark.parametrize(
+    ("loops", "factors", "message"),
+    [
+        (((X, 4), (Y, 4)), {X: 4, Y: 2}, r"go through 1 in a row"),
+        (((X, 4), (Y, 4)), {X: 8, Y: 1}, r"go through 4 in a row"),
+        (((X, 4), (Y, 6)), {X: 6, Y: 1}, r"go through 6 in a row"),
+        ((), {}, r"go through 1 in a row"),
+    ],
+)
 def test_loops_that_cover_no_whole_tiles(loops, factors, message):
-    with pytest.raises(ScheduleError, match=f"the test do not cover whole tiles of 8 .*{message}"
-                                            "; the innermost dimensions must be a tile's"):
+    with pytest.raises(
+        ScheduleError,
+        match=f"the test do not cover whole tiles of 8 .*{message}"
+        "; the innermost dimensions must be a tile's",
+    ):
         tile_loops(loops, Affine(0, factors), 8, "the test")
 
 
-@pytest.mark.parametrize(("factors", "offset", "message"), [
-    ({X: 8, Y: 1, Z: 4}, 0, r"in another order than it is written"),
-    ({X: 8, Y: 4, Z: 2}, 0, r"in another order"),
-    ({X: 8, Y: 4}, 0, r"broadcast"),
-    ({X: 4, Y: 4, Z: 1}, 0, r"not in whole tiles of 8 numbers: x steps by 4"),
-    ({X: 8, Y: 4, Z: 1}, 3, r"not in whole tiles of 8 numbers: it begins at 3"),
-])
+@pytest.mark.parametrize(
+    ("factors", "offset", "message"),
+    [
+        ({X: 8, Y: 1, Z: 4}, 0, r"in another order than it is written"),
+        ({X: 8, Y: 4, Z: 2}, 0, r"in another order"),
+        ({X: 8, Y: 4}, 0, r"broadcast"),
+        ({X: 4, Y: 4, Z: 1}, 0, r"not in whole tiles of 8 numbers: x steps by 4"),
+        ({X: 8, Y: 4, Z: 1}, 3, r"not in whole tiles of 8 numbers: it begins at 3"),
+    ],
+)
 def test_what_is_read_in_another_order(factors, offset, message):
     tiling = tile_loops(((X, 3), (Y, 2), (Z, 4)), Affine(0, {X: 8, Y: 4, Z: 1}), 8, "the test")
     with pytest.raises(ScheduleError, match=f"it .*{message}"):

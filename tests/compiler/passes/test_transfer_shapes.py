@@ -29,8 +29,9 @@ def moved(items):
         for row in range(-before_y, item.y_size + after_y):
             for column in range(-before_x, item.x_size + after_x):
                 inside = 0 <= row < item.y_size and 0 <= column < item.x_size
-                found.append((chip, item.dram_base + row * item.x_stride + column if inside
-                              else ZERO))
+                found.append(
+                    (chip, item.dram_base + row * item.x_stride + column if inside else ZERO)
+                )
                 chip += 1
     return found
 
@@ -38,12 +39,17 @@ def moved(items):
 def wanted(chip, dram, dims):
     found = []
     for rounds in itertools.product(*(range(dim.rounds) for dim in dims)):
-        valid = all(dim.valid[0] <= number < dim.valid[1]
-                    for dim, number in zip(dims, rounds, strict=True))
-        found.append((
-            chip + sum(n * dim.chip for n, dim in zip(rounds, dims, strict=True)),
-            dram + sum(n * dim.dram for n, dim in zip(rounds, dims, strict=True))
-            if valid else ZERO))
+        valid = all(
+            dim.valid[0] <= number < dim.valid[1] for dim, number in zip(dims, rounds, strict=True)
+        )
+        found.append(
+            (
+                chip + sum(n * dim.chip for n, dim in zip(rounds, dims, strict=True)),
+                dram + sum(n * dim.dram for n, dim in zip(rounds, dims, strict=True))
+                if valid
+                else ZERO,
+            )
+        )
     return found
 
 
@@ -55,8 +61,9 @@ def loads(draw):
         rounds = draw(st.integers(1, 5))
         begin = draw(st.integers(0, rounds)) if draw(st.booleans()) else 0
         end = draw(st.integers(begin, rounds)) if draw(st.booleans()) else rounds
-        dims.append(Dim(rounds, step, draw(st.sampled_from([0, 1, step, step, 2, 7, 40])),
-                        (begin, end)))
+        dims.append(
+            Dim(rounds, step, draw(st.sampled_from([0, 1, step, step, 2, 7, 40])), (begin, end))
+        )
         step *= rounds
         if draw(st.integers(0, 9)) == 0:
             step += draw(st.integers(1, 5))
@@ -71,8 +78,7 @@ def test_loads_move_what_loops_would(dims, chip, dram):
     items = list(transfers(Opcode.LOAD, MemoryType.INP, "A", chip, dram, dims))
     assert sorted(moved(items), key=str) == sorted(wanted(chip, dram, dims), key=str)
     for item in items:
-        assert (item.opcode, item.memory_type, item.buffer) == (
-            Opcode.LOAD, MemoryType.INP, "A")
+        assert (item.opcode, item.memory_type, item.buffer) == (Opcode.LOAD, MemoryType.INP, "A")
         assert item.dram_base >= 0
 
 
@@ -84,15 +90,18 @@ def test_stores_have_no_padding(dims, chip, dram):
     assert all(item.pads == (0, 0, 0, 0) for item in items)
 
 
-@pytest.mark.parametrize(("dims", "count"), [
-    ([plain(7, 1, 1)], 1),
-    ([plain(5, 7, 20), plain(7, 1, 1)], 1),             # rows of a larger tensor
-    ([plain(3, 35, 35), plain(5, 7, 7), plain(7, 1, 1)], 1),  # all in a row
-    ([plain(3, 35, 100), plain(5, 7, 20), plain(7, 1, 1)], 1),  # rows of rows of a tensor
-    ([plain(3, 35, 200), plain(5, 7, 20), plain(7, 1, 1)], 3),  # one loop too many
-    ([plain(5, 1, 9)], 1),                              # a column
-    ([Dim(9, 16, 14, (1, 8)), Dim(16, 1, 1, (1, 15))], 1),  # padded on all sides
-    ([Dim(20, 1, 1, (0, 0))], 1),                       # zeros alone
-])
+@pytest.mark.parametrize(
+    ("dims", "count"),
+    [
+        ([plain(7, 1, 1)], 1),
+        ([plain(5, 7, 20), plain(7, 1, 1)], 1),  # rows of a larger tensor
+        ([plain(3, 35, 35), plain(5, 7, 7), plain(7, 1, 1)], 1),  # all in a row
+        ([plain(3, 35, 100), plain(5, 7, 20), plain(7, 1, 1)], 1),  # rows of rows of a tensor
+        ([plain(3, 35, 200), plain(5, 7, 20), plain(7, 1, 1)], 3),  # one loop too many
+        ([plain(5, 1, 9)], 1),  # a column
+        ([Dim(9, 16, 14, (1, 8)), Dim(16, 1, 1, (1, 15))], 1),  # padded on all sides
+        ([Dim(20, 1, 1, (0, 0))], 1),  # zeros alone
+    ],
+)
 def test_few_are_needed(dims, count):
     assert len(list(transfers(Opcode.LOAD, MemoryType.INP, "A", 0, 0, dims))) == count

@@ -23,16 +23,30 @@ def test_dtypes_are_those_of_numpy(left, right):
     other = np.ones(1, right) if isinstance(right, str) else right
     x = element(left)
     y = element(right) if isinstance(right, str) else right
-    for result, expected in ((x + y, array + other), (y * x, other * array),
-                             (x >> y, array >> other), (te.max(x, y), np.maximum(array, other)),
-                             (y - x, other - array), (te.min(y, x), np.minimum(other, array))):
+    for result, expected in (
+        (x + y, array + other),
+        (y * x, other * array),
+        (x >> y, array >> other),
+        (te.max(x, y), np.maximum(array, other)),
+        (y - x, other - array),
+        (te.min(y, x), np.minimum(other, array)),
+    ):
         assert result.dtype == expected.dtype.name
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int32"])
-@pytest.mark.parametrize("op", [
-    lambda a, b: a + b, lambda a, b: a - b, lambda a, b: a * b, lambda a, b: a << (b * 0 + 3),
-    lambda a, b: a >> (b * 0 + 2), lambda a, b: (a + b).astype("int8"), lambda a, b: -a])
+@pytest.mark.parametrize(
+    "op",
+    [
+        lambda a, b: a + b,
+        lambda a, b: a - b,
+        lambda a, b: a * b,
+        lambda a, b: a << (b * 0 + 3),
+        lambda a, b: a >> (b * 0 + 2),
+        lambda a, b: (a + b).astype("int8"),
+        lambda a, b: -a,
+    ],
+)
 def test_constants_fold_as_numpy_computes(op, dtype):
     limits = np.iinfo(dtype)
     for a, b in ((limits.max, 7), (limits.min, -1), (limits.min, limits.max), (-5, 3)):
@@ -58,6 +72,7 @@ def test_shared_parts_are_walked_once():
 
 def test_a_value_that_is_used_very_often(kit, config):
     """Sixty doublings: as text 2^60 operands, as a graph sixty additions."""
+
     def rule(t, x):
         for _ in range(60):
             x = x + x
@@ -80,9 +95,15 @@ def test_tensors_of_one_operation_are_the_same():
     assert isinstance(c, Tensor)
 
 
-@pytest.mark.parametrize(("rule", "names"), [
-    (lambda *i: 1, ["i0", "i1"]), (lambda y, x: 1, ["y", "x"]), (lambda b, *i: 1, ["b", "i1"]),
-    (lambda i1, *i: 1, ["i1", "i1_"])])
+@pytest.mark.parametrize(
+    ("rule", "names"),
+    [
+        (lambda *i: 1, ["i0", "i1"]),
+        (lambda y, x: 1, ["y", "x"]),
+        (lambda b, *i: 1, ["b", "i1"]),
+        (lambda i1, *i: 1, ["i1", "i1_"]),
+    ],
+)
 def test_names_of_axes(rule, names):
     c = te.compute((2, 3), rule, "C")
     assert [axis.name for axis in c.op.axis] == names
@@ -102,10 +123,13 @@ def test_schedules_are_values():
     assert stage is s[a_buf.op]
     stage.pragma(s[a_buf].op.axis[0], "dma_copy")
     assert [str(step) for step in s.steps] == [
-        "s[A_buf].set_scope('local.acc_buffer')", "s[A_buf].pragma(i, 'dma_copy')"]
+        "s[A_buf].set_scope('local.acc_buffer')",
+        "s[A_buf].pragma(i, 'dma_copy')",
+    ]
     assert str(s).splitlines()[:2] == [
         "placeholder(A, [16], int32)",
-        "stage(A_buf[i: 16] in local.acc_buffer, dma_copy at i)"]
+        "stage(A_buf[i: 16] in local.acc_buffer, dma_copy at i)",
+    ]
 
 
 def test_affine_forms():
@@ -121,10 +145,21 @@ def test_affine_forms():
     assert (flat.offset, dict(flat.factors)) == (5, {i: 5, j: 1})
 
 
-@pytest.mark.parametrize(("starts", "loops"), [
-    ([3], [(4, 1)]), ([3], [(4, 0)]), ([3], [(2, 8), (4, 2)]), ([0, 5], [(3, 1)]),
-    ([0], [(3, 4), (4, 1)]), (range(2, 6), [(3, 4)]), (range(2, 6), [(3, 7)]), ([7], []),
-    ([4, 5], [(2, 2)]), ([9], [(1, 3), (5, 1)])])
+@pytest.mark.parametrize(
+    ("starts", "loops"),
+    [
+        ([3], [(4, 1)]),
+        ([3], [(4, 0)]),
+        ([3], [(2, 8), (4, 2)]),
+        ([0, 5], [(3, 1)]),
+        ([0], [(3, 4), (4, 1)]),
+        (range(2, 6), [(3, 4)]),
+        (range(2, 6), [(3, 7)]),
+        ([7], []),
+        ([4, 5], [(2, 2)]),
+        ([9], [(1, 3), (5, 1)]),
+    ],
+)
 def test_loop_indices(starts, loops):
     expected = list(starts)
     for extent, step in reversed(loops):
@@ -132,7 +167,8 @@ def test_loop_indices(starts, loops):
     found = loop_indices(starts, loops)
     everything = np.arange(100)
     assert everything[found].tolist() == expected
-    assert isinstance(found, slice) == (expected == list(range(expected[0],
-                                                               expected[0] + len(expected))))
+    assert isinstance(found, slice) == (
+        expected == list(range(expected[0], expected[0] + len(expected)))
+    )
     tripled = [3 * n + part for n in expected for part in range(3)]
     assert everything[scaled(found, 3)].tolist() == tripled

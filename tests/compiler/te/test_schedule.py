@@ -21,9 +21,13 @@ class Made:
         shape = (4, 6)
         self.a, self.b = (te.placeholder(shape, name=name, dtype="int8") for name in "AB")
         self.k = te.reduce_axis((0, 6), "k")
-        self.c = te.compute((4, 4), lambda i, j: te.sum(
-            self.a(i, self.k).astype("int32") * self.b(j, self.k).astype("int32"), axis=self.k),
-            "C")
+        self.c = te.compute(
+            (4, 4),
+            lambda i, j: te.sum(
+                self.a(i, self.k).astype("int32") * self.b(j, self.k).astype("int32"), axis=self.k
+            ),
+            "C",
+        )
         self.d = te.compute((4, 4), lambda i, j: self.c(i, j) >> 1, "D")
         self.e = te.compute((4, 4), lambda i, j: self.d(i, j).astype("int8"), "E")
         self.s = te.create_schedule(self.e.op)
@@ -65,7 +69,11 @@ def test_split(made):
 def test_tile(made):
     stage = made.s[made.e]
     assert [axis.name for axis in stage.tile(*stage.op.axis, 2, 3)] == [
-        "i.outer", "j.outer", "i.inner", "j.inner"]
+        "i.outer",
+        "j.outer",
+        "i.inner",
+        "j.inner",
+    ]
     assert loops(stage) == [("i.outer", 2), ("j.outer", 2), ("i.inner", 2), ("j.inner", 3)]
 
 
@@ -112,7 +120,13 @@ def test_cache_read(made):
     assert [read.name for read in made.s[made.c].op.input_tensors] == ["A.local.inp_buffer", "B"]
     assert [read.name for read in made.s[copy].op.input_tensors] == ["A"]
     assert [stage.name for stage in made.s.stages] == [
-        "A", "A.local.inp_buffer", "B", "C", "D", "E"]
+        "A",
+        "A.local.inp_buffer",
+        "B",
+        "C",
+        "D",
+        "E",
+    ]
 
 
 def test_cache_read_for_some_of_the_readers():
@@ -133,7 +147,13 @@ def test_cache_write(made):
     assert made.s[made_in].op.reduce_axis == (made.k,)
     assert loops(made.s[made.c]) == [("i", 4), ("j", 4)]
     assert [stage.name for stage in made.s.stages] == [
-        "A", "B", "C.local.acc_buffer", "C", "D", "E"]
+        "A",
+        "B",
+        "C.local.acc_buffer",
+        "C",
+        "D",
+        "E",
+    ]
 
 
 def test_a_schedule_says_what_was_done(made):
@@ -166,8 +186,9 @@ def test_a_schedule_says_what_was_done(made):
         "s[C].unroll(i.j.fused)",
         "s[E].pragma(i.inner, 'dma_copy')",
     ]
-    assert repr(stage) == ("stage(E[j.outer: 2, i.inner: 2, i.outer: 2, j.inner: 2] in global, "
-                           "dma_copy at i.inner)")
+    assert repr(stage) == (
+        "stage(E[j.outer: 2, i.inner: 2, i.outer: 2, j.inner: 2] in global, dma_copy at i.inner)"
+    )
     assert repr(stage) in str(s)
     assert "placeholder(A, [4, 6], int8)" in str(s)
 
@@ -177,89 +198,140 @@ def test_a_schedule_says_what_was_done(made):
 
 REFUSALS = [
     # A primitive on what it is not for.
-    (lambda m, s: s[m.a].set_scope(INP), r"stage A is a placeholder, which lives in main memory; "
-                                         r"copy it first: te.compute\(A.shape, lambda \*i: A"),
-    (lambda m, s: s[m.c].set_scope("local.inp_bufer"),
-     r"stage C: unknown scope 'local.inp_bufer'; did you mean 'local.inp_buffer'\? \(allowed: "),
+    (
+        lambda m, s: s[m.a].set_scope(INP),
+        r"stage A is a placeholder, which lives in main memory; "
+        r"copy it first: te.compute\(A.shape, lambda \*i: A",
+    ),
+    (
+        lambda m, s: s[m.c].set_scope("local.inp_bufer"),
+        r"stage C: unknown scope 'local.inp_bufer'; did you mean 'local.inp_buffer'\? \(allowed: ",
+    ),
     (lambda m, s: s[m.c].set_scope(3), "stage C: unknown scope 3"),
-    (lambda m, s: s[m.a].compute_at(s[m.c], m.k), "stage A is a placeholder: there is nothing to "
-                                                  "compute_at"),
-    (lambda m, s: s[m.a].compute_inline(), "stage A is a placeholder: there is nothing to "
-                                           "compute_inline"),
+    (
+        lambda m, s: s[m.a].compute_at(s[m.c], m.k),
+        "stage A is a placeholder: there is nothing to compute_at",
+    ),
+    (
+        lambda m, s: s[m.a].compute_inline(),
+        "stage A is a placeholder: there is nothing to compute_inline",
+    ),
     (lambda m, s: s[m.c].compute_inline(), "stage C is a reduction, which cannot be inlined"),
     (lambda m, s: s[m.e].compute_inline(), "stage E is an output, which cannot be inlined"),
     (lambda m, s: s[m.c].compute_at(s[m.c], m.k), "stage C cannot be computed inside itself"),
-    (lambda m, s: s[m.c].compute_at(m.e, m.k), r"stage C: compute_at needs a stage of this "
-                                               r"schedule, as s\[C\], not Tensor\(E"),
-    (lambda m, s: s[m.c].compute_at(te.create_schedule(m.e.op)[m.e], m.e.op.axis[0]),
-     "compute_at needs a stage of this schedule"),
-    (lambda m, s: s[m.c].compute_at(s[m.e], m.k), r"stage E has no axis 'k' of its own; its axes "
-                                                  r"are i, j, as s\[E\].op.axis"),
+    (
+        lambda m, s: s[m.c].compute_at(m.e, m.k),
+        r"stage C: compute_at needs a stage of this "
+        r"schedule, as s\[C\], not Tensor\(E",
+    ),
+    (
+        lambda m, s: s[m.c].compute_at(te.create_schedule(m.e.op)[m.e], m.e.op.axis[0]),
+        "compute_at needs a stage of this schedule",
+    ),
+    (
+        lambda m, s: s[m.c].compute_at(s[m.e], m.k),
+        r"stage E has no axis 'k' of its own; its axes "
+        r"are i, j, as s\[E\].op.axis",
+    ),
     # Axes.
     (lambda m, s: s[m.e].split(m.k, 2), "stage E has no axis 'k' of its own"),
     (lambda m, s: s[m.e].split("i", 2), "stage E has no axis 'i' of its own"),
-    (lambda m, s: s[m.a].split(m.k, 2), "stage A has no axis 'k' of its own; a placeholder has "
-                                        "none"),
+    (
+        lambda m, s: s[m.a].split(m.k, 2),
+        "stage A has no axis 'k' of its own; a placeholder has none",
+    ),
     (lambda m, s: s[m.c].split(m.k), "split of k needs a factor or nparts, and not both"),
     (lambda m, s: s[m.c].split(m.k, 2, 3), "split of k needs a factor or nparts, and not both"),
     (lambda m, s: s[m.c].split(m.k, 0), "split of k must be by a whole number .*not 0"),
     (lambda m, s: s[m.c].split(m.k, nparts=-1), "split of k must be by a whole number .*not -1"),
     (lambda m, s: s[m.c].split(m.k, 2.0), "split of k must be by a whole number .*not 2.0"),
     (lambda m, s: s[m.c].split(m.k, True), "split of k must be by a whole number .*not True"),
-    (lambda m, s: (s[m.c].split(m.k, 2), s[m.c].split(m.k, 2)),
-     "stage C: split of k, which was split or fused before; its loops are i, j, k.outer, k.inner"),
-    (lambda m, s: (s[m.c].fuse(*m.c.op.axis), s[m.c].reorder(m.c.op.axis[0])),
-     "stage C: reorder of i, which was split or fused before; its loops are i.j.fused, k"),
+    (
+        lambda m, s: (s[m.c].split(m.k, 2), s[m.c].split(m.k, 2)),
+        "stage C: split of k, which was split or fused before; its loops are i, j, "
+        "k.outer, k.inner",
+    ),
+    (
+        lambda m, s: (s[m.c].fuse(*m.c.op.axis), s[m.c].reorder(m.c.op.axis[0])),
+        "stage C: reorder of i, which was split or fused before; its loops are i.j.fused, k",
+    ),
     (lambda m, s: s[m.c].fuse(), "stage C: fuse needs at least one axis"),
     (lambda m, s: s[m.c].fuse([]), "stage C: fuse needs at least one axis"),
-    (lambda m, s: s[m.c].fuse(m.c.op.axis[0], m.k),
-     "stage C: fuse needs loops that follow each other, which i, k do not; its loops are i, j, k"),
-    (lambda m, s: s[m.c].fuse(*reversed(m.c.op.axis)), "fuse needs loops that follow each other, "
-                                                       "which j, i do not"),
-    (lambda m, s: s[m.c].fuse(m.c.op.axis[1], m.k), "stage C: fuse of j mixes an axis that is "
-                                                    "reduced with one that is not"),
+    (
+        lambda m, s: s[m.c].fuse(m.c.op.axis[0], m.k),
+        "stage C: fuse needs loops that follow each other, which i, k do not; its loops "
+        "are i, j, k",
+    ),
+    (
+        lambda m, s: s[m.c].fuse(*reversed(m.c.op.axis)),
+        "fuse needs loops that follow each other, which j, i do not",
+    ),
+    (
+        lambda m, s: s[m.c].fuse(m.c.op.axis[1], m.k),
+        "stage C: fuse of j mixes an axis that is reduced with one that is not",
+    ),
     (lambda m, s: s[m.c].reorder(m.k, m.k), "stage C: reorder names k twice"),
     (lambda m, s: s[m.e].tile(*m.e.op.axis, 0, 2), "split of i must be by a whole number"),
     (lambda m, s: s[m.c].unroll(m.e.op.axis[0]), "stage C has no axis 'i' of its own"),
     # What loops become.
-    (lambda m, s: s[m.e].bind(m.e.op.axis[0], "cthread"), r"stage E: bind needs "
-                                                          r"te.thread_axis\('cthread'\)"),
-    (lambda m, s: s[m.c].bind(m.k, te.thread_axis("cthread")),
-     "stage C: k is reduced; virtual threads must compute different results"),
-    (lambda m, s: te.thread_axis("threadIdx.x"), "thread_axis must be 'cthread', VTA's virtual "
-                                                 "threads, not 'threadIdx.x'"),
+    (
+        lambda m, s: s[m.e].bind(m.e.op.axis[0], "cthread"),
+        r"stage E: bind needs "
+        r"te.thread_axis\('cthread'\)",
+    ),
+    (
+        lambda m, s: s[m.c].bind(m.k, te.thread_axis("cthread")),
+        "stage C: k is reduced; virtual threads must compute different results",
+    ),
+    (
+        lambda m, s: te.thread_axis("threadIdx.x"),
+        "thread_axis must be 'cthread', VTA's virtual threads, not 'threadIdx.x'",
+    ),
     (lambda m, s: te.thread_axis(), "thread_axis must be 'cthread'"),
     (lambda m, s: s[m.c].tensorize(m.c.op.axis[0], "gemm"), "stage C: tensorize needs env.gemm"),
-    (lambda m, s: s[m.e].pragma(m.e.op.axis[0], "dma"), r"stage E: unknown pragma 'dma'.*allowed: "
-                                                        r"dma_copy, alu"),
+    (
+        lambda m, s: s[m.e].pragma(m.e.op.axis[0], "dma"),
+        r"stage E: unknown pragma 'dma'.*allowed: "
+        r"dma_copy, alu",
+    ),
     (lambda m, s: s[m.e].pragma(m.k, "alu"), "stage E has no axis 'k' of its own"),
-    (lambda m, s: s[m.e].vectorize(m.e.op.axis[0]), "stage E has no 'vectorize'; a stage "
-                                                     "has .*bind, compute_at"),
+    (
+        lambda m, s: s[m.e].vectorize(m.e.op.axis[0]),
+        "stage E has no 'vectorize'; a stage has .*bind, compute_at",
+    ),
     # Caches, and stages that are not there.
     (lambda m, s: s.cache_read(m.a, INP, []), "cache_read of A needs at least one reader"),
     (lambda m, s: s.cache_read(m.a, INP, [m.e]), "stage E does not read A, of which cache_read"),
     (lambda m, s: s.cache_read(m.a, "local", [m.c]), "unknown scope 'local'"),
     (lambda m, s: s.cache_write(m.a, ACC), "stage A is a placeholder, which nothing is computed"),
-    (lambda m, s: (s[m.c].split(m.k, 2), s.cache_write(m.c, ACC)),
-     "stage C: cache_write must come before its loops are scheduled"),
-    (lambda m, s: s[te.placeholder((4,), name="Z")], "the schedule has no stage 'Z'; it has A, B, "
-                                                     "C, D, E"),
+    (
+        lambda m, s: (s[m.c].split(m.k, 2), s.cache_write(m.c, ACC)),
+        "stage C: cache_write must come before its loops are scheduled",
+    ),
+    (
+        lambda m, s: s[te.placeholder((4,), name="Z")],
+        "the schedule has no stage 'Z'; it has A, B, C, D, E",
+    ),
     (lambda m, s: s["C"], "the schedule has no stage 'C'"),
-    (lambda m, s: te.create_schedule(m.a.op), "an output of a schedule must be a te.compute's "
-                                              "operation, not 'A'"),
+    (
+        lambda m, s: te.create_schedule(m.a.op),
+        "an output of a schedule must be a te.compute's operation, not 'A'",
+    ),
     (lambda m, s: te.create_schedule([]), "a schedule must have at least one output"),
 ]
 
 
-@pytest.mark.parametrize(("step", "message"), REFUSALS,
-                         ids=[str(number) for number in range(len(REFUSALS))])
+@pytest.mark.parametrize(
+    ("step", "message"), REFUSALS, ids=[str(number) for number in range(len(REFUSALS))]
+)
 def test_what_is_refused(made, step, message):
     with pytest.raises(ScheduleError, match=message):
         step(made, made.s)
 
 
-@pytest.mark.parametrize(("step", "message"), REFUSALS,
-                         ids=[str(number) for number in range(len(REFUSALS))])
+@pytest.mark.parametrize(
+    ("step", "message"), REFUSALS, ids=[str(number) for number in range(len(REFUSALS))]
+)
 def test_what_is_refused_leaves_no_loop_out(made, step, message):
     """After a refusal the schedule still lowers."""
     with pytest.raises(ScheduleError):
@@ -267,16 +339,19 @@ def test_what_is_refused_leaves_no_loop_out(made, step, message):
     assert "def main(" in str(lower(made.s, [made.a, made.b, made.e]))
 
 
-@pytest.mark.parametrize("step", [
-    lambda m, s: s.cache_read(m.a, "local", [m.c]),
-    lambda m, s: s.cache_read(m.a, INP, [m.c, m.e]),
-    lambda m, s: s.cache_write(m.d, "local"),
-    lambda m, s: s[m.c].set_scope("local"),
-    lambda m, s: s[m.c].split(m.k, 0),
-    lambda m, s: s[m.c].reorder(m.k, m.k),
-    lambda m, s: s[m.c].fuse(m.c.op.axis[1], m.k),
-    lambda m, s: s[m.c].compute_at(s[m.c], m.k),
-])
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda m, s: s.cache_read(m.a, "local", [m.c]),
+        lambda m, s: s.cache_read(m.a, INP, [m.c, m.e]),
+        lambda m, s: s.cache_write(m.d, "local"),
+        lambda m, s: s[m.c].set_scope("local"),
+        lambda m, s: s[m.c].split(m.k, 0),
+        lambda m, s: s[m.c].reorder(m.k, m.k),
+        lambda m, s: s[m.c].fuse(m.c.op.axis[1], m.k),
+        lambda m, s: s[m.c].compute_at(s[m.c], m.k),
+    ],
+)
 def test_what_is_refused_changes_nothing(made, step):
     before = str(made.s)
     with pytest.raises(ScheduleError):

@@ -43,12 +43,15 @@ def expected_bursts(config, move):
 def test_random_transfers(name, stalls):
     config = CONFIGS[name]
     rng = random.Random(f"requests {name} {stalls}")
-    moves = [move for move in (random_move(config, rng, KINDS, limit=2048) for _ in range(40))
-             if move.y]
+    moves = [
+        move for move in (random_move(config, rng, KINDS, limit=2048) for _ in range(40)) if move.y
+    ]
     dut = BurstSplitter(config, KINDS)
-    expected = [(*burst, index == len(bursts) - 1)
-                for bursts in (expected_bursts(config, move) for move in moves)
-                for index, burst in enumerate(bursts)]
+    expected = [
+        (*burst, index == len(bursts) - 1)
+        for bursts in (expected_bursts(config, move) for move in moves)
+        for index, burst in enumerate(bursts)
+    ]
     found = []
 
     async def send(ctx):
@@ -78,7 +81,10 @@ def test_a_run_that_ends_with_memory():
 
     simulate(dut, send, receive)
     assert [(burst.addr, burst.beats, last) for burst, last in found] == [
-        ((1 << 32) - 16 * 21, 2, 0), ((1 << 32) - 16 * 11, 2, 0), ((1 << 32) - 16, 2, 1)]
+        ((1 << 32) - 16 * 21, 2, 0),
+        ((1 << 32) - 16 * 11, 2, 0),
+        ((1 << 32) - 16, 2, 1),
+    ]
 
 
 def test_one_burst_a_cycle():

@@ -8,8 +8,10 @@ from vta.hw.bus.payloads import burst_beats, dram_elem_bytes
 from vta.isa import MemoryType
 
 
-@pytest.mark.parametrize(("log_bus", "max_burst", "beats"), [
-    (6, 16, 16), (6, 64, 64), (6, 256, 256), (7, 256, 256), (8, 64, 64), (8, 256, 128)])
+@pytest.mark.parametrize(
+    ("log_bus", "max_burst", "beats"),
+    [(6, 16, 16), (6, 64, 64), (6, 256, 256), (7, 256, 256), (8, 64, 64), (8, 256, 128)],
+)
 def test_the_longest_burst(log_bus, max_burst, beats):
     """As configured, but never more than a page holds."""
     config = PRESETS["default"].replace(log_bus_width=log_bus, max_burst=max_burst)
@@ -20,8 +22,13 @@ def test_the_longest_burst(log_bus, max_burst, beats):
 def test_elements_in_memory():
     """The table in ISA.md."""
     assert {kind: dram_elem_bytes(PRESETS["default"], kind) for kind in MemoryType} == {
-        MemoryType.UOP: 4, MemoryType.WGT: 256, MemoryType.INP: 16, MemoryType.ACC: 64,
-        MemoryType.OUT: 16, MemoryType.ACC_8BIT: 16}
+        MemoryType.UOP: 4,
+        MemoryType.WGT: 256,
+        MemoryType.INP: 16,
+        MemoryType.ACC: 64,
+        MemoryType.OUT: 16,
+        MemoryType.ACC_8BIT: 16,
+    }
 
 
 def test_signatures_compare_by_their_parameters():

@@ -17,15 +17,28 @@ class Bus:
 
     def __init__(self, config, dut, *, stalls="none", bad=(), silent=False):
         self.config, self.bus, self.stalls, self.bad, self.silent = (
-            config, dut.bus, stalls, set(bad), silent)
+            config,
+            dut.bus,
+            stalls,
+            set(bad),
+            silent,
+        )
         self.asked: list[tuple[int, int, int]] = []
         self.pending: dict[int, list[tuple[int, bool]]] = {}
         self.benches = [self._addresses, self._data]
 
     async def _addresses(self, ctx):
         bus, pauses = self.bus, Pauses(self.stalls, "ar")
-        trigger = ctx.tick().sample(bus.arvalid, bus.arready, bus.arid, bus.araddr, bus.arlen,
-                                    bus.arsize, bus.arburst, bus.arlock)
+        trigger = ctx.tick().sample(
+            bus.arvalid,
+            bus.arready,
+            bus.arid,
+            bus.araddr,
+            bus.arlen,
+            bus.arsize,
+            bus.arburst,
+            bus.arlock,
+        )
         held, wait = None, 0
         while True:
             ctx.set(bus.arready, wait == 0)
@@ -43,7 +56,8 @@ class Bus:
                 self.asked.append((ident, addr, length + 1))
                 beats = [addr + index * self.config.bus_bytes for index in range(length + 1)]
                 self.pending.setdefault(ident, []).extend(
-                    (beat, beat == beats[-1]) for beat in beats)
+                    (beat, beat == beats[-1]) for beat in beats
+                )
 
     async def _data(self, ctx):
         bus, pauses, rng = self.bus, Pauses(self.stalls, "r"), random.Random("bus")
@@ -72,25 +86,38 @@ def test_each_client_gets_its_own(name, stalls):
     config = PRESETS[name]
     dut = ReadDma(config, CLIENTS)
     rng = random.Random(f"dma {name} {stalls}")
-    bursts = [[(rng.randrange(1 << 12) * config.bus_bytes, rng.randint(1, 12)) for _ in range(25)]
-              for _ in range(CLIENTS)]
-    flat = [[addr + beat * config.bus_bytes for addr, beats in mine for beat in range(beats)]
-            for mine in bursts]
+    bursts = [
+        [(rng.randrange(1 << 12) * config.bus_bytes, rng.randint(1, 12)) for _ in range(25)]
+        for _ in range(CLIENTS)
+    ]
+    flat = [
+        [addr + beat * config.bus_bytes for addr, beats in mine for beat in range(beats)]
+        for mine in bursts
+    ]
     bad = set(rng.sample(sorted({addr for mine in flat for addr in mine}), 10))
     bus = Bus(config, dut, stalls=stalls, bad=bad)
     got = [[] for _ in range(CLIENTS)]
 
     def sender(client):
         async def bench(ctx):
-            await put(ctx, getattr(dut, f"burst_{client}"),
-                      [{"addr": addr, "beats": beats} for addr, beats in bursts[client]],
-                      Pauses(stalls, f"burst {client}"))
+            await put(
+                ctx,
+                getattr(dut, f"burst_{client}"),
+                [{"addr": addr, "beats": beats} for addr, beats in bursts[client]],
+                Pauses(stalls, f"burst {client}"),
+            )
+
         return bench
 
     def receiver(client):
         async def bench(ctx):
-            got[client] = await get(ctx, getattr(dut, f"beat_{client}"), len(flat[client]),
-                                    Pauses(stalls, f"beat {client}"))
+            got[client] = await get(
+                ctx,
+                getattr(dut, f"beat_{client}"),
+                len(flat[client]),
+                Pauses(stalls, f"beat {client}"),
+            )
+
         return bench
 
     quiet = []
@@ -104,14 +131,22 @@ def test_each_client_gets_its_own(name, stalls):
         await rest(ctx, 3)
         assert ctx.get(dut.quiet)
 
-    simulate(dut, *map(sender, range(CLIENTS)), *map(receiver, range(CLIENTS)), settle,
-             background=[*bus.benches,
-                         stable(*(getattr(dut, f"beat_{client}") for client in range(CLIENTS)))])
+    simulate(
+        dut,
+        *map(sender, range(CLIENTS)),
+        *map(receiver, range(CLIENTS)),
+        settle,
+        background=[
+            *bus.benches,
+            stable(*(getattr(dut, f"beat_{client}") for client in range(CLIENTS))),
+        ],
+    )
     for client in range(CLIENTS):
         assert [request[1:] for request in bus.asked if request[0] == client] == bursts[client]
         mask = (1 << config.bus_width) - 1
         assert [(beat.data, beat.error) for beat in got[client]] == [
-            (addr * 0x1_0001 & mask, addr in bad) for addr in flat[client]]
+            (addr * 0x1_0001 & mask, addr in bad) for addr in flat[client]
+        ]
     assert quiet
     assert not any(quiet)
 
@@ -144,7 +179,7 @@ def test_turns():
     first = min(order.index(0), order.index(2))
     assert sorted(order) == [0] * 2 + [1] * 10 + [2] * 2
     # From there on everybody who wants something comes in turn.
-    assert order[first:first + 6] in ([2, 0, 1] * 2, [0, 1, 2] * 2)
+    assert order[first : first + 6] in ([2, 0, 1] * 2, [0, 1, 2] * 2)
     assert set(order[:first]) <= {1}
 
 

@@ -9,9 +9,17 @@ from vta.hw.bus.streams import Queue, SkidBuffer
 
 
 @pytest.mark.parametrize("stalls", STALLS)
-@pytest.mark.parametrize("make", [
-    lambda: Queue(12, 2), lambda: Queue(12, 4), lambda: Queue(12, 16), lambda: Queue(12, 32),
-    lambda: SkidBuffer(12)], ids=["queue2", "queue4", "queue16", "queue32", "skid"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Queue(12, 2),
+        lambda: Queue(12, 4),
+        lambda: Queue(12, 16),
+        lambda: Queue(12, 32),
+        lambda: SkidBuffer(12),
+    ],
+    ids=["queue2", "queue4", "queue16", "queue32", "skid"],
+)
 def test_order(make, stalls):
     dut = make()
     items = [random.Random(5).randrange(1 << 12) for _ in range(200)]
@@ -27,9 +35,16 @@ def test_order(make, stalls):
     assert got == items
 
 
-@pytest.mark.parametrize(("make", "latency"), [
-    (lambda: Queue(8, 4), 1), (lambda: Queue(8, 16), 1), (lambda: Queue(8, 17), 2),
-    (lambda: SkidBuffer(8), 1)], ids=["queue4", "queue16", "queue17", "skid"])
+@pytest.mark.parametrize(
+    ("make", "latency"),
+    [
+        (lambda: Queue(8, 4), 1),
+        (lambda: Queue(8, 16), 1),
+        (lambda: Queue(8, 17), 2),
+        (lambda: SkidBuffer(8), 1),
+    ],
+    ids=["queue4", "queue16", "queue17", "skid"],
+)
 def test_one_item_a_cycle(make, latency):
     dut, clock, arrivals = make(), Clock(), []
 

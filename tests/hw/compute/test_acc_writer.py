@@ -22,12 +22,27 @@ def writes(config, rng, count):
         for _ in range(rng.randint(1, 6)):
             addr = rng.randrange(config.acc_depth)
             if kind == MemoryType.UOP:
-                sent.append({"kind": kind, "addr": addr, "lanes": 1, "last": 1,
-                             "data": rng.randrange(1 << 32)})
+                sent.append(
+                    {
+                        "kind": kind,
+                        "addr": addr,
+                        "lanes": 1,
+                        "last": 1,
+                        "data": rng.randrange(1 << 32),
+                    }
+                )
                 continue
             if rng.random() < 0.3:
-                sent.append({"kind": kind, "addr": addr, "zero": 1, "last": 1,
-                             "lanes": rng.randrange(2), "data": rng.randrange(1 << 64)})
+                sent.append(
+                    {
+                        "kind": kind,
+                        "addr": addr,
+                        "zero": 1,
+                        "last": 1,
+                        "lanes": rng.randrange(2),
+                        "data": rng.randrange(1 << 64),
+                    }
+                )
                 expected.append((addr, None))
                 continue
             size = 4 * shape if kind == MemoryType.ACC else shape
@@ -35,10 +50,18 @@ def writes(config, rng, count):
             lane = min(size, config.bus_bytes)
             parts = size // lane
             for part in range(parts):
-                piece = data[part * lane:(part + 1) * lane] + bytes(
-                    rng.randrange(256) for _ in range(config.bus_bytes - lane))
-                sent.append({"kind": kind, "addr": addr, "lanes": 1 << part,
-                             "last": part == parts - 1, "data": int.from_bytes(piece, "little")})
+                piece = data[part * lane : (part + 1) * lane] + bytes(
+                    rng.randrange(256) for _ in range(config.bus_bytes - lane)
+                )
+                sent.append(
+                    {
+                        "kind": kind,
+                        "addr": addr,
+                        "lanes": 1 << part,
+                        "last": part == parts - 1,
+                        "data": int.from_bytes(piece, "little"),
+                    }
+                )
                 if part != parts - 1 and rng.random() < 0.3:
                     # Padding is written while a tile still grows.
                     other = rng.randrange(config.acc_depth)
@@ -101,9 +124,15 @@ def test_random_writes(name, stalls):
 
     simulate(dut, send, pipeline)
     mask = (1 << 8 * config.acc_elem_bytes) - 1
-    plain = [item if isinstance(item, bool) else
-             (item[0], None if item[1] is None else
-              int.from_bytes(item[1].tobytes(), "little") & mask) for item in expected]
+    plain = [
+        item
+        if isinstance(item, bool)
+        else (
+            item[0],
+            None if item[1] is None else int.from_bytes(item[1].tobytes(), "little") & mask,
+        )
+        for item in expected
+    ]
     assert found == plain
 
 
@@ -118,8 +147,10 @@ def test_room_ends_with_its_tiles():
         for _ in range(40):
             ok = ctx.get(dut.room)
             ctx.set(dut.write_en, ok)
-            ctx.set(dut.write, {"kind": MemoryType.ACC_8BIT, "addr": sent, "lanes": 1, "last": 1,
-                                "data": sent})
+            ctx.set(
+                dut.write,
+                {"kind": MemoryType.ACC_8BIT, "addr": sent, "lanes": 1, "last": 1, "data": sent},
+            )
             sent += ok
             await ctx.tick()
         assert sent == TILES

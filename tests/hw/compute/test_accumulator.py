@@ -31,7 +31,7 @@ def test_random_steps(name, stalls):
         for _ in range(500):
             addr = int(rng.integers(4))
             step = {"operation": LaneOperation.NONE, "operand": OperandSource.HOLD}
-            sums = rng.integers(-2**19, 2**19, shape)
+            sums = rng.integers(-(2**19), 2**19, shape)
             next_load = None
             kind = rng.integers(7) if stalls == "none" or rng.random() < 0.5 else 7
             # A source tile reaches the operand register when the step behind it would load its own:
@@ -39,12 +39,12 @@ def test_random_steps(name, stalls):
             if before == 2 and kind in (4, 5, 6):
                 kind = 3
             before = kind
-            imm = int(rng.integers(-2**15, 2**15))
+            imm = int(rng.integers(-(2**15), 2**15))
             if kind == 0:
                 step = {"operation": LaneOperation.ZERO, "addr": addr, "writes": 1}
                 acc[addr] = 0
             elif kind == 1:
-                next_load = rng.integers(-2**31, 2**31, shape).astype(np.int32)
+                next_load = rng.integers(-(2**31), 2**31, shape).astype(np.int32)
                 step = {"operation": LaneOperation.LOAD, "addr": addr, "writes": 1}
                 acc[addr] = next_load
             elif kind == 2:
@@ -54,13 +54,24 @@ def test_random_steps(name, stalls):
                 step = {"operation": LaneOperation.MAX, "addr": addr, "reads": 1, "writes": 1}
                 acc[addr] = np.maximum(acc[addr], source)
             elif kind == 4:
-                step = {"operation": LaneOperation.MIN, "operand": OperandSource.IMM, "imm": imm,
-                        "addr": addr, "reads": 1, "writes": 1}
+                step = {
+                    "operation": LaneOperation.MIN,
+                    "operand": OperandSource.IMM,
+                    "imm": imm,
+                    "addr": addr,
+                    "reads": 1,
+                    "writes": 1,
+                }
                 source = np.full(shape, imm, np.int32)
                 acc[addr] = np.minimum(acc[addr], source)
             elif kind in (5, 6):
-                step = {"operation": LaneOperation.ADD, "operand": OperandSource.SUM, "addr": addr,
-                        "reads": 1, "writes": 1}
+                step = {
+                    "operation": LaneOperation.ADD,
+                    "operand": OperandSource.SUM,
+                    "addr": addr,
+                    "reads": 1,
+                    "writes": 1,
+                }
                 source = sums.astype(np.int32)
                 acc[addr] = acc[addr] + source
             ctx.set(dut.step, step)

@@ -29,14 +29,16 @@ class Bench:
         self.memory.write(0, rng.integers(0, 256, SIZE).astype(np.uint8).tobytes())
         # Micro-ops whose indices leave room for a loop's factors; the larger ones are checked
         # in the tests of the index generator.
-        self.uop_table = [(int(rng.integers(8)), int(rng.integers(8)), int(rng.integers(8)))
-                          for _ in range(256)]
+        self.uop_table = [
+            (int(rng.integers(8)), int(rng.integers(8)), int(rng.integers(8))) for _ in range(256)
+        ]
         words = [self.isa.uop.pack(dst_idx=d, src_idx=s, wgt_idx=w) for d, s, w in self.uop_table]
         self.memory.write(UOP_BASE, np.array(words, "<u4").tobytes())
         shape = (config.batch, config.block)
         self.inp = rng.integers(-128, 128, (config.inp_depth, *shape)).astype(np.int8)
-        self.wgt = rng.integers(-128, 128, (config.wgt_depth, config.block, config.block)
-                                ).astype(np.int8)
+        self.wgt = rng.integers(-128, 128, (config.wgt_depth, config.block, config.block)).astype(
+            np.int8
+        )
         self.acc = np.zeros((config.acc_depth, *shape), np.int64)
         self.uops = [(0, 0, 0)] * config.uop_depth
         self.insns: list[int] = []
@@ -46,9 +48,21 @@ class Bench:
 
     def load(self, kind, *, sram=0, dram=0, y=1, x=1, stride=None, pads=(0, 0, 0, 0), **more):
         stride = x if stride is None else stride
-        self.insns.append(self.isa.mem.pack(
-            memory_type=kind, sram_base=sram, dram_base=dram, y_size=y, x_size=x, x_stride=stride,
-            y_pad_0=pads[0], y_pad_1=pads[1], x_pad_0=pads[2], x_pad_1=pads[3], **more))
+        self.insns.append(
+            self.isa.mem.pack(
+                memory_type=kind,
+                sram_base=sram,
+                dram_base=dram,
+                y_size=y,
+                x_size=x,
+                x_stride=stride,
+                y_pad_0=pads[0],
+                y_pad_1=pads[1],
+                x_pad_0=pads[2],
+                x_pad_1=pads[3],
+                **more,
+            )
+        )
         self.moved.append(x * y)
         at = sram
         for row in range(-pads[0], y + pads[1]) if x else ():
@@ -65,21 +79,46 @@ class Bench:
         if elem is None:
             self.acc[at] = 0
             return
-        raw = bytes(self.memory.data[ACC_BASE + elem * size:ACC_BASE + (elem + 1) * size])
+        raw = bytes(self.memory.data[ACC_BASE + elem * size : ACC_BASE + (elem + 1) * size])
         values = np.frombuffer(raw, np.int8 if kind == MemoryType.ACC_8BIT else "<i4")
         self.acc[at] = values.reshape(self.acc[at].shape)
 
-    def loop(self, *, op=None, imm=None, reset=0, uops=(0, 1), iters=(1, 1), dst=(0, 0),
-             src=(0, 0), wgt=(0, 0), **more):
-        fields = {"uop_bgn": uops[0], "uop_end": uops[1], "iter_out": iters[0],
-                  "iter_in": iters[1], "dst_factor_out": dst[0], "dst_factor_in": dst[1],
-                  "src_factor_out": src[0], "src_factor_in": src[1], **more}
+    def loop(
+        self,
+        *,
+        op=None,
+        imm=None,
+        reset=0,
+        uops=(0, 1),
+        iters=(1, 1),
+        dst=(0, 0),
+        src=(0, 0),
+        wgt=(0, 0),
+        **more,
+    ):
+        fields = {
+            "uop_bgn": uops[0],
+            "uop_end": uops[1],
+            "iter_out": iters[0],
+            "iter_in": iters[1],
+            "dst_factor_out": dst[0],
+            "dst_factor_in": dst[1],
+            "src_factor_out": src[0],
+            "src_factor_in": src[1],
+            **more,
+        }
         if op is None:
-            word = self.isa.gemm.pack(opcode=Opcode.GEMM, reset=reset, wgt_factor_out=wgt[0],
-                                      wgt_factor_in=wgt[1], **fields)
+            word = self.isa.gemm.pack(
+                opcode=Opcode.GEMM,
+                reset=reset,
+                wgt_factor_out=wgt[0],
+                wgt_factor_in=wgt[1],
+                **fields,
+            )
         else:
-            word = self.isa.alu.pack(opcode=Opcode.ALU, alu_opcode=op, use_imm=imm is not None,
-                                     imm=imm or 0, **fields)
+            word = self.isa.alu.pack(
+                opcode=Opcode.ALU, alu_opcode=op, use_imm=imm is not None, imm=imm or 0, **fields
+            )
         self.insns.append(word)
         self.moved.append(0)
         for out in range(iters[0]):
@@ -95,8 +134,10 @@ class Bench:
                     elif reset:
                         self.acc[to] = 0
                     else:
-                        self.acc[to] = wrap(self.acc[to] + self.inp[of].astype(np.int64)
-                                            @ self.wgt[by].astype(np.int64).T)
+                        self.acc[to] = wrap(
+                            self.acc[to]
+                            + self.inp[of].astype(np.int64) @ self.wgt[by].astype(np.int64).T
+                        )
 
     # -- the run -----------------------------------------------------------------------------------
 
@@ -122,9 +163,13 @@ class Bench:
                 await ctx.tick()
                 assert ctx.get(self.dut.out_data) == tiles(self.acc[addr].astype(np.int8)), addr
 
-        status = self.module.run(self.insns if insns is None else insns, retire=retire,
-                                 settle=settle, look=out if check else None,
-                                 background=[bases, memories, *self.memory.benches])
+        status = self.module.run(
+            self.insns if insns is None else insns,
+            retire=retire,
+            settle=settle,
+            look=out if check else None,
+            background=[bases, memories, *self.memory.benches],
+        )
         if check:
             assert [moved for _, moved in self.module.retired] == self.moved
             assert status["idle"]
@@ -138,24 +183,42 @@ def random_program(bench, rng, count):
         kind = rng.choice(("uop", "acc", "acc8", "gemm", "gemm", "alu", "alu", "nothing"))
         pads = tuple(rng.choice((0, 0, 1)) for _ in range(4))
         begin = rng.randrange(8)
-        shape = {"uops": (begin, begin + rng.randint(1, 3)), "iters": (rng.randint(1, 2),
-                                                                      rng.randint(1, 3)),
-                 "dst": (rng.randrange(4), rng.randrange(3)),
-                 "src": (rng.randrange(4), rng.randrange(3))}
+        shape = {
+            "uops": (begin, begin + rng.randint(1, 3)),
+            "iters": (rng.randint(1, 2), rng.randint(1, 3)),
+            "dst": (rng.randrange(4), rng.randrange(3)),
+            "src": (rng.randrange(4), rng.randrange(3)),
+        }
         if kind == "uop":
-            bench.load(MemoryType.UOP, sram=rng.randrange(8), dram=rng.randrange(200),
-                       y=rng.randint(0, 2), x=rng.randint(1, 3), stride=rng.randrange(9), pads=pads)
+            bench.load(
+                MemoryType.UOP,
+                sram=rng.randrange(8),
+                dram=rng.randrange(200),
+                y=rng.randint(0, 2),
+                x=rng.randint(1, 3),
+                stride=rng.randrange(9),
+                pads=pads,
+            )
         elif kind in ("acc", "acc8"):
-            bench.load(MemoryType.ACC if kind == "acc" else MemoryType.ACC_8BIT,
-                       sram=rng.randrange(12), dram=rng.randrange(100), y=rng.randint(0, 2),
-                       x=rng.randint(1, 4), stride=rng.randrange(9), pads=pads)
+            bench.load(
+                MemoryType.ACC if kind == "acc" else MemoryType.ACC_8BIT,
+                sram=rng.randrange(12),
+                dram=rng.randrange(100),
+                y=rng.randint(0, 2),
+                x=rng.randint(1, 4),
+                stride=rng.randrange(9),
+                pads=pads,
+            )
         elif kind == "gemm":
             bench.loop(reset=rng.random() < 0.3, wgt=(rng.randrange(3), rng.randrange(3)), **shape)
         elif kind == "alu":
             bench.loop(op=rng.randrange(5), imm=rng.choice((None, rng.randrange(-99, 99))), **shape)
         else:
-            bench.insns.append(bench.isa.mem.pack(memory_type=rng.randrange(8), sram_base=60000,
-                                                  y_size=3, x_size=0))
+            bench.insns.append(
+                bench.isa.mem.pack(
+                    memory_type=rng.randrange(8), sram_base=60000, y_size=3, x_size=0
+                )
+            )
             bench.moved.append(0)
 
 
@@ -211,16 +274,28 @@ def uops_at(bench, *uops):
     """Puts micro-ops (dst, src) at the start of UOP, and a loop that waits for them."""
     for number, (dst, src) in enumerate(uops):
         bench.uop_table[number] = (dst, src, 0)
-        bench.memory.write(UOP_BASE + 4 * number, np.array(
-            [bench.isa.uop.pack(dst_idx=dst, src_idx=src)], "<u4").tobytes())
+        bench.memory.write(
+            UOP_BASE + 4 * number,
+            np.array([bench.isa.uop.pack(dst_idx=dst, src_idx=src)], "<u4").tobytes(),
+        )
     bench.load(MemoryType.UOP, x=len(uops))
     bench.loop(op=0, uops=(0, len(uops)))
 
 
-@pytest.mark.parametrize(("uop", "options", "waits"), [
-    ((8, 0), {"imm": 7}, False), ((8, 41), {"imm": 7}, False), ((41, 0), {"imm": 7}, True),
-    ((8, 0), {}, False), ((41, 0), {}, True), ((8, 41), {}, True),
-    ((39, 44), {}, False), ((43, 0), {}, True), ((8, 40), {}, True)])
+@pytest.mark.parametrize(
+    ("uop", "options", "waits"),
+    [
+        ((8, 0), {"imm": 7}, False),
+        ((8, 41), {"imm": 7}, False),
+        ((41, 0), {"imm": 7}, True),
+        ((8, 0), {}, False),
+        ((41, 0), {}, True),
+        ((8, 41), {}, True),
+        ((39, 44), {}, False),
+        ((43, 0), {}, True),
+        ((8, 40), {}, True),
+    ],
+)
 def test_a_loop_runs_beside_loads_of_other_tiles(uop, options, waits):
     """It waits only if it touches what they write: tiles 40 to 43."""
     bench = Bench(latency=100)
@@ -244,8 +319,9 @@ def test_iterations_wait_for_the_loads_that_they_meet():
     assert 4 <= bench.module.times[-1] - bench.module.times[-2] <= 7
 
 
-@pytest.mark.parametrize(("sram", "waits"), [(8, False), (26, False), (27, True), (45, True),
-                                             (59, True), (60, False)])
+@pytest.mark.parametrize(
+    ("sram", "waits"), [(8, False), (26, False), (27, True), (45, True), (59, True), (60, False)]
+)
 def test_a_load_of_acc_runs_beside_a_loop_of_other_tiles(sram, waits):
     """Its latency is hidden behind a loop over tiles 30 to 59, unless it writes one of them."""
     bench = Bench(latency=100)
@@ -262,8 +338,14 @@ def test_a_load_waits_for_a_loop_that_has_not_begun():
     bench = Bench(latency=5)
     uops_at(bench, (0, 0), (20, 0), (10, 20))
     for uop in (0, 1, 2):
-        bench.loop(op=2, imm=None if uop == 2 else 3, uops=(uop, uop + 1), iters=(5, 6), dst=(0, 1),
-                   src=(0, 1))
+        bench.loop(
+            op=2,
+            imm=None if uop == 2 else 3,
+            uops=(uop, uop + 1),
+            iters=(5, 6),
+            dst=(0, 1),
+            src=(0, 1),
+        )
     bench.load(MemoryType.ACC, sram=20, x=6)
     bench.loop(op=2, uops=(0, 1), iters=(1, 6), dst=(0, 1))
     bench.load(MemoryType.ACC_8BIT, sram=10, x=6)
@@ -289,11 +371,17 @@ def random_regions(bench, rng, count):
             continue
         first = rng.choice((begin // 16, begin // 16, rng.randrange(8)))
         uop = (first, first + 1 if first < 4 else min(8, first + rng.randint(1, 3)))
-        inner = 63 - max(max(pair) for pair in uops[uop[0]:uop[1]])
+        inner = 63 - max(max(pair) for pair in uops[uop[0] : uop[1]])
         iters = (rng.randint(1, 5), rng.randint(1, min(inner + 1, 12)))
         imm = rng.choice((None, rng.randrange(-99, 99)))
-        bench.loop(op=rng.randrange(5), imm=imm, uops=uop, iters=iters, dst=(0, rng.randrange(2)),
-                   src=(0, rng.randrange(2)))
+        bench.loop(
+            op=rng.randrange(5),
+            imm=imm,
+            uops=uop,
+            iters=iters,
+            dst=(0, rng.randrange(2)),
+            src=(0, rng.randrange(2)),
+        )
 
 
 @pytest.mark.parametrize(("stalls", "latency"), [("none", 40), ("short", 5), ("long", 20)])
@@ -348,29 +436,52 @@ def cases():
     yield mem(memory_type=5, dram_base=(1 << 32) - 1, y_size=1, x_size=1), Cause.MEMORY_RESPONSE
     # The whole of a buffer is in range; a size of 0 executes nothing.
     yield mem(memory_type=3, y_size=8, x_size=8, x_stride=8), Cause.NONE
-    yield isa.gemm.pack(opcode=2, uop_bgn=5, uop_end=5, iter_out=9, iter_in=9,
-                        dst_factor_in=63), Cause.NONE
+    yield (
+        isa.gemm.pack(opcode=2, uop_bgn=5, uop_end=5, iter_out=9, iter_in=9, dst_factor_in=63),
+        Cause.NONE,
+    )
     yield isa.gemm.pack(opcode=2, uop_end=1, iter_in=9), Cause.NONE
     # Index errors come with their iterations.
-    yield isa.gemm.pack(opcode=2, uop_end=1, iter_out=1, iter_in=3,
-                        dst_factor_in=32), Cause.SRAM_RANGE
-    yield isa.gemm.pack(opcode=2, uop_end=1, iter_out=3, iter_in=1,
-                        wgt_factor_out=16), Cause.SRAM_RANGE
-    yield isa.gemm.pack(opcode=2, reset=1, uop_end=1, iter_out=3, iter_in=1,
-                        wgt_factor_out=16, src_factor_out=63), Cause.NONE
+    yield (
+        isa.gemm.pack(opcode=2, uop_end=1, iter_out=1, iter_in=3, dst_factor_in=32),
+        Cause.SRAM_RANGE,
+    )
+    yield (
+        isa.gemm.pack(opcode=2, uop_end=1, iter_out=3, iter_in=1, wgt_factor_out=16),
+        Cause.SRAM_RANGE,
+    )
+    yield (
+        isa.gemm.pack(
+            opcode=2,
+            reset=1,
+            uop_end=1,
+            iter_out=3,
+            iter_in=1,
+            wgt_factor_out=16,
+            src_factor_out=63,
+        ),
+        Cause.NONE,
+    )
     yield isa.gemm.pack(opcode=2, uop_bgn=63, uop_end=65, iter_out=1, iter_in=1), Cause.SRAM_RANGE
-    yield isa.alu.pack(opcode=4, alu_opcode=2, uop_end=1, iter_out=1, iter_in=3,
-                       src_factor_in=32), Cause.SRAM_RANGE
-    yield isa.alu.pack(opcode=4, alu_opcode=2, use_imm=1, uop_end=1, iter_out=1, iter_in=3,
-                       src_factor_in=32), Cause.NONE
+    yield (
+        isa.alu.pack(opcode=4, alu_opcode=2, uop_end=1, iter_out=1, iter_in=3, src_factor_in=32),
+        Cause.SRAM_RANGE,
+    )
+    yield (
+        isa.alu.pack(
+            opcode=4, alu_opcode=2, use_imm=1, uop_end=1, iter_out=1, iter_in=3, src_factor_in=32
+        ),
+        Cause.NONE,
+    )
 
 
 @pytest.mark.parametrize(("insn", "cause"), list(cases()))
 def test_errors(insn, cause):
     bench = Bench()
     finish = bench.isa.common.pack(opcode=Opcode.FINISH, push_next=1)
-    status = bench.run([finish, insn, finish], retire=3 if cause == Cause.NONE else 1,
-                       check=False, settle=120)
+    status = bench.run(
+        [finish, insn, finish], retire=3 if cause == Cause.NONE else 1, check=False, settle=120
+    )
     assert status["cause"] == cause
     assert bench.module.pushed["push_next"] == (2 if cause == Cause.NONE else 1)
     if cause:
@@ -384,9 +495,17 @@ def test_a_bad_response_counts_before_a_loop_that_ran_ahead():
     bench.load(MemoryType.UOP, x=1)
     bench.load(MemoryType.ACC, sram=40, x=4)
     for faulty in (0, 1):
-        bench.insns.append(bench.isa.alu.pack(
-            opcode=Opcode.ALU, use_imm=1, uop_end=1, iter_out=16000, iter_in=1 + 63 * faulty,
-            dst_factor_in=faulty, push_next=1))
+        bench.insns.append(
+            bench.isa.alu.pack(
+                opcode=Opcode.ALU,
+                use_imm=1,
+                uop_end=1,
+                iter_out=16000,
+                iter_in=1 + 63 * faulty,
+                dst_factor_in=faulty,
+                push_next=1,
+            )
+        )
     bench.memory.bad = {ACC_BASE + 32}
     status = bench.run(retire=1, check=False, settle=300)
     assert (status["cause"], status["index"]) == (Cause.MEMORY_RESPONSE, 1)
@@ -400,8 +519,9 @@ def test_a_faulty_loop_beside_loads(before):
     bench = Bench(latency=60)
     bench.load(MemoryType.UOP, x=1)
     load = bench.isa.mem.pack(memory_type=MemoryType.ACC, sram_base=1, x_size=4, y_size=1)
-    loop = bench.isa.alu.pack(opcode=Opcode.ALU, use_imm=1, uop_end=1, iter_out=1, iter_in=64,
-                              dst_factor_in=1)
+    loop = bench.isa.alu.pack(
+        opcode=Opcode.ALU, use_imm=1, uop_end=1, iter_out=1, iter_in=64, dst_factor_in=1
+    )
     long = bench.isa.alu.pack(opcode=Opcode.ALU, use_imm=1, uop_end=1, iter_out=100, iter_in=1)
     bench.uop_table[0] = (40, 0, 0)
     bench.memory.write(UOP_BASE, np.array([bench.isa.uop.pack(dst_idx=40)], "<u4").tobytes())
@@ -409,7 +529,8 @@ def test_a_faulty_loop_beside_loads(before):
     insns = [*bench.insns, long, load, loop] if before else [*bench.insns, loop, load, long]
     status = bench.run(insns, retire=2 if before else 1, check=False, settle=300)
     assert (status["cause"], status["index"]) == (
-        (Cause.MEMORY_RESPONSE, 2) if before else (Cause.SRAM_RANGE, 1))
+        (Cause.MEMORY_RESPONSE, 2) if before else (Cause.SRAM_RANGE, 1)
+    )
 
 
 def test_a_bad_response():

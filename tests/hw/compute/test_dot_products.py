@@ -7,8 +7,12 @@ from tests.hw.streams import simulate, tiles
 from vta.config import PRESETS
 from vta.hw.compute.dot_products import DotProducts
 
-CONFIGS = {"tiny": PRESETS["tiny"], "small": PRESETS["small"], "default": PRESETS["default"],
-           "batch4": PRESETS["batch4"]}
+CONFIGS = {
+    "tiny": PRESETS["tiny"],
+    "small": PRESETS["small"],
+    "default": PRESETS["default"],
+    "batch4": PRESETS["batch4"],
+}
 
 
 def patterns(config, rng, count):
@@ -29,8 +33,10 @@ def patterns(config, rng, count):
         if rng.random() < 0.5:
             yield rng.choice(choices, inp), rng.choice(choices, wgt)
         else:
-            yield (rng.integers(-128, 128, inp).astype(np.int8),
-                   rng.integers(-128, 128, wgt).astype(np.int8))
+            yield (
+                rng.integers(-128, 128, inp).astype(np.int8),
+                rng.integers(-128, 128, wgt).astype(np.int8),
+            )
 
 
 @pytest.mark.parametrize("gaps", [False, True])
@@ -57,8 +63,10 @@ def test_against_numpy(name, gaps):
             ctx.set(dut.inp, tiles(inp))
             ctx.set(dut.wgt, tiles(wgt))
             if now in expected:
-                sums = [[ctx.get(dut.sums[row][column]) for column in range(config.block)]
-                        for row in range(config.batch)]
+                sums = [
+                    [ctx.get(dut.sums[row][column]) for column in range(config.block)]
+                    for row in range(config.batch)
+                ]
                 np.testing.assert_array_equal(sums, expected[now])
                 seen += 1
             await ctx.tick()

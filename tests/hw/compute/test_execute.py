@@ -22,22 +22,39 @@ def alu(op, x, y):
         return np.maximum(x, y)
     if op in (ADD, MUL):
         return wrap(x + y) if op == ADD else wrap_array(x, y)
-    return np.array([a >> min(b, 31) if b >= 0 else (wrap(a << -b) if -b < 32 else 0)
-                     for a, b in zip(x.ravel().tolist(), np.broadcast_to(y, x.shape)
-                                     .ravel().tolist(), strict=True)]).reshape(x.shape)
+    return np.array(
+        [
+            a >> min(b, 31) if b >= 0 else (wrap(a << -b) if -b < 32 else 0)
+            for a, b in zip(
+                x.ravel().tolist(), np.broadcast_to(y, x.shape).ravel().tolist(), strict=True
+            )
+        ]
+    ).reshape(x.shape)
 
 
 def wrap_array(x, y):
     y = np.broadcast_to(y, x.shape)
-    return np.array([wrap(a * b) for a, b in zip(x.ravel().tolist(), y.ravel().tolist(),
-                                                 strict=True)]).reshape(x.shape)
+    return np.array(
+        [wrap(a * b) for a, b in zip(x.ravel().tolist(), y.ravel().tolist(), strict=True)]
+    ).reshape(x.shape)
 
 
 def iteration(*, dst=0, src=0, wgt=0, last=1, fault=0, alu=None, imm=None, reset=0):
     """An iteration of GEMM, or of the ALU operation `alu`, as the index generator makes it."""
-    return {"context": {"is_alu": alu is not None, "reset": reset, "alu_opcode": alu or 0,
-                        "use_imm": imm is not None, "imm": (imm or 0) & 0xFFFF},
-            "dst": dst, "src": src, "wgt": wgt, "fault": fault, "last": last}
+    return {
+        "context": {
+            "is_alu": alu is not None,
+            "reset": reset,
+            "alu_opcode": alu or 0,
+            "use_imm": imm is not None,
+            "imm": (imm or 0) & 0xFFFF,
+        },
+        "dst": dst,
+        "src": src,
+        "wgt": wgt,
+        "fault": fault,
+        "last": last,
+    }
 
 
 class Bench:
@@ -49,8 +66,9 @@ class Bench:
         rng = np.random.default_rng(seed)
         shape = (config.batch, config.block)
         self.inp = rng.integers(-128, 128, (config.inp_depth, *shape)).astype(np.int8)
-        self.wgt = rng.integers(-128, 128, (config.wgt_depth, config.block, config.block)
-                                ).astype(np.int8)
+        self.wgt = rng.integers(-128, 128, (config.wgt_depth, config.block, config.block)).astype(
+            np.int8
+        )
         self.acc = np.zeros((config.acc_depth, *shape), np.int64)
         self.clock = Clock()
         self.done: list[tuple[int, int]] = []
@@ -76,7 +94,8 @@ class Bench:
             self.expected["reset"] += 1
         else:
             product = self.inp[item["src"]].astype(np.int64) @ self.wgt[item["wgt"]].T.astype(
-                np.int64)
+                np.int64
+            )
             self.acc[dst] = wrap(self.acc[dst] + product)
             self.expected["gemm"] += 1
 
@@ -88,8 +107,12 @@ class Bench:
         dut = self.dut
         lasts = sum(item["last"] or item["fault"] for item in items)
         if any(item["fault"] for item in items):
-            lasts = 1 + sum(item["last"] for item in items[:next(
-                index for index, item in enumerate(items) if item["fault"])])
+            lasts = 1 + sum(
+                item["last"]
+                for item in items[
+                    : next(index for index, item in enumerate(items) if item["fault"])
+                ]
+            )
 
         async def send(ctx):
             await put(ctx, dut.iteration, items, Pauses(self.stalls, "iteration"))
@@ -100,8 +123,10 @@ class Bench:
                 await rest(ctx, pauses.next() + (rng.randrange(3) if items else 0))
                 mark = isinstance(value, str)
                 zero = value is None
-                ctx.set(dut.load.payload, {"addr": addr, "zero": zero, "mark": mark,
-                                           "error": mark and value == "error"})
+                ctx.set(
+                    dut.load.payload,
+                    {"addr": addr, "zero": zero, "mark": mark, "error": mark and value == "error"},
+                )
                 ctx.set(dut.load.valid, 1)
                 assert ctx.get(dut.load.ready)
                 if not mark and not zero:
@@ -111,8 +136,11 @@ class Bench:
 
         async def finish(ctx):
             for _ in range(wait if wait is not None else 100_000):
-                if wait is None and len(self.done) == lasts and len(self.load_done) == sum(
-                        isinstance(value, str) for _, value in loads):
+                if (
+                    wait is None
+                    and len(self.done) == lasts
+                    and len(self.load_done) == sum(isinstance(value, str) for _, value in loads)
+                ):
                     break
                 await ctx.tick()
             await rest(ctx, 3)
@@ -120,9 +148,19 @@ class Bench:
             for bench in after:
                 await bench(ctx)
 
-        simulate(dut, load, finish, background=[
-            send, self.clock.run, self._order(items, loads), self._memories, self._load_data,
-            self._ends])
+        simulate(
+            dut,
+            load,
+            finish,
+            background=[
+                send,
+                self.clock.run,
+                self._order(items, loads),
+                self._memories,
+                self._load_data,
+                self._ends,
+            ],
+        )
         for name in self.counts:
             assert self.counts[name] == self.expected[name], name
 
@@ -132,8 +170,13 @@ class Bench:
         async def bench(ctx):
             self._left = deque(items)
             tiles_left = deque(loads)
-            trigger = ctx.tick().sample(dut.iteration.valid & dut.iteration.ready, dut.load.valid,
-                                        dut.gemm_op, dut.reset_op, dut.alu_op)
+            trigger = ctx.tick().sample(
+                dut.iteration.valid & dut.iteration.ready,
+                dut.load.valid,
+                dut.gemm_op,
+                dut.reset_op,
+                dut.alu_op,
+            )
             while True:
                 _, _, taken, loaded, gemm, reset, is_alu = await trigger
                 assert gemm + reset + is_alu <= 1
@@ -190,8 +233,9 @@ class Bench:
         """Shows all 32 bits: ALU shifts by 8 make the next byte visible in OUT."""
         for _ in range(4):
             await self.check_out(ctx)
-            items = [iteration(dst=addr, alu=SHR, imm=8, last=0)
-                     for addr in range(self.config.acc_depth)]
+            items = [
+                iteration(dst=addr, alu=SHR, imm=8, last=0) for addr in range(self.config.acc_depth)
+            ]
             self._left.extend(items)
             await put(ctx, self.dut.iteration, items)
             await rest(ctx, 15)
@@ -203,14 +247,20 @@ def random_items(config, rng, count):
     while len(items) < count:
         kind = rng.choice(("gemm", "gemm", "reset", "imm", "register", "register"))
         op = rng.randrange(5)
-        imm = rng.choice((rng.randrange(-40, 41), rng.randrange(-2**15, 2**15)))
+        imm = rng.choice((rng.randrange(-40, 41), rng.randrange(-(2**15), 2**15)))
         for number in range(length := rng.randint(1, 5)):
             dst, src = rng.randrange(3), rng.randrange(3)
             last = number == length - 1
             if kind in ("gemm", "reset"):
-                items.append(iteration(dst=dst, src=rng.randrange(config.inp_depth),
-                                       wgt=rng.randrange(config.wgt_depth), last=last,
-                                       reset=kind == "reset"))
+                items.append(
+                    iteration(
+                        dst=dst,
+                        src=rng.randrange(config.inp_depth),
+                        wgt=rng.randrange(config.wgt_depth),
+                        last=last,
+                        reset=kind == "reset",
+                    )
+                )
             elif kind == "imm":
                 items.append(iteration(dst=dst, src=src, alu=op, imm=imm, last=last))
             else:
@@ -222,7 +272,7 @@ def random_loads(config, rng, seed, count):
     data = np.random.default_rng(seed)
     loads = []
     for _ in range(count):
-        value = data.integers(-2**31, 2**31, (config.batch, config.block))
+        value = data.integers(-(2**31), 2**31, (config.batch, config.block))
         loads.append((rng.randrange(3), rng.choice((value, value, None))))
         if rng.random() < 0.3:
             loads.append((0, rng.choice(("mark", "error"))))
@@ -247,30 +297,50 @@ def test_the_default_configuration():
     config = PRESETS["default"]
     rng = random.Random("execute default")
     bench = Bench(config, stalls="short")
-    bench.run(random_items(config, rng, 150), random_loads(config, rng, 1, 40),
-              after=[bench.check_out])
+    bench.run(
+        random_items(config, rng, 150), random_loads(config, rng, 1, 40), after=[bench.check_out]
+    )
 
 
-@pytest.mark.parametrize(("items", "cycles"), [
-    # GEMM: one iteration a cycle whatever the pattern, the same destination included.
-    ([iteration(dst=0, src=i % 7, wgt=i % 5, last=0) for i in range(60)], 60),
-    ([iteration(dst=i * 7 % 11, last=0) for i in range(60)], 60),
-    ([iteration(dst=i % 2, reset=1, last=0) for i in range(60)], 60),
-    # The ALU with an immediate, or with a source that is held: one a cycle.
-    ([iteration(dst=i % 3, alu=ADD, imm=i, last=0) for i in range(60)], 60),
-    ([iteration(dst=i % 3, src=9, alu=MAX, last=0) for i in range(60)], 61),
-    # A new source every time: two.
-    ([iteration(dst=i % 3, src=8 + i % 4, alu=ADD, last=0) for i in range(60)], 120),
-    # A source that is written by the iteration before is read again.
-    ([iteration(dst=3, src=3, alu=ADD, last=0) for i in range(60)], 120),
-    # MUL: five, or six with a new source.
-    ([iteration(dst=i % 3, alu=MUL, imm=3, last=0) for i in range(20)], 100),
-    ([iteration(dst=i % 3, src=8 + i % 4, alu=MUL, last=0) for i in range(20)], 120),
-    # From one instruction to the next of another kind nothing is lost.
-    ([iteration(dst=i % 3, alu=ADD if i % 2 else None, imm=1 if i % 2 else None)
-      for i in range(60)], 60),
-], ids=["gemm_same", "gemm_any", "reset", "imm", "held", "register", "in_place", "mul_imm",
-        "mul_register", "mixed"])
+@pytest.mark.parametrize(
+    ("items", "cycles"),
+    [
+        # GEMM: one iteration a cycle whatever the pattern, the same destination included.
+        ([iteration(dst=0, src=i % 7, wgt=i % 5, last=0) for i in range(60)], 60),
+        ([iteration(dst=i * 7 % 11, last=0) for i in range(60)], 60),
+        ([iteration(dst=i % 2, reset=1, last=0) for i in range(60)], 60),
+        # The ALU with an immediate, or with a source that is held: one a cycle.
+        ([iteration(dst=i % 3, alu=ADD, imm=i, last=0) for i in range(60)], 60),
+        ([iteration(dst=i % 3, src=9, alu=MAX, last=0) for i in range(60)], 61),
+        # A new source every time: two.
+        ([iteration(dst=i % 3, src=8 + i % 4, alu=ADD, last=0) for i in range(60)], 120),
+        # A source that is written by the iteration before is read again.
+        ([iteration(dst=3, src=3, alu=ADD, last=0) for i in range(60)], 120),
+        # MUL: five, or six with a new source.
+        ([iteration(dst=i % 3, alu=MUL, imm=3, last=0) for i in range(20)], 100),
+        ([iteration(dst=i % 3, src=8 + i % 4, alu=MUL, last=0) for i in range(20)], 120),
+        # From one instruction to the next of another kind nothing is lost.
+        (
+            [
+                iteration(dst=i % 3, alu=ADD if i % 2 else None, imm=1 if i % 2 else None)
+                for i in range(60)
+            ],
+            60,
+        ),
+    ],
+    ids=[
+        "gemm_same",
+        "gemm_any",
+        "reset",
+        "imm",
+        "held",
+        "register",
+        "in_place",
+        "mul_imm",
+        "mul_register",
+        "mixed",
+    ],
+)
 def test_rate(items, cycles):
     bench = Bench(PRESETS["tiny"])
     items[-1]["last"] = 1
@@ -295,8 +365,13 @@ def test_a_load_takes_one_slot():
 def test_a_fault_ends_it():
     """The iterations before the fault are done and counted, none after it."""
     config = PRESETS["tiny"]
-    items = [iteration(dst=1, last=0), iteration(dst=1, last=0), iteration(fault=1, last=0),
-             iteration(dst=1, last=1), iteration(dst=1, last=1)]
+    items = [
+        iteration(dst=1, last=0),
+        iteration(dst=1, last=0),
+        iteration(fault=1, last=0),
+        iteration(dst=1, last=1),
+        iteration(dst=1, last=1),
+    ]
     bench = Bench(config)
     bench.run(items, wait=60)
     assert [fault for _, fault in bench.done] == [1]

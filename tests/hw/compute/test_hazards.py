@@ -37,9 +37,17 @@ class Bench:
         ctx.set(getattr(self.dut, name), 0)
 
 
-@pytest.mark.parametrize(("first", "second", "waits"), [
-    ((0, 4), (4, 8), False), ((4, 8), (0, 4), False), ((0, 4), (3, 5), True),
-    ((3, 5), (0, 4), True), ((2, 3), (0, 8), True), ((0, 8), (2, 3), True)])
+@pytest.mark.parametrize(
+    ("first", "second", "waits"),
+    [
+        ((0, 4), (4, 8), False),
+        ((4, 8), (0, 4), False),
+        ((0, 4), (3, 5), True),
+        ((3, 5), (0, 4), True),
+        ((2, 3), (0, 8), True),
+        ((0, 8), (2, 3), True),
+    ],
+)
 def test_uop_ranges(first, second, waits):
     bench = Bench()
 
@@ -63,8 +71,12 @@ def test_uop_ranges(first, second, waits):
 def reach(dst=(0, 0), src=None, *, known=True):
     """Loops that touch tiles from `first` to `last`, both inclusive."""
     first, last = src or (0, 0)
-    return {"known": known, "has_src": src is not None,
-            "dst": {"first": dst[0], "last": dst[1]}, "src": {"first": first, "last": last}}
+    return {
+        "known": known,
+        "has_src": src is not None,
+        "dst": {"first": dst[0], "last": dst[1]},
+        "src": {"first": first, "last": last},
+    }
 
 
 def test_acc():
@@ -87,16 +99,27 @@ def test_acc():
     simulate(bench.dut, run)
 
 
-@pytest.mark.parametrize(("loops", "load", "waits"), [
-    (reach((4, 7)), (0, 4), False), (reach((4, 7)), (0, 5), True),
-    (reach((4, 7)), (7, 9), True), (reach((4, 7)), (8, 9), False),
-    (reach((4, 7)), (5, 6), True), (reach((4, 7)), (0, 20), True),
-    # What was the source of another loop, or of none.
-    (reach((4, 7)) | {"src": {"first": 8, "last": 9}}, (8, 9), False),
-    (reach((4, 7), (12, 13)), (8, 12), False), (reach((4, 7), (12, 13)), (8, 13), True),
-    (reach((4, 7), (12, 13)), (13, 14), True), (reach((4, 7), (12, 13)), (14, 64), False),
-    (reach((12, 13), (4, 7)), (8, 12), False), (reach((12, 13), (4, 7)), (7, 8), True),
-    (reach((4, 7), known=False), (8, 9), True), (reach((4, 63)), (63, 64), True)])
+@pytest.mark.parametrize(
+    ("loops", "load", "waits"),
+    [
+        (reach((4, 7)), (0, 4), False),
+        (reach((4, 7)), (0, 5), True),
+        (reach((4, 7)), (7, 9), True),
+        (reach((4, 7)), (8, 9), False),
+        (reach((4, 7)), (5, 6), True),
+        (reach((4, 7)), (0, 20), True),
+        # What was the source of another loop, or of none.
+        (reach((4, 7)) | {"src": {"first": 8, "last": 9}}, (8, 9), False),
+        (reach((4, 7), (12, 13)), (8, 12), False),
+        (reach((4, 7), (12, 13)), (8, 13), True),
+        (reach((4, 7), (12, 13)), (13, 14), True),
+        (reach((4, 7), (12, 13)), (14, 64), False),
+        (reach((12, 13), (4, 7)), (8, 12), False),
+        (reach((12, 13), (4, 7)), (7, 8), True),
+        (reach((4, 7), known=False), (8, 9), True),
+        (reach((4, 63)), (63, 64), True),
+    ],
+)
 def test_a_load_of_acc_beside_a_loop(loops, load, waits):
     bench = Bench()
 
@@ -131,8 +154,11 @@ def test_nothing_unsafe_is_ever_let_through():
             hindered = await bench.head(ctx, kind, begin, end)
             if not hindered:
                 issued[kind] += 1
-                overlaps = [one for one in (loops if kind == "load_uop" else uops)
-                            if one[0] < end and begin < one[1]]
+                overlaps = [
+                    one
+                    for one in (loops if kind == "load_uop" else uops)
+                    if one[0] < end and begin < one[1]
+                ]
                 if kind == "load_uop":
                     assert not overlaps
                     uops.append((begin, end))
@@ -156,8 +182,11 @@ def test_nothing_unsafe_is_ever_let_through():
 
 def iteration(dst, src=None, *, gemm_src=0):
     """An iteration of the ALU, with a register source if there is a `src`; else of GEMM."""
-    return {"context": {"is_alu": gemm_src == 0, "use_imm": src is None},
-            "dst": dst, "src": gemm_src if src is None else src}
+    return {
+        "context": {"is_alu": gemm_src == 0, "use_imm": src is None},
+        "dst": dst,
+        "src": gemm_src if src is None else src,
+    }
 
 
 def touches(item, load):
@@ -188,12 +217,24 @@ class Guarded:
         ctx.set(signal, 0)
 
 
-@pytest.mark.parametrize(("item", "held"), [
-    (iteration(9), False), (iteration(10), True), (iteration(11), True), (iteration(12), False),
-    (iteration(30, 9), False), (iteration(30, 10), True), (iteration(30, 12), False),
-    (iteration(11, 40), True), (iteration(20, 63), True), (iteration(63), True),
-    # GEMM's source is no tile of ACC.
-    (iteration(30, gemm_src=10), False), (iteration(10, gemm_src=30), True)])
+@pytest.mark.parametrize(
+    ("item", "held"),
+    [
+        (iteration(9), False),
+        (iteration(10), True),
+        (iteration(11), True),
+        (iteration(12), False),
+        (iteration(30, 9), False),
+        (iteration(30, 10), True),
+        (iteration(30, 12), False),
+        (iteration(11, 40), True),
+        (iteration(20, 63), True),
+        (iteration(63), True),
+        # GEMM's source is no tile of ACC.
+        (iteration(30, gemm_src=10), False),
+        (iteration(10, gemm_src=30), True),
+    ],
+)
 def test_an_iteration_waits_for_the_loads_that_it_meets(item, held):
     bench = Guarded()
 
@@ -231,8 +272,9 @@ def test_one_iteration_a_cycle_beside_a_load():
         assert times == list(range(times[0], times[0] + 40))
 
     async def send(ctx):
-        await put(ctx, bench.dut.i, [iteration(1 + 2 * (number % IN_FLIGHT))
-                                     for number in range(40)])
+        await put(
+            ctx, bench.dut.i, [iteration(1 + 2 * (number % IN_FLIGHT)) for number in range(40)]
+        )
 
     simulate(bench.dut, run, background=[send, clock.run])
 
@@ -269,8 +311,11 @@ def test_random_iterations_beside_random_loads():
             begin = rng.randrange(20)
             new = (begin, rng.randint(begin, 20), object())
             # What `Hazards` sees to: a LOAD does not overlap what waits before it.
-            loading = (rng.random() < 0.2 and len(loads) < IN_FLIGHT
-                       and not any(touches(item, new) for item, _ in waiting))
+            loading = (
+                rng.random() < 0.2
+                and len(loads) < IN_FLIGHT
+                and not any(touches(item, new) for item, _ in waiting)
+            )
             finishing = len(loads) > 0 and rng.random() < 0.1
             if len(waiting) < 3 and not loading:
                 item = iteration(rng.randrange(24), rng.choice((None, rng.randrange(24))))

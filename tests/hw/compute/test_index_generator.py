@@ -25,8 +25,9 @@ class Bench:
     def __init__(self, config, uops, *, stalls="none"):
         self.config, self.stalls = config, stalls
         self.dut = IndexGenerator(config)
-        self.uops = [Isa(config).uop.pack(dst_idx=dst, src_idx=src, wgt_idx=wgt)
-                     for dst, src, wgt in uops]
+        self.uops = [
+            Isa(config).uop.pack(dst_idx=dst, src_idx=src, wgt_idx=wgt) for dst, src, wgt in uops
+        ]
         self.clock = Clock()
 
     def run(self, loops, count):
@@ -42,8 +43,11 @@ class Bench:
                 found.extend(await get(ctx, self.dut.iteration, 1, pauses))
                 times.append(self.clock.now)
 
-        simulate(self.dut, receive, background=[
-            send, self._buffer, self.clock.run, stable(self.dut.iteration)])
+        simulate(
+            self.dut,
+            receive,
+            background=[send, self._buffer, self.clock.run, stable(self.dut.iteration)],
+        )
         return found, times
 
     async def _buffer(self, ctx):
@@ -66,8 +70,10 @@ def walk(config, loop, uops):
                 fault = u >= config.uop_depth
                 dst, src, wgt = (
                     field + out * loop[f"{name}_factor_out"] + inner * loop[f"{name}_factor_in"]
-                    for name, field in zip(("dst", "src", "wgt"),
-                                           uops[u] if not fault else (0, 0, 0), strict=True))
+                    for name, field in zip(
+                        ("dst", "src", "wgt"), uops[u] if not fault else (0, 0, 0), strict=True
+                    )
+                )
                 fault |= dst >= config.acc_depth
                 if context["is_alu"]:
                     fault |= not context["use_imm"] and src >= src_depth
@@ -80,6 +86,7 @@ def walk(config, loop, uops):
 
 def random_loop(config, rng, *, huge=False):
     """A loop of a few iterations; with `huge`, of factors and counts of all sizes."""
+
     def factor(depth):
         return rng.randrange(depth) if huge else rng.choice((0, 0, 1, 2, rng.randrange(4)))
 
@@ -88,21 +95,35 @@ def random_loop(config, rng, *, huge=False):
     begin = rng.randrange(config.uop_depth)
     end = min(begin + rng.randint(1, 5), 2 * config.uop_depth - 1)
     return {
-        "context": {"is_alu": is_alu, "reset": rng.random() < 0.3, "use_imm": rng.random() < 0.5,
-                    "alu_opcode": rng.randrange(8), "imm": rng.randrange(1 << 16)},
-        "uop_bgn": begin, "uop_end": end, "iter_out": rng.randint(1, 4),
+        "context": {
+            "is_alu": is_alu,
+            "reset": rng.random() < 0.3,
+            "use_imm": rng.random() < 0.5,
+            "alu_opcode": rng.randrange(8),
+            "imm": rng.randrange(1 << 16),
+        },
+        "uop_bgn": begin,
+        "uop_end": end,
+        "iter_out": rng.randint(1, 4),
         "iter_in": rng.randint(1, 4),
-        "dst_factor_out": factor(config.acc_depth), "dst_factor_in": factor(config.acc_depth),
-        "src_factor_out": factor(src_depth), "src_factor_in": factor(src_depth),
-        "wgt_factor_out": factor(config.wgt_depth), "wgt_factor_in": factor(config.wgt_depth),
+        "dst_factor_out": factor(config.acc_depth),
+        "dst_factor_in": factor(config.acc_depth),
+        "src_factor_out": factor(src_depth),
+        "src_factor_in": factor(src_depth),
+        "wgt_factor_out": factor(config.wgt_depth),
+        "wgt_factor_in": factor(config.wgt_depth),
     }
 
 
 def random_uops(config, rng, *, largest=1.0):
     src = max(config.acc_depth, config.inp_depth)
-    return [tuple(rng.randrange(max(1, int(depth * largest)))
-                  for depth in (config.acc_depth, src, config.wgt_depth))
-            for _ in range(config.uop_depth)]
+    return [
+        tuple(
+            rng.randrange(max(1, int(depth * largest)))
+            for depth in (config.acc_depth, src, config.wgt_depth)
+        )
+        for _ in range(config.uop_depth)
+    ]
 
 
 def check(config, found, loops, uops):
@@ -155,18 +176,28 @@ def test_faults_with_huge_factors(name):
 def test_a_sum_that_passes_the_depth_stays_past_it():
     """The largest factor for many iterations: the offset would be in range again modulo 2**n."""
     config = CONFIGS["tiny"]
-    loop = {"context": {"is_alu": True, "use_imm": True}, "uop_bgn": 0, "uop_end": 1,
-            "iter_out": 1, "iter_in": 300, "dst_factor_in": config.acc_depth // 2 + 1}
+    loop = {
+        "context": {"is_alu": True, "use_imm": True},
+        "uop_bgn": 0,
+        "uop_end": 1,
+        "iter_out": 1,
+        "iter_in": 300,
+        "dst_factor_in": config.acc_depth // 2 + 1,
+    }
     found, _ = Bench(config, [(0, 0, 0)]).run([loop], 300)
     assert [item.fault for item in found] == [0, 0] + [1] * 298
 
 
-@pytest.mark.parametrize("counts", [
-    (16383, 1), pytest.param((1, 16383), marks=pytest.mark.full)])
+@pytest.mark.parametrize("counts", [(16383, 1), pytest.param((1, 16383), marks=pytest.mark.full)])
 def test_the_largest_counts(counts):
     config = CONFIGS["tiny"]
-    loop = {"context": {"is_alu": True, "use_imm": True}, "uop_bgn": 3, "uop_end": 4,
-            "iter_out": counts[0], "iter_in": counts[1]}
+    loop = {
+        "context": {"is_alu": True, "use_imm": True},
+        "uop_bgn": 3,
+        "uop_end": 4,
+        "iter_out": counts[0],
+        "iter_in": counts[1],
+    }
     found, times = Bench(config, [(7, 0, 0)] * 8).run([loop], 16383)
     assert [item.last for item in found] == [0] * 16382 + [1]
     assert {item.dst for item in found} == {7}
@@ -176,10 +207,16 @@ def test_the_largest_counts(counts):
 def test_one_iteration_a_cycle():
     """Within an instruction, and from one to the next."""
     config = CONFIGS["tiny"]
-    loops = [{"context": {"is_alu": True, "use_imm": True}, "uop_bgn": 0, "uop_end": end,
-              "iter_out": out, "iter_in": inner}
-             for end, out, inner in ((1, 1, 1), (1, 1, 1), (3, 2, 2), (1, 3, 1), (1, 1, 4),
-                                     (2, 1, 1))]
+    loops = [
+        {
+            "context": {"is_alu": True, "use_imm": True},
+            "uop_bgn": 0,
+            "uop_end": end,
+            "iter_out": out,
+            "iter_in": inner,
+        }
+        for end, out, inner in ((1, 1, 1), (1, 1, 1), (3, 2, 2), (1, 3, 1), (1, 1, 4), (2, 1, 1))
+    ]
     count = 1 + 1 + 12 + 3 + 4 + 2
     found, times = Bench(config, [(0, 0, 0)] * 4).run(loops, count)
     assert len(found) == count
@@ -201,8 +238,10 @@ def sound_loops(config, rng, uops, count):
 
 
 def bounds(iterations, which):
-    return {"first": min(item[which] for item in iterations),
-            "last": max(item[which] for item in iterations)}
+    return {
+        "first": min(item[which] for item in iterations),
+        "last": max(item[which] for item in iterations),
+    }
 
 
 @pytest.mark.parametrize("stalls", STALLS)
@@ -220,8 +259,9 @@ def test_reach(name, stalls):
 
     async def look(ctx):
         sent, taken, since = 0, 0, 0
-        trigger = ctx.tick().sample(dut.job.valid & dut.job.ready, dut.reach,
-                                    dut.iteration.valid & dut.iteration.ready)
+        trigger = ctx.tick().sample(
+            dut.job.valid & dut.job.ready, dut.reach, dut.iteration.valid & dut.iteration.ready
+        )
         while taken < lasts[-1]:
             _, _, accepted, reach, takes = await trigger
             if reach.known and since >= 2:
@@ -252,8 +292,17 @@ def test_reach(name, stalls):
 
 def test_reach_is_known_soon():
     config = CONFIGS["tiny"]
-    loop = {"context": {"is_alu": True}, "uop_bgn": 1, "uop_end": 3, "iter_out": 2, "iter_in": 20,
-            "dst_factor_out": 3, "dst_factor_in": 1, "src_factor_out": 1, "src_factor_in": 2}
+    loop = {
+        "context": {"is_alu": True},
+        "uop_bgn": 1,
+        "uop_end": 3,
+        "iter_out": 2,
+        "iter_in": 20,
+        "dst_factor_out": 3,
+        "dst_factor_in": 1,
+        "src_factor_out": 1,
+        "src_factor_in": 2,
+    }
     bench = Bench(config, [(0, 0, 0), (20, 5, 0), (30, 4, 0)])
     dut = bench.dut
 

@@ -9,10 +9,19 @@ from tests.hw.streams import simulate
 from vta.hw.compute.lane import Lane, LaneOperation, OperandSource
 
 DEPTH = 16
-TWO = {LaneOperation.MIN: "minimum", LaneOperation.MAX: "maximum", LaneOperation.ADD: "add",
-       LaneOperation.SHR: "shift"}
-MUL = (LaneOperation.MUL_TAKE, LaneOperation.MUL_LOW, LaneOperation.MUL_CROSS_A, LaneOperation.MUL_CROSS_B,
-       LaneOperation.MUL_PUT)
+TWO = {
+    LaneOperation.MIN: "minimum",
+    LaneOperation.MAX: "maximum",
+    LaneOperation.ADD: "add",
+    LaneOperation.SHR: "shift",
+}
+MUL = (
+    LaneOperation.MUL_TAKE,
+    LaneOperation.MUL_LOW,
+    LaneOperation.MUL_CROSS_A,
+    LaneOperation.MUL_CROSS_B,
+    LaneOperation.MUL_PUT,
+)
 
 
 class Driver:
@@ -26,8 +35,15 @@ class Driver:
     async def run(self, ctx, steps):
         """Steps: dicts that differ from an idle one; one a cycle."""
         dut = self.dut
-        idle = {"op": LaneOperation.NONE, "operand": OperandSource.HOLD, "addr": None, "writes": False,
-                "imm": 0, "sum": 0, "load": 0}
+        idle = {
+            "op": LaneOperation.NONE,
+            "operand": OperandSource.HOLD,
+            "addr": None,
+            "writes": False,
+            "imm": 0,
+            "sum": 0,
+            "load": 0,
+        }
         taken = compute = write = after = idle
         for step in [idle | step for step in steps] + [idle] * 4:
             ctx.set(dut.read_en, step["addr"] is not None)
@@ -40,10 +56,17 @@ class Driver:
             def clash(writer, reader):
                 return writer["writes"] and writer["addr"] == reader["addr"]
 
-            ctx.set(dut.control, {
-                "operand": taken["operand"], "imm": taken["imm"], "operation": compute["op"],
-                "forward_1": clash(write, compute), "forward_2": clash(write, taken),
-                "forward_3": clash(after, taken)})
+            ctx.set(
+                dut.control,
+                {
+                    "operand": taken["operand"],
+                    "imm": taken["imm"],
+                    "operation": compute["op"],
+                    "forward_1": clash(write, compute),
+                    "forward_2": clash(write, taken),
+                    "forward_3": clash(after, taken),
+                },
+            )
             if write["writes"]:
                 self.results.append(wrap(ctx.get(dut.result)))
             await ctx.tick()
@@ -70,8 +93,15 @@ def test_forwarding(distance):
     steps, expected, value = [load(3, 1000)], [1000], 1000
     for _ in range(6):
         steps += [{}] * distance
-        steps.append({"op": LaneOperation.ADD, "addr": 3, "writes": True, "operand": OperandSource.IMM,
-                      "imm": 7})
+        steps.append(
+            {
+                "op": LaneOperation.ADD,
+                "addr": 3,
+                "writes": True,
+                "operand": OperandSource.IMM,
+                "imm": 7,
+            }
+        )
         value += 7
         expected.append(value)
     check(steps, expected)
@@ -83,12 +113,18 @@ def test_operations(operation):
     steps, expected = [], []
     pairs = [(x, y) for x in EXTREMES[::2] for y in EXTREMES]
     for x, y in pairs:
-        steps += [load(1, x), load(2, y), {"op": LaneOperation.SOURCE, "addr": 2},
-                  {"op": operation, "addr": 1, "writes": True}]
+        steps += [
+            load(1, x),
+            load(2, y),
+            {"op": LaneOperation.SOURCE, "addr": 2},
+            {"op": operation, "addr": 1, "writes": True},
+        ]
         expected += [x, y, reference(TWO[operation], x, y)]
         imm = (y + 2**15) % 2**16 - 2**15
-        steps += [load(1, x), {"op": operation, "addr": 1, "writes": True,
-                               "operand": OperandSource.IMM, "imm": imm}]
+        steps += [
+            load(1, x),
+            {"op": operation, "addr": 1, "writes": True, "operand": OperandSource.IMM, "imm": imm},
+        ]
         expected += [x, reference(TWO[operation], x, imm)]
     check(steps, expected)
 
@@ -97,7 +133,7 @@ def test_multiplication():
     """Five steps, the low 32 bits of the full product."""
     rng = random.Random("mul")
     pairs = [(x, y) for x in EXTREMES for y in EXTREMES[::3]]
-    pairs += [(rng.randrange(-2**31, 2**31), rng.randrange(-2**31, 2**31)) for _ in range(100)]
+    pairs += [(rng.randrange(-(2**31), 2**31), rng.randrange(-(2**31), 2**31)) for _ in range(100)]
     steps, expected = [], []
     for x, y in pairs:
         steps += [load(1, x), load(2, y), {"op": LaneOperation.SOURCE, "addr": 2}]
@@ -111,13 +147,20 @@ def test_sums_and_zeros():
     rng = random.Random("sums")
     steps, expected, memory = [], [], [0] * DEPTH
     for _ in range(200):
-        addr, total = rng.randrange(4), rng.choice((-2**19, 2**19 - 1, rng.randrange(-999, 999)))
+        addr, total = rng.randrange(4), rng.choice((-(2**19), 2**19 - 1, rng.randrange(-999, 999)))
         if rng.random() < 0.1:
             steps.append({"op": LaneOperation.ZERO, "addr": addr, "writes": True})
             memory[addr] = 0
         else:
-            steps.append({"op": LaneOperation.ADD, "addr": addr, "writes": True,
-                          "operand": OperandSource.SUM, "sum": total})
+            steps.append(
+                {
+                    "op": LaneOperation.ADD,
+                    "addr": addr,
+                    "writes": True,
+                    "operand": OperandSource.SUM,
+                    "sum": total,
+                }
+            )
             memory[addr] = wrap(memory[addr] + total)
         expected.append(memory[addr])
     check(steps, expected)

@@ -10,8 +10,33 @@ from amaranth.lib.wiring import In, Out
 from tests.hw.streams import simulate
 from vta.hw.compute import lane_arithmetic
 
-EXTREMES = (0, 1, -1, 2, -2, 30, 31, 32, 33, -30, -31, -32, -33, 64, -64, 255, 256, 65535, 65536,
-            -65536, 2**31 - 1, -2**31, -2**31 + 1, 0x5555_5555, -0x5555_5556)
+EXTREMES = (
+    0,
+    1,
+    -1,
+    2,
+    -2,
+    30,
+    31,
+    32,
+    33,
+    -30,
+    -31,
+    -32,
+    -33,
+    64,
+    -64,
+    255,
+    256,
+    65535,
+    65536,
+    -65536,
+    2**31 - 1,
+    -(2**31),
+    -(2**31) + 1,
+    0x5555_5555,
+    -0x5555_5556,
+)
 
 
 def wrap(value):
@@ -41,10 +66,14 @@ class Harness(wiring.Component):
         tick = Signal()
         m.d.sync += tick.eq(~tick)
         x, y = Signal(32), Signal(32)
-        m.d.comb += [x.eq(self.x), y.eq(self.y), self.minimum.eq(lane_arithmetic.minimum(x, y)),
-                     self.maximum.eq(lane_arithmetic.maximum(x, y)),
-                     self.add.eq(lane_arithmetic.add(x, y)),
-                     self.shift.eq(lane_arithmetic.shift(m, x, y))]
+        m.d.comb += [
+            x.eq(self.x),
+            y.eq(self.y),
+            self.minimum.eq(lane_arithmetic.minimum(x, y)),
+            self.maximum.eq(lane_arithmetic.maximum(x, y)),
+            self.add.eq(lane_arithmetic.add(x, y)),
+            self.shift.eq(lane_arithmetic.shift(m, x, y)),
+        ]
         return m
 
 
@@ -54,8 +83,8 @@ def test_against_plain_numbers(name):
     rng = random.Random(name)
     pairs = [(x, y) for x in EXTREMES for y in EXTREMES]
     # Every distance of a shift, and beyond.
-    pairs += [(rng.randrange(-2**31, 2**31), y) for y in range(-40, 41)]
-    pairs += [(rng.randrange(-2**31, 2**31), rng.randrange(-2**31, 2**31)) for _ in range(500)]
+    pairs += [(rng.randrange(-(2**31), 2**31), y) for y in range(-40, 41)]
+    pairs += [(rng.randrange(-(2**31), 2**31), rng.randrange(-(2**31), 2**31)) for _ in range(500)]
 
     async def bench(ctx):
         for x, y in pairs:

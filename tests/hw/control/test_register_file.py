@@ -10,11 +10,17 @@ from vta.hw.control.register_file import READ_FROM_CORE, RegisterFile
 from vta.isa import Cause, ModuleId
 from vta.registers import BY_NAME, REGISTERS
 
-CONTROL, CYCLES, COUNT, INSN_PTR = 0x00, 0x04, 0x08, 0x0c
-ERROR, ERROR_INDEX, IRQ_ENABLE, IRQ_STATUS, WATCHDOG = 0x54, 0x58, 0x5c, 0x60, 0x64
+CONTROL, CYCLES, COUNT, INSN_PTR = 0x00, 0x04, 0x08, 0x0C
+ERROR, ERROR_INDEX, IRQ_ENABLE, IRQ_STATUS, WATCHDOG = 0x54, 0x58, 0x5C, 0x60, 0x64
 LAUNCH, DONE, RESET = 1, 2, 4
-POINTERS = {"insn": (0x0c, 16), "uop": (0x10, 4), "inp": (0x14, 8), "wgt": (0x18, 64),
-            "acc": (0x1c, 32), "out": (0x20, 8)}
+POINTERS = {
+    "insn": (0x0C, 16),
+    "uop": (0x10, 4),
+    "inp": (0x14, 8),
+    "wgt": (0x18, 64),
+    "acc": (0x1C, 32),
+    "out": (0x20, 8),
+}
 """Offset, and bytes of an element of the tiny configuration."""
 
 
@@ -88,16 +94,32 @@ class Bench:
 
 def writable():
     """Registers that keep what the host writes, and the bits that they keep (32-bit addresses)."""
-    names = {"insn_count": 32, "irq_enable": 2, "watchdog": 32,
-             **{f"{name}_ptr": 32 for name in POINTERS}}
+    names = {
+        "insn_count": 32,
+        "irq_enable": 2,
+        "watchdog": 32,
+        **{f"{name}_ptr": 32 for name in POINTERS},
+    }
     return {BY_NAME[name].offset: bits for name, bits in names.items()}
 
 
 def test_the_map_of_the_isa():
     """Offsets that existing drivers know (ISA.md, "Registers")."""
-    assert [BY_NAME[name].offset for name in (
-        "control", "cycle_count", "insn_count", "insn_ptr", "uop_ptr", "inp_ptr", "wgt_ptr",
-        "acc_ptr", "out_ptr", "tile_count")] == list(range(0, 0x28, 4))
+    assert [
+        BY_NAME[name].offset
+        for name in (
+            "control",
+            "cycle_count",
+            "insn_count",
+            "insn_ptr",
+            "uop_ptr",
+            "inp_ptr",
+            "wgt_ptr",
+            "acc_ptr",
+            "out_ptr",
+            "tile_count",
+        )
+    ] == list(range(0, 0x28, 4))
     assert BY_NAME["id"].offset == 0x40
     assert len({register.offset for register in REGISTERS}) == len(REGISTERS)
 
@@ -120,14 +142,18 @@ def test_power_on():
             elif register.name == "config_0":
                 expected = 3 | 3 << 4 | 5 << 8 | 0 << 12 | 3 << 16 | 6 << 20
             elif register.name == "config_1":
-                expected = (tiny.log_uop_buff_size | tiny.log_inp_buff_size << 8
-                            | tiny.log_wgt_buff_size << 16 | tiny.log_acc_buff_size << 24)
+                expected = (
+                    tiny.log_uop_buff_size
+                    | tiny.log_inp_buff_size << 8
+                    | tiny.log_wgt_buff_size << 16
+                    | tiny.log_acc_buff_size << 24
+                )
             elif register.name == "config_2":
                 expected = 32 | 9 << 8
             assert await bench.read(ctx, register.offset) == expected, register.name
         # Where there is no register: zero, and no error.
         used = {register.offset for register in REGISTERS}
-        for addr in (0x28, 0x3c, 0x88, 0xb0, 0x200, 0xffc):
+        for addr in (0x28, 0x3C, 0x88, 0xB0, 0x200, 0xFFC):
             assert addr not in used
             assert await bench.read(ctx, addr) == 0
 
@@ -177,13 +203,15 @@ def test_pointers_of_more_than_32_bits(width):
             high = (0xA0 + index) & (1 << width - 32) - 1
             assert await bench.read(ctx, 0x70 + 4 * index) == high
             assert ctx.get(getattr(bench.dut, f"{name}_ptr")) == (
-                high << 32 | 0x8000_0000 + 64 * index)
+                high << 32 | 0x8000_0000 + 64 * index
+            )
 
     Bench(PRESETS["tiny"].replace(addr_width=width)).run(body)
 
 
 def test_a_run():
     """Launch, running, done; what is written meanwhile is ignored but for the interrupt's."""
+
     async def body(ctx, bench):
         dut = bench.dut
         starts = []
@@ -306,7 +334,9 @@ def test_start_and_launch_pulse_once():
 def test_an_error():
     async def body(ctx, bench):
         await bench.launch(ctx)
-        await bench.pulse(ctx, "halt", cause=Cause.DEADLOCK, module=ModuleId.STORE, index=0x1234_5678)
+        await bench.pulse(
+            ctx, "halt", cause=Cause.DEADLOCK, module=ModuleId.STORE, index=0x1234_5678
+        )
         assert not ctx.get(bench.dut.running)
         assert await bench.read(ctx, CONTROL) == 0
         assert await bench.read(ctx, ERROR) == Cause.DEADLOCK | ModuleId.STORE << 4
@@ -317,6 +347,7 @@ def test_an_error():
 
 def test_reset_waits_for_the_bus():
     """It stops issue, waits, clears for one cycle, and reads 1 until it is through."""
+
     async def body(ctx, bench):
         dut = bench.dut
         ctx.set(dut.bus_quiet, 0)
@@ -361,6 +392,7 @@ def test_reset_and_launch_at_once_is_reset():
 @pytest.mark.parametrize("enable", range(4))
 def test_interrupts(enable):
     """A level: while an enabled event has happened and was not cleared."""
+
     async def body(ctx, bench):
         dut = bench.dut
         ctx.set(dut.bus_quiet, 1)
@@ -427,6 +459,7 @@ def test_an_event_in_the_cycle_of_its_clearing_is_kept():
 
 def test_a_slow_host_blocks_only_itself():
     """A write that is not acknowledged yet keeps the next one waiting, and no read."""
+
     async def body(ctx, bench):
         bus = bench.dut.bus
         ctx.set(bus.awaddr, COUNT)

@@ -69,25 +69,34 @@ def test_no_finish():
 @pytest.mark.parametrize("finished", [False, True])
 def test_the_lowest_error(finished):
     """Errors come before waits and before a missing FINISH, whatever the indices are."""
-    assert run(finished=finished,
-               load={"cause": Cause.SRAM_RANGE, "index": 9},
-               compute={"pop_prev": 1, "index": 2},
-               store={"cause": Cause.ILLEGAL_PADDING, "index": 8}) == (
-        Cause.ILLEGAL_PADDING, ModuleId.STORE, 8)
+    assert run(
+        finished=finished,
+        load={"cause": Cause.SRAM_RANGE, "index": 9},
+        compute={"pop_prev": 1, "index": 2},
+        store={"cause": Cause.ILLEGAL_PADDING, "index": 8},
+    ) == (Cause.ILLEGAL_PADDING, ModuleId.STORE, 8)
 
 
 def test_an_error_of_fetch():
-    assert run(finished=False, fetch_cause=Cause.MEMORY_RESPONSE, fetch_index=5,
-               load={"cause": Cause.SRAM_RANGE, "index": 4}) == (
-        Cause.SRAM_RANGE, ModuleId.LOAD, 4)
-    assert run(finished=False, fetch_cause=Cause.MEMORY_RESPONSE, fetch_index=5,
-               load={"pop_next": 1, "index": 4}) == (Cause.MEMORY_RESPONSE, ModuleId.FETCH, 5)
+    assert run(
+        finished=False,
+        fetch_cause=Cause.MEMORY_RESPONSE,
+        fetch_index=5,
+        load={"cause": Cause.SRAM_RANGE, "index": 4},
+    ) == (Cause.SRAM_RANGE, ModuleId.LOAD, 4)
+    assert run(
+        finished=False,
+        fetch_cause=Cause.MEMORY_RESPONSE,
+        fetch_index=5,
+        load={"pop_next": 1, "index": 4},
+    ) == (Cause.MEMORY_RESPONSE, ModuleId.FETCH, 5)
 
 
 @pytest.mark.parametrize("flag", ["pop_prev", "pop_next", "push_prev", "push_next"])
 def test_deadlock(flag):
-    assert run(load={flag: 1, "index": 30}, compute={flag: 1, "index": 12},
-               store={flag: 1, "index": 20}) == (Cause.DEADLOCK, ModuleId.COMPUTE, 12)
+    assert run(
+        load={flag: 1, "index": 30}, compute={flag: 1, "index": 12}, store={flag: 1, "index": 20}
+    ) == (Cause.DEADLOCK, ModuleId.COMPUTE, 12)
 
 
 def test_random_verdicts():
@@ -103,8 +112,11 @@ def test_random_verdicts():
             elif kind == "error":
                 statuses[name]["cause"] = rng.choice((Cause.ILLEGAL_OPCODE, Cause.SRAM_RANGE))
         errors = [(s["index"], name, s["cause"]) for name, s in statuses.items() if "cause" in s]
-        waits = [(s["index"], name, Cause.DEADLOCK) for name, s in statuses.items()
-                 if "cause" not in s and len(s) > 1]
+        waits = [
+            (s["index"], name, Cause.DEADLOCK)
+            for name, s in statuses.items()
+            if "cause" not in s and len(s) > 1
+        ]
         finished = rng.random() < 0.5
         if errors or waits:
             index, name, cause = min(errors or waits)
@@ -168,9 +180,10 @@ def test_the_watchdog(busy):
             assert how is None
         cycles, how = await bench.end(ctx, 30)
         # Where only the bus is busy, it owes what fetch read ahead.
-        assert how == {"load": (Cause.TIMEOUT, ModuleId.LOAD, 3),
-                       "store": (Cause.TIMEOUT, ModuleId.STORE, 7)}.get(
-            busy, (Cause.TIMEOUT, ModuleId.FETCH, 500))
+        assert how == {
+            "load": (Cause.TIMEOUT, ModuleId.LOAD, 3),
+            "store": (Cause.TIMEOUT, ModuleId.STORE, 7),
+        }.get(busy, (Cause.TIMEOUT, ModuleId.FETCH, 500))
         assert cycles <= 12
 
     simulate(bench.dut, body)

@@ -30,8 +30,9 @@ def target(word):
 
 def stream(rng, count):
     """Every opcode and memory type but FINISH, the illegal ones included."""
-    return [insn(rng, rng.choice((0, 0, 0, 1, 2, 4, 5, 6, 7)), rng.randrange(8))
-            for _ in range(count)]
+    return [
+        insn(rng, rng.choice((0, 0, 0, 1, 2, 4, 5, 6, 7)), rng.randrange(8)) for _ in range(count)
+    ]
 
 
 class Bench:
@@ -67,17 +68,26 @@ class Bench:
         await rest(ctx, 2)
 
     def run(self, *benches):
-        simulate(self.dut, *benches, background=[
-            self.clock.run, self._requests, self._answers, *map(self._queue, QUEUES),
-            stable(self.dut.burst, *(getattr(self.dut, name) for name in QUEUES))])
+        simulate(
+            self.dut,
+            *benches,
+            background=[
+                self.clock.run,
+                self._requests,
+                self._answers,
+                *map(self._queue, QUEUES),
+                stable(self.dut.burst, *(getattr(self.dut, name) for name in QUEUES)),
+            ],
+        )
 
     async def _requests(self, ctx):
         pauses = Pauses(self.stalls, "burst")
         while True:
             (burst,) = await get(ctx, self.dut.burst, 1, pauses)
             self.bursts.append((burst.addr, burst.beats))
-            self._beats.extend(burst.addr + index * self.config.bus_bytes
-                               for index in range(burst.beats))
+            self._beats.extend(
+                burst.addr + index * self.config.bus_bytes for index in range(burst.beats)
+            )
 
     async def _answers(self, ctx):
         pauses, size = Pauses(self.stalls, "beat"), self.config.bus_bytes
@@ -87,8 +97,10 @@ class Bench:
                 continue
             addr = self._beats[0]
             first = addr // 16 * 16
-            words = sum(self.memory.get(first + 16 * index, 0) << 128 * index
-                        for index in range(max(1, size // 16)))
+            words = sum(
+                self.memory.get(first + 16 * index, 0) << 128 * index
+                for index in range(max(1, size // 16))
+            )
             data = words >> 8 * (addr - first) & (1 << 8 * size) - 1
             await put(ctx, self.dut.beat, [{"data": data, "error": addr in self.bad}], pauses)
             self._beats.popleft()
@@ -103,11 +115,14 @@ class Bench:
                 (item,) = await get(ctx, getattr(self.dut, name), 1, pauses)
                 self.got[name].append((item.insn, item.index))
                 self.times.append(self.clock.now)
+
         return bench
 
     def expect(self, words):
-        assert self.got == {name: [(word, index) for index, word in enumerate(words)
-                                   if target(word) == name] for name in QUEUES}
+        assert self.got == {
+            name: [(word, index) for index, word in enumerate(words) if target(word) == name]
+            for name in QUEUES
+        }
 
 
 @pytest.mark.parametrize("stalls", STALLS)
@@ -119,8 +134,8 @@ def test_dispatch(name, stalls):
     bench = Bench(config, stalls=stalls)
 
     async def runs(ctx):
-        for pointer in (0x1000, 0x1ff0, 0x2010):
-            words = stream(rng, rng.choice((1, 70))) if pointer != 0x1ff0 else stream(rng, 90)
+        for pointer in (0x1000, 0x1FF0, 0x2010):
+            words = stream(rng, rng.choice((1, 70))) if pointer != 0x1FF0 else stream(rng, 90)
             finish = rng.random() < 0.7
             if finish:
                 words[-1] = insn(rng, FINISH, 1)

@@ -15,19 +15,36 @@ CONFIGS = {
     "default": PRESETS["default"],
     "wide40": PRESETS["wide"].replace(addr_width=40),
     # Buffers of 65,536 tiles: sram_base, and sums with it, use their full width.
-    "deep": PRESETS["tiny"].replace(log_uop_buff_size=14, log_inp_buff_size=18,
-                                    log_wgt_buff_size=9, log_acc_buff_size=15),
+    "deep": PRESETS["tiny"].replace(
+        log_uop_buff_size=14, log_inp_buff_size=18, log_wgt_buff_size=9, log_acc_buff_size=15
+    ),
 }
-KINDS = (MemoryType.UOP, MemoryType.WGT, MemoryType.INP, MemoryType.ACC, MemoryType.OUT,
-         MemoryType.ACC_8BIT)
-WIDTHS = {"sram_base": 16, "dram_base": 32, "y_size": 16, "x_size": 16, "x_stride": 16,
-          "y_pad_0": 4, "y_pad_1": 4, "x_pad_0": 4, "x_pad_1": 4}
+KINDS = (
+    MemoryType.UOP,
+    MemoryType.WGT,
+    MemoryType.INP,
+    MemoryType.ACC,
+    MemoryType.OUT,
+    MemoryType.ACC_8BIT,
+)
+WIDTHS = {
+    "sram_base": 16,
+    "dram_base": 32,
+    "y_size": 16,
+    "x_size": 16,
+    "x_stride": 16,
+    "y_pad_0": 4,
+    "y_pad_1": 4,
+    "x_pad_0": 4,
+    "x_pad_1": 4,
+}
 
 
 def verdict(config, kind, base, f):
     """ISA.md's rules for a LOAD or STORE with x_size > 0, in unlimited numbers."""
-    total = ((f["y_pad_0"] + f["y_size"] + f["y_pad_1"])
-             * (f["x_pad_0"] + f["x_size"] + f["x_pad_1"]))
+    total = (f["y_pad_0"] + f["y_size"] + f["y_pad_1"]) * (
+        f["x_pad_0"] + f["x_size"] + f["x_pad_1"]
+    )
     if total and f["sram_base"] + total > depth(config, kind):
         return Cause.SRAM_RANGE
     last = f["dram_base"] + (f["y_size"] - 1) * f["x_stride"] + f["x_size"]
@@ -41,11 +58,18 @@ def cases(config, rng, count):
     for _ in range(count):
         kind = rng.choice(KINDS)
         size, room = elem_bytes(config, kind), depth(config, kind)
-        extreme = {name: rng.choice((0, 1, (1 << bits) - 1, rng.randrange(1 << bits)))
-                   for name, bits in WIDTHS.items()}
+        extreme = {
+            name: rng.choice((0, 1, (1 << bits) - 1, rng.randrange(1 << bits)))
+            for name, bits in WIDTHS.items()
+        }
         extreme["x_size"] = max(1, extreme["x_size"])
-        base = rng.choice((0, (1 << config.addr_width) - size,
-                           rng.randrange(1 << config.addr_width) // size * size))
+        base = rng.choice(
+            (
+                0,
+                (1 << config.addr_width) - size,
+                rng.randrange(1 << config.addr_width) // size * size,
+            )
+        )
         yield kind, base, extreme
 
         # A tile that ends within one element of the buffer's end.
@@ -55,8 +79,17 @@ def cases(config, rng, count):
         total = (pads[0] + y + pads[1]) * (pads[2] + x + pads[3])
         sram = room - total + rng.choice((-1, 0, 0, 1))
         stride = rng.choice((x, 0, rng.randrange(1 << 16)))
-        fields = {"sram_base": sram, "dram_base": 0, "y_size": y, "x_size": x, "x_stride": stride,
-                  "y_pad_0": pads[0], "y_pad_1": pads[1], "x_pad_0": pads[2], "x_pad_1": pads[3]}
+        fields = {
+            "sram_base": sram,
+            "dram_base": 0,
+            "y_size": y,
+            "x_size": x,
+            "x_stride": stride,
+            "y_pad_0": pads[0],
+            "y_pad_1": pads[1],
+            "x_pad_0": pads[2],
+            "x_pad_1": pads[3],
+        }
         if not 0 <= sram < 1 << 16:
             continue
         # Memory that ends within one element of the last byte there is.
@@ -85,9 +118,15 @@ def test_against_plain_numbers(name):
             seen.add((expected, fields["y_size"] == 0))
             if expected != Cause.NONE:
                 continue
-            move = Move(kind, base + fields["dram_base"] * elem_bytes(config, kind),
-                        fields["sram_base"], fields["y_size"], fields["x_size"],
-                        fields["x_stride"], tuple(fields[pad] for pad in WIDTHS if "pad" in pad))
+            move = Move(
+                kind,
+                base + fields["dram_base"] * elem_bytes(config, kind),
+                fields["sram_base"],
+                fields["y_size"],
+                fields["x_size"],
+                fields["x_stride"],
+                tuple(fields[pad] for pad in WIDTHS if "pad" in pad),
+            )
             transfer, job = ctx.get(dut.transfer), move.job(config)
             # Nothing is read of these where they mean nothing.
             if not job["runs"]:

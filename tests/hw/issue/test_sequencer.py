@@ -32,17 +32,29 @@ class Insn:
 
     @property
     def word(self) -> int:
-        return (self.unit | self.cause << 4 | self.tokens << 8 | self.quick << 12
-                | self.moved << 16 | self.kind << 40)
+        return (
+            self.unit
+            | self.cause << 4
+            | self.tokens << 8
+            | self.quick << 12
+            | self.moved << 16
+            | self.kind << 40
+        )
 
 
 class Harness(wiring.Component):
     """A sequencer, and a decoder of the bench's own encoding."""
 
     def __init__(self):
-        super().__init__({"port": Out(ModuleSignature()), "hindered": wiring.In(1),
-                          "done": wiring.In(UNITS), "failed": wiring.In(4).array(UNITS),
-                          "unit": Out(range(UNITS + 1))})
+        super().__init__(
+            {
+                "port": Out(ModuleSignature()),
+                "hindered": wiring.In(1),
+                "done": wiring.In(UNITS),
+                "failed": wiring.In(4).array(UNITS),
+                "unit": Out(range(UNITS + 1)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -50,10 +62,15 @@ class Harness(wiring.Component):
         connect(m, flipped(self.port), inner.port)
         word = inner.head.insn
         m.d.comb += [
-            self.unit.eq(word[:2]), inner.unit.eq(word[:2]), inner.cause.eq(word[4:8]),
-            inner.tokens.eq(word[8:12]), inner.quick.eq(word[12]),
-            inner.moved.moved.eq(word[16:33]), inner.moved.kind.eq(word[40:43]),
-            inner.hindered.eq(self.hindered), inner.done.eq(self.done),
+            self.unit.eq(word[:2]),
+            inner.unit.eq(word[:2]),
+            inner.cause.eq(word[4:8]),
+            inner.tokens.eq(word[8:12]),
+            inner.quick.eq(word[12]),
+            inner.moved.moved.eq(word[16:33]),
+            inner.moved.kind.eq(word[40:43]),
+            inner.hindered.eq(self.hindered),
+            inner.done.eq(self.done),
             *(inner.failed[unit].eq(self.failed[unit]) for unit in range(UNITS)),
         ]
         return m
@@ -90,13 +107,18 @@ class Bench:
                 await ctx.tick()
 
         # An instruction that stops the module blocks `send`: it is no part of the end.
-        simulate(self.dut, wait, *benches,
-                 background=[send, self.clock.run, self._watch, self._finish, *background])
+        simulate(
+            self.dut,
+            wait,
+            *benches,
+            background=[send, self.clock.run, self._watch, self._finish, *background],
+        )
 
     async def _watch(self, ctx):
         port = self.dut.port
-        trigger = ctx.tick().sample(port.issue, self.dut.unit, port.moves, port.retire,
-                                    port.retired)
+        trigger = ctx.tick().sample(
+            port.issue, self.dut.unit, port.moves, port.retire, port.retired
+        )
         self._offer(ctx)
         while True:
             _, _, issue, unit, moves, retire, retired = await trigger
@@ -148,9 +170,17 @@ class Bench:
 @pytest.mark.parametrize("stalls", STALLS)
 def test_retires_in_order(stalls):
     rng = random.Random(f"sequencer {stalls}")
-    insns = [Insn(unit=rng.randrange(UNITS + 1), tokens=rng.choice((0, 0, rng.randrange(16))),
-                  quick=rng.random() < 0.5, moved=rng.randrange(1 << 17), kind=rng.randrange(8),
-                  delay=rng.choice((0, 0, 2, 30))) for _ in range(250)]
+    insns = [
+        Insn(
+            unit=rng.randrange(UNITS + 1),
+            tokens=rng.choice((0, 0, rng.randrange(16))),
+            quick=rng.random() < 0.5,
+            moved=rng.randrange(1 << 17),
+            kind=rng.randrange(8),
+            delay=rng.choice((0, 0, 2, 30)),
+        )
+        for _ in range(250)
+    ]
     bench = Bench(insns, stalls=stalls)
 
     async def neighbours(ctx):
@@ -168,8 +198,9 @@ def test_retires_in_order(stalls):
     bench.run(background=[neighbours])
     # What came out is what went in, in order: kind and bytes tell who it was.
     assert [entry[1:] for entry in bench.retired] == [(insn.kind, insn.moved) for insn in insns]
-    assert bench.pushes == [sum(bool(insn.tokens & bit) for insn in insns)
-                            for bit in (PUSH_PREV, PUSH_NEXT)]
+    assert bench.pushes == [
+        sum(bool(insn.tokens & bit) for insn in insns) for bit in (PUSH_PREV, PUSH_NEXT)
+    ]
 
 
 def test_units_finish_out_of_order():
@@ -210,22 +241,50 @@ def test_holds_no_more_than_it_may():
     assert max(counts) == IN_FLIGHT
 
 
-@pytest.mark.parametrize(("insns", "cause", "index", "retired"), [
-    # A static error at the head waits for what is in flight ...
-    ([Insn(unit=0, delay=30), Insn(cause=Cause.SRAM_RANGE, quick=True), Insn()],
-     Cause.SRAM_RANGE, 1, 1),
-    # ... because that may fail first.
-    ([Insn(unit=0, delay=30, fails=Cause.MEMORY_RESPONSE),
-      Insn(cause=Cause.ILLEGAL_OPCODE, quick=True)], Cause.MEMORY_RESPONSE, 0, 0),
-    # A unit's failure waits for older instructions of other units.
-    ([Insn(unit=0, delay=30, quick=True, fails=Cause.MEMORY_RESPONSE),
-      Insn(unit=1, quick=True, fails=Cause.SRAM_RANGE)], Cause.MEMORY_RESPONSE, 0, 0),
-    ([Insn(unit=0, delay=30, quick=True),
-      Insn(unit=1, quick=True, fails=Cause.SRAM_RANGE), Insn(quick=True)],
-     Cause.SRAM_RANGE, 1, 1),
-    # An error is found before tokens are waited for, and neither popped nor pushed.
-    ([Insn(cause=Cause.ILLEGAL_TOKEN, tokens=POP_PREV | PUSH_NEXT)], Cause.ILLEGAL_TOKEN, 0, 0),
-])
+@pytest.mark.parametrize(
+    ("insns", "cause", "index", "retired"),
+    [
+        # A static error at the head waits for what is in flight ...
+        (
+            [Insn(unit=0, delay=30), Insn(cause=Cause.SRAM_RANGE, quick=True), Insn()],
+            Cause.SRAM_RANGE,
+            1,
+            1,
+        ),
+        # ... because that may fail first.
+        (
+            [
+                Insn(unit=0, delay=30, fails=Cause.MEMORY_RESPONSE),
+                Insn(cause=Cause.ILLEGAL_OPCODE, quick=True),
+            ],
+            Cause.MEMORY_RESPONSE,
+            0,
+            0,
+        ),
+        # A unit's failure waits for older instructions of other units.
+        (
+            [
+                Insn(unit=0, delay=30, quick=True, fails=Cause.MEMORY_RESPONSE),
+                Insn(unit=1, quick=True, fails=Cause.SRAM_RANGE),
+            ],
+            Cause.MEMORY_RESPONSE,
+            0,
+            0,
+        ),
+        (
+            [
+                Insn(unit=0, delay=30, quick=True),
+                Insn(unit=1, quick=True, fails=Cause.SRAM_RANGE),
+                Insn(quick=True),
+            ],
+            Cause.SRAM_RANGE,
+            1,
+            1,
+        ),
+        # An error is found before tokens are waited for, and neither popped nor pushed.
+        ([Insn(cause=Cause.ILLEGAL_TOKEN, tokens=POP_PREV | PUSH_NEXT)], Cause.ILLEGAL_TOKEN, 0, 0),
+    ],
+)
 def test_errors_in_order(insns, cause, index, retired):
     bench = Bench(insns)
 
@@ -241,9 +300,15 @@ def test_errors_in_order(insns, cause, index, retired):
     assert bench.pushes == [0, 0]
 
 
-@pytest.mark.parametrize(("insn", "flag"), [
-    (Insn(tokens=POP_PREV), "pop_prev"), (Insn(tokens=POP_NEXT), "pop_next"),
-    (Insn(tokens=PUSH_PREV), "push_prev"), (Insn(tokens=PUSH_NEXT), "push_next")])
+@pytest.mark.parametrize(
+    ("insn", "flag"),
+    [
+        (Insn(tokens=POP_PREV), "pop_prev"),
+        (Insn(tokens=POP_NEXT), "pop_next"),
+        (Insn(tokens=PUSH_PREV), "push_prev"),
+        (Insn(tokens=PUSH_NEXT), "push_next"),
+    ],
+)
 def test_says_what_it_waits_for(insn, flag):
     bench = Bench([Insn(), insn])
 
@@ -273,8 +338,10 @@ def test_a_wait_shows_only_when_nothing_is_in_flight():
     """While an older instruction runs, the module is not stuck."""
     bench = Bench([Insn(unit=0, delay=60), Insn(tokens=POP_PREV)])
     seen = []
-    bench.run(cycles=100, background=[
-        record(seen, 1, bench.dut.port.status.active, bench.dut.port.status.pop_prev)])
+    bench.run(
+        cycles=100,
+        background=[record(seen, 1, bench.dut.port.status.active, bench.dut.port.status.pop_prev)],
+    )
     assert (1, 1) not in seen
     assert (1, 0) in seen
     assert seen[-1] == (0, 1)

@@ -56,8 +56,9 @@ def test_holds_as_many_as_the_isa_says():
     simulate(dut, bench)
 
 
-@pytest.mark.parametrize(("signal", "message"), [("pop", "taken that is not there"),
-                                                 ("push", "a token is lost")])
+@pytest.mark.parametrize(
+    ("signal", "message"), [("pop", "taken that is not there"), ("push", "a token is lost")]
+)
 def test_misuse_stops_the_simulation(signal, message):
     """The queue itself says so when a token would be made or lost."""
     dut = TokenQueue()

@@ -45,8 +45,9 @@ class Bench:
         dut = self.dut
 
         async def send(ctx):
-            await put(ctx, dut.job, [move.job(self.config) for move in moves],
-                      Pauses(self.stalls, "job"))
+            await put(
+                ctx, dut.job, [move.job(self.config) for move in moves], Pauses(self.stalls, "job")
+            )
 
         async def finish(ctx):
             trigger = ctx.tick().sample(dut.done, dut.error)
@@ -56,13 +57,27 @@ class Bench:
                     self.finished.append((self.clock.now, bool(error)))
             await rest(ctx, 5)
 
-        simulate(dut, send, finish, *also, background=[
-            self.clock.run, self._requests, self._answers, self._buffer, stable(dut.burst),
-            ready_at_random(dut.room, Pauses(self.stalls, "room")), *background])
+        simulate(
+            dut,
+            send,
+            finish,
+            *also,
+            background=[
+                self.clock.run,
+                self._requests,
+                self._answers,
+                self._buffer,
+                stable(dut.burst),
+                ready_at_random(dut.room, Pauses(self.stalls, "room")),
+                *background,
+            ],
+        )
 
     async def _requests(self, ctx):
-        pauses, trigger = Pauses(self.stalls, "burst"), ctx.tick().sample(
-            self.dut.burst.valid, self.dut.burst.payload)
+        pauses, trigger = (
+            Pauses(self.stalls, "burst"),
+            ctx.tick().sample(self.dut.burst.valid, self.dut.burst.payload),
+        )
         while True:
             await rest(ctx, pauses.next())
             ctx.set(self.dut.burst.ready, 1)
@@ -71,8 +86,9 @@ class Bench:
             if valid:
                 self.bursts.append((burst.addr, burst.beats))
                 for beat in range(burst.beats):
-                    self._beats.append((self.clock.now + self.latency,
-                                        burst.addr + beat * self.config.bus_bytes))
+                    self._beats.append(
+                        (self.clock.now + self.latency, burst.addr + beat * self.config.bus_bytes)
+                    )
 
     async def _answers(self, ctx):
         pauses, beat, size = Pauses(self.stalls, "beat"), self.dut.beat, self.config.bus_bytes
@@ -83,8 +99,9 @@ class Bench:
                 continue
             _, addr = self._beats.popleft()
             data = bytes(byte_at(addr + index) for index in range(size))
-            await put(ctx, beat, [{"data": int.from_bytes(data, "little"),
-                                   "error": addr in self.bad}])
+            await put(
+                ctx, beat, [{"data": int.from_bytes(data, "little"), "error": addr in self.bad}]
+            )
 
     async def _buffer(self, ctx):
         """Puts writes together: per (job, kind), the bytes of each tile."""
@@ -110,7 +127,8 @@ class Bench:
                         if write.lanes >> number & 1:
                             assert number not in parts, "written twice"
                             parts[number] = (write.data & (1 << 8 * lane) - 1).to_bytes(
-                                lane, "little")
+                                lane, "little"
+                            )
                     assert write.lanes < 1 << size // lane
                     if write.last:
                         tiles[write.addr] = b"".join(parts[key] for key in sorted(parts))
@@ -119,13 +137,21 @@ class Bench:
 
 def expected_tiles(config, move):
     size = elem_bytes(config, move.kind)
-    return {sram: bytes(size) if addr is None else bytes(byte_at(addr + i) for i in range(size))
-            for sram, addr in move.tiles(config)}
+    return {
+        sram: bytes(size) if addr is None else bytes(byte_at(addr + i) for i in range(size))
+        for sram, addr in move.tiles(config)
+    }
 
 
-@pytest.mark.parametrize(("name", "stalls"), [
-    *((name, stalls) for name in ("tiny", "small", "axi3") for stalls in STALLS),
-    ("default", "short"), ("batch4", "long"), ("wide", "short")])
+@pytest.mark.parametrize(
+    ("name", "stalls"),
+    [
+        *((name, stalls) for name in ("tiny", "small", "axi3") for stalls in STALLS),
+        ("default", "short"),
+        ("batch4", "long"),
+        ("wide", "short"),
+    ],
+)
 @pytest.mark.parametrize("kinds", [LOAD, COMPUTE], ids=["load", "compute"])
 def test_random_loads(name, kinds, stalls):
     """Exactly the right tiles, each once, and nothing else; every combination of padding."""
@@ -135,8 +161,11 @@ def test_random_loads(name, kinds, stalls):
     moves, beats = [], 0
     while len(moves) < 30 and beats < 500:
         moves.append(random_move(config, rng, kinds, limit=48))
-        beats += moves[-1].y * moves[-1].x * max(
-            1, elem_bytes(config, moves[-1].kind) // config.bus_bytes)
+        beats += (
+            moves[-1].y
+            * moves[-1].x
+            * max(1, elem_bytes(config, moves[-1].kind) // config.bus_bytes)
+        )
     bench = Bench(config, kinds, stalls=stalls)
     bench.run(moves)
     check_bursts(config, bench.bursts)
@@ -146,8 +175,9 @@ def test_random_loads(name, kinds, stalls):
     assert not bench.buffers
 
 
-@pytest.mark.parametrize("pads", [(a, b, c, d) for a in (0, 2) for b in (0, 1) for c in (0, 3)
-                                  for d in (0, 2)])
+@pytest.mark.parametrize(
+    "pads", [(a, b, c, d) for a in (0, 2) for b in (0, 1) for c in (0, 3) for d in (0, 2)]
+)
 @pytest.mark.parametrize("y", [0, 1, 3])
 def test_every_combination_of_padding(y, pads):
     config = PRESETS["tiny"]
@@ -189,13 +219,16 @@ def _low(signal):
     return bench
 
 
-@pytest.mark.parametrize(("name", "move"), [
-    ("default", Move(MemoryType.WGT, 0, 0, 1, 16, 16)),
-    ("default", Move(MemoryType.INP, 0, 0, 4, 16, 16)),
-    ("default", Move(MemoryType.INP, 0, 0, 32, 1, 2)),
-    ("small", Move(MemoryType.INP, 0, 0, 1, 48, 48)),
-    ("tiny", Move(MemoryType.UOP, 4, 0, 1, 60, 60)),
-])
+@pytest.mark.parametrize(
+    ("name", "move"),
+    [
+        ("default", Move(MemoryType.WGT, 0, 0, 1, 16, 16)),
+        ("default", Move(MemoryType.INP, 0, 0, 4, 16, 16)),
+        ("default", Move(MemoryType.INP, 0, 0, 32, 1, 2)),
+        ("small", Move(MemoryType.INP, 0, 0, 1, 48, 48)),
+        ("tiny", Move(MemoryType.UOP, 4, 0, 1, 60, 60)),
+    ],
+)
 def test_rate(name, move):
     """A beat a cycle, or a tile a cycle where a tile is narrower."""
     config = CONFIGS[name]

@@ -17,8 +17,15 @@ NEXT = {"pop_next": 1, "push_next": 1}
 
 
 def load(kind=MemoryType.INP, *, sram=0, dram=0, y=1, x=1, stride=None, **more):
-    return MEM.pack(memory_type=kind, sram_base=sram, dram_base=dram, y_size=y, x_size=x,
-                    x_stride=x if stride is None else stride, **more)
+    return MEM.pack(
+        memory_type=kind,
+        sram_base=sram,
+        dram_base=dram,
+        y_size=y,
+        x_size=x,
+        x_stride=x if stride is None else stride,
+        **more,
+    )
 
 
 def run(insns, *, tokens=(0, 0), base=(0, 0), bad=(), retire=None, latency=5):
@@ -34,41 +41,54 @@ def run(insns, *, tokens=(0, 0), base=(0, 0), bad=(), retire=None, latency=5):
         ctx.set(dut.inp_base, base[0])
         ctx.set(dut.wgt_base, base[1])
 
-    status = bench.run(insns, retire=retire, background=[
-        bases, *memory.benches, record(written, dut.write_en, dut.write)])
+    status = bench.run(
+        insns,
+        retire=retire,
+        background=[bases, *memory.benches, record(written, dut.write_en, dut.write)],
+    )
     return bench, status, [write for (write,) in written], memory
 
 
 def test_loads_both_memories():
     """From their own base registers; the token comes once all is written."""
-    insns = [load(sram=3, dram=5, x=4, push_next=1),
-             load(MemoryType.WGT, sram=7, dram=2, push_next=1)]
+    insns = [
+        load(sram=3, dram=5, x=4, push_next=1),
+        load(MemoryType.WGT, sram=7, dram=2, push_next=1),
+    ]
     bench, status, written, memory = run(insns, base=(0x1000, 0x4000))
     inp = [write for write in written if write.kind == MemoryType.INP]
     assert [write.addr for write in inp] == [3, 4, 5, 6]
-    assert b"".join(write.data.to_bytes(8, "little") for write in inp) == memory.data[
-        0x1000 + 5 * 8:0x1000 + 9 * 8]
+    assert (
+        b"".join(write.data.to_bytes(8, "little") for write in inp)
+        == memory.data[0x1000 + 5 * 8 : 0x1000 + 9 * 8]
+    )
     wgt = [write for write in written if write.kind == MemoryType.WGT]
     assert {write.addr for write in wgt} == {7}
     assert [write.lanes for write in wgt] == [1 << lane for lane in range(8)]
-    assert b"".join(write.data.to_bytes(8, "little") for write in wgt) == memory.data[
-        0x4000 + 2 * 64:0x4000 + 3 * 64]
+    assert (
+        b"".join(write.data.to_bytes(8, "little") for write in wgt)
+        == memory.data[0x4000 + 2 * 64 : 0x4000 + 3 * 64]
+    )
     assert bench.retired == [(MemoryType.INP, 4), (MemoryType.WGT, 1)]
     assert bench.pushed == {"push_prev": 0, "push_next": 2}
     assert status["idle"]
     assert status["cause"] == Cause.NONE
 
 
-@pytest.mark.parametrize(("insn", "cause"), [
-    (load(pop_prev=1), Cause.ILLEGAL_TOKEN), (load(push_prev=1), Cause.ILLEGAL_TOKEN),
-    # The tokens' error holds for a LOAD of nothing, too, and comes before others.
-    (load(x=0, push_prev=1), Cause.ILLEGAL_TOKEN),
-    (load(sram=64, push_prev=1), Cause.ILLEGAL_TOKEN),
-    (load(sram=60, x=5), Cause.SRAM_RANGE),
-    (load(MemoryType.WGT, sram=30, x=1, x_pad_1=2), Cause.SRAM_RANGE),
-    (load(sram=60, x=5, dram=(1 << 32) - 1), Cause.SRAM_RANGE),
-    (load(dram=(1 << 29) - 1, x=2), Cause.MEMORY_RESPONSE),
-])
+@pytest.mark.parametrize(
+    ("insn", "cause"),
+    [
+        (load(pop_prev=1), Cause.ILLEGAL_TOKEN),
+        (load(push_prev=1), Cause.ILLEGAL_TOKEN),
+        # The tokens' error holds for a LOAD of nothing, too, and comes before others.
+        (load(x=0, push_prev=1), Cause.ILLEGAL_TOKEN),
+        (load(sram=64, push_prev=1), Cause.ILLEGAL_TOKEN),
+        (load(sram=60, x=5), Cause.SRAM_RANGE),
+        (load(MemoryType.WGT, sram=30, x=1, x_pad_1=2), Cause.SRAM_RANGE),
+        (load(sram=60, x=5, dram=(1 << 32) - 1), Cause.SRAM_RANGE),
+        (load(dram=(1 << 29) - 1, x=2), Cause.MEMORY_RESPONSE),
+    ],
+)
 def test_static_errors(insn, cause):
     """The module stops there: nothing is read, nothing pushed; what is behind it stays."""
     good = load(push_next=1)
@@ -82,9 +102,11 @@ def test_static_errors(insn, cause):
 
 def test_loads_of_nothing():
     """Tokens only, whatever the rest says; padding rows alone read nothing."""
-    insns = [load(x=0, sram=9999, dram=(1 << 32) - 1, y_pad_0=15, **NEXT),
-             load(y=0, x=2, sram=5, y_pad_0=1, x_pad_1=1),
-             load(y=0, x=2, sram=60000)]
+    insns = [
+        load(x=0, sram=9999, dram=(1 << 32) - 1, y_pad_0=15, **NEXT),
+        load(y=0, x=2, sram=5, y_pad_0=1, x_pad_1=1),
+        load(y=0, x=2, sram=60000),
+    ]
     bench, status, written, memory = run(insns, tokens=(0, 1))
     assert [moved for _, moved in bench.retired] == [0, 0, 0]
     assert not memory.bursts

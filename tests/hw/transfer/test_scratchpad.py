@@ -9,8 +9,9 @@ from vta.config import PRESETS
 from vta.hw.transfer.scratchpad import Scratchpad
 
 
-@pytest.mark.parametrize(("name", "bits"), [("tiny", 32), ("tiny", 64), ("tiny", 512),
-                                            ("small", 128), ("wide", 512)])
+@pytest.mark.parametrize(
+    ("name", "bits"), [("tiny", 32), ("tiny", 64), ("tiny", 512), ("small", 128), ("wide", 512)]
+)
 def test_random_traffic(name, bits):
     config = PRESETS[name]
     depth = 16
@@ -44,6 +45,7 @@ def test_random_traffic(name, bits):
                 tiles[place] = value(tiles[place])
             late = []
             if write:
+
                 def value(old, mask=mask, data=data, zero=zero):
                     if zero:
                         return 0
@@ -52,6 +54,7 @@ def test_random_traffic(name, bits):
                             low = lane * lane_bits
                             old = old & ~(((1 << lane_bits) - 1) << low) | data << low
                     return old
+
                 late = [(addr, value)]
 
     simulate(dut, bench)

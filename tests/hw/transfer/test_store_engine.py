@@ -12,11 +12,11 @@ from vta.hw.transfer.store_engine import StoreEngine
 from vta.isa import MemoryType
 
 CONFIGS = {
-    "tiny": PRESETS["tiny"],                                # a tile is a beat
-    "small": PRESETS["small"],                              # half a beat
-    "narrow": PRESETS["tiny"].replace(log_bus_width=8),     # a quarter of one
-    "default": PRESETS["default"],                          # two beats
-    "batch4": PRESETS["batch4"],                            # four
+    "tiny": PRESETS["tiny"],  # a tile is a beat
+    "small": PRESETS["small"],  # half a beat
+    "narrow": PRESETS["tiny"].replace(log_bus_width=8),  # a quarter of one
+    "default": PRESETS["default"],  # two beats
+    "batch4": PRESETS["batch4"],  # four
     "axi3": PRESETS["wide"].replace(max_burst=16),
 }
 OUT = (MemoryType.OUT,)
@@ -41,8 +41,9 @@ class Bench:
         dut = self.dut
 
         async def send(ctx):
-            await put(ctx, dut.job, [move.job(self.config) for move in moves],
-                      Pauses(self.stalls, "job"))
+            await put(
+                ctx, dut.job, [move.job(self.config) for move in moves], Pauses(self.stalls, "job")
+            )
 
         async def finish(ctx):
             trigger = ctx.tick().sample(dut.done, dut.error, dut.quiet)
@@ -56,8 +57,11 @@ class Bench:
             assert ctx.get(dut.quiet)
             assert not ctx.get(dut.waiting)
 
-        simulate(dut, *(benches or (finish,)), background=[
-            send, self.clock.run, self._buffer, *self.bus.benches])
+        simulate(
+            dut,
+            *(benches or (finish,)),
+            background=[send, self.clock.run, self._buffer, *self.bus.benches],
+        )
 
     async def _buffer(self, ctx):
         dut, size = self.dut, self.config.out_elem_bytes
@@ -65,8 +69,10 @@ class Bench:
         while True:
             _, _, en, addr = await trigger
             if en:
-                ctx.set(dut.read_data, int.from_bytes(
-                    bytes(out_byte(addr, index) for index in range(size)), "little"))
+                ctx.set(
+                    dut.read_data,
+                    int.from_bytes(bytes(out_byte(addr, index) for index in range(size)), "little"),
+                )
 
 
 def stored(config, moves):

@@ -13,8 +13,16 @@ MEM = Isa(CONFIG).mem
 
 
 def store(kind=MemoryType.OUT, *, sram=0, dram=0, y=1, x=1, stride=None, **more):
-    return MEM.pack(opcode=Opcode.STORE, memory_type=kind, sram_base=sram, dram_base=dram,
-                    y_size=y, x_size=x, x_stride=x if stride is None else stride, **more)
+    return MEM.pack(
+        opcode=Opcode.STORE,
+        memory_type=kind,
+        sram_base=sram,
+        dram_base=dram,
+        y_size=y,
+        x_size=x,
+        x_stride=x if stride is None else stride,
+        **more,
+    )
 
 
 def tile(addr):
@@ -42,12 +50,15 @@ def run(insns, *, tokens=(0, 0), retire=None, bad=(), latency=5, stalls="none"):
 
 @pytest.mark.parametrize("stalls", ["none", "short"])
 def test_stores(stalls):
-    insns = [store(sram=5, dram=3, y=2, x=2, stride=7, pop_prev=1, push_prev=1),
-             store(sram=0, dram=100, y=4, x=3, push_prev=1)]
+    insns = [
+        store(sram=5, dram=3, y=2, x=2, stride=7, pop_prev=1, push_prev=1),
+        store(sram=0, dram=100, y=4, x=3, push_prev=1),
+    ]
     bench, status, bus = run(insns, tokens=(1, 0), stalls=stalls)
     expected = {}
-    for number, (sram, elem) in enumerate([(5, 3), (6, 4), (7, 10), (8, 11)]
-                                          + [(index, 100 + index) for index in range(12)]):
+    for number, (sram, elem) in enumerate(
+        [(5, 3), (6, 4), (7, 10), (8, 11)] + [(index, 100 + index) for index in range(12)]
+    ):
         assert number >= 0
         for byte in range(8):
             expected[0x2000 + 8 * elem + byte] = sram
@@ -57,29 +68,41 @@ def test_stores(stalls):
     assert status["idle"]
 
 
-@pytest.mark.parametrize(("insn", "cause"), [
-    (store(pop_next=1), Cause.ILLEGAL_TOKEN), (store(push_next=1), Cause.ILLEGAL_TOKEN),
-    (store(y=0, push_next=1), Cause.ILLEGAL_TOKEN),
-    *((store(kind), Cause.ILLEGAL_MEMORY_TYPE) for kind in (0, 1, 2, 3, 5, 6, 7)),
-    (store(3, x_pad_0=1), Cause.ILLEGAL_MEMORY_TYPE),
-    *((store(**{pad: 1}), Cause.ILLEGAL_PADDING)
-      for pad in ("y_pad_0", "y_pad_1", "x_pad_0", "x_pad_1")),
-    (store(sram=9999, x_pad_1=15), Cause.ILLEGAL_PADDING),
-    (store(sram=63, x=2), Cause.SRAM_RANGE),
-    (store(y=65535, x=65535), Cause.SRAM_RANGE),
-    (store(dram=(1 << 29) - 1025, x=2), Cause.MEMORY_RESPONSE),
-])
+@pytest.mark.parametrize(
+    ("insn", "cause"),
+    [
+        (store(pop_next=1), Cause.ILLEGAL_TOKEN),
+        (store(push_next=1), Cause.ILLEGAL_TOKEN),
+        (store(y=0, push_next=1), Cause.ILLEGAL_TOKEN),
+        *((store(kind), Cause.ILLEGAL_MEMORY_TYPE) for kind in (0, 1, 2, 3, 5, 6, 7)),
+        (store(3, x_pad_0=1), Cause.ILLEGAL_MEMORY_TYPE),
+        *(
+            (store(**{pad: 1}), Cause.ILLEGAL_PADDING)
+            for pad in ("y_pad_0", "y_pad_1", "x_pad_0", "x_pad_1")
+        ),
+        (store(sram=9999, x_pad_1=15), Cause.ILLEGAL_PADDING),
+        (store(sram=63, x=2), Cause.SRAM_RANGE),
+        (store(y=65535, x=65535), Cause.SRAM_RANGE),
+        (store(dram=(1 << 29) - 1025, x=2), Cause.MEMORY_RESPONSE),
+    ],
+)
 def test_static_errors(insn, cause):
-    bench, status, bus = run([store(push_prev=1), insn, store(push_prev=1)], tokens=(9, 9),
-                             retire=1)
+    bench, status, bus = run(
+        [store(push_prev=1), insn, store(push_prev=1)], tokens=(9, 9), retire=1
+    )
     assert (status["cause"], status["index"]) == (cause, 1)
     assert bench.pushed == {"push_prev": 1, "push_next": 0}
     assert len(bus.bursts) == 1
 
 
-@pytest.mark.parametrize("insn", [
-    store(x=0, y=5, kind=3, x_pad_0=1, sram=9999), store(y=0, x=5, kind=7, y_pad_1=3),
-    store(x=0, y=0, dram=(1 << 32) - 1)])
+@pytest.mark.parametrize(
+    "insn",
+    [
+        store(x=0, y=5, kind=3, x_pad_0=1, sram=9999),
+        store(y=0, x=5, kind=7, y_pad_1=3),
+        store(x=0, y=0, dram=(1 << 32) - 1),
+    ],
+)
 def test_stores_of_nothing(insn):
     tokens = MEM.pack(pop_prev=1, push_prev=1)
     bench, status, bus = run([insn | tokens], tokens=(1, 0))

@@ -18,7 +18,7 @@ def bench():
 
 
 def random_acc(rng, *shape):
-    return rng.integers(-2**31, 2**31, shape).astype(np.int32)
+    return rng.integers(-(2**31), 2**31, shape).astype(np.int32)
 
 
 # -- GEMM ----------------------------------------------------------------------------------------
@@ -41,10 +41,13 @@ def test_gemm_of_tiles(configs):
             for dst, src, weight in ((0, 0, 0), (4, 1, 1)):
                 expected[dst + outer + 2 * inner] += (
                     inp[src + outer + inner].astype(np.int64)
-                    @ wgt[weight + 3 * outer + inner].astype(np.int64).T)
+                    @ wgt[weight + 3 * outer + inner].astype(np.int64).T
+                )
     report = bench.ok(
-        bench.load(INP, x=4), bench.load(WGT, x=6, push_next=1),
-        bench.gemm(uops=(0, 2), iters=(2, 2), dst=(1, 2), src=(1, 1), wgt=(3, 1), pop_prev=1))
+        bench.load(INP, x=4),
+        bench.load(WGT, x=6, push_next=1),
+        bench.gemm(uops=(0, 2), iters=(2, 2), dst=(1, 2), src=(1, 1), wgt=(3, 1), pop_prev=1),
+    )
     assert np.array_equal(bench.acc, expected.astype(np.int32).reshape(bench.acc.shape))
     assert report.stats["gemm_counter"] == 8
     assert report.stats["reset_counter"] == 0
@@ -65,10 +68,11 @@ def test_gemm_sums_on_one_destination_see_each_other(bench, insns):
     bench.inp[0:3] = np.array([1, 10, 100])[:, None, None]
     bench.wgt[0] = 1
     bench.put_uops((5, 0, 0), (5, 1, 0), (6, 2, 0), (5, 2, 0))
-    program = {"one": [bench.gemm(uops=(0, 4), iters=(1, 3))],
-               "consecutive": [bench.gemm(uops=(u, u + 1), iters=(3, 1)) for u in range(4)],
-               "far apart": [bench.gemm(uops=(0, 4)), bench.gemm(uops=(0, 4)),
-                             bench.gemm(uops=(0, 4))]}[insns]
+    program = {
+        "one": [bench.gemm(uops=(0, 4), iters=(1, 3))],
+        "consecutive": [bench.gemm(uops=(u, u + 1), iters=(3, 1)) for u in range(4)],
+        "far apart": [bench.gemm(uops=(0, 4)), bench.gemm(uops=(0, 4)), bench.gemm(uops=(0, 4))],
+    }[insns]
     report = bench.ok(*program)
     assert (bench.acc[5] == 3 * 16 * 111).all()
     assert (bench.acc[6] == 3 * 16 * 100).all()
@@ -84,13 +88,17 @@ def test_reset_writes_zeros_and_counts_apart(bench):
     assert report.stats["gemm_counter"] == report.stats["alu_counter"] == 0
 
 
-@pytest.mark.parametrize(("uops", "iters"), [((0, 0), (1, 1)), ((5, 2), (1, 1)), ((0, 1), (0, 1)),
-                                            ((0, 1), (1, 0)), ((8191, 3), (3, 3))])
+@pytest.mark.parametrize(
+    ("uops", "iters"),
+    [((0, 0), (1, 1)), ((5, 2), (1, 1)), ((0, 1), (0, 1)), ((0, 1), (1, 0)), ((8191, 3), (3, 3))],
+)
 def test_empty_loops_execute_nothing(bench, uops, iters):
     bench.acc[...] = 7
-    report = bench.ok(bench.gemm(uops=uops, iters=iters, reset=1),
-                      bench.gemm(uops=uops, iters=iters),
-                      bench.alu(AluOp.ADD, uops=uops, iters=iters, imm=1))
+    report = bench.ok(
+        bench.gemm(uops=uops, iters=iters, reset=1),
+        bench.gemm(uops=uops, iters=iters),
+        bench.alu(AluOp.ADD, uops=uops, iters=iters, imm=1),
+    )
     assert (bench.acc == 7).all()
     assert report.stats["gemm_counter"] == report.stats["alu_counter"] == 0
     assert report.stats["compute_insns"] == 4
@@ -100,8 +108,24 @@ def test_empty_loops_execute_nothing(bench, uops, iters):
 
 
 SHIFTS = [0, 1, 5, 30, 31, 32, 33, 1000, 32_767, -1, -5, -31, -32, -33, -1000, -32_768]
-VALUES = [0, 1, -1, 5, -5, 2**31 - 1, -2**31, 0x12345678, -0x12345678, 2**30, -2**30, 3, -3, 255,
-          -256, 65_536]
+VALUES = [
+    0,
+    1,
+    -1,
+    5,
+    -5,
+    2**31 - 1,
+    -(2**31),
+    0x12345678,
+    -0x12345678,
+    2**30,
+    -(2**30),
+    3,
+    -3,
+    255,
+    -256,
+    65_536,
+]
 
 
 @pytest.mark.parametrize("shift", SHIFTS)
@@ -112,7 +136,7 @@ def test_shr_by_immediates_goes_both_ways(bench, shift):
     assert bench.acc[0].tolist() == [alu_reference(3, value, shift) for value in VALUES]
 
 
-@pytest.mark.parametrize("shift", [*SHIFTS, 2**31 - 1, -2**31, -2**31 + 1, 2**16, -2**16])
+@pytest.mark.parametrize("shift", [*SHIFTS, 2**31 - 1, -(2**31), -(2**31) + 1, 2**16, -(2**16)])
 def test_shr_by_registers_goes_both_ways(bench, shift):
     bench.acc[0], bench.acc[1] = VALUES, shift
     bench.acc[2:4] = bench.acc[0:2]
@@ -144,8 +168,9 @@ def test_mul_keeps_the_low_bits(bench):
     bench.acc[0], bench.acc[1] = VALUES, VALUES[::-1]
     bench.put_uops((0, 1, 0))
     bench.ok(bench.alu(AluOp.MUL))
-    assert bench.acc[0].tolist() == [alu_reference(4, a, b) for a, b in
-                                     zip(VALUES, VALUES[::-1], strict=True)]
+    assert bench.acc[0].tolist() == [
+        alu_reference(4, a, b) for a, b in zip(VALUES, VALUES[::-1], strict=True)
+    ]
 
 
 @pytest.mark.parametrize("op", AluOp)
@@ -157,8 +182,9 @@ def test_source_is_what_the_iteration_before_wrote(bench, op):
     bench.put_uops((1, 0, 0))
     expected = start.tolist()
     for k in range(19):
-        expected[k + 1] = [alu_reference(op, a, b)
-                           for a, b in zip(expected[k + 1], expected[k], strict=True)]
+        expected[k + 1] = [
+            alu_reference(op, a, b) for a, b in zip(expected[k + 1], expected[k], strict=True)
+        ]
     report = bench.ok(bench.alu(op, iters=(1, 19), dst=(0, 1), src=(0, 1)))
     assert bench.acc[:20].tolist() == expected
     assert report.stats["alu_counter"] == 19
@@ -187,8 +213,12 @@ def test_alu_ignores_reset(bench):
 
 
 @settings(max_examples=150, deadline=None)
-@given(data=st.data(), op=st.sampled_from(list(AluOp)), use_imm=st.booleans(),
-       kind=st.sampled_from(["gemm", "reset", "alu"]))
+@given(
+    data=st.data(),
+    op=st.sampled_from(list(AluOp)),
+    use_imm=st.booleans(),
+    kind=st.sampled_from(["gemm", "reset", "alu"]),
+)
 def test_loops_mean_one_iteration_after_the_other(data, op, use_imm, kind):
     """Any micro-ops and factors in range, on a small configuration, against three nested loops."""
     config = PRESETS["tiny"]
@@ -197,8 +227,11 @@ def test_loops_mean_one_iteration_after_the_other(data, op, use_imm, kind):
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     inp = rng.integers(-128, 128, bench.inp.shape)
     wgt = rng.integers(-128, 128, bench.wgt.shape)
-    acc = (random_acc(rng, *bench.acc.shape) if draw(st.booleans())
-           else rng.integers(-40, 40, bench.acc.shape))
+    acc = (
+        random_acc(rng, *bench.acc.shape)
+        if draw(st.booleans())
+        else rng.integers(-40, 40, bench.acc.shape)
+    )
     bench.inp[...], bench.wgt[...], bench.acc[...] = inp, wgt, acc
     index = st.integers(0, 7)
     uops = draw(st.lists(st.tuples(index, index, index), min_size=1, max_size=6))
@@ -213,22 +246,30 @@ def test_loops_mean_one_iteration_after_the_other(data, op, use_imm, kind):
     for outer in range(iters[0]):
         for inner in range(iters[1]):
             for u in range(first, len(uops)):
-                d, s, w = (uops[u][k] + outer * f[0] + inner * f[1]
-                           for k, f in enumerate((dst, src, weight)))
+                d, s, w = (
+                    uops[u][k] + outer * f[0] + inner * f[1]
+                    for k, f in enumerate((dst, src, weight))
+                )
                 if kind == "reset":
                     expected[d] = [0] * bench.lanes
                 elif kind == "gemm":
                     total = inp[s] @ wgt[w].T
-                    expected[d] = [alu_reference(2, a, int(b))
-                                   for a, b in zip(expected[d], total.reshape(-1), strict=True)]
+                    expected[d] = [
+                        alu_reference(2, a, int(b))
+                        for a, b in zip(expected[d], total.reshape(-1), strict=True)
+                    ]
                 else:
                     right = [imm] * bench.lanes if use_imm else expected[s]
-                    expected[d] = [alu_reference(op, a, b)
-                                   for a, b in zip(expected[d], right, strict=True)]
+                    expected[d] = [
+                        alu_reference(op, a, b) for a, b in zip(expected[d], right, strict=True)
+                    ]
     span = (first, len(uops))
     if kind == "alu":
         bench.ok(bench.alu(op, uops=span, iters=iters, dst=dst, src=src, imm=imm))
     else:
-        bench.ok(bench.gemm(uops=span, iters=iters, dst=dst, src=src, wgt=weight,
-                            reset=int(kind == "reset")))
+        bench.ok(
+            bench.gemm(
+                uops=span, iters=iters, dst=dst, src=src, wgt=weight, reset=int(kind == "reset")
+            )
+        )
     assert bench.acc.tolist() == expected

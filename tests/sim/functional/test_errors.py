@@ -10,8 +10,9 @@ from vta.config import PRESETS
 from vta.errors import DeviceError
 from vta.isa import AluOp, MemoryType
 
-UOP, WGT, INP, ACC, OUT, ACC_8BIT = (MemoryType[name] for name in
-                                     ("UOP", "WGT", "INP", "ACC", "OUT", "ACC_8BIT"))
+UOP, WGT, INP, ACC, OUT, ACC_8BIT = (
+    MemoryType[name] for name in ("UOP", "WGT", "INP", "ACC", "OUT", "ACC_8BIT")
+)
 POPS = {"pop_prev": 1, "pop_next": 1, "push_prev": 1, "push_next": 1}
 
 
@@ -87,8 +88,13 @@ def test_a_store_with_pads(bench, pad):
 @pytest.mark.parametrize("pads", [(0, 0, 0, 0), (1, 1, 0, 1)])
 def test_load_beyond_its_buffer(configs, memory, pads):
     bench = Bench(configs)
-    depth = {UOP: configs.uop_depth, WGT: configs.wgt_depth, INP: configs.inp_depth,
-             ACC: configs.acc_depth, ACC_8BIT: configs.acc_depth}[memory]
+    depth = {
+        UOP: configs.uop_depth,
+        WGT: configs.wgt_depth,
+        INP: configs.inp_depth,
+        ACC: configs.acc_depth,
+        ACC_8BIT: configs.acc_depth,
+    }[memory]
     count = (pads[0] + 1 + pads[1]) * (1 + pads[3])
     bench.ok(bench.load(memory, sram=depth - count, pads=pads))
     fault = bench.fault(bench.load(memory, sram=depth - count + 1, pads=pads))
@@ -116,8 +122,9 @@ def test_store_beyond_its_buffer(bench):
     assert fault.detail == "elements 2043 to 2048 of OUT, which has 2048"
 
 
-@pytest.mark.parametrize(("memory", "elem"), [(UOP, 4), (WGT, 256), (INP, 16), (ACC, 64),
-                                              (ACC_8BIT, 16)])
+@pytest.mark.parametrize(
+    ("memory", "elem"), [(UOP, 4), (WGT, 256), (INP, 16), (ACC, 64), (ACC_8BIT, 16)]
+)
 def test_load_past_the_end_of_memory(bench, memory, elem):
     # From base 2^31, element `last` is the last of the address space.
     base = dict.fromkeys(BASE, 2**31)
@@ -159,8 +166,10 @@ def test_causes_of_a_load_in_order(bench):
         bench.machine.reset()
         assert bench.fault(bench.load(**wrong | {"memory": memory})).cause == "sram_range"
         bench.machine.reset()
-        assert bench.fault(bench.load(**wrong | {"memory": memory, "sram": 0})
-                           ).cause == "memory_response"
+        assert (
+            bench.fault(bench.load(**wrong | {"memory": memory, "sram": 0})).cause
+            == "memory_response"
+        )
     bench.machine.reset()
     assert bench.fault(bench.load(**wrong | {"memory": INP}, pop_prev=1)).cause == "illegal_token"
 
@@ -168,9 +177,12 @@ def test_causes_of_a_load_in_order(bench):
 def test_causes_of_a_store_in_order(bench):
     wrong = {"memory": 7, "pads": (1, 1, 1, 1), "sram": 2048, "dram": 2**32 - 1, "push_next": 1}
     for name, right, cause in (
-            ("push_next", 0, "illegal_token"), ("memory", OUT, "illegal_memory_type"),
-            ("pads", (0,) * 4, "illegal_padding"), ("sram", 0, "sram_range"),
-            ("dram", 0, "memory_response")):
+        ("push_next", 0, "illegal_token"),
+        ("memory", OUT, "illegal_memory_type"),
+        ("pads", (0,) * 4, "illegal_padding"),
+        ("sram", 0, "sram_range"),
+        ("dram", 0, "memory_response"),
+    ):
         assert bench.fault(bench.store(**wrong)).cause == cause
         bench.machine.reset()
         wrong[name] = right
@@ -178,9 +190,14 @@ def test_causes_of_a_store_in_order(bench):
 
 
 def test_static_errors_are_found_before_waiting_for_tokens(bench):
-    for insn in (bench.isa.common.pack(opcode=6, pop_prev=1), bench.load(6, pop_prev=1),
-                 bench.alu(7, pop_next=1), bench.load(ACC, sram=2048, pop_prev=1),
-                 bench.load(INP, dram=2**32 - 1, pop_next=1), bench.store(UOP, pop_prev=1)):
+    for insn in (
+        bench.isa.common.pack(opcode=6, pop_prev=1),
+        bench.load(6, pop_prev=1),
+        bench.alu(7, pop_next=1),
+        bench.load(ACC, sram=2048, pop_prev=1),
+        bench.load(INP, dram=2**32 - 1, pop_next=1),
+        bench.store(UOP, pop_prev=1),
+    ):
         assert bench.fault(insn).cause != "deadlock"
         bench.machine.reset()
 
@@ -194,17 +211,22 @@ def test_gemm_stops_at_the_first_index_out_of_range(bench):
     report = bench.run(bench.nop(), bench.gemm(iters=(2, 3), dst=(2, 1)), bench.finish())
     # 2045 2046 2047 | 2047 2048
     assert place(report.fault) == ("sram_range", "compute", 1)
-    assert report.fault.detail == ("dst index 2048 of ACC, which has 2048 elements, at iter_out 1, "
-                                   "iter_in 1, uop 0")
+    assert report.fault.detail == (
+        "dst index 2048 of ACC, which has 2048 elements, at iter_out 1, iter_in 1, uop 0"
+    )
     assert report.stats["gemm_counter"] == 4
     assert report.stats["compute_insns"] == report.instructions == 1
     assert bench.acc[2045:, 0].tolist() == [16, 16, 32]
 
 
-@pytest.mark.parametrize(("name", "factors", "limit"), [
-    ("src", {"src": (0, 1)}, "INP, which has 2048"),
-    ("wgt", {"wgt": (0, 1)}, "WGT, which has 1024"),
-    ("dst", {"dst": (0, 1)}, "ACC, which has 2048")])
+@pytest.mark.parametrize(
+    ("name", "factors", "limit"),
+    [
+        ("src", {"src": (0, 1)}, "INP, which has 2048"),
+        ("wgt", {"wgt": (0, 1)}, "WGT, which has 1024"),
+        ("dst", {"dst": (0, 1)}, "ACC, which has 2048"),
+    ],
+)
 def test_each_index_of_gemm(bench, name, factors, limit):
     bench.put_uops((0, 0, 0))
     report = bench.run(bench.gemm(iters=(1, 2050), **factors), bench.finish())
@@ -227,8 +249,9 @@ def test_only_used_indices_are_checked(bench):
 def test_alu_stops_at_the_first_index_out_of_range(bench):
     bench.put_uops((0, 2046, 0), (10, 2046, 0))
     bench.acc[2046:] = [[5], [6]]
-    report = bench.run(bench.alu(AluOp.ADD, uops=(0, 2), iters=(1, 5), dst=(0, 1), src=(0, 1)),
-                       bench.finish())
+    report = bench.run(
+        bench.alu(AluOp.ADD, uops=(0, 2), iters=(1, 5), dst=(0, 1), src=(0, 1)), bench.finish()
+    )
     assert report.fault.detail.startswith("src index 2048 of ACC")
     assert report.fault.detail.endswith("iter_out 0, iter_in 2, uop 0")
     assert report.stats["alu_counter"] == 4
@@ -269,8 +292,9 @@ def test_a_bad_index_before_a_bad_micro_op_is_reported(bench):
 def test_an_index_out_of_range_behind_many_iterations(bench):
     """2^28 iterations are asked for; the fault comes after some 50,000."""
     bench.put_uops((0, 0, 0))
-    report = bench.run(bench.alu(AluOp.MAX, iters=(16_383, 16_383), dst=(512, 0), imm=7),
-                       bench.finish())
+    report = bench.run(
+        bench.alu(AluOp.MAX, iters=(16_383, 16_383), dst=(512, 0), imm=7), bench.finish()
+    )
     assert report.fault.detail.startswith("dst index 2048 of ACC")
     assert report.stats["alu_counter"] == 4 * 16_383
     assert (bench.acc[[0, 512, 1024, 1536]] == 7).all()
@@ -294,8 +318,9 @@ def test_an_empty_stream(bench):
     assert report.instructions == 0
 
 
-@pytest.mark.parametrize(("name", "elem"), [("uop", 4), ("inp", 16), ("wgt", 256), ("acc", 64),
-                                            ("out", 16)])
+@pytest.mark.parametrize(
+    ("name", "elem"), [("uop", 4), ("inp", 16), ("wgt", 256), ("acc", 64), ("out", 16)]
+)
 def test_misaligned_bases(bench, name, elem):
     for wrong in (1, elem // 2, elem + elem // 2):
         fault = bench.fault(base=BASE | {name: BASE[name] + wrong})
@@ -326,8 +351,11 @@ def test_fetch_past_the_end_of_memory(bench):
 def test_the_lowest_instruction_index_is_reported(seed):
     bench = Bench(seed=seed)
     load, compute, store = (bench.load(INP, sram=9999), bench.load(6), bench.store(UOP))
-    for program in ([bench.nop(), load, compute, store], [bench.nop(), store, load, compute],
-                    [bench.nop(), compute, store, load]):
+    for program in (
+        [bench.nop(), load, compute, store],
+        [bench.nop(), store, load, compute],
+        [bench.nop(), compute, store, load],
+    ):
         assert bench.fault(*program).insn_index == 1
         bench.machine.reset()
     # An error counts more than a lower instruction that waits.
@@ -340,8 +368,13 @@ def test_the_others_go_on_and_the_stopped_one_pushes_nothing(seed):
     bench = Bench(seed=seed)
     bench.acc[...] = 4
     report = bench.run(
-        bench.load(INP, sram=9999, push_next=1), bench.load(INP), bench.nop(),
-        *[bench.store(dram=k) for k in range(10)], bench.nop(pop_prev=1), bench.finish())
+        bench.load(INP, sram=9999, push_next=1),
+        bench.load(INP),
+        bench.nop(),
+        *[bench.store(dram=k) for k in range(10)],
+        bench.nop(pop_prev=1),
+        bench.finish(),
+    )
     assert place(report.fault) == ("sram_range", "load", 0)
     assert (bench.out(10) == 4).all()
     assert report.stats["load_insns"] == 0
@@ -363,12 +396,19 @@ def test_a_halted_machine_runs_only_after_reset(bench):
 
 def test_deadlock_names_who_waits_for_what(bench):
     fault = bench.fault(
-        bench.nop(), bench.nop("store", pop_prev=1), bench.nop(pop_prev=1, pop_next=1),
-        bench.nop("load"), bench.nop("load", pop_next=1))
+        bench.nop(),
+        bench.nop("store", pop_prev=1),
+        bench.nop(pop_prev=1, pop_next=1),
+        bench.nop("load"),
+        bench.nop("load", pop_next=1),
+    )
     assert place(fault) == ("deadlock", "store", 1)
     assert fault.insn.startswith("STORE OUT")
     assert [(w["module"], w["insn_index"], w["token"]) for w in fault.waiting] == [
-        ("store", 1, "g2s"), ("compute", 2, "l2g and s2g"), ("load", 4, "g2l")]
+        ("store", 1, "g2s"),
+        ("compute", 2, "l2g and s2g"),
+        ("load", 4, "g2l"),
+    ]
     assert "load waits for g2l at instruction 4" in str(fault)
 
 
@@ -395,8 +435,12 @@ def test_waiting_counts_more_than_a_missing_finish(bench):
 
 
 def test_work_is_bounded_by_max_cycles(bench):
-    program = [bench.load(ACC, x=10), bench.gemm(iters=(1, 20), dst=(0, 1)), bench.nop(push_next=1),
-               bench.store(x=5, pop_prev=1)]
+    program = [
+        bench.load(ACC, x=10),
+        bench.gemm(iters=(1, 20), dst=(0, 1)),
+        bench.nop(push_next=1),
+        bench.store(x=5, pop_prev=1),
+    ]
     # Five instructions, 10 + 5 elements, 20 tiles.
     bench.ok(*program, max_cycles=40)
     fault = bench.fault(*program, max_cycles=39)
@@ -407,9 +451,12 @@ def test_work_is_bounded_by_max_cycles(bench):
 @pytest.mark.parametrize("kind", ["gemm", "reset", "add", "mixed"])
 def test_enormous_loops_end_in_time_and_bounded_memory(bench, kind):
     loops = {"uops": (0, 8192), "iters": (16_383, 16_383)}
-    insn = {"gemm": bench.gemm(**loops), "reset": bench.gemm(reset=1, **loops),
-            "add": bench.alu(AluOp.ADD, imm=1, **loops),
-            "mixed": bench.alu(AluOp.SHR, imm=None, **loops)}[kind]
+    insn = {
+        "gemm": bench.gemm(**loops),
+        "reset": bench.gemm(reset=1, **loops),
+        "add": bench.alu(AluOp.ADD, imm=1, **loops),
+        "mixed": bench.alu(AluOp.SHR, imm=None, **loops),
+    }[kind]
     start = time.monotonic()
     report = bench.run(bench.nop(), insn, bench.finish(), max_cycles=100_000)
     assert time.monotonic() - start < 20

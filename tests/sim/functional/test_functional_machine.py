@@ -12,8 +12,9 @@ from vta.sim.functional.functional_machine import FunctionalMachine
 from vta.sim.memory import Memory
 from vta.sim.replay import replay
 
-UOP, WGT, INP, ACC, OUT, ACC_8BIT = (MemoryType[name] for name in
-                                     ("UOP", "WGT", "INP", "ACC", "OUT", "ACC_8BIT"))
+UOP, WGT, INP, ACC, OUT, ACC_8BIT = (
+    MemoryType[name] for name in ("UOP", "WGT", "INP", "ACC", "OUT", "ACC_8BIT")
+)
 
 
 @pytest.fixture
@@ -22,26 +23,48 @@ def bench():
 
 
 def random_acc(rng, *shape):
-    return rng.integers(-2**31, 2**31, shape).astype(np.int32)
+    return rng.integers(-(2**31), 2**31, shape).astype(np.int32)
 
 
 # -- whole programs ------------------------------------------------------------------------------
 
 
 IMAGES = (
-    "alu_add", "alu_add_imm", "alu_max", "alu_max_imm", "alu_shl_imm", "alu_shr_imm",
-    "conv2d_c10", "conv2d_c8", "dense128", "gemm_128", "gemm_default", "gemm_smt",
-    "group_conv2d_d7", "matmul_blocked_second_call", "matrix_multiply", "padded_load_all",
-    "padded_load_x0", "padded_load_x1", "padded_load_y0", "padded_load_y1", "relu",
-    "residual_add_7x7x512", "save_load_out", "shift_and_scale", "vadd")
+    "alu_add",
+    "alu_add_imm",
+    "alu_max",
+    "alu_max_imm",
+    "alu_shl_imm",
+    "alu_shr_imm",
+    "conv2d_c10",
+    "conv2d_c8",
+    "dense128",
+    "gemm_128",
+    "gemm_default",
+    "gemm_smt",
+    "group_conv2d_d7",
+    "matmul_blocked_second_call",
+    "matrix_multiply",
+    "padded_load_all",
+    "padded_load_x0",
+    "padded_load_x1",
+    "padded_load_y0",
+    "padded_load_y1",
+    "relu",
+    "residual_add_7x7x512",
+    "save_load_out",
+    "shift_and_scale",
+    "vadd",
+)
 
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_reference_images(shared, name):
     image = Image.load(shared / "vectors" / f"{name}.npz")
     for seed in range(5):
-        result = replay(image, lambda config, memory, seed=seed: FunctionalMachine(
-            config, memory, seed=seed))
+        result = replay(
+            image, lambda config, memory, seed=seed: FunctionalMachine(config, memory, seed=seed)
+        )
         assert result.report.fault is None
         assert result.match, f"seed {seed}: {result.difference}"
 
@@ -56,9 +79,18 @@ def test_statistics_of_a_vector_add(shared):
     assert report.cycles is None
     # One LOAD of nothing carries a token; 64 tiles of 64 bytes twice, 16 bytes each stored.
     assert report.stats == {
-        "load_insns": 1, "compute_insns": 6, "store_insns": 1, "uop_load_nbytes": 4,
-        "inp_load_nbytes": 0, "wgt_load_nbytes": 0, "acc_load_nbytes": 2 * 64 * 64,
-        "out_store_nbytes": 64 * 16, "gemm_counter": 0, "reset_counter": 0, "alu_counter": 64}
+        "load_insns": 1,
+        "compute_insns": 6,
+        "store_insns": 1,
+        "uop_load_nbytes": 4,
+        "inp_load_nbytes": 0,
+        "wgt_load_nbytes": 0,
+        "acc_load_nbytes": 2 * 64 * 64,
+        "out_store_nbytes": 64 * 16,
+        "gemm_counter": 0,
+        "reset_counter": 0,
+        "alu_counter": 64,
+    }
     assert report.instructions == 8
 
 
@@ -67,24 +99,42 @@ def test_statistics_of_a_vector_add(shared):
 
 def buffer_of(bench, memory):
     datapath = bench.machine.datapath
-    buffer = {UOP: datapath.uop, WGT: datapath.wgt, INP: datapath.inp, ACC: datapath.acc,
-              ACC_8BIT: datapath.acc}[memory]
+    buffer = {
+        UOP: datapath.uop,
+        WGT: datapath.wgt,
+        INP: datapath.inp,
+        ACC: datapath.acc,
+        ACC_8BIT: datapath.acc,
+    }[memory]
     return buffer.reshape(len(buffer), -1)
 
 
 def lanes_and_dtype(config, memory):
-    return {UOP: (1, np.uint32), WGT: (config.block**2, np.int8),
-            INP: (config.batch * config.block, np.int8),
-            ACC: (config.batch * config.block, np.int32),
-            ACC_8BIT: (config.batch * config.block, np.int8)}[memory]
+    return {
+        UOP: (1, np.uint32),
+        WGT: (config.block**2, np.int8),
+        INP: (config.batch * config.block, np.int8),
+        ACC: (config.batch * config.block, np.int32),
+        ACC_8BIT: (config.batch * config.block, np.int8),
+    }[memory]
 
 
 @pytest.mark.parametrize("memory", [UOP, WGT, INP, ACC, ACC_8BIT], ids=lambda memory: memory.name)
-@pytest.mark.parametrize(("y", "x", "stride", "pads"), [
-    (1, 5, 5, (0, 0, 0, 0)), (3, 4, 4, (0, 0, 0, 0)), (3, 2, 5, (0, 0, 0, 0)),
-    (2, 3, 4, (1, 2, 3, 4)), (2, 3, 1, (0, 0, 1, 0)), (4, 1, 0, (0, 0, 0, 0)),
-    (3, 2, 0, (1, 0, 0, 1)), (0, 3, 3, (2, 1, 1, 1)), (0, 3, 0, (0, 0, 0, 0)),
-    (1, 1, 1, (1, 1, 1, 1))])
+@pytest.mark.parametrize(
+    ("y", "x", "stride", "pads"),
+    [
+        (1, 5, 5, (0, 0, 0, 0)),
+        (3, 4, 4, (0, 0, 0, 0)),
+        (3, 2, 5, (0, 0, 0, 0)),
+        (2, 3, 4, (1, 2, 3, 4)),
+        (2, 3, 1, (0, 0, 1, 0)),
+        (4, 1, 0, (0, 0, 0, 0)),
+        (3, 2, 0, (1, 0, 0, 1)),
+        (0, 3, 3, (2, 1, 1, 1)),
+        (0, 3, 0, (0, 0, 0, 0)),
+        (1, 1, 1, (1, 1, 1, 1)),
+    ],
+)
 def test_load_pads_and_strides(configs, memory, y, x, stride, pads):
     bench = Bench(configs)
     rng = np.random.default_rng(4)
@@ -99,7 +149,7 @@ def test_load_pads_and_strides(configs, memory, y, x, stride, pads):
     offset, sram = 3, 2
     tile = np.zeros((y, x, lanes), dtype)
     for row in range(y):
-        tile[row] = source[offset + row * stride:][:x]
+        tile[row] = source[offset + row * stride :][:x]
     expected = buffer.copy()
     padded = np.pad(tile, ((y0, y1), (x0, x1), (0, 0))).reshape(-1, lanes)
     insn = bench.load(memory, sram=sram, dram=offset, y=y, x=x, stride=stride, pads=pads)
@@ -107,7 +157,7 @@ def test_load_pads_and_strides(configs, memory, y, x, stride, pads):
         assert bench.fault(insn).cause == "sram_range"
         assert np.array_equal(buffer, expected)
         return
-    expected[sram:sram + len(padded)] = padded
+    expected[sram : sram + len(padded)] = padded
 
     report = bench.ok(insn)
 
@@ -121,11 +171,15 @@ def test_load_of_no_columns_does_only_its_tokens(bench, memory):
     for buffer in (bench.acc, bench.inp, bench.wgt, bench.machine.datapath.uop):
         buffer[...] = 9
     if memory in (INP, WGT):
-        insns = [bench.load(memory, sram=65_535, y=9, x=0, pads=(15,) * 4, push_next=1),
-                 bench.nop(pop_prev=1)]
+        insns = [
+            bench.load(memory, sram=65_535, y=9, x=0, pads=(15,) * 4, push_next=1),
+            bench.nop(pop_prev=1),
+        ]
     else:
-        insns = [bench.load(memory, sram=65_535, y=9, x=0, pads=(15,) * 4, push_next=1),
-                 bench.nop("store", pop_prev=1)]
+        insns = [
+            bench.load(memory, sram=65_535, y=9, x=0, pads=(15,) * 4, push_next=1),
+            bench.nop("store", pop_prev=1),
+        ]
     bench.ok(*insns)
     for buffer in (bench.acc, bench.inp, bench.wgt, bench.machine.datapath.uop):
         assert (buffer == 9).all()
@@ -145,8 +199,9 @@ def low_bits(values):
     return np.asarray(values).astype(np.int64).astype(np.int8)
 
 
-@pytest.mark.parametrize(("y", "x", "stride"), [(1, 7, 7), (3, 2, 2), (3, 2, 5), (4, 3, 1),
-                                               (3, 2, 0)])
+@pytest.mark.parametrize(
+    ("y", "x", "stride"), [(1, 7, 7), (3, 2, 2), (3, 2, 5), (4, 3, 1), (3, 2, 0)]
+)
 def test_store_of_a_loaded_acc_keeps_the_low_bits(configs, y, x, stride):
     bench = Bench(configs)
     rng = np.random.default_rng(5)
@@ -155,10 +210,11 @@ def test_store_of_a_loaded_acc_keeps_the_low_bits(configs, y, x, stride):
     bench.put("acc", values)
     report = bench.ok(
         bench.load(ACC, sram=1, x=y * x, push_next=1),
-        bench.store(sram=1, dram=2, y=y, x=x, stride=stride, pop_prev=1))
+        bench.store(sram=1, dram=2, y=y, x=x, stride=stride, pop_prev=1),
+    )
     expected = np.zeros((40, lanes), np.int8)
     for row in range(y):
-        expected[2 + row * stride:][:x] = low_bits(values[row * x:(row + 1) * x])
+        expected[2 + row * stride :][:x] = low_bits(values[row * x : (row + 1) * x])
     assert np.array_equal(bench.out(40), expected)
     assert report.stats["out_store_nbytes"] == y * x * lanes
 
@@ -172,14 +228,20 @@ def test_store_keeps_the_low_bits_after_gemm_alu_and_reset(bench):
     bench.put_uops((0, 0, 0), (1, 0, 0), (2, 0, 0))
     bench.acc[...] = 1000
     bench.ok(
-        bench.load(INP), bench.load(WGT, push_next=1),
+        bench.load(INP),
+        bench.load(WGT, push_next=1),
         bench.gemm(uops=(0, 2), pop_prev=1),
         bench.alu(AluOp.ADD, uops=(1, 2), imm=777),
         bench.gemm(uops=(2, 3), reset=1, push_next=1),
-        bench.store(x=4, pop_prev=1))
+        bench.store(x=4, pop_prev=1),
+    )
     product = 1000 + inp.astype(int) @ wgt.astype(int).T
-    assert np.array_equal(bench.out(4), low_bits(np.concatenate(
-        [product, product + 777, np.zeros((1, 16), int), np.full((1, 16), 1000)])))
+    assert np.array_equal(
+        bench.out(4),
+        low_bits(
+            np.concatenate([product, product + 777, np.zeros((1, 16), int), np.full((1, 16), 1000)])
+        ),
+    )
 
 
 @pytest.mark.parametrize("memory", range(8))
@@ -188,9 +250,18 @@ def test_store_of_nothing_does_only_its_tokens_whatever_its_type(bench, memory, 
     bench.acc[...] = 5
     report = bench.ok(
         bench.nop(push_next=1),
-        bench.store(memory, sram=65_535, dram=2**32 - 1, y=y, x=x, pads=(1, 2, 3, 4), pop_prev=1,
-                    push_prev=1),
-        bench.nop(pop_next=1))
+        bench.store(
+            memory,
+            sram=65_535,
+            dram=2**32 - 1,
+            y=y,
+            x=x,
+            pads=(1, 2, 3, 4),
+            pop_prev=1,
+            push_prev=1,
+        ),
+        bench.nop(pop_next=1),
+    )
     assert not bench.out(8).any()
     assert report.stats["out_store_nbytes"] == 0
     assert set(bench.machine.tokens.values()) == {0}
@@ -203,8 +274,12 @@ def test_a_load_that_waits_for_a_store_reads_the_stored_bytes():
         # INP's base is moved onto OUT's memory.
         base = BASE | {"inp": BASE["out"]}
         bench.ok(
-            bench.nop(push_next=1), bench.store(pop_prev=1, push_prev=1),
-            bench.nop(pop_next=1, push_prev=1), bench.load(INP, sram=7, pop_next=1), base=base)
+            bench.nop(push_next=1),
+            bench.store(pop_prev=1, push_prev=1),
+            bench.nop(pop_next=1, push_prev=1),
+            bench.load(INP, sram=7, pop_next=1),
+            base=base,
+        )
         assert bench.inp[7].reshape(-1).tolist() == list(range(16))
 
 
@@ -217,9 +292,11 @@ def outcomes(ordered):
     for seed in range(30):
         bench = Bench(seed=seed)
         bench.put_uops((0, 0, 0))
-        bench.ok(*[bench.alu(AluOp.ADD, imm=1)] * 5,
-                 bench.alu(AluOp.ADD, imm=1, push_next=int(ordered)),
-                 bench.store(pop_prev=int(ordered)))
+        bench.ok(
+            *[bench.alu(AluOp.ADD, imm=1)] * 5,
+            bench.alu(AluOp.ADD, imm=1, push_next=int(ordered)),
+            bench.store(pop_prev=int(ordered)),
+        )
         results.add(int(bench.out(1)[0, 0]))
     return results
 
@@ -253,8 +330,11 @@ def test_fetch_stops_at_finish(bench):
 
 
 def test_finish_obeys_its_token_bits(bench):
-    report = bench.run(bench.nop("load", push_next=1), bench.nop("store", push_prev=1),
-                       bench.finish(pop_prev=1, pop_next=1, push_prev=1, push_next=1))
+    report = bench.run(
+        bench.nop("load", push_next=1),
+        bench.nop("store", push_prev=1),
+        bench.finish(pop_prev=1, pop_next=1, push_prev=1, push_next=1),
+    )
     assert report.fault is None
     assert bench.machine.tokens == {"l2g": 0, "g2l": 1, "g2s": 1, "s2g": 0}
 
@@ -273,8 +353,12 @@ def test_reset_empties_tokens_and_keeps_buffers(bench):
     bench.put("inp", np.arange(16, dtype=np.int8))
     bench.put("wgt", np.ones(256, np.int8))
     bench.put_uops((0, 0, 0))
-    bench.ok(bench.load(INP, push_next=1), bench.load(WGT, push_next=1),
-             bench.load(UOP), bench.load(ACC, push_next=1, push_prev=1))
+    bench.ok(
+        bench.load(INP, push_next=1),
+        bench.load(WGT, push_next=1),
+        bench.load(UOP),
+        bench.load(ACC, push_next=1, push_prev=1),
+    )
     bench.machine.reset()
     assert set(bench.machine.tokens.values()) == {0}
     assert bench.acc[0].tolist() == list(range(16))
@@ -300,9 +384,9 @@ def test_the_stream_may_span_many_reads(bench):
 
 def test_instruction_queues_hold_512(bench):
     """The first waits for a token that fetch can only reach if 512 fit behind one another."""
+
     def program(slack):
-        return [bench.nop(pop_prev=1), *[bench.nop()] * (slack - 1),
-                bench.nop("load", push_next=1)]
+        return [bench.nop(pop_prev=1), *[bench.nop()] * (slack - 1), bench.nop("load", push_next=1)]
 
     bench.ok(*program(512))
     fault = bench.fault(*program(513))
@@ -316,8 +400,13 @@ def test_instruction_queues_of_another_size():
 
 
 def test_an_instruction_that_has_its_tokens_has_left_the_queue(bench):
-    bench.ok(bench.nop("load", push_next=1), bench.nop(pop_prev=1), bench.nop(pop_next=1),
-             *[bench.nop()] * 511, bench.nop("store", push_prev=1))
+    bench.ok(
+        bench.nop("load", push_next=1),
+        bench.nop(pop_prev=1),
+        bench.nop(pop_next=1),
+        *[bench.nop()] * 511,
+        bench.nop("store", push_prev=1),
+    )
 
 
 def test_a_full_token_queue_stalls_its_producer(bench):
@@ -352,12 +441,17 @@ def test_forty_address_bits():
     assert bench.memory.read(2**40 - 16, 16).tolist() == list(range(16))
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"count": -1}, "insn_count must be 0 to"), ({"count": 2**32}, "insn_count must be 0 to"),
-    ({"base": {"uop": 0}}, "base must have the keys uop, inp"),
-    ({"base": BASE | {"inp": 2**32}}, "inp must be 0 to 0xffffffff"),
-    ({"base": BASE | {"acc": -64}}, "acc must be 0 to 0xffffffff"),
-    ({"max_cycles": -1}, "max_cycles must not be negative")])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"count": -1}, "insn_count must be 0 to"),
+        ({"count": 2**32}, "insn_count must be 0 to"),
+        ({"base": {"uop": 0}}, "base must have the keys uop, inp"),
+        ({"base": BASE | {"inp": 2**32}}, "inp must be 0 to 0xffffffff"),
+        ({"base": BASE | {"acc": -64}}, "acc must be 0 to 0xffffffff"),
+        ({"max_cycles": -1}, "max_cycles must not be negative"),
+    ],
+)
 def test_calls_that_make_no_sense(bench, options, message):
     with pytest.raises(DeviceError, match=message):
         bench.run(**({"count": 1} | options))

@@ -18,7 +18,7 @@ def by_iteration(acc, inp, wgt, indices):
 
 
 def buffers(rng, batch, block, depth=32):
-    acc = rng.integers(-2**31, 2**31, (depth, batch * block)).astype(np.int32)
+    acc = rng.integers(-(2**31), 2**31, (depth, batch * block)).astype(np.int32)
     inp = rng.integers(-128, 128, (depth, batch, block)).astype(np.float32)
     wgt = rng.integers(-128, 128, (depth, block, block)).astype(np.float32)
     return acc, inp, wgt
@@ -65,9 +65,19 @@ def one(rng):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("pattern", [convolution, channels_last, vector_by_matrix,
-                                     first_weight_alike, scattered, few_weights,
-                                     same_destination, one])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        convolution,
+        channels_last,
+        vector_by_matrix,
+        first_weight_alike,
+        scattered,
+        few_weights,
+        same_destination,
+        one,
+    ],
+)
 def test_patterns(shape, pattern):
     rng = np.random.default_rng(1)
     acc, inp, wgt = buffers(rng, *shape)

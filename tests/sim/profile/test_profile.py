@@ -25,10 +25,11 @@ TINY = PRESETS["tiny"]
 ISA = Isa(TINY)
 
 # The bits of a word, as simulator.h and the port's layout have them.
-BITS = {f"{event}_{module}": 3 * group + number
-        for group, event in enumerate(("issue", "retire", "wait_prev", "wait_next", "wait_memory"))
-        for number, module in enumerate(("load", "compute", "store"))} | {
-            "read": 15, "write": 16, "pending": 17}
+BITS = {
+    f"{event}_{module}": 3 * group + number
+    for group, event in enumerate(("issue", "retire", "wait_prev", "wait_next", "wait_memory"))
+    for number, module in enumerate(("load", "compute", "store"))
+} | {"read": 15, "write": 16, "pending": 17}
 
 
 def record(cycles: int, **events: list[int]) -> Recording:
@@ -66,7 +67,7 @@ PROBE_START = 8
 def test_the_recorder_sees_events_and_beats() -> None:
     with Memory() as memory:
         probe = Probe(memory, latency=5)
-        probe.ready(r=0x5a5a, b=0xffff)
+        probe.ready(r=0x5A5A, b=0xFFFF)
         probe.read(0x1000, 16)
         probe.write(0x2000, bytes(range(64)))
         begin = probe.sim.cycle
@@ -92,8 +93,9 @@ def test_the_recorder_sees_events_and_beats() -> None:
         begun = min(*probe.ar_cycles(), *probe.aw_cycles()) + 1
         ended = max(*reads, *(cycle for cycle, _, _ in probe.responses()))
         assert pending == set(range(begun, ended + 1))
-        marks = [cycle for cycle in range(begin - PROBE_START, end - PROBE_START)
-                 if cycle % 16 == 0]
+        marks = [
+            cycle for cycle in range(begin - PROBE_START, end - PROBE_START) if cycle % 16 == 0
+        ]
         assert cycles(recording.bit("issue", "load")) == marks
         assert not recording.bit("issue", "compute").any()
         probe.sim.record(True)
@@ -118,25 +120,57 @@ def test_a_recording_is_cut_out_of_changes() -> None:
 
 
 def test_waits_work_and_idleness_of_each_module() -> None:
-    stream = insns(load(MemoryType.INP, push_next=1), load(MemoryType.WGT, pop_next=1),
-                   gemm(3, pop_prev=1), STORE)
-    found = analyse(stream, record(
-        20,
-        issue_load=[2, 10], retire_load=[5, 12], wait_memory_load=[3, 4],
-        wait_next_load=[7, 8, 9],
-        issue_compute=[6, 15], retire_compute=[13, 15], wait_prev_compute=[1, 2, 3, 4, 5],
-        wait_next_compute=[5, 14],
-        issue_store=[16], wait_memory_store=[18, 19], wait_prev_store=[12, 13],
-        read=[4, 5, 11], write=[17]), bus_bytes=8)
+    stream = insns(
+        load(MemoryType.INP, push_next=1),
+        load(MemoryType.WGT, pop_next=1),
+        gemm(3, pop_prev=1),
+        STORE,
+    )
+    found = analyse(
+        stream,
+        record(
+            20,
+            issue_load=[2, 10],
+            retire_load=[5, 12],
+            wait_memory_load=[3, 4],
+            wait_next_load=[7, 8, 9],
+            issue_compute=[6, 15],
+            retire_compute=[13, 15],
+            wait_prev_compute=[1, 2, 3, 4, 5],
+            wait_next_compute=[5, 14],
+            issue_store=[16],
+            wait_memory_store=[18, 19],
+            wait_prev_store=[12, 13],
+            read=[4, 5, 11],
+            write=[17],
+        ),
+        bus_bytes=8,
+    )
     load_module, compute, store = (found.modules[name] for name in MODULES)
-    assert load_module.totals() == {"idle": 2 + 1 + 7, "LOAD INP": 2, "memory": 2, "g2l": 3,
-                                    "LOAD WGT": 3}
-    assert compute.totals() == {"idle": 1 + 4, "l2g": 4, "l2g and s2g": 1, "GEMM": 8, "s2g": 1,
-                                "FINISH": 1}
+    assert load_module.totals() == {
+        "idle": 2 + 1 + 7,
+        "LOAD INP": 2,
+        "memory": 2,
+        "g2l": 3,
+        "LOAD WGT": 3,
+    }
+    assert compute.totals() == {
+        "idle": 1 + 4,
+        "l2g": 4,
+        "l2g and s2g": 1,
+        "GEMM": 8,
+        "s2g": 1,
+        "FINISH": 1,
+    }
     # It has not retired: in flight until the end.
     assert store.totals() == {"idle": 14, "g2s": 2, "STORE": 2, "memory": 2}
     assert [(span.issue, span.retire, span.cycles) for span in found.spans()] == [
-        (2, 5, 4), (10, 12, 3), (6, 13, 8), (16, None, 4), (15, 15, 1)]
+        (2, 5, 4),
+        (10, 12, 3),
+        (6, 13, 8),
+        (16, None, 4),
+        (15, 15, 1),
+    ]
     assert [span.insn.index for span in found.slowest(2)] == [2, 0]
     assert (found.beats("read"), found.beats("write")) == (3, 1)
     assert compute.busy() == {"GEMM": 8, "FINISH": 1}
@@ -145,34 +179,59 @@ def test_waits_work_and_idleness_of_each_module() -> None:
 
 
 def test_a_wait_with_something_in_flight_is_for_room() -> None:
-    found = analyse(insns(load(MemoryType.INP, push_next=1)), record(
-        6, issue_load=[1], retire_load=[5], wait_next_load=[3, 4]), bus_bytes=8)
+    found = analyse(
+        insns(load(MemoryType.INP, push_next=1)),
+        record(6, issue_load=[1], retire_load=[5], wait_next_load=[3, 4]),
+        bus_bytes=8,
+    )
     assert found.modules["load"].totals() == {"idle": 1, "LOAD INP": 3, "l2g full": 2}
     assert found.modules["load"].wait_token() == {"l2g full": 2}
 
 
 def test_gemms_in_flight_together_execute_one_after_the_other() -> None:
     alu = ISA.alu.pack(opcode=Opcode.ALU, uop_end=1, iter_out=1, iter_in=4, use_imm=1)
-    found = analyse(insns(gemm(5), alu, load(MemoryType.UOP)), record(
-        30, issue_compute=[2, 3, 4, 25], retire_compute=[12, 17, 18, 25],
-        wait_memory_compute=[6, 7]), bus_bytes=8)
+    found = analyse(
+        insns(gemm(5), alu, load(MemoryType.UOP)),
+        record(
+            30,
+            issue_compute=[2, 3, 4, 25],
+            retire_compute=[12, 17, 18, 25],
+            wait_memory_compute=[6, 7],
+        ),
+        bus_bytes=8,
+    )
     # The LOAD retires in order behind them; that memory delays it meanwhile does not matter.
     assert found.modules["compute"].totals() == {
-        "idle": 2 + 6 + 4, "GEMM": 11, "ALU": 5, "LOAD UOP": 1, "FINISH": 1}
+        "idle": 2 + 6 + 4,
+        "GEMM": 11,
+        "ALU": 5,
+        "LOAD UOP": 1,
+        "FINISH": 1,
+    }
 
 
 def test_a_gemm_that_retires_behind_an_older_load_counts_for_its_steps() -> None:
-    found = analyse(insns(load(MemoryType.ACC), gemm(10)), record(
-        200, issue_compute=[0, 1, 150], retire_compute=[100, 101, 150],
-        wait_memory_compute=list(range(60, 90))), bus_bytes=8)
+    found = analyse(
+        insns(load(MemoryType.ACC), gemm(10)),
+        record(
+            200,
+            issue_compute=[0, 1, 150],
+            retire_compute=[100, 101, 150],
+            wait_memory_compute=list(range(60, 90)),
+        ),
+        bus_bytes=8,
+    )
     totals = found.modules["compute"].totals()
     # 10 steps, at most 24 cycles for the last one to get through, the cycle in which it retires.
     assert totals["GEMM"] == 10 + 24 + 1
     assert totals["memory"] == 30
     assert totals["LOAD ACC"] == 1 + (101 - 35 - 30)
     # It retires much later than the LOAD: then it waited for the LOAD's tiles and came after.
-    found = analyse(insns(load(MemoryType.ACC), gemm(10)), record(
-        200, issue_compute=[0, 1, 150], retire_compute=[100, 110, 150]), bus_bytes=8)
+    found = analyse(
+        insns(load(MemoryType.ACC), gemm(10)),
+        record(200, issue_compute=[0, 1, 150], retire_compute=[100, 110, 150]),
+        bus_bytes=8,
+    )
     assert found.modules["compute"].totals()["GEMM"] == 10 + 24
 
 
@@ -183,7 +242,10 @@ def test_what_was_not_issued_and_what_follows_finish() -> None:
     spans = found.spans()
     assert [span.insn.index for span in spans] == [0, 1, 2]
     assert [(span.issue, span.retire, span.cycles) for span in spans] == [
-        (1, 2, 2), (None, None, 0), (None, None, 0)]
+        (1, 2, 2),
+        (None, None, 0),
+        (None, None, 0),
+    ]
 
 
 def test_no_cycles_and_no_instructions() -> None:
@@ -200,21 +262,37 @@ def test_states_add_up_to_the_run(data: st.DataObject) -> None:
     some = st.lists(st.integers(0, cycles - 1), unique=True)
     # Load has no neighbour before it, store none after.
     never = ("wait_prev_load", "wait_next_store")
-    events = {name: sorted(data.draw(some)) for name in BITS
-              if not name.startswith("retire") and name not in never}
+    events = {
+        name: sorted(data.draw(some))
+        for name in BITS
+        if not name.startswith("retire") and name not in never
+    }
     for module in MODULES:
         late = data.draw(st.lists(st.integers(1, 9), min_size=cycles, max_size=cycles))
         retires: list[int] = []
         for issue, delay in zip(events[f"issue_{module}"], late, strict=False):
             retires.append(max(issue + delay, retires[-1] + 1 if retires else 0))
         events[f"retire_{module}"] = [cycle for cycle in retires if cycle < cycles]
-    stream = insns(*data.draw(st.lists(st.sampled_from(
-        [load(MemoryType.INP), load(MemoryType.ACC), gemm(1), gemm(7), STORE]), max_size=20)))
+    stream = insns(
+        *data.draw(
+            st.lists(
+                st.sampled_from(
+                    [load(MemoryType.INP), load(MemoryType.ACC), gemm(1), gemm(7), STORE]
+                ),
+                max_size=20,
+            )
+        )
+    )
     found = analyse(stream, record(cycles, **events), bus_bytes=8)
     for module in found.modules.values():
         assert sum(module.totals().values()) == cycles
-        assert sum(module.busy().values()) + sum(module.wait_token().values()) \
-            + module.wait_memory + module.idle == cycles
+        assert (
+            sum(module.busy().values())
+            + sum(module.wait_token().values())
+            + module.wait_memory
+            + module.idle
+            == cycles
+        )
 
 
 # -- on the RTL ----------------------------------------------------------------------------------
@@ -229,8 +307,7 @@ def work(*, tokens: bool = True) -> Image:
     stream.load(MemoryType.ACC, sram=32, cols=16)
     stream.gemm(iter_out=40, iter_in=16, dst_factor_in=1, pop_prev=token, push_prev=token)
     stream.load(MemoryType.INP, cols=16, pop_next=token, push_next=token)
-    stream.alu(iter_in=16, dst_factor_in=1, alu_opcode=AluOp.ADD, use_imm=1, imm=1,
-               push_next=token)
+    stream.alu(iter_in=16, dst_factor_in=1, alu_opcode=AluOp.ADD, use_imm=1, imm=1, push_next=token)
     stream.store(cols=16, pop_prev=token, push_prev=token)
     stream.gemm(iter_in=16, dst_factor_in=1, pop_prev=token, pop_next=token)
     return stream.image()
@@ -243,22 +320,25 @@ def check_against_counters(found: Profile) -> None:
     assert found.cycles == report.cycles
     for name, module in found.modules.items():
         assert sum(module.totals().values()) == found.cycles
-        assert sum(span.retire is not None for span in module.spans) == report.stats[
-            f"{name}_insns"]
+        assert (
+            sum(span.retire is not None for span in module.spans) == report.stats[f"{name}_insns"]
+        )
         assert sum(module.wait_token().values()) == report.counters[f"{name}_wait_token"]
         # The hardware calls a module busy from the cycle after the issue.
         active = np.zeros(found.cycles, np.bool_)
         for span in module.spans:
             if span.issue is not None:
-                active[span.issue + 1:span.issue + span.cycles] = True
+                active[span.issue + 1 : span.issue + span.cycles] = True
         assert active.sum() == report.counters[f"{name}_busy"]
         waits = found.recording.lengths()[found.recording.bit("wait_memory", name)].sum()
         assert waits == report.counters[f"{name}_wait_memory"]
 
 
-@pytest.mark.parametrize("model", [
-    MemoryModel(), MemoryModel(latency=200), MemoryModel(stall_seed=3, outstanding=2)],
-    ids=["default", "slow", "stalls"])
+@pytest.mark.parametrize(
+    "model",
+    [MemoryModel(), MemoryModel(latency=200), MemoryModel(stall_seed=3, outstanding=2)],
+    ids=["default", "slow", "stalls"],
+)
 def test_the_rtl_and_its_own_counters_agree(model: MemoryModel) -> None:
     image = work()
     found = profile(image, cached_verilog(TINY), model=model)
@@ -276,8 +356,9 @@ def test_the_rtl_and_its_own_counters_agree(model: MemoryModel) -> None:
     # 16 elements each; a beat is 8 bytes.
     assert found.beats("write") == 16 * TINY.out_elem_bytes // 8
     insn_bytes = 16 * image.insn_count
-    loads = sum(found.replay.report.stats[f"{name}_load_nbytes"]
-                for name in ("inp", "wgt", "acc", "uop"))
+    loads = sum(
+        found.replay.report.stats[f"{name}_load_nbytes"] for name in ("inp", "wgt", "acc", "uop")
+    )
     assert found.beats("read") * 8 >= insn_bytes + loads
     # Dependencies show: the ALU's token is there when the store issues.
     spans = {span.insn.index: span for span in found.spans()}
@@ -291,19 +372,23 @@ def test_the_rtl_and_its_own_counters_agree(model: MemoryModel) -> None:
 
 
 def test_more_latency_is_more_waiting_for_memory() -> None:
-    fast, slow = (profile(work(), cached_verilog(TINY), model=MemoryModel(latency=latency))
-                  for latency in (1, 300))
+    fast, slow = (
+        profile(work(), cached_verilog(TINY), model=MemoryModel(latency=latency))
+        for latency in (1, 300)
+    )
     assert slow.modules["load"].wait_memory > fast.modules["load"].wait_memory + 299
     # What runs beside a LOAD counts with the pipeline's depth.
     assert slow.modules["compute"].totals()["GEMM"] <= (
-        fast.modules["compute"].totals()["GEMM"] + 4 + 24)
+        fast.modules["compute"].totals()["GEMM"] + 4 + 24
+    )
 
 
 def test_tokens_from_before_are_not_part_of_the_run() -> None:
     stream = Stream(TINY)
     stream.load(MemoryType.INP, cols=8, pop_next=1)
-    image = dataclasses.replace(stream.image(), tokens_before={
-        "l2g": 0, "g2l": 1, "g2s": 0, "s2g": 0})
+    image = dataclasses.replace(
+        stream.image(), tokens_before={"l2g": 0, "g2l": 1, "g2s": 0, "s2g": 0}
+    )
     found = profile(image, cached_verilog(TINY))
     check_against_counters(found)
     assert [span.insn.index for span in found.spans()] == [0, 1]
@@ -322,7 +407,8 @@ def test_faults_show_how_far_the_run_came() -> None:
     assert found.modules["compute"].wait_token()["l2g"] > 10
     assert [span.issue is None for span in found.spans()] == [False, True, True]
     misaligned = dataclasses.replace(
-        work(), insn_addr=8, before=(Segment(8, np.zeros(1 << 12, np.uint8)),))
+        work(), insn_addr=8, before=(Segment(8, np.zeros(1 << 12, np.uint8)),)
+    )
     found = profile(misaligned, cached_verilog(TINY))
     assert found.cycles == 0
     assert found.replay is not None

@@ -27,22 +27,46 @@ def overlapping() -> Profile:
     return profile(work(), cached_verilog(TINY))
 
 
-def busy(cycles: int, *, computing: range, read: range = range(0), write: range = range(0),
-         waiting: range = range(0), pending: range = range(0)) -> Profile:
+def busy(
+    cycles: int,
+    *,
+    computing: range,
+    read: range = range(0),
+    write: range = range(0),
+    waiting: range = range(0),
+    pending: range = range(0),
+) -> Profile:
     """A run in which one GEMM executes, the bus moves data, load waits for memory, and memory has
     to answer."""
-    return analyse(insns(gemm(1)), record(
-        cycles, issue_compute=[computing.start], retire_compute=[computing.stop - 1],
-        read=list(read), write=list(write), wait_memory_load=list(waiting),
-        pending=list(pending)), bus_bytes=8)
+    return analyse(
+        insns(gemm(1)),
+        record(
+            cycles,
+            issue_compute=[computing.start],
+            retire_compute=[computing.stop - 1],
+            read=list(read),
+            write=list(write),
+            wait_memory_load=list(waiting),
+            pending=list(pending),
+        ),
+        bus_bytes=8,
+    )
 
 
 # -- the verdict ---------------------------------------------------------------------------------
 
 
 def test_every_cycle_is_one_of_four() -> None:
-    found = shares(busy(100, computing=range(10, 40), read=range(30, 60), write=range(55, 65),
-                        waiting=range(5, 80), pending=range(3, 70)))
+    found = shares(
+        busy(
+            100,
+            computing=range(10, 40),
+            read=range(30, 60),
+            write=range(55, 65),
+            waiting=range(5, 80),
+            pending=range(3, 70),
+        )
+    )
     assert found.gemm == pytest.approx(0.30)
     assert (found.alu, found.read, found.write) == pytest.approx((0, 0.3, 0.1))
     assert found.moving == pytest.approx(0.25)
@@ -52,20 +76,43 @@ def test_every_cycle_is_one_of_four() -> None:
     assert found.turns == pytest.approx(0.55 - 0.30)
 
 
-@pytest.mark.parametrize(("run", "kind", "reason"), [
-    ({"computing": range(80), "read": range(78)}, "compute-bound", "GEMM busy 80 %"),
-    ({"computing": range(75)}, "compute-bound", "GEMM busy 75 %; compute: 25 % idle"),
-    ({"computing": range(76), "read": range(90)}, "memory-bound",
-     "the read bus is busy 90 %; GEMM busy 76 %"),
-    ({"computing": range(5), "write": range(5, 85)}, "memory-bound",
-     "the write bus is busy 80 %; GEMM busy 5 %"),
-    ({"computing": range(10), "read": range(10, 60), "waiting": range(60, 80),
-      "pending": range(70, 90)}, "latency-bound", "30 % of the cycles wait for memory"),
-    ({"computing": range(10), "read": range(10, 60), "waiting": range(60, 70)},
-     "overhead-bound", "30 % of the cycles go to launch"),
-    ({"computing": range(45), "read": range(45, 95)}, "serialised",
-     "they would save up to 45 %; GEMM busy 45 %, read bus 50 %, write bus 0 %"),
-])
+@pytest.mark.parametrize(
+    ("run", "kind", "reason"),
+    [
+        ({"computing": range(80), "read": range(78)}, "compute-bound", "GEMM busy 80 %"),
+        ({"computing": range(75)}, "compute-bound", "GEMM busy 75 %; compute: 25 % idle"),
+        (
+            {"computing": range(76), "read": range(90)},
+            "memory-bound",
+            "the read bus is busy 90 %; GEMM busy 76 %",
+        ),
+        (
+            {"computing": range(5), "write": range(5, 85)},
+            "memory-bound",
+            "the write bus is busy 80 %; GEMM busy 5 %",
+        ),
+        (
+            {
+                "computing": range(10),
+                "read": range(10, 60),
+                "waiting": range(60, 80),
+                "pending": range(70, 90),
+            },
+            "latency-bound",
+            "30 % of the cycles wait for memory",
+        ),
+        (
+            {"computing": range(10), "read": range(10, 60), "waiting": range(60, 70)},
+            "overhead-bound",
+            "30 % of the cycles go to launch",
+        ),
+        (
+            {"computing": range(45), "read": range(45, 95)},
+            "serialised",
+            "they would save up to 45 %; GEMM busy 45 %, read bus 50 %, write bus 0 %",
+        ),
+    ],
+)
 def test_verdicts(run: dict[str, range], kind: str, reason: str) -> None:
     found = verdict(busy(100, **run))
     assert found.kind == kind
@@ -75,12 +122,24 @@ def test_verdicts(run: dict[str, range], kind: str, reason: str) -> None:
 
 def test_a_verdict_names_whom_compute_waits_for() -> None:
     stream = insns(gemm(1, pop_prev=1), load(MemoryType.ACC))
-    found = verdict(analyse(stream, record(
-        1000, issue_compute=[40, 890, 940], retire_compute=[889, 939, 940],
-        wait_prev_compute=list(range(10, 40)), wait_memory_compute=list(range(900, 920)),
-        wait_next_compute=[950]), bus_bytes=8))
-    assert found.text == ("compute-bound: GEMM busy 85 %; compute: 7 % idle, 3 % waiting for l2g, "
-                          "2 % waiting for memory")
+    found = verdict(
+        analyse(
+            stream,
+            record(
+                1000,
+                issue_compute=[40, 890, 940],
+                retire_compute=[889, 939, 940],
+                wait_prev_compute=list(range(10, 40)),
+                wait_memory_compute=list(range(900, 920)),
+                wait_next_compute=[950],
+            ),
+            bus_bytes=8,
+        )
+    )
+    assert found.text == (
+        "compute-bound: GEMM busy 85 %; compute: 7 % idle, 3 % waiting for l2g, "
+        "2 % waiting for memory"
+    )
 
 
 def test_nothing_computes_and_nothing_runs() -> None:
@@ -108,8 +167,15 @@ NUMBER = (int, float)
 FIELDS: dict[str, dict[str, Any]] = {
     "M": {"name": str, "pid": int, "args": dict},
     "C": {"name": str, "pid": int, "ts": NUMBER, "args": dict},
-    "X": {"name": str, "cat": str, "pid": int, "tid": int, "ts": NUMBER, "dur": NUMBER,
-          "args": dict},
+    "X": {
+        "name": str,
+        "cat": str,
+        "pid": int,
+        "tid": int,
+        "ts": NUMBER,
+        "dur": NUMBER,
+        "args": dict,
+    },
 }
 """What the Trace Event Format wants of each phase that is used."""
 
@@ -127,20 +193,32 @@ def test_the_trace_is_valid(overlapping: Profile) -> None:
     # Nothing on one track overlaps, so that a viewer need not nest.
     for events in tracks.values():
         events.sort()
-        assert all(begin + length <= following
-                   for (begin, length), (following, _) in zip(events, events[1:], strict=False))
-    names = {(event["pid"], event["tid"]): event["args"]["name"]
-             for event in trace["traceEvents"] if event["name"] == "thread_name"}
+        assert all(
+            begin + length <= following
+            for (begin, length), (following, _) in zip(events, events[1:], strict=False)
+        )
+    names = {
+        (event["pid"], event["tid"]): event["args"]["name"]
+        for event in trace["traceEvents"]
+        if event["name"] == "thread_name"
+    }
     assert set(tracks) == set(names)
-    assert [event["args"]["name"] for event in trace["traceEvents"]
-            if event["name"] == "process_name"] == ["load", "compute", "store", "bus"]
-    assert trace["otherData"] == {"name": "work", "cycles": overlapping.cycles,
-                                  "unit": "1 us is 1 cycle"}
+    assert [
+        event["args"]["name"] for event in trace["traceEvents"] if event["name"] == "process_name"
+    ] == ["load", "compute", "store", "bus"]
+    assert trace["otherData"] == {
+        "name": "work",
+        "cycles": overlapping.cycles,
+        "unit": "1 us is 1 cycle",
+    }
 
 
 def test_the_trace_holds_every_instruction_once(overlapping: Profile) -> None:
-    found = [event for event in chrome_trace(overlapping)["traceEvents"]
-             if event.get("cat") == "instruction"]
+    found = [
+        event
+        for event in chrome_trace(overlapping)["traceEvents"]
+        if event.get("cat") == "instruction"
+    ]
     expected = {span.insn.index: span for span in overlapping.spans()}
     assert sorted(event["args"]["index"] for event in found) == sorted(expected)
     for event in found:
@@ -157,20 +235,33 @@ def test_the_states_of_the_trace_are_the_modules_cycles(overlapping: Profile) ->
     for event in chrome_trace(overlapping)["traceEvents"]:
         if event.get("cat") == "state":
             totals[event["pid"], event["name"]] += event["dur"]
-    names = {"memory": "wait for memory", "l2g": "wait for l2g", "g2l": "wait for g2l",
-             "s2g": "wait for s2g", "g2s": "wait for g2s",
-             "l2g and s2g": "wait for l2g and s2g"}
-    assert totals == {(pid, names.get(state, state)): count
-                      for pid, module in enumerate(overlapping.modules.values(), 1)
-                      for state, count in module.totals().items() if state != "idle"}
+    names = {
+        "memory": "wait for memory",
+        "l2g": "wait for l2g",
+        "g2l": "wait for g2l",
+        "s2g": "wait for s2g",
+        "g2s": "wait for g2s",
+        "l2g and s2g": "wait for l2g and s2g",
+    }
+    assert totals == {
+        (pid, names.get(state, state)): count
+        for pid, module in enumerate(overlapping.modules.values(), 1)
+        for state, count in module.totals().items()
+        if state != "idle"
+    }
 
 
 def test_lanes_are_reused_when_they_are_free() -> None:
     stream = insns(*[load(MemoryType.INP)] * 4)
-    found = analyse(stream, record(20, issue_load=[0, 2, 5, 9], retire_load=[4, 8, 12]),
-                    bus_bytes=8)
+    found = analyse(
+        stream, record(20, issue_load=[0, 2, 5, 9], retire_load=[4, 8, 12]), bus_bytes=8
+    )
     assert [(lane, span.insn.index) for lane, span in lanes(found.modules["load"].spans)] == [
-        (0, 0), (1, 1), (0, 2), (1, 3)]
+        (0, 0),
+        (1, 1),
+        (0, 2),
+        (1, 3),
+    ]
 
 
 def test_utilisation_counts_beats() -> None:
@@ -183,12 +274,16 @@ def test_utilisation_counts_beats() -> None:
 
 def test_the_counters_of_the_trace_add_up(overlapping: Profile) -> None:
     for direction in ("read", "write"):
-        points = [(event["ts"], event["args"]["bytes"])
-                  for event in chrome_trace(overlapping)["traceEvents"]
-                  if event["name"] == f"{direction} bytes a cycle"]
+        points = [
+            (event["ts"], event["args"]["bytes"])
+            for event in chrome_trace(overlapping)["traceEvents"]
+            if event["name"] == f"{direction} bytes a cycle"
+        ]
         assert points[-1][1] == 0
-        total = sum((end - begin) * value for (begin, value), (end, _)
-                    in zip(points, points[1:], strict=False))
+        total = sum(
+            (end - begin) * value
+            for (begin, value), (end, _) in zip(points, points[1:], strict=False)
+        )
         assert total == pytest.approx(overlapping.beats(direction) * 8)
 
 
@@ -199,8 +294,18 @@ def test_a_picture_of_few_instructions(overlapping: Profile, tmp_path: Path) -> 
     plot_timeline(overlapping, tmp_path / "x.svg", title="A title", note="long note " * 40)
     root = ElementTree.parse(tmp_path / "x.svg").getroot()
     texts = {"".join(node.itertext()) for node in root.iter("{http://www.w3.org/2000/svg}text")}
-    assert {"A title", "load", "compute", "store", "bus", "cycle", "4 GEMM", "LOAD INP",
-            "waits for a token", "waits for memory"} <= texts
+    assert {
+        "A title",
+        "load",
+        "compute",
+        "store",
+        "bus",
+        "cycle",
+        "4 GEMM",
+        "LOAD INP",
+        "waits for a token",
+        "waits for memory",
+    } <= texts
     first = (tmp_path / "x.svg").read_bytes()
     plot_timeline(overlapping, tmp_path / "x.svg", title="A title", note="long note " * 40)
     assert (tmp_path / "x.svg").read_bytes() == first
@@ -210,9 +315,16 @@ def test_a_picture_of_many_instructions(tmp_path: Path) -> None:
     count = 2000
     stream = insns(*[load(MemoryType.INP)] * count)
     cycles = 10 * count
-    found = analyse(stream, record(
-        cycles, issue_load=list(range(0, cycles, 10)), retire_load=list(range(4, cycles, 10)),
-        wait_next_load=list(range(6, cycles, 10))), bus_bytes=8)
+    found = analyse(
+        stream,
+        record(
+            cycles,
+            issue_load=list(range(0, cycles, 10)),
+            retire_load=list(range(4, cycles, 10)),
+            wait_next_load=list(range(6, cycles, 10)),
+        ),
+        bus_bytes=8,
+    )
     plot_timeline(found, tmp_path / "x.svg")
     text = (tmp_path / "x.svg").read_text(encoding="utf-8")
     # Shares, not bars: half of the time in flight, a tenth waiting.
@@ -222,7 +334,7 @@ def test_a_picture_of_many_instructions(tmp_path: Path) -> None:
     plot_timeline(found, tmp_path / "x.PNG")
     raw = (tmp_path / "x.PNG").read_bytes()
     assert raw.startswith(b"\x89PNG\r\n")
-    width, height = (int.from_bytes(raw[at:at + 4], "big") for at in (16, 20))
+    width, height = (int.from_bytes(raw[at : at + 4], "big") for at in (16, 20))
     assert width > 1500
     assert height > 500
 

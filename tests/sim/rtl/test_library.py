@@ -41,11 +41,11 @@ def _unpack_lz4(block: bytes, size: int) -> bytes:
     while at < len(block):
         token = block[at]
         literals, at = length(at + 1, token >> 4)
-        out += block[at:at + literals]
+        out += block[at : at + literals]
         at += literals
         if at >= len(block):
             break
-        offset = int.from_bytes(block[at:at + 2], "little")
+        offset = int.from_bytes(block[at : at + 2], "little")
         match, at = length(at + 2, token & 15)
         for _ in range(match + 4):
             out.append(out[-offset])
@@ -60,11 +60,11 @@ def test_waves_fst(memory, tmp_path):
     raw = (tmp_path / "probe.fst").read_bytes()
     blocks, at = {}, 0
     while at < len(raw):
-        size = int.from_bytes(raw[at + 1:at + 9], "big")
-        blocks[raw[at]] = raw[at + 9:at + 1 + size]
+        size = int.from_bytes(raw[at + 1 : at + 9], "big")
+        blocks[raw[at]] = raw[at + 9 : at + 1 + size]
         at += 1 + size
     # Header (times in ns), geometry, LZ4 hierarchy: FST's block types 0, 3, 6.
-    start, end = (int.from_bytes(blocks[0][place:place + 8], "big") for place in (0, 8))
+    start, end = (int.from_bytes(blocks[0][place : place + 8], "big") for place in (0, 8))
     assert end - start == pytest.approx(200_000, abs=200)
     names = _unpack_lz4(blocks[6][8:], int.from_bytes(blocks[6][:8], "big"))
     for name in (b"m_axi__araddr", b"s_axi__wdata", b"now"):

@@ -40,40 +40,52 @@ class Beat:
 class Probe:
     """The host's side of `bus_probe.v`."""
 
-    def __init__(self, memory: Memory, *, verilog: str = PROBE, max_burst: int = 256,
-                 **model: int | None) -> None:
+    def __init__(
+        self, memory: Memory, *, verilog: str = PROBE, max_burst: int = 256, **model: int | None
+    ) -> None:
         self.sim = Simulation(verilog, memory, model=MemoryModel(**model), max_burst=max_burst)
         self.bus_bytes = 32 if verilog == WIDE_PROBE else 8
 
-    def _burst(self, register: int, addr: int, beats: int, id: int, size: int | None,
-               burst: int) -> None:
+    def _burst(
+        self, register: int, addr: int, beats: int, id: int, size: int | None, burst: int
+    ) -> None:
         size = (self.bus_bytes.bit_length() - 1) if size is None else size
-        self.sim.write(0x10, addr & 0xffff_ffff)
-        self.sim.write(0x1c, addr >> 32)
+        self.sim.write(0x10, addr & 0xFFFF_FFFF)
+        self.sim.write(0x1C, addr >> 32)
         self.sim.write(register, size << 13 | burst << 11 | id << 8 | beats - 1)
 
-    def read(self, addr: int, beats: int, id: int = 0, size: int | None = None,
-             burst: int = 1) -> None:
+    def read(
+        self, addr: int, beats: int, id: int = 0, size: int | None = None, burst: int = 1
+    ) -> None:
         self._burst(0x14, addr, beats, id, size, burst)
 
-    def write(self, addr: int, data: bytes, id: int = 0, *, strobes: int | None = None,
-              beats: int | None = None, last: int | None = None) -> None:
+    def write(
+        self,
+        addr: int,
+        data: bytes,
+        id: int = 0,
+        *,
+        strobes: int | None = None,
+        beats: int | None = None,
+        last: int | None = None,
+    ) -> None:
         """A write burst; `beats` and `last` say what AWLEN and WLAST claim if not the truth."""
         count = len(data) // self.bus_bytes
         self._burst(0x18, addr, beats or count, id, None, 1)
         for index in range(count):
-            beat = data[index * self.bus_bytes:(index + 1) * self.bus_bytes]
+            beat = data[index * self.bus_bytes : (index + 1) * self.bus_bytes]
             for word in range(self.bus_bytes // 4):
-                self.sim.write(0x20 + 4 * word, int.from_bytes(beat[4 * word:4 * word + 4],
-                                                               "little"))
+                self.sim.write(
+                    0x20 + 4 * word, int.from_bytes(beat[4 * word : 4 * word + 4], "little")
+                )
             self.sim.write(0x40, (1 << self.bus_bytes) - 1 if strobes is None else strobes)
             self.sim.write(0x44, int(index == (count - 1 if last is None else last)))
 
-    def ready(self, r: int = 0xffff, b: int = 0xffff) -> None:
+    def ready(self, r: int = 0xFFFF, b: int = 0xFFFF) -> None:
         self.sim.write(0x04, b << 16 | r)
 
     def go(self, cycles: int, *, reads: bool = True, w_delay: int = 0, aw_delay: int = 0) -> None:
-        self.sim.write(0x0c, aw_delay << 16 | w_delay)
+        self.sim.write(0x0C, aw_delay << 16 | w_delay)
         self.sim.write(0x00, 7 if reads else 6)
         self.sim.step(cycles)
 
@@ -82,28 +94,36 @@ class Probe:
         return self.sim.read(register)
 
     def ar_cycles(self) -> list[int]:
-        return [self._record(index, 0x60) for index in range(self.sim.read(0x94) & 0x7ff)]
+        return [self._record(index, 0x60) for index in range(self.sim.read(0x94) & 0x7FF)]
 
     def beats(self) -> list[Beat]:
         found = []
         for index in range(self.sim.read(0x94) >> 11):
             info = self._record(index, 0x68)
-            found.append(Beat(self.sim.read(0x64), bool(info >> 5), info >> 3 & 3, info & 7,
-                              self.sim.read(0x6c), self.sim.read(0x70)))
+            found.append(
+                Beat(
+                    self.sim.read(0x64),
+                    bool(info >> 5),
+                    info >> 3 & 3,
+                    info & 7,
+                    self.sim.read(0x6C),
+                    self.sim.read(0x70),
+                )
+            )
         return found
 
     def aw_cycles(self) -> list[int]:
-        return [self._record(index, 0x74) for index in range(self.sim.read(0x90) & 0x7ff)]
+        return [self._record(index, 0x74) for index in range(self.sim.read(0x90) & 0x7FF)]
 
     def w_cycles(self) -> list[int]:
-        return [self._record(index, 0x78) for index in range(self.sim.read(0x90) >> 11 & 0x7ff)]
+        return [self._record(index, 0x78) for index in range(self.sim.read(0x90) >> 11 & 0x7FF)]
 
     def responses(self) -> list[tuple[int, int, int]]:
         """Cycle, response and id of each."""
         found = []
         for index in range(self.sim.read(0x90) >> 22):
             info = self._record(index, 0x80)
-            found.append((self.sim.read(0x7c), info >> 3, info & 7))
+            found.append((self.sim.read(0x7C), info >> 3, info & 7))
         return found
 
     def broken(self) -> int:
@@ -195,7 +215,8 @@ def test_bus_of_256_bits_and_40_address_bits():
         probe.go(SOON + 40)
         words = data.view(np.uint32)
         assert [(beat.low, beat.top) for beat in probe.beats()] == [
-            (words[8 * index], words[8 * index + 7]) for index in range(4)]
+            (words[8 * index], words[8 * index + 7]) for index in range(4)
+        ]
         assert (memory.read(far + 0x800, 128) == data[::-1]).all()
         assert memory.dirty_pages().tolist() == [far >> 12]
 
@@ -268,13 +289,13 @@ def test_reads_and_writes_are_independent(memory):
 def test_strobes_and_dirty_pages(memory):
     before = memory.array.copy()
     probe = Probe(memory)
-    probe.write(0x5ff8, b"ABCDEFGH", strobes=0b01100001)
+    probe.write(0x5FF8, b"ABCDEFGH", strobes=0b01100001)
     probe.write(0x9000, b"abcdefgh", strobes=0)
-    probe.write(0xb000, b"12345678")
+    probe.write(0xB000, b"12345678")
     probe.go(SOON + 20)
     assert len(probe.responses()) == 3
-    before[[0x5ff8, 0x5ffd, 0x5ffe]] = np.frombuffer(b"AFG", np.uint8)
-    before[0xb000:0xb008] = np.frombuffer(b"12345678", np.uint8)
+    before[[0x5FF8, 0x5FFD, 0x5FFE]] = np.frombuffer(b"AFG", np.uint8)
+    before[0xB000:0xB008] = np.frombuffer(b"12345678", np.uint8)
     assert (memory.array == before).all()
     assert memory.dirty_pages().tolist() == [5, 11]
 
@@ -284,10 +305,10 @@ def test_memory_is_shared_without_copies(memory):
     probe = Probe(memory)
     probe.write(0x7000, b"ABCDEFGH")
     probe.read(0x6000, 1)
-    memory.array[0x6000:0x6004] = 0x5a  # after the simulation has been made
+    memory.array[0x6000:0x6004] = 0x5A  # after the simulation has been made
     probe.go(SOON + 40)
     assert view.tobytes() == b"ABCDEFGH"
-    assert probe.beats()[0].low == 0x5a5a_5a5a
+    assert probe.beats()[0].low == 0x5A5A_5A5A
 
 
 def test_a_read_sees_what_was_written_before_its_beat(memory):
@@ -303,18 +324,22 @@ def test_addresses_beyond_memory_answer_decerr_and_write_nothing(memory):
     before = memory.array.copy()
     probe = Probe(memory)
     probe.read(0x10_0000, 3, id=1)
-    probe.read(0xffff_fff8, 1, id=2)
-    probe.read(0xf_fff8, 1, id=3)
+    probe.read(0xFFFF_FFF8, 1, id=2)
+    probe.read(0xF_FFF8, 1, id=3)
     probe.write(0x10_0000, bytes(range(16)), id=4)
-    probe.write(0xf_fff0, bytes(range(16)), id=5)
+    probe.write(0xF_FFF0, bytes(range(16)), id=5)
     probe.go(SOON + 60)
     assert [(beat.id, beat.resp, beat.last) for beat in probe.beats()] == [
-        (1, DECERR, False), (1, DECERR, False), (1, DECERR, True), (2, DECERR, True),
-        (3, OKAY, True)]
+        (1, DECERR, False),
+        (1, DECERR, False),
+        (1, DECERR, True),
+        (2, DECERR, True),
+        (3, OKAY, True),
+    ]
     assert [(resp, id) for _, resp, id in probe.responses()] == [(DECERR, 4), (OKAY, 5)]
-    before[0xf_fff0:] = range(16)
+    before[0xF_FFF0:] = range(16)
     assert (memory.array == before).all()
-    assert memory.dirty_pages().tolist() == [0xff]
+    assert memory.dirty_pages().tolist() == [0xFF]
 
 
 # -- stalls --------------------------------------------------------------------------------------
@@ -327,10 +352,15 @@ def _stalled(memory: Memory, seed: int | None) -> tuple[Probe, tuple[list[int], 
     for index, beats in enumerate(lengths):
         probe.read(0x400 * index, beats, id=index % 8)
         probe.write(0x8_0000 + 0x400 * index, bytes([index]) * 8 * beats, id=index % 8)
-    probe.ready(r=0xf7bf, b=0xdfef)
+    probe.ready(r=0xF7BF, b=0xDFEF)
     probe.go(20_000)
-    return probe, (probe.ar_cycles(), [beat.cycle for beat in probe.beats()], probe.aw_cycles(),
-                   probe.w_cycles(), [cycle for cycle, _, _ in probe.responses()])
+    return probe, (
+        probe.ar_cycles(),
+        [beat.cycle for beat in probe.beats()],
+        probe.aw_cycles(),
+        probe.w_cycles(),
+        [cycle for cycle, _, _ in probe.responses()],
+    )
 
 
 @pytest.mark.parametrize("seed", [0, 7])
@@ -339,7 +369,8 @@ def test_stalls_are_legal_and_lose_nothing(memory, seed):
     lengths = np.random.default_rng(1).integers(1, 9, 60).tolist()
     assert [len(channel) for channel in cycles] == [60, sum(lengths), 60, sum(lengths), 60]
     assert [beat.low for beat in probe.beats()] == [
-        0x100 * index + 2 * beat for index, beats in enumerate(lengths) for beat in range(beats)]
+        0x100 * index + 2 * beat for index, beats in enumerate(lengths) for beat in range(beats)
+    ]
     for index, beats in enumerate(lengths):
         assert (memory.read(0x8_0000 + 0x400 * index, 8 * beats) == index).all()
     assert probe.broken() == 0
@@ -371,13 +402,16 @@ def test_stalls_follow_from_the_seed(memory):
 # -- the protocol --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("misbehave", "message"), [
-    (1, "ARVALID dropped before ARREADY"),
-    (2, "AR changed while it waited for ARREADY"),
-    (3, "WVALID dropped before WREADY"),
-    (4, "W changed while it waited for WREADY"),
-    (5, "AWVALID dropped before AWREADY"),
-])
+@pytest.mark.parametrize(
+    ("misbehave", "message"),
+    [
+        (1, "ARVALID dropped before ARREADY"),
+        (2, "AR changed while it waited for ARREADY"),
+        (3, "WVALID dropped before WREADY"),
+        (4, "W changed while it waited for WREADY"),
+        (5, "AWVALID dropped before AWREADY"),
+    ],
+)
 def test_what_waits_must_stay(memory, misbehave, message):
     probe = Probe(memory, stall_seed=1)
     for index in range(40):
@@ -390,12 +424,15 @@ def test_what_waits_must_stay(memory, misbehave, message):
         probe.sim.step(1)
 
 
-@pytest.mark.parametrize(("burst", "message"), [
-    ({"addr": 0xff8, "beats": 2}, "burst of 2 beats at 0xff8 crosses a 4 KiB boundary"),
-    ({"addr": 0x1000, "beats": 17}, "a burst of 17 beats; at most 16 are allowed"),
-    ({"addr": 0x1000, "beats": 1, "size": 2}, "SIZE is 2: a beat must be 8 bytes"),
-    ({"addr": 0x1000, "beats": 1, "burst": 2}, "BURST is 2, not INCR"),
-])
+@pytest.mark.parametrize(
+    ("burst", "message"),
+    [
+        ({"addr": 0xFF8, "beats": 2}, "burst of 2 beats at 0xff8 crosses a 4 KiB boundary"),
+        ({"addr": 0x1000, "beats": 17}, "a burst of 17 beats; at most 16 are allowed"),
+        ({"addr": 0x1000, "beats": 1, "size": 2}, "SIZE is 2: a beat must be 8 bytes"),
+        ({"addr": 0x1000, "beats": 1, "burst": 2}, "BURST is 2, not INCR"),
+    ],
+)
 def test_illegal_bursts(memory, burst, message):
     probe = Probe(memory, max_burst=16)
     probe.read(**burst)
@@ -405,18 +442,21 @@ def test_illegal_bursts(memory, burst, message):
 
 def test_the_longest_burst_may_end_at_the_boundary(memory):
     probe = Probe(memory, max_burst=16)
-    probe.read(0x1f80, 16)
+    probe.read(0x1F80, 16)
     probe.go(SOON + 60)
     assert len(probe.beats()) == 16
 
 
-@pytest.mark.parametrize(("write", "message"), [
-    ({"last": 2}, "WLAST comes 1 beats early"),
-    ({"last": 99}, "WLAST is missing at the last beat"),
-    ({"beats": 3}, "WLAST is missing at the last beat"),
-    ({"addr": 0xff0}, "AW burst of 4 beats at 0xff0 crosses a 4 KiB boundary"),
-    ({"addr": 0x1002}, "WSTRB 0xff writes below the burst's address"),
-])
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        ({"last": 2}, "WLAST comes 1 beats early"),
+        ({"last": 99}, "WLAST is missing at the last beat"),
+        ({"beats": 3}, "WLAST is missing at the last beat"),
+        ({"addr": 0xFF0}, "AW burst of 4 beats at 0xff0 crosses a 4 KiB boundary"),
+        ({"addr": 0x1002}, "WSTRB 0xff writes below the burst's address"),
+    ],
+)
 def test_illegal_writes(memory, write, message):
     before = memory.array.copy()
     probe = Probe(memory)
@@ -434,18 +474,18 @@ def test_step_counts_cycles_and_ends_at_the_interrupt(memory):
     start = sim.cycle
     assert sim.step(1000) == 1000
     assert sim.cycle == start + 1000
-    now = sim.read(0x9c)
-    sim.write(0xa0, now + 500)
+    now = sim.read(0x9C)
+    sim.write(0xA0, now + 500)
     assert sim.step(10_000, until_irq=True) < 500
-    assert 0 <= sim.read(0x9c) - (now + 500) <= 4
+    assert 0 <= sim.read(0x9C) - (now + 500) <= 4
 
 
 def test_registers_that_do_not_answer(memory):
     sim = Probe(memory).sim
     with pytest.raises(DeviceError, match="refuses a read of register 0xffc"):
-        sim.read(0xffc)
+        sim.read(0xFFC)
     with pytest.raises(DeviceTimeout, match="does not answer a write to register 0xff8"):
-        sim.write(0xff8, 1)
+        sim.write(0xFF8, 1)
 
 
 def test_simulations_are_independent(memory):

@@ -25,29 +25,42 @@ CONFIG = PRESETS["default"]
 PROBE = (Path(__file__).parent / "register_probe.v").read_text(encoding="utf-8")
 BASE = {"uop": 0x1000, "inp": 0x2000, "wgt": 0x3000, "acc": 0x4000, "out": 0x5000}
 INSN_ADDR = 0x80
-RESET_TIME = 0xffc
+RESET_TIME = 0xFFC
 RUN_TIME = 40
 """The probe runs for as many cycles as there are instructions."""
 
 # The layouts of `error` and of the status registers, as registers.py describes them.
-CAUSES = {"sram_range": 6, "memory_response": 7, "no_finish": 8, "misaligned_base": 9,
-          "deadlock": 10, "timeout": 11}
+CAUSES = {
+    "sram_range": 6,
+    "memory_response": 7,
+    "no_finish": 8,
+    "misaligned_base": 9,
+    "deadlock": 10,
+    "timeout": 11,
+}
 MODULES = {"fetch": 0, "load": 1, "compute": 2, "store": 3}
 BUSY, POP_PREV, POP_NEXT, PUSH_PREV, PUSH_NEXT = 1, 2, 4, 8, 16
 
 
-IDENTITY = {"id": 0x2D415456, "version": 0x200,
-            **{f"config_{index}": word for index, word in enumerate(config_words(CONFIG))}}
-VERILOG = PROBE.replace("    IDENTITY", "".join(
-    f"words[{BY_NAME[name].offset // 4}] = {value};\n" for name, value in IDENTITY.items()))
+IDENTITY = {
+    "id": 0x2D415456,
+    "version": 0x200,
+    **{f"config_{index}": word for index, word in enumerate(config_words(CONFIG))},
+}
+VERILOG = PROBE.replace(
+    "    IDENTITY",
+    "".join(f"words[{BY_NAME[name].offset // 4}] = {value};\n" for name, value in IDENTITY.items()),
+)
 
 
 @pytest.fixture
 def memory():
     with Memory() as memory:
         isa = Isa(CONFIG)
-        insns = [isa.alu.pack(opcode=4, uop_end=index + 1, iter_out=1, iter_in=1, alu_opcode=2)
-                 for index in range(RUN_TIME - 1)] + [isa.common.pack(opcode=3)]
+        insns = [
+            isa.alu.pack(opcode=4, uop_end=index + 1, iter_out=1, iter_in=1, alu_opcode=2)
+            for index in range(RUN_TIME - 1)
+        ] + [isa.common.pack(opcode=3)]
         memory.write(INSN_ADDR, Isa.words(insns))
         yield memory
 
@@ -95,36 +108,73 @@ def test_pointers_of_40_bits(monkeypatch):
     monkeypatch.setattr(rtl_machine, "config_words", lambda config: words)  # as the probe was made
     with Memory(40) as memory:
         machine = RtlMachine(config, VERILOG, memory)
-        machine.run(0x98_7654_3210, 1, {**BASE, "out": 0xff_ffff_fff0})
+        machine.run(0x98_7654_3210, 1, {**BASE, "out": 0xFF_FFFF_FFF0})
         assert (_get(machine, "insn_ptr_hi"), _get(machine, "insn_ptr")) == (0x98, 0x7654_3210)
-        assert (_get(machine, "out_ptr_hi"), _get(machine, "out_ptr")) == (0xff, 0xffff_fff0)
+        assert (_get(machine, "out_ptr_hi"), _get(machine, "out_ptr")) == (0xFF, 0xFFFF_FFF0)
         machine.close()
 
 
 def test_statistics_come_from_the_counters(machine):
-    counters = {"load_insns": 11, "compute_insns": 22, "store_insns": 33, "uop_bytes": 4,
-                "inp_bytes": 5, "wgt_bytes": 6, "acc_bytes": 700, "acc_8bit_bytes": 70,
-                "out_bytes": 8, "gemm_ops": 9, "reset_ops": 10, "alu_ops": 12}
-    _set(machine, **counters, tile_count=31, load_busy=101, store_wait_token=102,
-         compute_wait_memory=103)
+    counters = {
+        "load_insns": 11,
+        "compute_insns": 22,
+        "store_insns": 33,
+        "uop_bytes": 4,
+        "inp_bytes": 5,
+        "wgt_bytes": 6,
+        "acc_bytes": 700,
+        "acc_8bit_bytes": 70,
+        "out_bytes": 8,
+        "gemm_ops": 9,
+        "reset_ops": 10,
+        "alu_ops": 12,
+    }
+    _set(
+        machine,
+        **counters,
+        tile_count=31,
+        load_busy=101,
+        store_wait_token=102,
+        compute_wait_memory=103,
+    )
     report = _run(machine)
     assert report.stats == {
-        "load_insns": 11, "compute_insns": 22, "store_insns": 33, "uop_load_nbytes": 4,
-        "inp_load_nbytes": 5, "wgt_load_nbytes": 6, "acc_load_nbytes": 770,
-        "out_store_nbytes": 8, "gemm_counter": 9, "reset_counter": 10, "alu_counter": 12}
+        "load_insns": 11,
+        "compute_insns": 22,
+        "store_insns": 33,
+        "uop_load_nbytes": 4,
+        "inp_load_nbytes": 5,
+        "wgt_load_nbytes": 6,
+        "acc_load_nbytes": 770,
+        "out_store_nbytes": 8,
+        "gemm_counter": 9,
+        "reset_counter": 10,
+        "alu_counter": 12,
+    }
     assert report.instructions == 66
-    assert report.counters.items() >= {**counters, "tile_count": 31, "load_busy": 101,
-                                       "store_wait_token": 102, "compute_wait_memory": 103,
-                                       "fetch_busy": 0}.items()
+    assert (
+        report.counters.items()
+        >= {
+            **counters,
+            "tile_count": 31,
+            "load_busy": 101,
+            "store_wait_token": 102,
+            "compute_wait_memory": 103,
+            "fetch_busy": 0,
+        }.items()
+    )
 
 
-@pytest.mark.parametrize(("cause", "module", "index", "insn"), [
-    ("sram_range", "compute", 7, _text(7)),
-    ("memory_response", "fetch", 3, _text(3)),
-    ("no_finish", "fetch", RUN_TIME, ""),
-    ("misaligned_base", "fetch", 0, ""),
-    ("timeout", "store", RUN_TIME - 1, "FINISH"),
-])
+@pytest.mark.parametrize(
+    ("cause", "module", "index", "insn"),
+    [
+        ("sram_range", "compute", 7, _text(7)),
+        ("memory_response", "fetch", 3, _text(3)),
+        ("no_finish", "fetch", RUN_TIME, ""),
+        ("misaligned_base", "fetch", 0, ""),
+        ("timeout", "store", RUN_TIME - 1, "FINISH"),
+    ],
+)
 def test_faults(machine, cause, module, index, insn):
     _set(machine, error=CAUSES[cause] | MODULES[module] << 4, error_index=index)
     report = _run(machine)
@@ -133,41 +183,72 @@ def test_faults(machine, cause, module, index, insn):
         _run(machine)
 
 
-@pytest.mark.parametrize(("module", "flags", "token"), [
-    ("load", POP_NEXT, "g2l"), ("load", PUSH_NEXT, "l2g full"),
-    ("compute", POP_PREV, "l2g"), ("compute", POP_NEXT, "s2g"),
-    ("compute", POP_PREV | POP_NEXT, "l2g and s2g"),
-    ("compute", PUSH_PREV, "g2l full"), ("compute", PUSH_NEXT, "g2s full"),
-    ("store", POP_PREV, "g2s"), ("store", PUSH_PREV, "s2g full"),
-])
+@pytest.mark.parametrize(
+    ("module", "flags", "token"),
+    [
+        ("load", POP_NEXT, "g2l"),
+        ("load", PUSH_NEXT, "l2g full"),
+        ("compute", POP_PREV, "l2g"),
+        ("compute", POP_NEXT, "s2g"),
+        ("compute", POP_PREV | POP_NEXT, "l2g and s2g"),
+        ("compute", PUSH_PREV, "g2l full"),
+        ("compute", PUSH_NEXT, "g2s full"),
+        ("store", POP_PREV, "g2s"),
+        ("store", PUSH_PREV, "s2g full"),
+    ],
+)
 def test_deadlock_names_the_token(machine, module, flags, token):
     _set(machine, error=CAUSES["deadlock"] | MODULES[module] << 4, error_index=5)
     _set(machine, **{f"{module}_status": flags, f"{module}_index": 5})
     fault = _run(machine).fault
-    assert fault.waiting == (
-        {"module": module, "insn_index": 5, "insn": _text(5), "token": token},)
+    assert fault.waiting == ({"module": module, "insn_index": 5, "insn": _text(5), "token": token},)
     assert str(fault).endswith(f"{module} waits for {token} at instruction 5")
 
 
 def test_deadlock_names_all_who_wait_the_lowest_first(machine):
-    _set(machine, error=CAUSES["deadlock"] | MODULES["store"] << 4, error_index=2,
-         load_status=POP_NEXT, load_index=9, compute_status=BUSY, compute_index=1,
-         store_status=POP_PREV, store_index=2)
+    _set(
+        machine,
+        error=CAUSES["deadlock"] | MODULES["store"] << 4,
+        error_index=2,
+        load_status=POP_NEXT,
+        load_index=9,
+        compute_status=BUSY,
+        compute_index=1,
+        store_status=POP_PREV,
+        store_index=2,
+    )
     fault = _run(machine).fault
     assert (fault.module, fault.insn_index, fault.insn) == ("store", 2, _text(2))
     assert [(entry["module"], entry["token"]) for entry in fault.waiting] == [
-        ("store", "g2s"), ("load", "g2l")]
+        ("store", "g2s"),
+        ("load", "g2l"),
+    ]
 
 
-@pytest.mark.parametrize(("limit", "ended"), [(RUN_TIME - 1, False), (RUN_TIME, True),
-                                          (10 * RUN_TIME, True)])
+@pytest.mark.parametrize(
+    ("limit", "ended"), [(RUN_TIME - 1, False), (RUN_TIME, True), (10 * RUN_TIME, True)]
+)
 def test_max_cycles_bounds_the_hardware_s_own_count(machine, limit, ended):
-    _set(machine, cycle_count=RUN_TIME, load_status=POP_NEXT, load_index=9,
-         compute_status=BUSY, compute_index=4)
+    _set(
+        machine,
+        cycle_count=RUN_TIME,
+        load_status=POP_NEXT,
+        load_index=9,
+        compute_status=BUSY,
+        compute_index=4,
+    )
     fault = _run(machine, max_cycles=limit).fault
-    assert fault == (None if ended else Fault(
-        cause="timeout", module="compute", insn_index=4, insn=_text(4),
-        detail=f"the run takes more than {limit} cycles"))
+    assert fault == (
+        None
+        if ended
+        else Fault(
+            cause="timeout",
+            module="compute",
+            insn_index=4,
+            insn=_text(4),
+            detail=f"the run takes more than {limit} cycles",
+        )
+    )
 
 
 def test_max_cycles_ends_a_run_that_goes_on(machine):
@@ -205,10 +286,13 @@ def test_a_reset_that_never_ends(machine, monkeypatch):
         machine.reset()
 
 
-@pytest.mark.parametrize(("name", "message"), [
-    ("ID", "id register must read 0x12345678, not 0x2d415456"),
-    ("VERSION", "version register must read 0x12345678, not 0x00000200"),
-])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ID", "id register must read 0x12345678, not 0x2d415456"),
+        ("VERSION", "version register must read 0x12345678, not 0x00000200"),
+    ],
+)
 def test_hardware_that_is_another_device(memory, monkeypatch, name, message):
     monkeypatch.setattr(rtl_machine, name, 0x12345678)
     with pytest.raises(DeviceError, match=message):
@@ -217,19 +301,25 @@ def test_hardware_that_is_another_device(memory, monkeypatch, name, message):
 
 def test_hardware_of_another_configuration(memory):
     config = CONFIG.replace(log_block=5, log_inp_buff_size=14)
-    with pytest.raises(DeviceError, match="LOG_BLOCK is 4 in hardware and 5 here, "
-                                          "LOG_INP_BUFF_SIZE is 15 in hardware and 14 here$"):
+    with pytest.raises(
+        DeviceError,
+        match="LOG_BLOCK is 4 in hardware and 5 here, "
+        "LOG_INP_BUFF_SIZE is 15 in hardware and 14 here$",
+    ):
         RtlMachine(config, VERILOG, memory)
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"insn_count": -1}, "insn_count must be 0 to 4294967295, not -1"),
-    ({"insn_count": 1 << 32}, "insn_count must be"),
-    ({"insn_addr": 1 << 32}, "insn_addr must be 0 to 0xffffffff, not 0x100000000"),
-    ({"base": {**BASE, "wgt": -16}}, "wgt must be 0 to 0xffffffff"),
-    ({"base": {"uop": 0}}, "base must have the keys uop, inp, wgt, acc, out, not uop"),
-    ({"max_cycles": -1}, "max_cycles must not be negative"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"insn_count": -1}, "insn_count must be 0 to 4294967295, not -1"),
+        ({"insn_count": 1 << 32}, "insn_count must be"),
+        ({"insn_addr": 1 << 32}, "insn_addr must be 0 to 0xffffffff, not 0x100000000"),
+        ({"base": {**BASE, "wgt": -16}}, "wgt must be 0 to 0xffffffff"),
+        ({"base": {"uop": 0}}, "base must have the keys uop, inp, wgt, acc, out, not uop"),
+        ({"max_cycles": -1}, "max_cycles must not be negative"),
+    ],
+)
 def test_calls_that_are_refused(machine, changes, message):
     call = {"insn_addr": INSN_ADDR, "insn_count": 1, "base": BASE} | changes
     with pytest.raises(DeviceError, match=message):

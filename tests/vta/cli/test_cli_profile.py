@@ -30,23 +30,43 @@ def test_the_table_and_the_verdict(run: Run, images: dict[str, Path]) -> None:
 
 
 def test_json(run: Run, images: dict[str, Path]) -> None:
-    result = run("profile", "-q", "--json", "--top", 2, "--latency", 3, "--write-response", 5,
-                 "--outstanding", 1, "--stalls", 1, images["good"])
+    result = run(
+        "profile",
+        "-q",
+        "--json",
+        "--top",
+        2,
+        "--latency",
+        3,
+        "--write-response",
+        5,
+        "--outstanding",
+        1,
+        "--stalls",
+        1,
+        images["good"],
+    )
     assert result.status == 0
     record = json.loads(result.out)
     assert (record["match"], record["error"]) == (True, None)
     assert set(record["modules"]) == {"load", "compute", "store"}
     assert sum(module["instructions"] for module in record["modules"].values()) == 5
     for module in record["modules"].values():
-        assert (sum(module["busy"].values()) + sum(module["wait_token"].values())
-                + module["wait_memory"] + module["idle"]) == record["cycles"]
+        assert (
+            sum(module["busy"].values())
+            + sum(module["wait_token"].values())
+            + module["wait_memory"]
+            + module["idle"]
+        ) == record["cycles"]
     assert record["text"].startswith(record["verdict"])
     # Four OUT tiles of 8 bytes.
     assert record["bus"]["write_beats"] * record["bus"]["beat_bytes"] == 32
     slow, next_slow = record["slowest"]
     assert slow["cycles"] >= next_slow["cycles"] > 0
-    fast, far = (json.loads(run("profile", "-q", "--json", "--latency", latency,
-                                images["good"]).out) for latency in (1, 500))
+    fast, far = (
+        json.loads(run("profile", "-q", "--json", "--latency", latency, images["good"]).out)
+        for latency in (1, 500)
+    )
     assert far["cycles"] > fast["cycles"] + 499
     assert far["verdict"] == "latency-bound"
 
@@ -59,7 +79,10 @@ def test_statuses(run: Run, images: dict[str, Path], tmp_path: Path) -> None:
     fault = run("profile", "-q", "--json", images["fault"])
     assert fault.status == 3
     assert json.loads(fault.out)["error"] == {
-        "cause": "sram_range", "module": "compute", "insn_index": 2}
+        "cause": "sram_range",
+        "module": "compute",
+        "insn_index": 2,
+    }
     shown = run("profile", "-q", images["fault"])
     assert shown.status == 3
     assert "the machine reported sram_range in compute at instruction 2" in shown.out
@@ -87,7 +110,9 @@ def test_a_trace_and_a_picture(run: Run, images: dict[str, Path], tmp_path: Path
     assert any(text.startswith("STORE OUT") for text in texts)
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".npz") == [
-        "t.json", "t.png"]
+        "t.json",
+        "t.png",
+    ]
 
 
 def test_a_part_of_a_picture(run: Run, images: dict[str, Path], tmp_path: Path) -> None:
@@ -101,22 +126,32 @@ def test_a_part_of_a_picture(run: Run, images: dict[str, Path], tmp_path: Path) 
     assert "cycles 900000 to 900001 are not in the run" in late.complaint
 
 
-@pytest.mark.parametrize(("args", "message"), [
-    (["missing.npz"], "missing.npz: cannot be read"),
-    (["junk.npz"], "junk.npz"),
-    (["numbers.npz"], "numbers.npz"),
-    (["x.npz", "--plot", "x.pdf"], r"--plot must end in \.png or \.svg, not 'x\.pdf'"),
-    (["x.npz", "--plot", "/nowhere/x.png"], "--plot /nowhere/x.png: its folder cannot be written"),
-    (["x.npz", "--trace", "/nowhere/x.json"], "--trace /nowhere/x.json: its folder"),
-    (["x.npz", "--latency", "0"], "Invalid value for '--latency'"),
-    (["x.npz", "--window", "5:3", "--plot", "x.png"], "must be two cycles, FIRST:LAST, not '5:3'"),
-    (["x.npz", "--window", "3", "--plot", "x.png"], "must be two cycles, FIRST:LAST, not '3'"),
-    (["x.npz", "--window", "0:9"], "--window is about the picture of --plot, which is missing"),
-    (["x.npz", "--top", "-1"], "Invalid value for '--top'"),
-    ([], "Missing argument 'PROGRAM|IMAGE'"),
-])
-def test_bad_input_gets_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                 args: list[str], message: str) -> None:
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["missing.npz"], "missing.npz: cannot be read"),
+        (["junk.npz"], "junk.npz"),
+        (["numbers.npz"], "numbers.npz"),
+        (["x.npz", "--plot", "x.pdf"], r"--plot must end in \.png or \.svg, not 'x\.pdf'"),
+        (
+            ["x.npz", "--plot", "/nowhere/x.png"],
+            "--plot /nowhere/x.png: its folder cannot be written",
+        ),
+        (["x.npz", "--trace", "/nowhere/x.json"], "--trace /nowhere/x.json: its folder"),
+        (["x.npz", "--latency", "0"], "Invalid value for '--latency'"),
+        (
+            ["x.npz", "--window", "5:3", "--plot", "x.png"],
+            "must be two cycles, FIRST:LAST, not '5:3'",
+        ),
+        (["x.npz", "--window", "3", "--plot", "x.png"], "must be two cycles, FIRST:LAST, not '3'"),
+        (["x.npz", "--window", "0:9"], "--window is about the picture of --plot, which is missing"),
+        (["x.npz", "--top", "-1"], "Invalid value for '--top'"),
+        ([], "Missing argument 'PROGRAM|IMAGE'"),
+    ],
+)
+def test_bad_input_gets_one_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[str], message: str
+) -> None:
     import re
 
     monkeypatch.chdir(tmp_path)
@@ -127,8 +162,9 @@ def test_bad_input_gets_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.M
     assert re.search(message, result.complaint)
 
 
-def test_only_a_picture_needs_matplotlib(run: Run, images: dict[str, Path], tmp_path: Path,
-                                         monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_picture_needs_matplotlib(
+    run: Run, images: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "vta.sim.profile.timeline_plot", raising=False)
     result = run("profile", "-q", images["good"], "--plot", tmp_path / "x.svg")

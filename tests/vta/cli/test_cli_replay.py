@@ -18,9 +18,15 @@ VECTORS = Path(vta.__file__).parent.parent.parent / "shared" / "vectors"
 
 def test_replay_statuses(run: Run, images: dict[str, Path]) -> None:
     good, wrong, opened, fault = (images[name] for name in ("good", "wrong", "open", "fault"))
-    for files, status in (([good], 0), ([opened], 0), ([wrong], 1), ([fault], 3),
-                          ([good, wrong], 1), ([fault, wrong, good], 3),
-                          ([good, opened, good], 0)):
+    for files, status in (
+        ([good], 0),
+        ([opened], 0),
+        ([wrong], 1),
+        ([fault], 3),
+        ([good, wrong], 1),
+        ([fault, wrong, good], 3),
+        ([good, opened, good], 0),
+    ):
         result = run("replay", *files)
         assert result.status == status, files
         assert result.err == ""
@@ -35,8 +41,9 @@ def test_replay_json(run: Run, images: dict[str, Path]) -> None:
     result = run("replay", "--json", *images.values())
     assert result.status == 3
     assert result.err == ""
-    records = {Path(record["image"]).stem: record
-               for record in map(json.loads, result.out.splitlines())}
+    records = {
+        Path(record["image"]).stem: record for record in map(json.loads, result.out.splitlines())
+    }
     assert list(records) == list(images)
     for record in records.values():
         assert record["target"] == "sim"
@@ -48,7 +55,10 @@ def test_replay_json(run: Run, images: dict[str, Path]) -> None:
     assert (records["wrong"]["match"], records["open"]["match"]) == (False, None)
     error = records["fault"]["error"]
     assert {key: error[key] for key in ("cause", "module", "insn_index")} == {
-        "cause": "sram_range", "module": "compute", "insn_index": 2}
+        "cause": "sram_range",
+        "module": "compute",
+        "insn_index": 2,
+    }
     assert error["insn"].startswith("ALU ADD uop=0:1 iter=1x4")
 
 
@@ -63,8 +73,9 @@ def test_replay_goes_on_after_a_bad_file(run: Run, images: dict[str, Path], tmp_
     assert run("replay", junk, images["fault"]).status == 3
 
 
-def test_replay_no_instructions_and_too_many_cycles(run: Run, tmp_path: Path,
-                                                    images: dict[str, Path]) -> None:
+def test_replay_no_instructions_and_too_many_cycles(
+    run: Run, tmp_path: Path, images: dict[str, Path]
+) -> None:
     empty = tmp_path / "empty.npz"
     dataclasses.replace(make_image(), insn_count=0).save(empty)
     result = run("replay", "--json", empty)
@@ -89,8 +100,22 @@ def test_replay_save(run: Run, images: dict[str, Path], tmp_path: Path) -> None:
 
 
 def test_replay_on_the_rtl(run: Run, images: dict[str, Path]) -> None:
-    result = run("replay", "-q", "--target", "tsim", "--json", "--latency", 3, "--stalls", 1,
-                 "--outstanding", 1, "--write-response", 5, *images.values())
+    result = run(
+        "replay",
+        "-q",
+        "--target",
+        "tsim",
+        "--json",
+        "--latency",
+        3,
+        "--stalls",
+        1,
+        "--outstanding",
+        1,
+        "--write-response",
+        5,
+        *images.values(),
+    )
     assert result.status == 3
     assert result.err == ""
     good, wrong, opened, fault = map(json.loads, result.out.splitlines())
@@ -120,7 +145,8 @@ def test_replay_waves(run: Run, images: dict[str, Path], tmp_path: Path) -> None
 
 @pytest.mark.skipif(not VECTORS.is_dir(), reason="../shared/vectors is not there")
 def test_replay_of_a_real_stream_with_tokens_before(run: Run) -> None:
-    result = run("replay", "--json", VECTORS / "matmul_blocked_second_call.npz",
-                 VECTORS / "vadd.npz")
+    result = run(
+        "replay", "--json", VECTORS / "matmul_blocked_second_call.npz", VECTORS / "vadd.npz"
+    )
     assert result.status == 0
     assert [json.loads(line)["match"] for line in result.out.splitlines()] == [True, True]

@@ -26,6 +26,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch, kept: Path) -> None:
     """Any configuration gives a small design; results are shared by the tests here."""
+
     def generate(config: Config, *, few_pins: bool = False) -> str:
         return FEW_PINS if few_pins else TREE
 
@@ -39,6 +40,7 @@ Given = Callable[..., None]
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch) -> Given:
     """Sets what the synthesis finds."""
+
     def set_areas(*modules: Area, **unknown: int) -> None:
         monkeypatch.setattr(vta.cli.synth, "measure", lambda *_, **__: Areas(modules, unknown))
 
@@ -49,10 +51,12 @@ def never(*_: object, **__: object) -> None:
     raise AssertionError("this must not run")
 
 
-
 def test_table(run: Run, given: Given) -> None:
-    given(Area((), (21_311, 10_249, 158, 127)), Area(("core",), (20_300.0, 9_000, 158, 119.5)),
-          Area(("core", "wgt"), (0, 0, 0, 64)))
+    given(
+        Area((), (21_311, 10_249, 158, 127)),
+        Area(("core",), (20_300.0, 9_000, 158, 119.5)),
+        Area(("core", "wgt"), (0, 0, 0, 64)),
+    )
     result = run("-q", "synth", "--config", "default")
     assert (result.status, result.err) == (0, "")
     lines = result.out.splitlines()
@@ -64,7 +68,8 @@ def test_table(run: Run, given: Given) -> None:
         ["wgt", "0", "0", "0", "64"],
         ["of", "xc7z020", "53,200", "106,400", "220", "140"],
         # By hand: 21311 / 53200 and so on.
-        ["share", "40.1%", "9.6%", "71.8%", "90.7%"]]
+        ["share", "40.1%", "9.6%", "71.8%", "90.7%"],
+    ]
     assert [len(line) - len(line.lstrip()) for line in lines[3:6]] == [0, 2, 4]
     # Numbers stand below one another, their names above them.
     for column in (r"LUT|21,311|20,300|53,200|40\.1%", r"BRAM36|127$|119\.5$|64$|140$|90\.7%"):
@@ -78,11 +83,17 @@ def test_json(run: Run, given: Given) -> None:
     result = run("-q", "synth", "--config", "tiny", "--depth", "2", "--json")
     assert (result.status, result.err) == (0, "")
     assert json.loads(result.out) == {
-        "config": PRESETS["tiny"].to_dict(), "family": "xc7", "part": "xc7z020", "depth": 2,
+        "config": PRESETS["tiny"].to_dict(),
+        "family": "xc7",
+        "part": "xc7z020",
+        "depth": 2,
         "capacity": {"LUT": 53_200, "FF": 106_400, "DSP": 220, "BRAM": 140},
-        "modules": [{"module": "vta", "LUT": 5, "FF": 6, "DSP": 7, "BRAM": 8.5},
-                    {"module": "vta.core.wgt", "LUT": 0, "FF": 0, "DSP": 0, "BRAM": 8.5}],
-        "unknown": {"LDCE": 2}}
+        "modules": [
+            {"module": "vta", "LUT": 5, "FF": 6, "DSP": 7, "BRAM": 8.5},
+            {"module": "vta.core.wgt", "LUT": 0, "FF": 0, "DSP": 0, "BRAM": 8.5},
+        ],
+        "unknown": {"LDCE": 2},
+    }
 
 
 def test_cells_that_no_column_counts(run: Run, given: Given) -> None:
@@ -92,14 +103,29 @@ def test_cells_that_no_column_counts(run: Run, given: Given) -> None:
     assert "not counted" not in run("-q", "synth").out
 
 
-@pytest.mark.parametrize(("family", "used", "complaint"), [
-    ("xc7", (60_000, 5, 300, 140.5), "xc7z020: it takes 60,000 of 53,200 LUT, 300 of 220 DSP, "
-                                     "140.5 of 140 BRAM36"),
-    ("ecp5", (83_640, 83_641, 156, 209), "lfe5u-85f: it takes 83,641 of 83,640 FF, "
-                                         "209 of 208 EBR18"),
-])
-def test_what_does_not_fit(run: Run, given: Given, monkeypatch: pytest.MonkeyPatch, family: str,
-                           used: tuple[float, ...], complaint: str) -> None:
+@pytest.mark.parametrize(
+    ("family", "used", "complaint"),
+    [
+        (
+            "xc7",
+            (60_000, 5, 300, 140.5),
+            "xc7z020: it takes 60,000 of 53,200 LUT, 300 of 220 DSP, 140.5 of 140 BRAM36",
+        ),
+        (
+            "ecp5",
+            (83_640, 83_641, 156, 209),
+            "lfe5u-85f: it takes 83,641 of 83,640 FF, 209 of 208 EBR18",
+        ),
+    ],
+)
+def test_what_does_not_fit(
+    run: Run,
+    given: Given,
+    monkeypatch: pytest.MonkeyPatch,
+    family: str,
+    used: tuple[float, ...],
+    complaint: str,
+) -> None:
     """The table and the JSON appear all the same; there is nothing to place and route."""
     monkeypatch.setattr(pnr, "netlist", never)
     given(Area((), used))
@@ -117,17 +143,21 @@ def test_exactly_full_fits(run: Run, given: Given) -> None:
     assert run("-q", "synth").status == 0
 
 
-@pytest.mark.parametrize(("arguments", "complaint"), [
-    (["--pnr"], r"--pnr needs --family ecp5, not xc7: for that family there is area only"),
-    (["--family", "xc7", "--pnr"], r"--pnr needs --family ecp5, not xc7"),
-    (["--family", "ice40"], r"'ice40' is not one of 'xc7', 'ecp5'"),
-    (["--depth", "-1"], r"-1 is not in the range 0<=x<=9"),
-    (["--depth", "three"], r"'three' is not a valid integer"),
-    (["--config", "nonesuch.json"], r"nonesuch\.json"),
-    (["extra"], r"unexpected extra argument"),
-])
-def test_refusals(run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str],
-                  complaint: str) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--pnr"], r"--pnr needs --family ecp5, not xc7: for that family there is area only"),
+        (["--family", "xc7", "--pnr"], r"--pnr needs --family ecp5, not xc7"),
+        (["--family", "ice40"], r"'ice40' is not one of 'xc7', 'ecp5'"),
+        (["--depth", "-1"], r"-1 is not in the range 0<=x<=9"),
+        (["--depth", "three"], r"'three' is not a valid integer"),
+        (["--config", "nonesuch.json"], r"nonesuch\.json"),
+        (["extra"], r"unexpected extra argument"),
+    ],
+)
+def test_refusals(
+    run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], complaint: str
+) -> None:
     """Before anything slow begins."""
     monkeypatch.setattr(verilog_cache, "cached_verilog", never)
     result = run("synth", *arguments)
@@ -135,8 +165,9 @@ def test_refusals(run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str
     assert re.search(complaint, result.complaint)
 
 
-def test_config_that_is_not_legal(run: Run, monkeypatch: pytest.MonkeyPatch,
-                                  tmp_path: Path) -> None:
+def test_config_that_is_not_legal(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(verilog_cache, "cached_verilog", never)
     path = tmp_path / "bad.json"
     path.write_text(json.dumps(PRESETS["tiny"].to_dict() | {"LOG_BLOCK": 99}))
@@ -167,7 +198,7 @@ def test_clock(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = next(row for row in rows if row[:1] == ["Clock:"])
     assert clock[2:8] == ["MHz", "on", "LFE5U-85F,", "speed", "grade", "6."]
     header = rows.index(["at", "ns", "logic", "routing", "cells", "signal"])
-    path = [row for row in rows[header + 2:] if row]
+    path = [row for row in rows[header + 2 :] if row]
     assert re.fullmatch(r"count\[\d\]", path[0][4])
     assert path[-1][4] == "total"
     # The sums on the way and in the title are those of the parts, each rounded to two digits.

@@ -31,23 +31,36 @@ PAGE = Path(vta.__file__).parent.parent / "docs" / "performance.md"
 
 # The issue's table: a ceiling in cycles per unit of work, or a floor in bytes per cycle.
 CEILINGS = {
-    "GEMM, consecutive destinations": 1.0, "GEMM, same destination": 1.0,
-    "GEMM, any indices": 1.0, "ALU immediate, consecutive destinations": 1.0,
-    "ALU immediate, same destination": 1.0, "ALU register": 2.0,
-    "ALU register, source is the destination before": 2.0, "ALU register, one source": 1.0,
+    "GEMM, consecutive destinations": 1.0,
+    "GEMM, same destination": 1.0,
+    "GEMM, any indices": 1.0,
+    "ALU immediate, consecutive destinations": 1.0,
+    "ALU immediate, same destination": 1.0,
+    "ALU register": 2.0,
+    "ALU register, source is the destination before": 2.0,
+    "ALU register, one source": 1.0,
 }
 FLOORS = {
-    "LOAD INP, contiguous": 7.95, "LOAD WGT, contiguous": 7.95, "LOAD ACC, contiguous": 7.95,
-    "LOAD INP, rows of 56 padded 1 + 1": 7.8, "STORE, contiguous": 7.8, "STORE, rows of 64": 7.5,
+    "LOAD INP, contiguous": 7.95,
+    "LOAD WGT, contiguous": 7.95,
+    "LOAD ACC, contiguous": 7.95,
+    "LOAD INP, rows of 56 padded 1 + 1": 7.8,
+    "STORE, contiguous": 7.8,
+    "STORE, rows of 64": 7.5,
 }
-STREAMS = {"vadd": 1_400, "matrix_multiply": 9_400, "gemm_128": 18_900, "dense128": 720_000,
-           "conv2d_c8": 472_000, "conv2d_c10": 38_500}
+STREAMS = {
+    "vadd": 1_400,
+    "matrix_multiply": 9_400,
+    "gemm_128": 18_900,
+    "dense128": 720_000,
+    "conv2d_c8": 472_000,
+    "conv2d_c10": 38_500,
+}
 
 
 def micros(preset: str, latency: int = 20) -> dict[str, MicroResult]:
     model = MemoryModel(latency)
-    return {micro.name: measure_micro(micro, model)
-            for micro in microbenchmarks(PRESETS[preset])}
+    return {micro.name: measure_micro(micro, model) for micro in microbenchmarks(PRESETS[preset])}
 
 
 @pytest.fixture(scope="module")
@@ -76,30 +89,59 @@ def add(**fields: int) -> Callable[[Stream], None]:
 ONE_SOURCE = {"iter_in": 6, "dst_factor_in": 1}
 
 
-@pytest.mark.parametrize(("steps", "cycles"), [
-    ([add(iter_in=7, iter_out=2, use_imm=1, imm=1, dst_factor_in=1)], 14),
-    ([add(iter_in=7, dst_factor_in=1, src_factor_in=1)], 14),
-    # One source for six tiles: it is read once.
-    ([add(**ONE_SOURCE)], 1 + 6),
-    # It is still held in the instruction after, but not after one that takes an immediate ...
-    ([add(**ONE_SOURCE), add(**ONE_SOURCE)], 1 + 6 + 6),
-    ([add(**ONE_SOURCE), add(use_imm=1), add(**ONE_SOURCE)], 7 + 1 + 7),
-    # ... or after GEMM, a reset of the same tile, or a load of it; others leave it alone.
-    ([add(**ONE_SOURCE), lambda s: s.gemm(), add(**ONE_SOURCE)], 14),
-    ([add(**ONE_SOURCE), lambda s: s.gemm(reset=1, iter_in=9, dst_factor_in=1),
-      add(**ONE_SOURCE)], 14),
-    ([add(**ONE_SOURCE), lambda s: s.gemm(reset=1, iter_in=8, dst_factor_in=1),
-      add(**ONE_SOURCE)], 13),
-    ([add(**ONE_SOURCE), lambda s: s.load(MemoryType.ACC, sram=6, cols=3), add(**ONE_SOURCE)], 14),
-    ([add(**ONE_SOURCE), lambda s: s.load(MemoryType.ACC, sram=9, cols=3), add(**ONE_SOURCE)], 13),
-    # Each step writes the tile that the next one reads, or the one that it read itself.
-    ([add(uop_bgn=1, uop_end=2, iter_in=6, dst_factor_in=1, src_factor_in=1)], 12),
-    ([add(uop_bgn=2, uop_end=3, iter_in=6)], 12),
-    # The narrow multiplier.
-    ([lambda s: s.alu(alu_opcode=AluOp.MUL, iter_in=3, use_imm=1, imm=2)], 15),
-    ([lambda s: s.alu(alu_opcode=AluOp.MUL, iter_in=3, src_factor_in=1)], 18),
-    ([add(iter_in=0)], 0),
-])
+@pytest.mark.parametrize(
+    ("steps", "cycles"),
+    [
+        ([add(iter_in=7, iter_out=2, use_imm=1, imm=1, dst_factor_in=1)], 14),
+        ([add(iter_in=7, dst_factor_in=1, src_factor_in=1)], 14),
+        # One source for six tiles: it is read once.
+        ([add(**ONE_SOURCE)], 1 + 6),
+        # It is still held in the instruction after, but not after one that takes an immediate ...
+        ([add(**ONE_SOURCE), add(**ONE_SOURCE)], 1 + 6 + 6),
+        ([add(**ONE_SOURCE), add(use_imm=1), add(**ONE_SOURCE)], 7 + 1 + 7),
+        # ... or after GEMM, a reset of the same tile, or a load of it; others leave it alone.
+        ([add(**ONE_SOURCE), lambda s: s.gemm(), add(**ONE_SOURCE)], 14),
+        (
+            [
+                add(**ONE_SOURCE),
+                lambda s: s.gemm(reset=1, iter_in=9, dst_factor_in=1),
+                add(**ONE_SOURCE),
+            ],
+            14,
+        ),
+        (
+            [
+                add(**ONE_SOURCE),
+                lambda s: s.gemm(reset=1, iter_in=8, dst_factor_in=1),
+                add(**ONE_SOURCE),
+            ],
+            13,
+        ),
+        (
+            [
+                add(**ONE_SOURCE),
+                lambda s: s.load(MemoryType.ACC, sram=6, cols=3),
+                add(**ONE_SOURCE),
+            ],
+            14,
+        ),
+        (
+            [
+                add(**ONE_SOURCE),
+                lambda s: s.load(MemoryType.ACC, sram=9, cols=3),
+                add(**ONE_SOURCE),
+            ],
+            13,
+        ),
+        # Each step writes the tile that the next one reads, or the one that it read itself.
+        ([add(uop_bgn=1, uop_end=2, iter_in=6, dst_factor_in=1, src_factor_in=1)], 12),
+        ([add(uop_bgn=2, uop_end=3, iter_in=6)], 12),
+        # The narrow multiplier.
+        ([lambda s: s.alu(alu_opcode=AluOp.MUL, iter_in=3, use_imm=1, imm=2)], 15),
+        ([lambda s: s.alu(alu_opcode=AluOp.MUL, iter_in=3, src_factor_in=1)], 18),
+        ([add(iter_in=0)], 0),
+    ],
+)
 def test_alu_cycles(steps: list[Callable[[Stream], None]], cycles: int) -> None:
     assert alu_cycles(*steps) == cycles
 
@@ -136,9 +178,12 @@ def test_bound_takes_the_largest_and_names_it() -> None:
 
 
 def test_streams_compute_what_numpy_does(configs: vta.config.Config) -> None:
-    for kernel in (*kernels(configs)[:2], BenchKernel("fill", lambda: fill(configs, 5)),
-                   BenchKernel("matmul", lambda: matmul(configs, 128, 256, 64)),
-                   BenchKernel("dense", lambda: matmul(configs, configs.batch, 128, 64))):
+    for kernel in (
+        *kernels(configs)[:2],
+        BenchKernel("fill", lambda: fill(configs, 5)),
+        BenchKernel("matmul", lambda: matmul(configs, 128, 256, 64)),
+        BenchKernel("dense", lambda: matmul(configs, configs.batch, 128, 64)),
+    ):
         result = replay(kernel.build(), FunctionalMachine)
         assert result.report.fault is None, kernel.name
         assert result.match is True, kernel.name
@@ -146,8 +191,10 @@ def test_streams_compute_what_numpy_does(configs: vta.config.Config) -> None:
 
 def test_a_product_expects_the_clipped_product() -> None:
     image = matmul(TINY, 16, 64, 16)
-    a, b = (next(part.data for part in image.before if part.addr == addr).view(np.int8)
-            for addr in (0x1000_0000, 0x1000_1000))
+    a, b = (
+        next(part.data for part in image.before if part.addr == addr).view(np.int8)
+        for addr in (0x1000_0000, 0x1000_1000)
+    )
     a = a.reshape(16, 8, 1, 8).transpose(0, 2, 1, 3).reshape(16, 64).astype(np.int32)
     b = b.reshape(2, 8, 8, 8).transpose(0, 2, 1, 3).reshape(16, 64).astype(np.int32)
     expected = np.minimum(np.maximum((a @ b.T) >> 8, -128), 127)
@@ -193,8 +240,9 @@ def test_rates_of_other_configurations(preset: str) -> None:
 
 def shown(name: str) -> list[str]:
     """The two cells of the page's first table that we measure, at latency 20 and 100."""
-    (row,) = re.findall(rf"^\| {re.escape(name)}, (?:cycles|bytes).*$",
-                        PAGE.read_text(encoding="utf-8"), re.M)
+    (row,) = re.findall(
+        rf"^\| {re.escape(name)}, (?:cycles|bytes).*$", PAGE.read_text(encoding="utf-8"), re.M
+    )
     return [cell.strip() for cell in row.split("|")][4:6]
 
 
@@ -222,7 +270,7 @@ def test_reference_streams(shared: Path, name: str) -> None:
 def test_the_page_is_up_to_date(shared: Path) -> None:
     images = {path.stem: Image.load(path) for path in sorted((shared / "vectors").glob("*.npz"))}
     text = PAGE.read_text(encoding="utf-8")
-    written = text[text.index(page.BEGIN) + len(page.BEGIN):text.index(page.END)].strip()
+    written = text[text.index(page.BEGIN) + len(page.BEGIN) : text.index(page.END)].strip()
     assert page.tables(images, lambda what: None).strip() == written, REMEDY
 
 
@@ -234,7 +282,11 @@ def test_json_names_everything(run: Run) -> None:
     assert result.status == 0
     (record,) = map(json.loads, result.out.splitlines())
     assert (record["kind"], record["name"], record["match"], record["error"]) == (
-        "stream", "vadd_64", True, None)
+        "stream",
+        "vadd_64",
+        True,
+        None,
+    )
     # The tiny configuration's tiles: 8 numbers of 32 bits in, of 8 bits out.
     assert record["bytes_written"] == 64 * 8
     assert record["bytes_read"] >= 2 * 64 * 32
@@ -261,14 +313,17 @@ def test_images_and_their_exit_status(run: Run, images: dict[str, Path]) -> None
     assert (fault.status, record["error"]["insn_index"], record["bound"]) == (3, 2, None)
 
 
-@pytest.mark.parametrize(("arguments", "says"), [
-    (["--only", "no such thing"], "no benchmark has that in its name"),
-    (["--plot", "picture.txt"], "must end in .png, .svg, .pdf"),
-    (["--plot", "/nowhere/x.png"], "cannot be written"),
-    (["--speed", "--plot", "x.png"], "--speed goes with neither"),
-    (["--speed", "--only", "vadd"], "with --speed it chooses among the images"),
-    (["no.npz"], "no.npz"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--only", "no such thing"], "no benchmark has that in its name"),
+        (["--plot", "picture.txt"], "must end in .png, .svg, .pdf"),
+        (["--plot", "/nowhere/x.png"], "cannot be written"),
+        (["--speed", "--plot", "x.png"], "--speed goes with neither"),
+        (["--speed", "--only", "vadd"], "with --speed it chooses among the images"),
+        (["no.npz"], "no.npz"),
+    ],
+)
 def test_bad_input(run: Run, arguments: list[str], says: str) -> None:
     result = run("bench", "--config", "tiny", *arguments)
     assert result.status == 2
@@ -279,8 +334,12 @@ def test_speed(run: Run, images: dict[str, Path]) -> None:
     result = run("bench", "--speed", "--runs", "1", "--json", images["good"])
     assert result.status == 0
     record = json.loads(result.out)
-    for key in ("rtl_cycles_per_second", "functional_seconds", "numpy_seconds",
-                "calibration_seconds"):
+    for key in (
+        "rtl_cycles_per_second",
+        "functional_seconds",
+        "numpy_seconds",
+        "calibration_seconds",
+    ):
         assert record[key] > 0
     assert "calibration loop" in run("bench", "--speed", "--runs", "1", images["good"]).out
 
@@ -291,8 +350,12 @@ def test_plot(run: Run, tmp_path: Path) -> None:
         result = run("bench", "--config", "tiny", "--only", "_64", "--plot", tmp_path / name)
         assert result.status == 0
     text = (tmp_path / "roofline.svg").read_text(encoding="utf-8")
-    for words in ("vadd_64", "GEMM: 128 operations a cycle", "ALU: 8 operations a cycle",
-                  "bus: 8 bytes a cycle"):
+    for words in (
+        "vadd_64",
+        "GEMM: 128 operations a cycle",
+        "ALU: 8 operations a cycle",
+        "bus: 8 bytes a cycle",
+    ):
         assert words in text
     assert (tmp_path / "roofline.png").read_bytes().startswith(b"\x89PNG")
 
@@ -315,12 +378,16 @@ def test_labels_do_not_hide_one_another() -> None:
     # The last one lies on the first.
     names = [f"a long name {number}" for number in range(9)]
     label(axes, [*points, points[0]], names)
-    shown = {text.get_text(): text.get_window_extent(canvas.get_renderer())
-             for text in axes.texts if text.get_text()}
+    shown = {
+        text.get_text(): text.get_window_extent(canvas.get_renderer())
+        for text in axes.texts
+        if text.get_text()
+    }
     assert sorted(shown) == [f"{names[0]}\n{names[8]}", *names[1:8]]
     boxes = list(shown.values())
-    assert not any(one.overlaps(other) for place, one in enumerate(boxes)
-                   for other in boxes[:place])
+    assert not any(
+        one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place]
+    )
 
 
 def test_a_page_needs_its_place_and_its_images(run: Run, tmp_path: Path) -> None:

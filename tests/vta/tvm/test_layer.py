@@ -15,26 +15,70 @@ from vta.tvm import MissingAttribute, MissingModule, layer
 from vta.tvm.surface import SURFACE
 
 NAMES = [
-    "tvm.lower", "tvm.build", "tvm.cpu", "tvm.TVMError", "tvm.get_global_func",
-    "tvm.te.placeholder", "tvm.te.compute", "tvm.te.create_schedule", "tvm.te.reduce_axis",
-    "tvm.te.sum", "tvm.te.max", "tvm.te.min", "tvm.te.thread_axis",
-    "tvm.te.if_then_else", "tvm.te.all", "tvm.te.const", "tvm.te.min_value", "tvm.te.max_value",
-    "tvm.tir.const", "tvm.tir.if_then_else", "tvm.tir.all", "tvm.tir.max",
-    "tvm.nd.array", "tvm.nd.empty", "tvm.nd.NDArray", "tvm.nd.cpu",
-    "tvm.rpc.LocalSession", "tvm.target.Target", "tvm.target.create",
-    "tvm.runtime.enabled", "tvm.error.TVMError", "tvm.testing.assert_allclose",
-    "tvm.contrib.utils.tempdir", "tvm.topi.nn.pad", "tvm.topi.testing.conv2d_nchw_python",
+    "tvm.lower",
+    "tvm.build",
+    "tvm.cpu",
+    "tvm.TVMError",
+    "tvm.get_global_func",
+    "tvm.te.placeholder",
+    "tvm.te.compute",
+    "tvm.te.create_schedule",
+    "tvm.te.reduce_axis",
+    "tvm.te.sum",
+    "tvm.te.max",
+    "tvm.te.min",
+    "tvm.te.thread_axis",
+    "tvm.te.if_then_else",
+    "tvm.te.all",
+    "tvm.te.const",
+    "tvm.te.min_value",
+    "tvm.te.max_value",
+    "tvm.tir.const",
+    "tvm.tir.if_then_else",
+    "tvm.tir.all",
+    "tvm.tir.max",
+    "tvm.nd.array",
+    "tvm.nd.empty",
+    "tvm.nd.NDArray",
+    "tvm.nd.cpu",
+    "tvm.rpc.LocalSession",
+    "tvm.target.Target",
+    "tvm.target.create",
+    "tvm.runtime.enabled",
+    "tvm.error.TVMError",
+    "tvm.testing.assert_allclose",
+    "tvm.contrib.utils.tempdir",
+    "tvm.topi.nn.pad",
+    "tvm.topi.testing.conv2d_nchw_python",
     "tvm.topi.utils.get_const_tuple",
     # TVM 0.6
-    "tvm.placeholder", "tvm.compute", "tvm.create_schedule", "tvm.reduce_axis", "tvm.sum",
-    "tvm.max", "tvm.min", "tvm.thread_axis", "tvm.const", "tvm.module.enabled",
-    "tvm.contrib.util.tempdir", "topi.nn.pad", "topi.testing.conv2d_nchw_python",
+    "tvm.placeholder",
+    "tvm.compute",
+    "tvm.create_schedule",
+    "tvm.reduce_axis",
+    "tvm.sum",
+    "tvm.max",
+    "tvm.min",
+    "tvm.thread_axis",
+    "tvm.const",
+    "tvm.module.enabled",
+    "tvm.contrib.util.tempdir",
+    "topi.nn.pad",
+    "topi.testing.conv2d_nchw_python",
     "topi.util.get_const_tuple",
     # our own
-    "vta.get_env", "vta.Environment.current", "vta.lower", "vta.build", "vta.build_config",
-    "vta.reconfig_runtime", "vta.program_fpga", "vta.testing.run",
-    "vta.testing.simulator.stats", "vta.testing.simulator.clear_stats",
-    "vta.testing.simulator.enabled", "vta.testing.simulator.debug_mode",
+    "vta.get_env",
+    "vta.Environment.current",
+    "vta.lower",
+    "vta.build",
+    "vta.build_config",
+    "vta.reconfig_runtime",
+    "vta.program_fpga",
+    "vta.testing.run",
+    "vta.testing.simulator.stats",
+    "vta.testing.simulator.clear_stats",
+    "vta.testing.simulator.enabled",
+    "vta.testing.simulator.debug_mode",
 ]
 
 MISSING = [
@@ -56,8 +100,11 @@ MISSING = [
 
 
 def _modules() -> dict[str, object]:
-    return {name: module for name, module in sys.modules.items()
-            if name.partition(".")[0] in ("tvm", "topi")}
+    return {
+        name: module
+        for name, module in sys.modules.items()
+        if name.partition(".")[0] in ("tvm", "topi")
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -113,8 +160,9 @@ def test_modules_are_the_same_whichever_way() -> None:
             _ = tvm.__wrapped__
 
 
-def test_everything_is_as_before_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-                                            ) -> None:
+def test_everything_is_as_before_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where a TVM is installed, and where one is loaded already."""
     for name in ("tvm", "tvm/te", "topi"):
         (tmp_path / name).mkdir()
@@ -163,14 +211,20 @@ def test_arrays_by_every_spelling() -> None:
         import tvm
 
         dev = remote.ext_dev(0)
-        for array in (tvm.nd.array(values, dev), tvm.nd.array(values, device=dev),
-                      tvm.nd.array(values, ctx=dev), tvm.runtime.array(values, dev)):
+        for array in (
+            tvm.nd.array(values, dev),
+            tvm.nd.array(values, device=dev),
+            tvm.nd.array(values, ctx=dev),
+            tvm.runtime.array(values, dev),
+        ):
             assert array.ctx == dev
             np.testing.assert_array_equal(array.numpy(), values)
             np.testing.assert_array_equal(array.asnumpy(), values)
-        for array in (tvm.nd.empty((2, 3), "int8", dev),
-                      tvm.nd.empty((2, 3), device=dev, dtype=np.dtype("int8")),
-                      tvm.nd.empty((2, 3), "int8", ctx=dev)):
+        for array in (
+            tvm.nd.empty((2, 3), "int8", dev),
+            tvm.nd.empty((2, 3), device=dev, dtype=np.dtype("int8")),
+            tvm.nd.empty((2, 3), "int8", ctx=dev),
+        ):
             assert (array.ctx, array.shape, array.dtype) == (dev, (2, 3), "int8")
         assert str(tvm.nd.array(values).ctx) == str(tvm.cpu(0)) == "cpu(0)"
 
@@ -213,8 +267,13 @@ def test_global_functions_are_the_counters() -> None:
         status = json.loads(tvm.get_global_func("vta.simulator.profiler_status")())
         assert status["out_store_nbytes"] == 4 * TINY.block
         assert status["alu_counter"] == 4
-        for key in ("inp_load_nbytes", "wgt_load_nbytes", "acc_load_nbytes", "uop_load_nbytes",
-                    "gemm_counter"):
+        for key in (
+            "inp_load_nbytes",
+            "wgt_load_nbytes",
+            "acc_load_nbytes",
+            "uop_load_nbytes",
+            "gemm_counter",
+        ):
             assert key in status
         assert tvm.get_global_func("device_api.cuda", allow_missing=True) is None
         with pytest.raises(VtaError, match="no global function 'x': use vta.testing.simulator"):
@@ -224,7 +283,10 @@ def test_global_functions_are_the_counters() -> None:
 def test_the_page_names_every_module() -> None:
     text = (Path(vta.__file__).parent.parent / "docs" / "tvm.md").read_text(encoding="utf-8")
     for module, surface in SURFACE.items():
-        (row,) = [line for line in text.splitlines() if line.startswith("| `")
-                  and f"`{module}`" in line.split(" | ")[0]]
+        (row,) = [
+            line
+            for line in text.splitlines()
+            if line.startswith("| `") and f"`{module}`" in line.split(" | ")[0]
+        ]
         for name in surface.names:
-            assert (f"`{name}`" in row or "as in `te`" in row or "as `tvm.nd`" in row)
+            assert f"`{name}`" in row or "as in `te`" in row or "as `tvm.nd`" in row

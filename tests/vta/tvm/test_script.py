@@ -46,18 +46,25 @@ LIKE_PYTHON = {
     "hook": "import sys\nsys.excepthook = lambda *a: sys.stderr.write('mine\\n')\n1 / 0\n",
     "future": "def f(x: undefined_name): ...\n",
     "usage": "import argparse\np = argparse.ArgumentParser()\np.add_argument('-n', type=int)\n"
-             "p.parse_args(['-n', 'x'])\n",
+    "p.parse_args(['-n', 'x'])\n",
 }
 
 
 def _python(script: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, script.name, *args], capture_output=True, text=True,
-                          cwd=script.parent, env=HOST, check=False)
+    return subprocess.run(
+        [sys.executable, script.name, *args],
+        capture_output=True,
+        text=True,
+        cwd=script.parent,
+        env=HOST,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("code", LIKE_PYTHON.values(), ids=LIKE_PYTHON)
-def test_a_script_ends_as_under_python(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                       code: str) -> None:
+def test_a_script_ends_as_under_python(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
     script = tmp_path / "script.py"
     script.write_text(code)
     monkeypatch.chdir(tmp_path)
@@ -72,8 +79,9 @@ def test_a_script_ends_as_under_python(run: Run, tmp_path: Path, monkeypatch: py
         assert result.err == expected.stderr
 
 
-def test_a_script_sees_what_python_shows_it(run: Run, tmp_path: Path,
-                                            monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_script_sees_what_python_shows_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "a folder"
     folder.mkdir()
     (folder / "helper.py").write_text("")
@@ -84,8 +92,9 @@ def test_a_script_sees_what_python_shows_it(run: Run, tmp_path: Path,
     args = ["-v", "--config", "x", "--", "-h", "--target=tsim", ""]
     for name in ("link.py", os.path.join("a folder", "script.py"), str(folder / "script.py")):
         monkeypatch.delitem(sys.modules, "helper", raising=False)
-        expected = subprocess.run([sys.executable, name, *args], capture_output=True, text=True,
-                                  env=HOST, check=True)
+        expected = subprocess.run(
+            [sys.executable, name, *args], capture_output=True, text=True, env=HOST, check=True
+        )
         result = run("tvm", name, *args)
         assert (result.status, result.err) == (0, "")
         assert json.loads(result.out) == json.loads(expected.stdout)
@@ -96,32 +105,68 @@ def test_a_script_sees_what_python_shows_it(run: Run, tmp_path: Path,
 def test_no_path_in_safe_mode(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text("import sys\nprint(sys.path)\n")
-    done = [subprocess.run([sys.executable, "-P", *how, str(script)], capture_output=True,
-                           text=True, env=HOST, check=True).stdout
-            for how in ([], ["-m", "vta", "tvm"])]
+    done = [
+        subprocess.run(
+            [sys.executable, "-P", *how, str(script)],
+            capture_output=True,
+            text=True,
+            env=HOST,
+            check=True,
+        ).stdout
+        for how in ([], ["-m", "vta", "tvm"])
+    ]
     assert done[0] == done[1]
     assert str(tmp_path) not in done[0]
 
 
-@pytest.mark.parametrize(("code", "line", "message"), [
-    ("import tvm\n\ntvm.relay\n", 3, "tvm.relay is not in VTA's part of TVM: networks are not "),
-    ("from tvm import relay\n", 1, "tvm.relay is not in VTA's part of TVM: networks are not "),
-    ("from tvm import autotvm\n", 1, "tvm.autotvm is not in VTA's part of TVM: there is nothing"),
-    ("import tvm.contrib.graph_executor\n", 1,
-     "tvm.contrib.graph_executor is not in VTA's part of TVM: networks are not compiled here"),
-    ("from tvm import te\n\n\ndef f():\n    te.placeholder((0,))\n\n\nf()\n", 5,
-     "shape of placeholder must be whole numbers of 1 or more"),
-    ("import vta\nvta.get_bitstream_path()\n", 2,
-     "vta has no get_bitstream_path: env.BITSTREAM is a bitstream's name"),
-    ("from vta import download_bitstream\n", 1,
-     "vta has no download_bitstream: vta.program_fpga(remote, bitstream) takes a file's path"),
-    ("import vta.graph\n", 1, "vta has no graph: networks are not compiled here"),
-    ("import vta\nvta.testing.simulator.LIBS\n", 2, "vta.testing.simulator has no LIBS"),
-    ("from tvm import rpc\nrpc.LocalSession().get_function('x')\n", 2,
-     "LocalSession has no get_function: use vta.testing.simulator: stats()"),
-])
-def test_errors_of_ours_are_one_line(run: Run, tmp_path: Path, code: str, line: int,
-                                     message: str) -> None:
+@pytest.mark.parametrize(
+    ("code", "line", "message"),
+    [
+        (
+            "import tvm\n\ntvm.relay\n",
+            3,
+            "tvm.relay is not in VTA's part of TVM: networks are not ",
+        ),
+        ("from tvm import relay\n", 1, "tvm.relay is not in VTA's part of TVM: networks are not "),
+        (
+            "from tvm import autotvm\n",
+            1,
+            "tvm.autotvm is not in VTA's part of TVM: there is nothing",
+        ),
+        (
+            "import tvm.contrib.graph_executor\n",
+            1,
+            "tvm.contrib.graph_executor is not in VTA's part of TVM: networks are not "
+            "compiled here",
+        ),
+        (
+            "from tvm import te\n\n\ndef f():\n    te.placeholder((0,))\n\n\nf()\n",
+            5,
+            "shape of placeholder must be whole numbers of 1 or more",
+        ),
+        (
+            "import vta\nvta.get_bitstream_path()\n",
+            2,
+            "vta has no get_bitstream_path: env.BITSTREAM is a bitstream's name",
+        ),
+        (
+            "from vta import download_bitstream\n",
+            1,
+            "vta has no download_bitstream: vta.program_fpga(remote, bitstream) takes a "
+            "file's path",
+        ),
+        ("import vta.graph\n", 1, "vta has no graph: networks are not compiled here"),
+        ("import vta\nvta.testing.simulator.LIBS\n", 2, "vta.testing.simulator has no LIBS"),
+        (
+            "from tvm import rpc\nrpc.LocalSession().get_function('x')\n",
+            2,
+            "LocalSession has no get_function: use vta.testing.simulator: stats()",
+        ),
+    ],
+)
+def test_errors_of_ours_are_one_line(
+    run: Run, tmp_path: Path, code: str, line: int, message: str
+) -> None:
     script = tmp_path / "script.py"
     script.write_text(code)
     result = run("tvm", script)
@@ -139,8 +184,9 @@ def test_verbose_shows_the_way_to_an_error(run: Run, tmp_path: Path) -> None:
     assert result.err.splitlines()[-1].startswith(f"vta: {script}, line 2: tvm.relay is not")
 
 
-def test_a_defect_of_ours_keeps_its_traceback(run: Run, tmp_path: Path,
-                                              monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_of_ours_keeps_its_traceback(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An attribute that our own code lacks is not the script's mistake."""
     import vta.rpc
 
@@ -155,13 +201,16 @@ def test_a_defect_of_ours_keeps_its_traceback(run: Run, tmp_path: Path,
 
 def test_an_error_of_the_machine(run: Run, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
-    script.write_text("from vta.errors import Fault, MachineError\n"
-                      "raise MachineError(Fault(cause='sram_range', module='load', "
-                      "insn_index=3))\n")
+    script.write_text(
+        "from vta.errors import Fault, MachineError\n"
+        "raise MachineError(Fault(cause='sram_range', module='load', "
+        "insn_index=3))\n"
+    )
     result = run("tvm", script)
     assert result.status == 3
-    assert result.complaint == (f"vta: {script}, line 2: the machine reported sram_range in load "
-                                "at instruction 3\n")
+    assert result.complaint == (
+        f"vta: {script}, line 2: the machine reported sram_range in load at instruction 3\n"
+    )
 
 
 def test_a_script_may_catch_our_errors(run: Run, tmp_path: Path) -> None:
@@ -170,7 +219,8 @@ def test_a_script_may_catch_our_errors(run: Run, tmp_path: Path) -> None:
         "import tvm\n"
         "try:\n    from tvm import relay\nexcept ImportError as error:\n    print('no relay')\n"
         "print(hasattr(tvm, 'autotvm'), getattr(tvm.te, 'hybrid', 5))\n"
-        "try:\n    tvm.te.placeholder((0,))\nexcept tvm.TVMError:\n    print('refused')\n")
+        "try:\n    tvm.te.placeholder((0,))\nexcept tvm.TVMError:\n    print('refused')\n"
+    )
     result = run("tvm", script)
     assert (result.status, result.out, result.err) == (0, "no relay\nFalse 5\nrefused\n", "")
 
@@ -185,8 +235,12 @@ def test_an_interrupted_script(run: Run, tmp_path: Path) -> None:
 def test_a_closed_pipe_ends_it_quietly(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text("while True:\n    print('and so on')\n")
-    with subprocess.Popen([sys.executable, "-m", "vta", "tvm", str(script)], env=HOST,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+    with subprocess.Popen(
+        [sys.executable, "-m", "vta", "tvm", str(script)],
+        env=HOST,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
         assert child.stdout is not None
         assert child.stderr is not None
         assert child.stdout.readline() == b"and so on\n"
@@ -203,24 +257,29 @@ def test_another_pipe_that_breaks_is_shown(run: Run, tmp_path: Path) -> None:
     assert result.err.endswith("BrokenPipeError: [Errno 32] Broken pipe\n")
 
 
-@pytest.mark.parametrize(("args", "message"), [
-    ([], "Missing argument 'SCRIPT'"),
-    (["nowhere.py"], "nowhere.py: cannot be read (No such file or directory)"),
-    (["."], ". is a folder, not a script"),
-    (["--bogus", "x.py"], "No such option"),
-    (["--target", "pynq", "x.py"], "Invalid value for '--target'"),
-    (["--config", "nowhere.json", "x.py"], "nowhere.json: cannot be read"),
-])
-def test_bad_command_lines(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                           args: list[str], message: str) -> None:
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "Missing argument 'SCRIPT'"),
+        (["nowhere.py"], "nowhere.py: cannot be read (No such file or directory)"),
+        (["."], ". is a folder, not a script"),
+        (["--bogus", "x.py"], "No such option"),
+        (["--target", "pynq", "x.py"], "Invalid value for '--target'"),
+        (["--config", "nowhere.json", "x.py"], "nowhere.json: cannot be read"),
+    ],
+)
+def test_bad_command_lines(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[str], message: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     result = run("tvm", *args)
     assert result.status == 2
     assert message in result.complaint
 
 
-def test_configuration_and_target(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-                                  ) -> None:
+def test_configuration_and_target(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     script = tmp_path / "script.py"
     script.write_text("import vta\nenv = vta.get_env()\nprint(env.TARGET, env.BLOCK_OUT)\n")
     assert run("tvm", script).out == "sim 16\n"

@@ -11,8 +11,12 @@ from tests.vta.commands import Run
 
 FOLDER = Path(__file__).parent / "scripts"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py"))
-MACHINES = [("--config", "default"), ("--config", "wide"), ("--config", "batch4"),
-            ("--config", "tiny", "--target", "tsim")]
+MACHINES = [
+    ("--config", "default"),
+    ("--config", "wide"),
+    ("--config", "batch4"),
+    ("--config", "tiny", "--target", "tsim"),
+]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -29,8 +33,11 @@ def test_what_does_not_fit_says_so(run: Run) -> None:
     result = run("tvm", "--config", "small", script)
     assert result.status == 2
     assert result.complaint.startswith(f"vta: {script}, line ")
-    assert re.search("stage w_buf: the weight buffer holds 16 tiles .* but the schedule needs "
-                     "18 .*: w_buf 9 tiles x 2 threads; ", result.complaint)
+    assert re.search(
+        "stage w_buf: the weight buffer holds 16 tiles .* but the schedule needs "
+        "18 .*: w_buf 9 tiles x 2 threads; ",
+        result.complaint,
+    )
 
 
 def test_there_is_a_script_of_each_kind() -> None:

@@ -61,15 +61,18 @@ class Bound:
 
 def bytes_read(stats: Mapping[str, int], instructions: int) -> int:
     """Bytes that a run read from memory, by what its report counted."""
-    return (sum(stats[f"{name}_load_nbytes"] for name in _LOADS) + instructions * INSN_BYTES)
+    return sum(stats[f"{name}_load_nbytes"] for name in _LOADS) + instructions * INSN_BYTES
 
 
 def bound(image: Image, stats: Mapping[str, int], instructions: int) -> Bound:
     """The bound of a run of `image` whose report has these `stats` and `instructions`."""
     bus = image.config.bus_bytes
-    return Bound(gemm=stats["gemm_counter"] + stats["reset_counter"], alu=_Alu(image).cycles(),
-                 read=-(-bytes_read(stats, instructions) // bus),
-                 write=-(-stats["out_store_nbytes"] // bus))
+    return Bound(
+        gemm=stats["gemm_counter"] + stats["reset_counter"],
+        alu=_Alu(image).cycles(),
+        read=-(-bytes_read(stats, instructions) // bus),
+        write=-(-stats["out_store_nbytes"] // bus),
+    )
 
 
 class _Alu:
@@ -107,9 +110,12 @@ class _Alu:
         if values["memory_type"] == MemoryType.UOP:
             rows = values["dram_base"] + np.arange(values["y_size"]) * values["x_stride"]
             loaded = self._words(rows[:, None] + np.arange(values["x_size"]))
-            self._uops[first:first + height * width] = np.pad(loaded, pads).reshape(-1)
-        elif (values["memory_type"] in (MemoryType.ACC, MemoryType.ACC_8BIT)
-              and self._held is not None and first <= self._held < first + height * width):
+            self._uops[first : first + height * width] = np.pad(loaded, pads).reshape(-1)
+        elif (
+            values["memory_type"] in (MemoryType.ACC, MemoryType.ACC_8BIT)
+            and self._held is not None
+            and first <= self._held < first + height * width
+        ):
             self._held = None
 
     def _words(self, places: NDArray[np.int64]) -> NDArray[np.uint32]:
@@ -119,7 +125,9 @@ class _Alu:
         for segment in self._image.before:
             # Micro-ops are aligned, and so are the segments of whoever lays them out.
             skip = -segment.addr % 4
-            held = segment.data[skip:len(segment.data) - (len(segment.data) - skip) % 4].view("<u4")
+            held = segment.data[skip : len(segment.data) - (len(segment.data) - skip) % 4].view(
+                "<u4"
+            )
             index = (addresses - segment.addr - skip) // 4
             inside = (index >= 0) & (index < len(held))
             words[inside] = held[index[inside]]
@@ -145,8 +153,9 @@ class _Alu:
             self._held = None
             return cost
         for dst, src in self._loops.blocks(values, (("dst", "acc"), ("src", "acc"))):
-            same = np.concatenate([[src[0] == self._held],
-                                   (src[1:] == src[:-1]) & (dst[:-1] != src[:-1])])
+            same = np.concatenate(
+                [[src[0] == self._held], (src[1:] == src[:-1]) & (dst[:-1] != src[:-1])]
+            )
             cost += int((~same).sum())
             self._held = None if dst[-1] == src[-1] else int(src[-1])
         return cost

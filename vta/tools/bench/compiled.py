@@ -29,8 +29,9 @@ def vector_add(config: Config, tiles: int) -> Image:
         schedule, args = scheduled(env, m=tiles)
         program = vta.build(schedule, args, env.target, name="vadd").program
     rng = np.random.default_rng(1)
-    a, b = (rng.integers(-1 << 30, 1 << 30, program.args[0].shape).astype(np.int32)
-            for _ in range(2))
+    a, b = (
+        rng.integers(-1 << 30, 1 << 30, program.args[0].shape).astype(np.int32) for _ in range(2)
+    )
     return _image(program, {"A": a, "B": b}, (a + b).astype(np.int8))
 
 
@@ -44,7 +45,8 @@ def requantise(config: Config, tiles: int) -> Image:
         a = te.placeholder(shape, name="A", dtype=env.acc_dtype)
         a_buf = te.compute(shape, lambda *i: a(*i), "A_buf")
         scaled = te.compute(
-            shape, lambda *i: te.min(te.max((a_buf(*i) * 3 + 64) >> 7, -128), 127), "scaled")
+            shape, lambda *i: te.min(te.max((a_buf(*i) * 3 + 64) >> 7, -128), 127), "scaled"
+        )
         b = te.compute(shape, lambda *i: scaled(*i).astype(env.inp_dtype), "B")
         schedule = te.create_schedule(b.op)
         for stage in (a_buf, scaled):
@@ -58,12 +60,15 @@ def requantise(config: Config, tiles: int) -> Image:
     return _image(program, {"A": values}, expected)
 
 
-def _image(program: Program, inputs: Mapping[str, NDArray[np.int32]], output: NDArray[np.int8]
-           ) -> Image:
+def _image(
+    program: Program, inputs: Mapping[str, NDArray[np.int32]], output: NDArray[np.int8]
+) -> Image:
     image = to_image(program, inputs)
     # The stream's segment, then one for each buffer that holds anything.
     held = [buffer for buffer in program.buffers if buffer.role != "temp" and buffer.nbytes]
-    (place,) = (segment.addr for buffer, segment in zip(held, image.before[1:], strict=True)
-                if buffer.role == "output")
-    return dataclasses.replace(
-        image, after=(Segment(place, output.reshape(-1).view(np.uint8)),))
+    (place,) = (
+        segment.addr
+        for buffer, segment in zip(held, image.before[1:], strict=True)
+        if buffer.role == "output"
+    )
+    return dataclasses.replace(image, after=(Segment(place, output.reshape(-1).view(np.uint8)),))

@@ -45,13 +45,24 @@ def label(axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str
     frame = axes.get_window_extent().extents
     pixel = 72 / axes.figure.dpi
     # The most crowded first, while there is room.
-    groups = sorted(_groups(places), key=lambda group: -len(group) - sum(
-        math.dist(places[group[0]], other) < 60 for other in places))
+    groups = sorted(
+        _groups(places),
+        key=lambda group: (
+            -len(group) - sum(math.dist(places[group[0]], other) < 60 for other in places)
+        ),
+    )
     heads = [places[group[0]] for group in groups]
     for index, *others in groups:
-        text = axes.annotate("\n".join(names[one] for one in (index, *others)), points[index],
-                             (0, 0), textcoords="offset points", fontsize=8.5, color="#222222",
-                             zorder=5, linespacing=1.05)
+        text = axes.annotate(
+            "\n".join(names[one] for one in (index, *others)),
+            points[index],
+            (0, 0),
+            textcoords="offset points",
+            fontsize=8.5,
+            color="#222222",
+            zorder=5,
+            linespacing=1.05,
+        )
         left, bottom, right, top = text.get_window_extent(renderer).extents
         x, y = places[index]
         strangers = [place for place in heads if place != (x, y)]
@@ -61,10 +72,20 @@ def label(axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str
         end = _nearest((x, y), box)
         if math.dist((x, y), end) > _DISTANCES[1]:
             taken += _boxes((x, y), end, 1)
-            axes.annotate("", points[index], ((end[0] - x) * pixel, (end[1] - y) * pixel),
-                          textcoords="offset points", zorder=3,
-                          arrowprops={"arrowstyle": "-", "color": "#8a8a8a", "linewidth": 0.7,
-                                      "shrinkA": 0, "shrinkB": 3})
+            axes.annotate(
+                "",
+                points[index],
+                ((end[0] - x) * pixel, (end[1] - y) * pixel),
+                textcoords="offset points",
+                zorder=3,
+                arrowprops={
+                    "arrowstyle": "-",
+                    "color": "#8a8a8a",
+                    "linewidth": 0.7,
+                    "shrinkA": 0,
+                    "shrinkB": 3,
+                },
+            )
 
 
 def _groups(places: Sequence[Any]) -> list[list[int]]:
@@ -80,25 +101,33 @@ def _groups(places: Sequence[Any]) -> list[list[int]]:
     return groups
 
 
-def _best(point: tuple[float, float], size: tuple[float, float], taken: Sequence[Box],
-          strangers: Sequence[tuple[float, float]], frame: Box) -> Box:
+def _best(
+    point: tuple[float, float],
+    size: tuple[float, float],
+    taken: Sequence[Box],
+    strangers: Sequence[tuple[float, float]],
+    frame: Box,
+) -> Box:
     """The place for a text of `size` that costs least."""
     others = np.array(taken)
 
     def cost(box: Box) -> float:
         end = _nearest(point, box)
         total = math.dist(point, end) + _COVERS * float(_overlaps(box, others).sum())
-        total += _MISLEADS * sum(math.dist(other, _nearest(other, box)) < _DISTANCES[1]
-                                 for other in strangers)
+        total += _MISLEADS * sum(
+            math.dist(other, _nearest(other, box)) < _DISTANCES[1] for other in strangers
+        )
         if math.dist(point, end) > _DISTANCES[1]:
             crossed = np.any([_overlaps(part, others) > 0 for part in _boxes(point, end, 1)], 0)
             # Its own point is always there.
             total += _CROSSES * (int(crossed.sum()) - 1)
         return total
 
-    inside = [box for box in _candidates(point, size)
-              if box[0] >= frame[0] and box[1] >= frame[1]
-              and box[2] <= frame[2] and box[3] <= frame[3]]
+    inside = [
+        box
+        for box in _candidates(point, size)
+        if box[0] >= frame[0] and box[1] >= frame[1] and box[2] <= frame[2] and box[3] <= frame[3]
+    ]
     return min(inside or list(_candidates(point, size)), key=cost)
 
 
@@ -122,8 +151,13 @@ def _nearest(point: tuple[float, float], box: Box) -> tuple[float, float]:
 def _boxes(start: Any, end: Any, half: float) -> list[Box]:
     """A straight line as a chain of small boxes."""
     steps = max(1, int(math.dist(start, end) / 6))
-    middles = [(start[0] + (end[0] - start[0]) * step / steps,
-                start[1] + (end[1] - start[1]) * step / steps) for step in range(steps + 1)]
+    middles = [
+        (
+            start[0] + (end[0] - start[0]) * step / steps,
+            start[1] + (end[1] - start[1]) * step / steps,
+        )
+        for step in range(steps + 1)
+    ]
     return [(x - half, y - half, x + half, y + half) for x, y in middles]
 
 

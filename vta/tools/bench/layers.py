@@ -50,17 +50,21 @@ class Layer:
         """The operator, for some images."""
         from vta.compiler.operators import Conv2d, Epilogue
 
-        return Conv2d((images, self.inputs, self.size, self.size),
-                      (self.outputs, self.inputs // self.groups, self.taps, self.taps),
-                      stride=self.stride, padding=self.taps // 2, groups=self.groups,
-                      epilogue=Epilogue(bias=True, shift=SHIFT))
+        return Conv2d(
+            (images, self.inputs, self.size, self.size),
+            (self.outputs, self.inputs // self.groups, self.taps, self.taps),
+            stride=self.stride,
+            padding=self.taps // 2,
+            groups=self.groups,
+            epilogue=Epilogue(bias=True, shift=SHIFT),
+        )
 
     def result(self, data: Array, weight: Array, bias: Array) -> Array:
         """What it must give, by NumPy; float64 holds every sum exactly."""
         pad = self.taps // 2
         padded = np.pad(data, ((0, 0), (0, 0), (pad, pad), (pad, pad))).astype(np.float64)
         seen = np.lib.stride_tricks.sliding_window_view(padded, (self.taps, self.taps), (2, 3))
-        seen = seen[:, :, ::self.stride, ::self.stride]
+        seen = seen[:, :, :: self.stride, :: self.stride]
         if self.groups == 1:
             sums = np.tensordot(seen, weight.astype(np.float64), ((1, 4, 5), (1, 2, 3)))
             sums = sums.transpose(0, 3, 1, 2)
@@ -71,20 +75,41 @@ class Layer:
 
 
 RESNET = (
-    Layer("resnet_c2", 56, 64, 64, 3), Layer("resnet_c3", 56, 64, 128, 3, 2),
-    Layer("resnet_c4", 56, 64, 128, 1, 2), Layer("resnet_c5", 28, 128, 128, 3),
-    Layer("resnet_c6", 28, 128, 256, 3, 2), Layer("resnet_c7", 28, 128, 256, 1, 2),
-    Layer("resnet_c8", 14, 256, 256, 3), Layer("resnet_c9", 14, 256, 512, 3, 2),
-    Layer("resnet_c10", 14, 256, 512, 1, 2), Layer("resnet_c11", 7, 512, 512, 3),
+    Layer("resnet_c2", 56, 64, 64, 3),
+    Layer("resnet_c3", 56, 64, 128, 3, 2),
+    Layer("resnet_c4", 56, 64, 128, 1, 2),
+    Layer("resnet_c5", 28, 128, 128, 3),
+    Layer("resnet_c6", 28, 128, 256, 3, 2),
+    Layer("resnet_c7", 28, 128, 256, 1, 2),
+    Layer("resnet_c8", 14, 256, 256, 3),
+    Layer("resnet_c9", 14, 256, 512, 3, 2),
+    Layer("resnet_c10", 14, 256, 512, 1, 2),
+    Layer("resnet_c11", 7, 512, 512, 3),
 )
 """ResNet-18's convolutions after the first."""
 
 DEPTHWISE = tuple(
-    Layer(f"depthwise_{size}x{size}x{channels}" + (f"_s{stride}" if stride > 1 else ""), size,
-          channels, channels, 3, stride, channels)
+    Layer(
+        f"depthwise_{size}x{size}x{channels}" + (f"_s{stride}" if stride > 1 else ""),
+        size,
+        channels,
+        channels,
+        3,
+        stride,
+        channels,
+    )
     for size, channels, stride in (
-        (112, 32, 1), (112, 64, 2), (56, 128, 1), (56, 128, 2), (28, 256, 1), (28, 256, 2),
-        (14, 512, 1), (14, 512, 2), (7, 1024, 1)))
+        (112, 32, 1),
+        (112, 64, 2),
+        (56, 128, 1),
+        (56, 128, 2),
+        (28, 256, 1),
+        (28, 256, 2),
+        (14, 512, 1),
+        (14, 512, 2),
+        (7, 1024, 1),
+    )
+)
 """MobileNet's depthwise convolutions."""
 
 _RESIDUAL = (1, 64, 56, 56)
@@ -94,11 +119,16 @@ def operator_kernels(config: Config) -> list[BenchKernel]:
     """The kernels for one configuration; the small ones alone if its buffers are small."""
     layers = [*RESNET, *DEPTHWISE]
     if config.acc_depth < SMALL_ACC:
-        layers = [layer for layer in layers if layer.size <= 14 and layer.taps ** 2 * layer.inputs
-                  // layer.groups <= 256]
+        layers = [
+            layer
+            for layer in layers
+            if layer.size <= 14 and layer.taps**2 * layer.inputs // layer.groups <= 256
+        ]
     # A full tile of images: what else is in one is computed too, and stored.
-    kernels = [_kernel(layer.name, config, functools.partial(layer.spec, config.batch),
-                       layer.result) for layer in layers]
+    kernels = [
+        _kernel(layer.name, config, functools.partial(layer.spec, config.batch), layer.result)
+        for layer in layers
+    ]
     if config.acc_depth >= SMALL_ACC:
         kernels.append(_kernel("residual_add_56x56x64", config, _residual, _added))
     return kernels
@@ -109,10 +139,11 @@ def accumulator_cycles(image: Image, limit: Bound) -> int:
 
     `limit` is the image's bound, which counts the first two.
     """
-    loaded = sum(insn.values["x_size"] * insn.values["y_size"]
-                 for insn in Isa(image.config).decode_stream(image.stream())
-                 if insn.opcode == Opcode.LOAD and insn.memory_type in (
-                     MemoryType.ACC, MemoryType.ACC_8BIT))
+    loaded = sum(
+        insn.values["x_size"] * insn.values["y_size"]
+        for insn in Isa(image.config).decode_stream(image.stream())
+        if insn.opcode == Opcode.LOAD and insn.memory_type in (MemoryType.ACC, MemoryType.ACC_8BIT)
+    )
     return limit.gemm + limit.alu + loaded
 
 
@@ -131,14 +162,16 @@ def _int8(values: Array) -> Array:
     return clipped
 
 
-def _kernel(name: str, config: Config, spec: Callable[[], Spec], result: Callable[..., Array]
-            ) -> BenchKernel:
+def _kernel(
+    name: str, config: Config, spec: Callable[[], Spec], result: Callable[..., Array]
+) -> BenchKernel:
     @functools.cache
     def operator() -> Operator:
         return spec().compile(config)
 
-    return BenchKernel(name, lambda: _image(operator(), result),
-                  predicted=lambda: operator().predicted_cycles)
+    return BenchKernel(
+        name, lambda: _image(operator(), result), predicted=lambda: operator().predicted_cycles
+    )
 
 
 def _image(operator: Operator, result: Callable[..., Array]) -> Image:
@@ -147,20 +180,25 @@ def _image(operator: Operator, result: Callable[..., Array]) -> Image:
     from vta.driver.program_image import to_image
 
     rng = np.random.default_rng(1)
-    arrays = [rng.integers(-128, 128, operand.shape).astype(np.int8)
-              if operand.dtype == "int8" else
-              rng.integers(-9000, 9000, operand.shape).astype(np.int32)
-              for operand in operator.spec.operands]
+    arrays = [
+        rng.integers(-128, 128, operand.shape).astype(np.int8)
+        if operand.dtype == "int8"
+        else rng.integers(-9000, 9000, operand.shape).astype(np.int32)
+        for operand in operator.spec.operands
+    ]
     program = operator.program
     names = [buffer.name for buffer in program.args if buffer.role == "input"]
     image = to_image(program, dict(zip(names, operator.pack(*arrays), strict=True)))
     (output,) = (buffer for buffer in program.args if buffer.role == "output")
     held = [buffer for buffer in program.buffers if buffer.role != "temp" and buffer.nbytes]
-    (place,) = (segment.addr for buffer, segment in zip(held, image.before[1:], strict=True)
-                if buffer is output)
+    (place,) = (
+        segment.addr
+        for buffer, segment in zip(held, image.before[1:], strict=True)
+        if buffer is output
+    )
     expected = result(*arrays)
     if len(arrays) > 2:  # a layer, whose channels are in blocks; sums are plain runs of numbers
         expected = pack_data(expected, operator.config)
     data = np.zeros(output.nbytes, np.uint8)
-    data[:expected.nbytes] = np.ascontiguousarray(expected).reshape(-1).view(np.uint8)
+    data[: expected.nbytes] = np.ascontiguousarray(expected).reshape(-1).view(np.uint8)
     return dataclasses.replace(image, after=(Segment(place, data),))

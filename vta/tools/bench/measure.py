@@ -27,6 +27,7 @@ Progress = Callable[[int], None]
 
 def machine_factory(model: MemoryModel) -> Callable[[Config, Memory], RtlMachine]:
     """Makes RTL machines whose Verilog and library come from the cache."""
+
     def make(config: Config, memory: Memory) -> RtlMachine:
         from vta.driver.verilog_cache import cached_verilog
 
@@ -57,10 +58,18 @@ class MicroResult:
         return self.cycles / self.bound
 
     def record(self) -> dict[str, Any]:
-        return {"kind": "micro", "name": self.name, "config": self.config.bitstream,
-                "latency": self.latency, "unit": self.unit, "figure": round(self.figure, 4),
-                "ideal": self.ideal, "cycles": self.cycles, "bound": self.bound,
-                "ratio": round(self.ratio, 4)}
+        return {
+            "kind": "micro",
+            "name": self.name,
+            "config": self.config.bitstream,
+            "latency": self.latency,
+            "unit": self.unit,
+            "figure": round(self.figure, 4),
+            "ideal": self.ideal,
+            "cycles": self.cycles,
+            "bound": self.bound,
+            "ratio": round(self.ratio, 4),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +101,7 @@ class StreamResult:
     def macs(self) -> int:
         """Multiply-accumulates."""
         config = self.image.config
-        return self.report.stats["gemm_counter"] * config.batch * config.block ** 2
+        return self.report.stats["gemm_counter"] * config.batch * config.block**2
 
     @property
     def operations(self) -> int:
@@ -116,20 +125,36 @@ class StreamResult:
     def record(self) -> dict[str, Any]:
         fault, limit = self.report.fault, self.bound
         return {
-            "kind": "stream", "name": self.name, "config": self.image.config.bitstream,
-            "latency": self.latency, "cycles": self.cycles, "predicted": self.predicted,
-            "bound": limit and limit.cycles, "bound_by": limit and limit.resource,
+            "kind": "stream",
+            "name": self.name,
+            "config": self.image.config.bitstream,
+            "latency": self.latency,
+            "cycles": self.cycles,
+            "predicted": self.predicted,
+            "bound": limit and limit.cycles,
+            "bound_by": limit and limit.resource,
             "ratio": self.ratio and round(self.ratio, 4),
-            "gemm_operations": limit and limit.gemm, "alu_cycles": limit and limit.alu,
-            "bytes_read": self.read, "bytes_written": self.written,
-            "instructions": self.report.instructions, "macs": self.macs,
-            "operations": self.operations, "match": self.match,
-            "error": fault and {"cause": fault.cause, "module": fault.module,
-                                "insn_index": fault.insn_index, "insn": fault.insn}}
+            "gemm_operations": limit and limit.gemm,
+            "alu_cycles": limit and limit.alu,
+            "bytes_read": self.read,
+            "bytes_written": self.written,
+            "instructions": self.report.instructions,
+            "macs": self.macs,
+            "operations": self.operations,
+            "match": self.match,
+            "error": fault
+            and {
+                "cause": fault.cause,
+                "module": fault.module,
+                "insn_index": fault.insn_index,
+                "insn": fault.insn,
+            },
+        }
 
 
-def measure_micro(micro: Micro, model: MemoryModel, progress: Progress | None = None
-                  ) -> MicroResult:
+def measure_micro(
+    micro: Micro, model: MemoryModel, progress: Progress | None = None
+) -> MicroResult:
     """Both runs of a microbenchmark.
 
     Raises
@@ -143,17 +168,35 @@ def measure_micro(micro: Micro, model: MemoryModel, progress: Progress | None = 
         if report.fault is not None:
             raise MachineError(report.fault)
     small, large = (report.cycles or 0 for report in reports)
-    return MicroResult(name=micro.name, unit=micro.figure_unit, figure=micro.figure(small, large),
-                       ideal=micro.ideal, cycles=large - small, bound=micro.bound,
-                       latency=model.latency, config=micro.small.config)
+    return MicroResult(
+        name=micro.name,
+        unit=micro.figure_unit,
+        figure=micro.figure(small, large),
+        ideal=micro.ideal,
+        cycles=large - small,
+        bound=micro.bound,
+        latency=model.latency,
+        config=micro.small.config,
+    )
 
 
-def measure_stream(name: str, image: Image, model: MemoryModel,
-                   progress: Progress | None = None, predicted: int | None = None
-                   ) -> StreamResult:
+def measure_stream(
+    name: str,
+    image: Image,
+    model: MemoryModel,
+    progress: Progress | None = None,
+    predicted: int | None = None,
+) -> StreamResult:
     """One run of a stream, and what it could have been."""
     result = replay(image, machine_factory(model), progress=progress)
     report = result.report
     limit = None if report.fault else bound(image, report.stats, report.instructions)
-    return StreamResult(name=name, image=image, report=report, match=result.match, bound=limit,
-                        latency=model.latency, predicted=predicted)
+    return StreamResult(
+        name=name,
+        image=image,
+        report=report,
+        match=result.match,
+        bound=limit,
+        latency=model.latency,
+        predicted=predicted,
+    )

@@ -56,10 +56,26 @@ def microbenchmarks(config: Config) -> Iterator[Micro]:
     yield from _transfers(config)
 
 
-def _slope(name: str, unit: str, ideal: float, build: Callable[[int], Image], small: int,
-           large: int, each: int, *, per_cycle: bool = False) -> Micro:
-    return Micro(name=name, unit=unit, ideal=ideal, work=(large - small) * each,
-                 small=build(small), large=build(large), per_cycle=per_cycle)
+def _slope(
+    name: str,
+    unit: str,
+    ideal: float,
+    build: Callable[[int], Image],
+    small: int,
+    large: int,
+    each: int,
+    *,
+    per_cycle: bool = False,
+) -> Micro:
+    return Micro(
+        name=name,
+        unit=unit,
+        ideal=ideal,
+        work=(large - small) * each,
+        small=build(small),
+        large=build(large),
+        per_cycle=per_cycle,
+    )
 
 
 def _gemms(config: Config) -> Iterator[Micro]:
@@ -70,9 +86,15 @@ def _gemms(config: Config) -> Iterator[Micro]:
         def build(outer: int) -> Image:
             stream = Stream(config)
             stream.uops([(0, 0, 0)])
-            stream.gemm(iter_out=outer, iter_in=inner, dst_factor_in=dst, src_factor_in=1,
-                        wgt_factor_in=wgt if inner <= weights else 0)
+            stream.gemm(
+                iter_out=outer,
+                iter_in=inner,
+                dst_factor_in=dst,
+                src_factor_in=1,
+                wgt_factor_in=wgt if inner <= weights else 0,
+            )
             return stream.image()
+
         return build
 
     def singles(count: int) -> Image:
@@ -84,8 +106,10 @@ def _gemms(config: Config) -> Iterator[Micro]:
 
     def pattern(count: int) -> Image:
         stream = Stream(config)
-        uops = [((7 * number) % inner, (5 * number) % inner, (3 * number) % weights)
-                for number in range(config.uop_depth // 2)]
+        uops = [
+            ((7 * number) % inner, (5 * number) % inner, (3 * number) % weights)
+            for number in range(config.uop_depth // 2)
+        ]
         stream.uops(uops)
         for _ in range(count):
             stream.gemm(uop_end=len(uops))
@@ -95,8 +119,15 @@ def _gemms(config: Config) -> Iterator[Micro]:
     yield _slope("GEMM, same destination", "operation", 1, loops(0), 4, 20, inner)
     yield _slope("GEMM, any indices", "operation", 1, pattern, 2, 8, config.uop_depth // 2)
     # Each instruction must be fetched.
-    yield _slope("GEMM, an instruction each", "operation", max(1, INSN_BYTES / config.bus_bytes),
-                 singles, 1024, 4096, 1)
+    yield _slope(
+        "GEMM, an instruction each",
+        "operation",
+        max(1, INSN_BYTES / config.bus_bytes),
+        singles,
+        1024,
+        4096,
+        1,
+    )
 
 
 def _alus(config: Config) -> Iterator[Micro]:
@@ -108,6 +139,7 @@ def _alus(config: Config) -> Iterator[Micro]:
             stream.uops([uop])
             stream.alu(iter_out=outer, iter_in=half - 1, **fields)
             return stream.image()
+
         return build
 
     def alu(name: str, ideal: float, uop: tuple[int, int, int], **fields: int) -> Micro:
@@ -118,11 +150,18 @@ def _alus(config: Config) -> Iterator[Micro]:
     yield alu("immediate, consecutive destinations", 1, (0, 0, 0), dst_factor_in=1, **imm)
     yield alu("immediate, same destination", 1, (0, 0, 0), **imm)
     yield alu("register", 2, (0, half, 0), dst_factor_in=1, src_factor_in=1, **add)
-    yield alu("register, source is the destination before", 2, (1, 0, 0), dst_factor_in=1,
-              src_factor_in=1, **add)
+    yield alu(
+        "register, source is the destination before",
+        2,
+        (1, 0, 0),
+        dst_factor_in=1,
+        src_factor_in=1,
+        **add,
+    )
     yield alu("register, one source", 1, (0, half, 0), dst_factor_in=1, **add)
-    yield alu("MUL immediate", 5, (0, 0, 0), dst_factor_in=1, use_imm=1, imm=3,
-              alu_opcode=AluOp.MUL)
+    yield alu(
+        "MUL immediate", 5, (0, 0, 0), dst_factor_in=1, use_imm=1, imm=3, alu_opcode=AluOp.MUL
+    )
 
 
 def _transfers(config: Config) -> Iterator[Micro]:
@@ -136,8 +175,17 @@ def _transfers(config: Config) -> Iterator[Micro]:
             for _ in range(count):
                 stream.load(kind, cols=depth)
             return stream.image()
-        yield _slope(f"LOAD {kind.name}, contiguous", "byte", min(bus, elem), contiguous, 2, 6,
-                     depth * elem, per_cycle=True)
+
+        yield _slope(
+            f"LOAD {kind.name}, contiguous",
+            "byte",
+            min(bus, elem),
+            contiguous,
+            2,
+            6,
+            depth * elem,
+            per_cycle=True,
+        )
 
     cols = min(56, config.inp_depth // 2 - 2)
     rows = config.inp_depth // (cols + 2)
@@ -154,14 +202,38 @@ def _transfers(config: Config) -> Iterator[Micro]:
             for _ in range(count):
                 stream.store(rows=rows, cols=cols, stride=stride)
             return stream.image()
+
         return build
 
     inp, out = config.inp_elem_bytes, config.out_elem_bytes
-    yield _slope(f"LOAD INP, rows of {cols} padded 1 + 1", "byte", min(bus, inp), padded, 2, 6,
-                 rows * cols * inp, per_cycle=True)
-    yield _slope("STORE, contiguous", "byte", min(bus, out), stores(1, config.out_depth, 1), 2, 6,
-                 config.out_depth * out, per_cycle=True)
+    yield _slope(
+        f"LOAD INP, rows of {cols} padded 1 + 1",
+        "byte",
+        min(bus, inp),
+        padded,
+        2,
+        6,
+        rows * cols * inp,
+        per_cycle=True,
+    )
+    yield _slope(
+        "STORE, contiguous",
+        "byte",
+        min(bus, out),
+        stores(1, config.out_depth, 1),
+        2,
+        6,
+        config.out_depth * out,
+        per_cycle=True,
+    )
     cols = min(64, config.out_depth // 2)
-    yield _slope(f"STORE, rows of {cols}", "byte", min(bus, out),
-                 stores(config.out_depth // cols, cols, 2 * cols), 2, 6,
-                 config.out_depth * out, per_cycle=True)
+    yield _slope(
+        f"STORE, rows of {cols}",
+        "byte",
+        min(bus, out),
+        stores(config.out_depth // cols, cols, 2 * cols),
+        2,
+        6,
+        config.out_depth * out,
+        per_cycle=True,
+    )

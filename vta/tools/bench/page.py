@@ -92,11 +92,12 @@ def write(path: str | os.PathLike[str], images: Mapping[str, Image], say: Say) -
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise VtaError(f"{path}: must have one line {BEGIN!r} and after it one {END!r}")
     micros = {micro.name for micro in microbenchmarks(PRESETS["default"])}
-    missing = [target.name for target in TARGETS
-               if target.name not in micros and target.name not in images]
+    missing = [
+        target.name for target in TARGETS if target.name not in micros and target.name not in images
+    ]
     if missing:
         raise VtaError(f"the page needs the images {', '.join(missing)}")
-    head, tail = text[:text.index(BEGIN)], text[text.index(END):]
+    head, tail = text[: text.index(BEGIN)], text[text.index(END) :]
     new = f"{head}{BEGIN}\n\n{tables(images, say)}\n{tail}"
     with replacing(page) as partial:
         partial.write_text(new, encoding="utf-8")
@@ -109,15 +110,21 @@ def tables(images: Mapping[str, Image], say: Say) -> str:
     streams = {latency: _streams(default, images, latency, say) for latency in LATENCIES}
     others = {name: _micros(PRESETS[name], LATENCIES[0], say) for name in OTHERS}
     other_streams = {name: _streams(PRESETS[name], {}, LATENCIES[0], say) for name in OTHERS}
-    return "\n".join([
-        "## What it must reach\n", _targets(micros, streams), _patience(micros, streams),
-        "## Every stream at the default configuration\n", _all_streams(streams),
-        "## Operators of `vta.top`\n", _operators(_operator_results(default, say)),
-        "## Rates at other configurations\n",
-        _rates({"default": micros[LATENCIES[0]], **others}),
-        "## The project's own streams at other configurations\n",
-        _ratios({"default": streams[LATENCIES[0]], **other_streams}),
-    ])
+    return "\n".join(
+        [
+            "## What it must reach\n",
+            _targets(micros, streams),
+            _patience(micros, streams),
+            "## Every stream at the default configuration\n",
+            _all_streams(streams),
+            "## Operators of `vta.top`\n",
+            _operators(_operator_results(default, say)),
+            "## Rates at other configurations\n",
+            _rates({"default": micros[LATENCIES[0]], **others}),
+            "## The project's own streams at other configurations\n",
+            _ratios({"default": streams[LATENCIES[0]], **other_streams}),
+        ]
+    )
 
 
 def _micros(config: Config, latency: int, say: Say) -> list[MicroResult]:
@@ -128,8 +135,9 @@ def _micros(config: Config, latency: int, say: Say) -> list[MicroResult]:
     return results
 
 
-def _streams(config: Config, images: Mapping[str, Image], latency: int, say: Say
-             ) -> list[StreamResult]:
+def _streams(
+    config: Config, images: Mapping[str, Image], latency: int, say: Say
+) -> list[StreamResult]:
     results = []
     own = {kernel.name: kernel.build() for kernel in kernels(config)}
     for name, image in (*own.items(), *images.items()):
@@ -148,8 +156,9 @@ def _operator_results(config: Config, say: Say) -> list[StreamResult]:
     for kernel in operator_kernels(config):
         say(f"{kernel.name}, {config.bitstream}")
         assert kernel.predicted is not None
-        result = measure_stream(kernel.name, kernel.build(), MemoryModel(LATENCIES[0]),
-                                predicted=kernel.predicted())
+        result = measure_stream(
+            kernel.name, kernel.build(), MemoryModel(LATENCIES[0]), predicted=kernel.predicted()
+        )
         if result.report.fault is not None:
             raise MachineError(result.report.fault)
         if not result.match:
@@ -161,34 +170,51 @@ def _operator_results(config: Config, say: Say) -> list[StreamResult]:
 # -- tables --------------------------------------------------------------------------------------
 
 
-def _targets(micros: Mapping[int, Sequence[MicroResult]],
-             streams: Mapping[int, Sequence[StreamResult]]) -> str:
+def _targets(
+    micros: Mapping[int, Sequence[MicroResult]], streams: Mapping[int, Sequence[StreamResult]]
+) -> str:
     rows = []
     for target in TARGETS:
         values = [_value(target.name, micros[latency], streams[latency]) for latency in LATENCIES]
         shown = [f"{value:.3f}" if isinstance(value, float) else f"{value:,}" for value in values]
         met = "yes" if target.met(values[0]) else "**no**"
-        rows.append((_unit(target.name, micros[LATENCIES[0]]), target.reference, target.text,
-                     *shown, met))
-    return _table(("measure", "reference RTL", "required", *(
-        f"latency {latency}" for latency in LATENCIES), "met at 20"), rows)
+        rows.append(
+            (_unit(target.name, micros[LATENCIES[0]]), target.reference, target.text, *shown, met)
+        )
+    return _table(
+        (
+            "measure",
+            "reference RTL",
+            "required",
+            *(f"latency {latency}" for latency in LATENCIES),
+            "met at 20",
+        ),
+        rows,
+    )
 
 
-def _patience(micros: Mapping[int, Sequence[MicroResult]],
-              streams: Mapping[int, Sequence[StreamResult]]) -> str:
+def _patience(
+    micros: Mapping[int, Sequence[MicroResult]], streams: Mapping[int, Sequence[StreamResult]]
+) -> str:
     """What is required at the longer latency, in words."""
-    slowest = min(micro.figure for micro in micros[100]
-                  if micro.name.startswith("LOAD") and micro.name.endswith("contiguous"))
+    slowest = min(
+        micro.figure
+        for micro in micros[100]
+        if micro.name.startswith("LOAD") and micro.name.endswith("contiguous")
+    )
     near, far = (_value("conv2d_c8", (), streams[latency]) for latency in (20, 100))
     verdicts = ["yes" if met else "**no**" for met in (slowest >= 7.8, far <= 1.01 * near)]
-    return (f"At a latency of 100 cycles the slowest contiguous load moves {slowest:.3f} bytes a "
-            f"cycle (required: ≥ 7.8; {verdicts[0]}), and `conv2d_c8` takes "
-            f"{100 * (far / near - 1):.2f} % more cycles than at 20 (required: within 1 %; "
-            f"{verdicts[1]}).\n")
+    return (
+        f"At a latency of 100 cycles the slowest contiguous load moves {slowest:.3f} bytes a "
+        f"cycle (required: ≥ 7.8; {verdicts[0]}), and `conv2d_c8` takes "
+        f"{100 * (far / near - 1):.2f} % more cycles than at 20 (required: within 1 %; "
+        f"{verdicts[1]}).\n"
+    )
 
 
-def _value(name: str, micros: Sequence[MicroResult], streams: Sequence[StreamResult]
-           ) -> float | int:
+def _value(
+    name: str, micros: Sequence[MicroResult], streams: Sequence[StreamResult]
+) -> float | int:
     for micro in micros:
         if micro.name == name:
             return micro.figure
@@ -205,13 +231,35 @@ def _all_streams(streams: Mapping[int, Sequence[StreamResult]]) -> str:
     for results in zip(*streams.values(), strict=True):
         limit = results[0].bound
         assert limit is not None  # there was no error
-        rows.append((f"`{results[0].name}`", *(f"{result.cycles:,}" for result in results),
-                     f"{limit.cycles:,}", limit.resource, f"{results[0].ratio or 0:.3f}",
-                     f"{limit.gemm:,}", f"{limit.alu:,}", f"{results[0].read:,}",
-                     f"{results[0].written:,}", f"{results[0].report.instructions:,}"))
-    return _table(("stream", *(f"cycles at {latency}" for latency in streams), "bound", "by",
-                   "ratio at 20", "GEMM operations", "ALU cycles", "bytes read", "written",
-                   "instructions"), rows)
+        rows.append(
+            (
+                f"`{results[0].name}`",
+                *(f"{result.cycles:,}" for result in results),
+                f"{limit.cycles:,}",
+                limit.resource,
+                f"{results[0].ratio or 0:.3f}",
+                f"{limit.gemm:,}",
+                f"{limit.alu:,}",
+                f"{results[0].read:,}",
+                f"{results[0].written:,}",
+                f"{results[0].report.instructions:,}",
+            )
+        )
+    return _table(
+        (
+            "stream",
+            *(f"cycles at {latency}" for latency in streams),
+            "bound",
+            "by",
+            "ratio at 20",
+            "GEMM operations",
+            "ALU cycles",
+            "bytes read",
+            "written",
+            "instructions",
+        ),
+        rows,
+    )
 
 
 def _operators(results: Sequence[StreamResult]) -> str:
@@ -224,37 +272,78 @@ def _operators(results: Sequence[StreamResult]) -> str:
         accumulator = accumulator_cycles(result.image, limit)
         bounds = {"accumulator": accumulator, "read": limit.read, "write": limit.write}
         most = max(bounds, key=bounds.__getitem__)
-        rows.append((f"`{result.name}`", f"{result.cycles:,}", f"{predicted:,}",
-                     f"{100 * (predicted / result.cycles - 1):+.1f} %", f"{limit.gemm:,}",
-                     f"{accumulator:,}", f"{limit.read:,}", f"{limit.write:,}", most,
-                     f"{result.cycles / bounds[most]:.3f}", f"{result.report.instructions:,}"))
+        rows.append(
+            (
+                f"`{result.name}`",
+                f"{result.cycles:,}",
+                f"{predicted:,}",
+                f"{100 * (predicted / result.cycles - 1):+.1f} %",
+                f"{limit.gemm:,}",
+                f"{accumulator:,}",
+                f"{limit.read:,}",
+                f"{limit.write:,}",
+                most,
+                f"{result.cycles / bounds[most]:.3f}",
+                f"{result.report.instructions:,}",
+            )
+        )
     names = {layer.name for layer in RESNET}
     total = sum(result.cycles for result in results if result.name in names)
     added = next(result.cycles for result in results if result.name.startswith("residual_add"))
-    return _table(("operator", "cycles", "predicted", "error", "GEMM", "accumulator", "read",
-                   "write", "bound by", "ratio", "instructions"), rows) + (
+    return _table(
+        (
+            "operator",
+            "cycles",
+            "predicted",
+            "error",
+            "GEMM",
+            "accumulator",
+            "read",
+            "write",
+            "bound by",
+            "ratio",
+            "instructions",
+        ),
+        rows,
+    ) + (
         "\nEach result equals NumPy's. GEMM operations, ALU cycles and the tiles that LOADs bring "
         "share the accumulator.\n\n"
         f"ResNet-18's layers C2 to C11 take {total:,} cycles in all (required: ≤ {RESNET_LIMIT:,}; "
         f"{'yes' if total <= RESNET_LIMIT else '**no**'}), the residual addition {added:,} "
-        f"(required: ≤ {ADD_LIMIT:,}; {'yes' if added <= ADD_LIMIT else '**no**'}).\n")
+        f"(required: ≤ {ADD_LIMIT:,}; {'yes' if added <= ADD_LIMIT else '**no**'}).\n"
+    )
 
 
 def _rates(micros: Mapping[str, Sequence[MicroResult]]) -> str:
     """The configurations side by side; each has the same microbenchmarks in the same order."""
     rows = []
     for results in zip(*micros.values(), strict=True):
-        rows.append((results[0].name, results[0].unit, *(
-            f"{result.figure:.3f} ({result.ideal:g})" for result in results)))
-    return _table(("measure (ideal in brackets)", "unit", *(
-        f"`{name}` {PRESETS[name].bitstream}, {PRESETS[name].bus_width}-bit bus"
-        for name in micros)), rows)
+        rows.append(
+            (
+                results[0].name,
+                results[0].unit,
+                *(f"{result.figure:.3f} ({result.ideal:g})" for result in results),
+            )
+        )
+    return _table(
+        (
+            "measure (ideal in brackets)",
+            "unit",
+            *(
+                f"`{name}` {PRESETS[name].bitstream}, {PRESETS[name].bus_width}-bit bus"
+                for name in micros
+            ),
+        ),
+        rows,
+    )
 
 
 def _ratios(streams: Mapping[str, Sequence[StreamResult]]) -> str:
     rows = []
-    columns = [[result for result in results if _is_ours(result.name, name)]
-               for name, results in streams.items()]
+    columns = [
+        [result for result in results if _is_ours(result.name, name)]
+        for name, results in streams.items()
+    ]
     for results in zip(*columns, strict=True):
         row = []
         for result in results:
@@ -262,8 +351,9 @@ def _ratios(streams: Mapping[str, Sequence[StreamResult]]) -> str:
             row.append(f"{result.cycles:,} ({result.ratio or 0:.3f}, {result.bound.resource})")
         # A product's rows are the batch, which differs.
         rows.append((f"`{results[0].name}`", *row))
-    return _table(("stream: cycles (ratio to the bound, by)", *(f"`{name}`" for name in streams)),
-                  rows)
+    return _table(
+        ("stream: cycles (ratio to the bound, by)", *(f"`{name}`" for name in streams)), rows
+    )
 
 
 def _is_ours(name: str, preset: str) -> bool:

@@ -63,18 +63,24 @@ class Speed:
 
     def record(self) -> dict[str, Any]:
         return {
-            "kind": "speed", "name": self.name, "config": self.config.bitstream,
-            "runs": self.runs, "cycles": self.cycles, "macs": self.macs,
+            "kind": "speed",
+            "name": self.name,
+            "config": self.config.bitstream,
+            "runs": self.runs,
+            "cycles": self.cycles,
+            "macs": self.macs,
             "rtl_seconds": self.rtl,
             "rtl_cycles_per_processor_second": round(self.cycles / self.rtl_processor),
             "rtl_cycles_per_second": round(self.cycles_per_second),
             "rtl_cycles_per_calibration": round(self.cycles_per_second * self.calibration),
             "functional_seconds": self.functional,
             "functional_macs_per_second": round(self.macs / self.functional),
-            "numpy_product": list(self.product), "numpy_seconds": self.numpy,
+            "numpy_product": list(self.product),
+            "numpy_seconds": self.numpy,
             "functional_over_numpy": round(self.functional / self.numpy, 2),
             "functional_over_calibration": round(self.functional / self.calibration, 3),
-            "calibration_seconds": self.calibration}
+            "calibration_seconds": self.calibration,
+        }
 
 
 def calibrate() -> int:
@@ -85,8 +91,13 @@ def calibrate() -> int:
     return state
 
 
-def measure_speed(kernel: BenchKernel, model: MemoryModel, *, runs: int = 5,
-                  progress: Callable[[str], None] = lambda what: None) -> Speed:
+def measure_speed(
+    kernel: BenchKernel,
+    model: MemoryModel,
+    *,
+    runs: int = 5,
+    progress: Callable[[str], None] = lambda what: None,
+) -> Speed:
     """Times both simulators on a stream, without loading it and starting them.
 
     NumPy's matrix product is the kernel's own; for one that is no product, the cube with as many
@@ -97,8 +108,13 @@ def measure_speed(kernel: BenchKernel, model: MemoryModel, *, runs: int = 5,
     MachineError
         The stream ends in an error.
     """
-    times: dict[str, list[float]] = {"rtl": [], "rtl_processor": [], "functional": [],
-                                     "numpy": [], "calibration": []}
+    times: dict[str, list[float]] = {
+        "rtl": [],
+        "rtl_processor": [],
+        "functional": [],
+        "numpy": [],
+        "calibration": [],
+    }
     cycles = macs = 0
     make_rtl = machine_factory(model)
     image, product = kernel.build(), kernel.product
@@ -108,7 +124,7 @@ def measure_speed(kernel: BenchKernel, model: MemoryModel, *, runs: int = 5,
         times["calibration"].append(_timed(calibrate))
         seconds, processor, report = _run(image, make_rtl)
         cycles = report.cycles or 0
-        macs = report.stats["gemm_counter"] * config.batch * config.block ** 2
+        macs = report.stats["gemm_counter"] * config.batch * config.block**2
         times["rtl"].append(seconds)
         times["rtl_processor"].append(processor)
         times["functional"].append(_run(image, FunctionalMachine)[0])
@@ -117,12 +133,20 @@ def measure_speed(kernel: BenchKernel, model: MemoryModel, *, runs: int = 5,
         times["numpy"].append(_numpy(*product))
     medians = {what: statistics.median(all_of[WARM_UP:]) for what, all_of in times.items()}
     assert product is not None  # there was at least one run
-    return Speed(name=kernel.name, config=config, runs=runs, cycles=cycles, macs=macs,
-                 product=product, **medians)
+    return Speed(
+        name=kernel.name,
+        config=config,
+        runs=runs,
+        cycles=cycles,
+        macs=macs,
+        product=product,
+        **medians,
+    )
 
 
-def _run(image: Image, make_machine: Callable[[Config, Memory], Machine]
-         ) -> tuple[float, float, RunReport]:
+def _run(
+    image: Image, make_machine: Callable[[Config, Memory], Machine]
+) -> tuple[float, float, RunReport]:
     """Seconds, this thread's seconds on a processor, and the report."""
     with Memory(image.config.addr_width) as memory:
         for segment in image.before:

@@ -61,36 +61,79 @@ class Stream:
 
     # -- instructions ----------------------------------------------------------------------------
 
-    def load(self, kind: MemoryType, *, sram: int = 0, rows: int = 1, cols: int = 1,
-             stride: int | None = None, dram: int | None = None,
-             x_pad: tuple[int, int] = (0, 0), **tokens: int) -> None:
+    def load(
+        self,
+        kind: MemoryType,
+        *,
+        sram: int = 0,
+        rows: int = 1,
+        cols: int = 1,
+        stride: int | None = None,
+        dram: int | None = None,
+        x_pad: tuple[int, int] = (0, 0),
+        **tokens: int,
+    ) -> None:
         """LOAD `rows` of `cols` elements."""
-        self._transfer(Opcode.LOAD, kind, sram, rows, cols, stride, dram,
-                       x_pad_0=x_pad[0], x_pad_1=x_pad[1], **tokens)
+        self._transfer(
+            Opcode.LOAD,
+            kind,
+            sram,
+            rows,
+            cols,
+            stride,
+            dram,
+            x_pad_0=x_pad[0],
+            x_pad_1=x_pad[1],
+            **tokens,
+        )
 
-    def store(self, *, sram: int = 0, rows: int = 1, cols: int = 1, stride: int | None = None,
-              dram: int | None = None, **tokens: int) -> None:
+    def store(
+        self,
+        *,
+        sram: int = 0,
+        rows: int = 1,
+        cols: int = 1,
+        stride: int | None = None,
+        dram: int | None = None,
+        **tokens: int,
+    ) -> None:
         """STORE `rows` of `cols` elements."""
         self._transfer(Opcode.STORE, MemoryType.OUT, sram, rows, cols, stride, dram, **tokens)
 
     def uops(self, uops: Sequence[tuple[int, int, int]], *, sram: int = 0, **tokens: int) -> None:
         """LOAD micro-ops (dst, src, wgt) to `sram`."""
         base = UOP_ADDR // self.config.uop_elem_bytes + len(self._uops)
-        self._uops += [self._isa.uop.pack(dst_idx=dst, src_idx=src, wgt_idx=wgt)
-                       for dst, src, wgt in uops]
-        self._insns.append(self._isa.mem.pack(
-            opcode=Opcode.LOAD, memory_type=MemoryType.UOP, sram_base=sram, dram_base=base,
-            y_size=1, x_size=len(uops), x_stride=len(uops), **tokens))
+        self._uops += [
+            self._isa.uop.pack(dst_idx=dst, src_idx=src, wgt_idx=wgt) for dst, src, wgt in uops
+        ]
+        self._insns.append(
+            self._isa.mem.pack(
+                opcode=Opcode.LOAD,
+                memory_type=MemoryType.UOP,
+                sram_base=sram,
+                dram_base=base,
+                y_size=1,
+                x_size=len(uops),
+                x_stride=len(uops),
+                **tokens,
+            )
+        )
 
     def gemm(self, **fields: int) -> None:
         """GEMM; counts that are not given are 1."""
-        self._insns.append(self._isa.gemm.pack(
-            opcode=Opcode.GEMM, **{"uop_end": 1, "iter_out": 1, "iter_in": 1, **fields}))
+        self._insns.append(
+            self._isa.gemm.pack(
+                opcode=Opcode.GEMM, **{"uop_end": 1, "iter_out": 1, "iter_in": 1, **fields}
+            )
+        )
 
     def alu(self, **fields: int) -> None:
         """ALU; counts that are not given are 1."""
-        self._insns.append(self._isa.alu.pack(
-            opcode=Opcode.ALU, **{"uop_end": 1, "iter_out": 1, "iter_in": 1, **fields}))
+        self._insns.append(
+            self._isa.alu.pack(
+                opcode=Opcode.ALU, **{"uop_end": 1, "iter_out": 1, "iter_in": 1, **fields}
+            )
+        )
 
     def image(self, description: str = "") -> Image:
         """The stream with a FINISH at its end; an expectation if any array is expected."""
@@ -98,18 +141,43 @@ class Stream:
         code = b"".join(insn.to_bytes(INSN_BYTES, "little") for insn in insns)
         uops = np.array(self._uops or [0], "<u4")
         data = np.random.default_rng(0).integers(0, 256, 1 << 16, np.uint8)
-        return Image(config=self.config, insn_addr=INSN_ADDR, insn_count=len(insns),
-                     before=(Segment(INSN_ADDR, np.frombuffer(code, np.uint8)),
-                             Segment(UOP_ADDR, uops.view(np.uint8)), Segment(DATA_ADDR, data),
-                             *self._arrays),
-                     after=tuple(self._expected) or None, description=description)
+        return Image(
+            config=self.config,
+            insn_addr=INSN_ADDR,
+            insn_count=len(insns),
+            before=(
+                Segment(INSN_ADDR, np.frombuffer(code, np.uint8)),
+                Segment(UOP_ADDR, uops.view(np.uint8)),
+                Segment(DATA_ADDR, data),
+                *self._arrays,
+            ),
+            after=tuple(self._expected) or None,
+            description=description,
+        )
 
-    def _transfer(self, opcode: Opcode, kind: MemoryType, sram: int, rows: int, cols: int,
-                  stride: int | None, dram: int | None, **fields: int) -> None:
-        self._insns.append(self._isa.mem.pack(
-            opcode=opcode, memory_type=kind, sram_base=sram,
-            dram_base=DATA_ADDR // self._elem_bytes(kind) if dram is None else dram,
-            y_size=rows, x_size=cols, x_stride=cols if stride is None else stride, **fields))
+    def _transfer(
+        self,
+        opcode: Opcode,
+        kind: MemoryType,
+        sram: int,
+        rows: int,
+        cols: int,
+        stride: int | None,
+        dram: int | None,
+        **fields: int,
+    ) -> None:
+        self._insns.append(
+            self._isa.mem.pack(
+                opcode=opcode,
+                memory_type=kind,
+                sram_base=sram,
+                dram_base=DATA_ADDR // self._elem_bytes(kind) if dram is None else dram,
+                y_size=rows,
+                x_size=cols,
+                x_stride=cols if stride is None else stride,
+                **fields,
+            )
+        )
 
     def _elem_bytes(self, kind: MemoryType) -> int:
         return int(getattr(self.config, f"{kind.name.lower()}_elem_bytes"))

@@ -72,31 +72,48 @@ def measure(verilog: str, family: str, say: Callable[[str], None], *, depth: int
 def _script(family: Family, depth: int) -> str:
     # An asterisk matches dots too.
     deeper = TOP + ".*" * (depth + 1)
-    return (f"read_verilog vta.v\nhierarchy -top {TOP}\n"
-            f"setattr -mod -set keep_hierarchy 1 {TOP}.*\n"
-            f"setattr -mod -unset keep_hierarchy {deeper}\n"
-            f"{family.command}\ntee -q -o {_STAT} stat -json\n")
+    return (
+        f"read_verilog vta.v\nhierarchy -top {TOP}\n"
+        f"setattr -mod -set keep_hierarchy 1 {TOP}.*\n"
+        f"setattr -mod -unset keep_hierarchy {deeper}\n"
+        f"{family.command}\ntee -q -o {_STAT} stat -json\n"
+    )
 
 
 def _areas(stat: dict[str, Any], family: Family) -> Areas:
     """What Yosys's statistics mean."""
-    modules = {name.removeprefix("\\"): figures["num_cells_by_type"]
-               for name, figures in stat["modules"].items()}
+    modules = {
+        name.removeprefix("\\"): figures["num_cells_by_type"]
+        for name, figures in stat["modules"].items()
+    }
     unknown: Counter[str] = Counter()
     found = list(_walk(TOP, (), 1, modules, family, unknown))
     return Areas((found[0], *(area for area in found[1:] if any(area.used))), dict(unknown))
 
 
-def _walk(module: str, path: tuple[str, ...], instances: int,
-          modules: Mapping[str, Mapping[str, int]], family: Family,
-          unknown: Counter[str]) -> Iterator[Area]:
+def _walk(
+    module: str,
+    path: tuple[str, ...],
+    instances: int,
+    modules: Mapping[str, Mapping[str, int]],
+    family: Family,
+    unknown: Counter[str],
+) -> Iterator[Area]:
     """The areas of a module and of those in it. Amaranth names a module after its place."""
     used = dict.fromkeys(RESOURCES, 0.0)
     inner: list[Area] = []
     for kind, count in modules[module].items():
         if kind in modules:
-            below = list(_walk(kind, (*path, kind.rpartition(".")[2]), instances * count, modules,
-                               family, unknown))
+            below = list(
+                _walk(
+                    kind,
+                    (*path, kind.rpartition(".")[2]),
+                    instances * count,
+                    modules,
+                    family,
+                    unknown,
+                )
+            )
             for name, amount in zip(RESOURCES, below[0].used, strict=True):
                 used[name] += amount
             inner += below

@@ -8,8 +8,19 @@ __all__ = ["of_cell", "of_net"]
 
 # A cell or net without a name gets that of a neighbour with the type and pin between them, over
 # and over: `ready_LUT4_A_Z_PFUMX_BLUT_Z`.
-_CELLS = ("LUT4", "PFUMX", "L6MUX21", "CCU2C", "TRELLIS_FF", "TRELLIS_DPR16X4", "TRELLIS_COMB",
-          "TRELLIS_RAMW", "MULT18X18D", "ALU54B", "DP16KD")
+_CELLS = (
+    "LUT4",
+    "PFUMX",
+    "L6MUX21",
+    "CCU2C",
+    "TRELLIS_FF",
+    "TRELLIS_DPR16X4",
+    "TRELLIS_COMB",
+    "TRELLIS_RAMW",
+    "MULT18X18D",
+    "ALU54B",
+    "DP16KD",
+)
 _NEIGHBOUR = re.compile(rf"_({'|'.join(_CELLS)})(_.*)?$")
 # A memory becomes a grid of cells, whose pins may lend a name too: `storage.0.2_DI_3`.
 _BLOCK = re.compile(r"(\.\d+){2,}(_[A-Z]+\d*(_\d+)?)?(\[\d+\])?$")

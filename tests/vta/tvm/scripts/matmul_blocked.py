@@ -28,8 +28,10 @@ product = te.compute(
     lambda bo, co, bi, ci: te.sum(
         x_buf[bo, ic, bi, ic_tns].astype(env.acc_dtype)
         * w_buf[co, ic, ci, ic_tns].astype(env.acc_dtype),
-        axis=[ic, ic_tns]),
-    name="product")
+        axis=[ic, ic_tns],
+    ),
+    name="product",
+)
 top = (1 << (env.INP_WIDTH - 1)) - 1
 shifted = te.compute(y_shape, lambda *i: product(*i) >> env.INP_WIDTH, name="shifted")
 floored = te.compute(y_shape, lambda *i: tvm.te.max(shifted(*i), 0), "floored")

@@ -38,7 +38,8 @@ def check_alu(env, remote, operation, reference, immediate=None):
     b_buf = te.compute(shape, lambda *i: b(*i), "b_buf")
     alone = immediate is not None
     y_buf = te.compute(
-        shape, lambda *i: operation(a_buf(*i), immediate if alone else b_buf(*i)), "y_buf")
+        shape, lambda *i: operation(a_buf(*i), immediate if alone else b_buf(*i)), "y_buf"
+    )
     y = te.compute(shape, lambda *i: y_buf(*i).astype(env.inp_dtype), "y")
     s = te.create_schedule(y.op)
     for tensor in (a_buf,) if alone else (a_buf, b_buf):
@@ -50,8 +51,11 @@ def check_alu(env, remote, operation, reference, immediate=None):
     left = rng.integers(-16, 16, size=shape).astype(a.dtype)
     right = rng.integers(-16, 16, size=shape).astype(b.dtype)
     with vta.build_config():
-        got = (call(env, remote, s, [a, y], left) if alone
-               else call(env, remote, s, [a, b, y], left, right))
+        got = (
+            call(env, remote, s, [a, y], left)
+            if alone
+            else call(env, remote, s, [a, b, y], left, right)
+        )
     wanted = reference(left, immediate if alone else right)
     np.testing.assert_equal(got, wanted.astype(y.dtype))
 
@@ -74,18 +78,20 @@ def check_padding(env, remote, before, after):
 def check_product(env, remote, tiled):
     rows, columns, depth = 4, 4, 2
     x = te.placeholder((rows, depth, env.BATCH, env.BLOCK_IN), name="x", dtype=env.inp_dtype)
-    w = te.placeholder((columns, depth, env.BLOCK_OUT, env.BLOCK_IN), name="w",
-                       dtype=env.wgt_dtype)
+    w = te.placeholder((columns, depth, env.BLOCK_OUT, env.BLOCK_IN), name="w", dtype=env.wgt_dtype)
     x_buf = te.compute(x.shape, lambda *i: x(*i), "x_buf")
     w_buf = te.compute(w.shape, lambda *i: w(*i), "w_buf")
     ko = te.reduce_axis((0, depth), name="ko")
     ki = te.reduce_axis((0, env.BLOCK_IN), name="ki")
     product = te.compute(
         (rows, columns, env.BATCH, env.BLOCK_OUT),
-        lambda bo, co, bi, ci: te.sum(x_buf[bo, ko, bi, ki].astype(env.acc_dtype)
-                                      * w_buf[co, ko, ci, ki].astype(env.acc_dtype),
-                                      axis=[ko, ki]),
-        name="product")
+        lambda bo, co, bi, ci: te.sum(
+            x_buf[bo, ko, bi, ki].astype(env.acc_dtype)
+            * w_buf[co, ko, ci, ki].astype(env.acc_dtype),
+            axis=[ko, ki],
+        ),
+        name="product",
+    )
     shifted = te.compute(product.shape, lambda *i: product(*i) >> 8, name="shifted")
     y = te.compute(product.shape, lambda *i: shifted(*i).astype(env.inp_dtype), name="y")
     s = te.create_schedule(y.op)
@@ -150,9 +156,13 @@ def check_all(env, remote):
     check_alu(env, remote, tvm.te.max, np.maximum)
     check_alu(env, remote, tvm.te.max, np.maximum, 1)
     check_alu(env, remote, te.min, np.minimum)
-    for before, after in (([2, 0, 0, 0], [0, 0, 0, 0]), ([0, 2, 0, 0], [0, 0, 0, 0]),
-                          ([0, 0, 0, 0], [2, 0, 0, 0]), ([0, 0, 0, 0], [0, 2, 0, 0]),
-                          ([1, 1, 0, 0], [1, 1, 0, 0])):
+    for before, after in (
+        ([2, 0, 0, 0], [0, 0, 0, 0]),
+        ([0, 2, 0, 0], [0, 0, 0, 0]),
+        ([0, 0, 0, 0], [2, 0, 0, 0]),
+        ([0, 0, 0, 0], [0, 2, 0, 0]),
+        ([1, 1, 0, 0], [1, 1, 0, 0]),
+    ):
         check_padding(env, remote, before, after)
     for tiled in (True, False):
         check_product(env, remote, tiled)

@@ -15,8 +15,9 @@ env = vta.get_env()
 rng = np.random.default_rng(1)
 if env.TARGET == "pynq":
     assert tvm.runtime.enabled("rpc")
-    remote = rpc.connect(os.environ.get("VTA_RPC_HOST", "192.168.2.99"),
-                         int(os.environ.get("VTA_RPC_PORT", "9091")))
+    remote = rpc.connect(
+        os.environ.get("VTA_RPC_HOST", "192.168.2.99"), int(os.environ.get("VTA_RPC_PORT", "9091"))
+    )
     vta.reconfig_runtime(remote)
     vta.program_fpga(remote, bitstream=None)
 else:
@@ -29,8 +30,10 @@ right = te.placeholder(shape, name="right", dtype=env.acc_dtype)
 left_buf = te.compute(shape, lambda *i: left(*i), "left_buf")
 right_buf = te.compute(shape, lambda *i: right(*i), "right_buf")
 total = te.compute(
-    shape, lambda *i: left_buf(*i).astype(env.acc_dtype) + right_buf(*i).astype(env.acc_dtype),
-    name="total")
+    shape,
+    lambda *i: left_buf(*i).astype(env.acc_dtype) + right_buf(*i).astype(env.acc_dtype),
+    name="total",
+)
 out = te.compute(shape, lambda *i: total(*i).astype(env.inp_dtype), name="out")
 
 s = te.create_schedule(out.op)
@@ -42,8 +45,9 @@ for tensor in (left_buf, right_buf, out):
 s[total].pragma(total.op.axis[0], env.alu)
 assert "VTALoadBuffer2D" in str(vta.lower(s, [left, right, out], simple_mode=True))
 
-module = vta.build(s, [left, right, out], tvm.target.Target("ext_dev", host=env.target_host),
-                   name="add")
+module = vta.build(
+    s, [left, right, out], tvm.target.Target("ext_dev", host=env.target_host), name="add"
+)
 temp = utils.tempdir()
 module.save(temp.relpath("add.o"))
 remote.upload(temp.relpath("add.o"))
