@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from vta.config import Config
+from vta.errors import ReadOnlyError
 from vta.isa import AluOp, MemoryType
 from vta.target import Target
 
@@ -51,7 +52,10 @@ class _EnvironmentType(type):
 
 
 class Environment(metaclass=_EnvironmentType):
-    """A view on one `Config`; with ``with``, the current one.
+    """A read-only view on one `Config`; with ``with``, the current one.
+
+    Threads may share one. ``with`` makes it the current environment of its own thread (or task)
+    only; a new thread starts with the default environment.
 
     Parameters
     ----------
@@ -94,8 +98,16 @@ class Environment(metaclass=_EnvironmentType):
             self.config = Config.from_dict(dict(config))
         else:
             self.config = Config.load(config)
-        self._tokens: list[Token[Environment | None]] = []
         self._set_sizes(self.config)
+        self._complete = True
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if hasattr(self, "_complete"):
+            raise ReadOnlyError(
+                f"env.{name} cannot be set, for an environment is a view on one configuration; "
+                "make another with vta.Environment({...}), or change the configuration file"
+            )
+        super().__setattr__(name, value)
 
     def _set_sizes(self, config: Config) -> None:
         self.TARGET: str = config.target
@@ -168,7 +180,7 @@ class Environment(metaclass=_EnvironmentType):
         return Target("ext_dev", host=self.target_host)
 
     def __enter__(self) -> Environment:
-        self._tokens.append(_current.set(self))
+        _entered.set((*_entered.get(), self))
         return self
 
     def __exit__(
@@ -177,13 +189,13 @@ class Environment(metaclass=_EnvironmentType):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        _current.reset(self._tokens.pop())
+        _entered.set(_entered.get()[:-1])
 
     def __repr__(self) -> str:
         return f"Environment({self.MODEL})"
 
 
-_current: ContextVar[Environment | None] = ContextVar("vta_environment", default=None)
+_entered: ContextVar[tuple[Environment, ...]] = ContextVar("vta_environments", default=())
 _default: dict[str, Environment] = {}
 
 
@@ -192,10 +204,10 @@ def get_env() -> Environment:
 
     The default is read from the configuration file once; a change of ``$VTA_CONFIG`` reads anew.
     """
-    current = _current.get()
-    if current is None:
-        key = os.environ.get("VTA_CONFIG", "")
-        if key not in _default:
-            _default[key] = Environment()
-        current = _default[key]
-    return current
+    if entered := _entered.get():
+        return entered[-1]
+    key = os.environ.get("VTA_CONFIG", "")
+    if key not in _default:
+        # Of two threads that come here first, both get the one that is kept.
+        _default.setdefault(key, Environment())
+    return _default[key]

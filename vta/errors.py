@@ -20,6 +20,7 @@ __all__ = [
     "ImageError",
     "MachineError",
     "ProgramError",
+    "ReadOnlyError",
     "ScheduleError",
     "ToolError",
     "VtaError",
@@ -32,6 +33,10 @@ class VtaError(Exception):
 
 class ConfigError(VtaError, ValueError):
     """A configuration that is not legal, or a target that cannot be used."""
+
+
+class ReadOnlyError(VtaError, AttributeError):
+    """An attribute that can be read but not set."""
 
 
 class EncodingError(VtaError, ValueError):

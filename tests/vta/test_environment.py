@@ -13,7 +13,7 @@ import pytest
 import vta
 from vta import rpc
 from vta.config import PRESETS
-from vta.errors import CompileError, ConfigError
+from vta.errors import CompileError, ConfigError, VtaError
 from vta.testing.programs import vector_add
 
 
@@ -86,6 +86,39 @@ def test_environment_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         vta.Environment({"LOG_BLOK": 3})
     with pytest.raises(ConfigError, match="must be a path or a preset's name, not 5"):
         vta.Environment(5)
+
+
+@pytest.mark.parametrize("name", ["TARGET", "BATCH", "TARGETT", "config", "inp_scope", "MODEL"])
+def test_an_environment_cannot_be_changed(name: str) -> None:
+    env = vta.Environment("tiny")
+    before = getattr(env, name, None)
+    with pytest.raises(AttributeError, match=rf"env\.{name} .* vta\.Environment\(") as caught:
+        setattr(env, name, "tsim")
+    assert isinstance(caught.value, VtaError)
+    assert getattr(env, name, None) == before
+
+
+def test_two_threads_may_enter_one_environment() -> None:
+    """Each leaves it in its own thread, in an order that is not the reverse of entering."""
+    env, steps = vta.Environment("tiny"), threading.Barrier(2, timeout=10)
+    seen: list[vta.Environment] = []
+
+    def use(leaves_first: bool) -> None:
+        with env:
+            steps.wait()
+            seen.append(vta.get_env())
+            if not leaves_first:
+                steps.wait()
+        if leaves_first:
+            steps.wait()
+        seen.append(vta.get_env())
+
+    threads = [threading.Thread(target=use, args=(first,)) for first in (True, False)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found.BLOCK_OUT for found in seen) == [8, 8, 16, 16]
 
 
 def test_lazy_names() -> None:
