@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import re
 import subprocess
 import sys
@@ -76,6 +77,41 @@ def test_links_lead_somewhere() -> None:
     for page in (ROOT / "README.md", *DOCS.glob("*.md")):
         for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+PAGES = sorted(
+    {ROOT / "README.md", *DOCS.glob("**/*.md"), *ROOT.glob("[A-Z]*.md"), *ROOT.glob("tests/*.md")}
+)
+PATH = re.compile(r"(?<![\w./])(?:[\w*-]+/)*(?:[\w*-]+\.(?:py|cpp|h|md|json|toml|yml)|[\w*-]+/)")
+"""A file or folder: `hw/top.py`, `compiler/te/`, `vta/*.py`."""
+
+
+def _prose(page: Path) -> str:
+    """A page without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.M)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_and_folder_that_a_page_names_exists(page: Path) -> None:
+    """Counted from the top of the repository: `hw/core.py`, not `core.py`."""
+    for span in re.findall(r"`([^`\n]+)`", _prose(page)):
+        if PATH.fullmatch(span) and not span.startswith(("build/", "site/")):
+            assert any(ROOT.glob(span.rstrip("/"))), f"{page.name} names `{span}`"
+
+
+def test_a_page_that_names_a_missing_file_is_noticed() -> None:
+    for name in ("hw/core.py", "compiler/te/", "vta/*.py", "loader.py", "hw/loader.py", "bus/"):
+        assert PATH.fullmatch(name)
+    assert not any(ROOT.glob("hw/loader.py"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_dotted_name_of_a_page_resolves(page: Path) -> None:
+    for name in re.findall(r"`(vta(?:\.\w+)+)(?:\([^`]*\))?`", _prose(page)):
+        try:
+            pkgutil.resolve_name(name)
+        except (ImportError, AttributeError):
+            pytest.fail(f"{page.name} names `{name}`")
 
 
 def test_readme_names_every_key_target_preset_and_command() -> None:
