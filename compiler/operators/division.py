@@ -31,11 +31,12 @@ def average(count: int) -> tuple[EpilogueStep, ...]:
     Raises
     ------
     CompileError
-        So many numbers that immediates do not reach.
+        No number, or so many that immediates do not reach.
     """
-    odd, twos = count, 0
-    while odd % 2 == 0:
-        odd, twos = odd // 2, twos + 1
+    if count < 1:
+        raise CompileError(f"an average must be of 1 number or more, not {count}")
+    twos = (count & -count).bit_length() - 1
+    odd = count >> twos
     if odd > IMM_MAX or count > COUNT_MAX:
         raise CompileError(
             f"an average of {count} numbers is beyond 32 bits for sums and 16 for "

@@ -23,6 +23,7 @@ from vta.compiler.operators.shape_arguments import (
     as_padding,
     as_pair,
     as_shape,
+    first_blind,
     out_size,
 )
 from vta.errors import CompileError
@@ -65,12 +66,24 @@ class _Pool2d(Spec):
         set_field(self, "dilation", as_pair(self.dilation, "dilation"))
         set_field(self, "padding", as_padding(self.padding))
         for dim, what in enumerate(("height", "width")):
-            if max(self._pads[dim::2]) > (self._window[dim] - 1) * self._dilation[dim]:
-                raise CompileError(
-                    f"padding {self._pads} must be less than the window, which "
-                    f"would else see nothing but padding ({what})"
-                )
-        _ = self.output_shape
+            self._check_windows(dim, what)
+
+    def _check_windows(self, dim: int, what: str) -> None:
+        """Every window must see data along one dimension: it has no value else."""
+        blind = first_blind(
+            self.data_shape[2 + dim],
+            self.output_shape[2 + dim],
+            taps=self._window[dim],
+            stride=self._stride[dim],
+            dilation=self._dilation[dim],
+            before=self._pads[dim],
+        )
+        if blind is not None:
+            raise CompileError(
+                f"each window must see at least one number of the data, but window {blind} along "
+                f"the {what} sees nothing but padding: window {self._window}, stride "
+                f"{self._stride}, dilation {self._dilation}, padding {self._pads}"
+            )
 
     @property
     def _stride(self) -> Pair:

@@ -8,9 +8,20 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vta.compiler.operators.gemm_nest import Pair
+from vta.compiler.te.expr import items_of
 from vta.errors import CompileError
 
-__all__ = ["PAD_MAX", "Padding", "Size", "Window", "as_padding", "as_pair", "as_shape", "out_size"]
+__all__ = [
+    "PAD_MAX",
+    "Padding",
+    "Size",
+    "Window",
+    "as_padding",
+    "as_pair",
+    "as_shape",
+    "first_blind",
+    "out_size",
+]
 
 MOST = (1 << 16) - 1
 """The longest stride, dilation and padding."""
@@ -91,14 +102,25 @@ def out_size(size: int, taps: int, stride: int, dilation: int, padding: int, wha
     return (size + padding - reach) // stride + 1
 
 
+def first_blind(
+    size: int, positions: int, *, taps: int, stride: int, dilation: int, before: int
+) -> int | None:
+    """The first of a window's positions where no tap falls on any of `size` numbers, or None."""
+    # A window that starts on a number sees that one. Those that start before all numbers:
+    starts = np.arange(min(positions, -(-before // stride))) * stride - before
+    reached = -(starts // dilation)  # the first tap that is not before the numbers
+    blind = np.flatnonzero((reached >= taps) | (starts + reached * dilation >= size))
+    if blind.size:
+        return int(blind[0])
+    # Those that start behind all numbers see nothing.
+    behind = -(-(size + before) // stride)
+    return behind if behind < positions else None
+
+
 def _numbers(
     value: int | Sequence[int], what: str, least: int, counts: Sequence[int] | None
 ) -> tuple[int, ...]:
-    numbers: tuple[int, ...] = ()
-    if isinstance(value, (int, np.integer)):
-        numbers = (value,)
-    elif isinstance(value, Sequence):
-        numbers = tuple(value)
+    numbers: tuple[int, ...] = items_of(value)
     most = MOST if counts is not None and counts[0] == 1 else 1 << 31
     wrong = any(
         isinstance(n, bool) or not isinstance(n, (int, np.integer)) or not least <= n <= most

@@ -7,7 +7,7 @@ operation for is refused where it is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
@@ -34,6 +34,7 @@ __all__ = [
     "binary",
     "const",
     "dtype_name",
+    "items_of",
     "parts",
     "substitute",
     "walk",
@@ -81,6 +82,15 @@ def dtype_name(dtype: Any, what: str) -> str:
             f"dtype of {what} must be {' or '.join(DTYPES)}, not {dtype!r}; {ABILITIES}"
         )
     return name
+
+
+def items_of(value: object) -> tuple[Any, ...]:
+    """The items of a list, a tuple or an array of one dimension; else the value alone."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(value)
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        return tuple(value)
+    return (value,)
 
 
 class _Operators:

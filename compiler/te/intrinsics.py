@@ -20,6 +20,7 @@ from vta.compiler.te.expr import (
     binary,
     const,
     dtype_name,
+    items_of,
 )
 from vta.errors import CompileError
 
@@ -38,7 +39,7 @@ __all__ = [
 
 def reduce_axis(bounds: Sequence[int], name: str = "rv") -> Axis:
     """An axis to reduce over: an index of ``range(0, n)``, for ``bounds = (0, n)``."""
-    numbers = tuple(bounds) if isinstance(bounds, Sequence) else (bounds,)
+    numbers = items_of(bounds)
     if (
         len(numbers) != 2
         or numbers[0] != 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vta.compiler.te.expr import Condition, Expr, const
+from vta.compiler.te.expr import Condition, Expr, const, items_of
 from vta.compiler.te.intrinsics import all_of, if_then_else
 from vta.compiler.te.tensor import Tensor, compute
 from vta.errors import CompileError
@@ -63,7 +63,7 @@ def _whole(value: object) -> Any:
 
 
 def _amounts(data: Tensor, amounts: Sequence[int], what: str) -> tuple[int, ...]:
-    numbers = tuple(amounts) if isinstance(amounts, Sequence) else (amounts,)
+    numbers = items_of(amounts)
     if len(numbers) != data.ndim or any(
         isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0 for n in numbers
     ):

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from vta.compiler.te.expr import Axis, Expr, Read, Reduce, Var, as_expr, dtype_name, walk
+from vta.compiler.te.expr import Axis, Expr, Read, Reduce, Var, as_expr, dtype_name, items_of, walk
 from vta.errors import CompileError
 
 __all__ = ["ComputeOp", "Operation", "PlaceholderOp", "Tensor", "compute", "placeholder"]
@@ -127,13 +127,13 @@ def _check_name(name: object) -> str:
 
 
 def _check_shape(shape: object, what: str) -> tuple[int, ...]:
-    sizes = tuple(shape) if isinstance(shape, Sequence) else (shape,)
+    sizes = items_of(shape)
     for size in sizes:
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
             raise CompileError(f"shape of {what} must be whole numbers of 1 or more, not {shape!r}")
     if not sizes:
         raise CompileError(f"shape of {what} must have at least one dimension")
-    return tuple(int(size) for size in sizes if isinstance(size, (int, np.integer)))
+    return tuple(map(int, sizes))
 
 
 def placeholder(

@@ -66,3 +66,9 @@ def test_too_many_numbers():
     for count in (32769, 1 << 24):
         with pytest.raises(CompileError, match=f"average of {count} numbers is beyond 32 bits"):
             average(count)
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_no_numbers(count):
+    with pytest.raises(CompileError, match=f"must be of 1 number or more, not {count}"):
+        average(count)

@@ -225,7 +225,11 @@ def test_packed_arrays_are_the_programs_arguments(environment):
             CompileError,
             "end with the same number",
         ),
-        (lambda: top.max_pool2d(DATA, 2, padding=2), CompileError, "nothing but padding"),
+        (
+            lambda: top.max_pool2d(DATA, 2, padding=2),
+            CompileError,
+            "window 0 along the height sees",
+        ),
         (lambda: top.conv2d_transpose(DATA, WEIGHT), CompileError, "begin with the data's 20"),
         (
             lambda: top.conv2d_transpose(DATA, WEIGHT.transpose(1, 0, 2, 3), output_padding=1),
@@ -247,3 +251,38 @@ def test_packed_arrays_are_the_programs_arguments(environment):
 def test_wrong_arguments_are_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("pool", [top.max_pool2d, top.avg_pool2d])
+@pytest.mark.parametrize("options", [{}, {"count_include_pad": False}])
+def test_windows_that_see_nothing_are_refused(pool, options):
+    """A tap on either side of all data, by dilation, and a window behind the data."""
+    if pool is top.max_pool2d and options:
+        options = {"bias": None}
+    for shape, window, named in (
+        ((1, 1, 1, 1), {"window": 2, "dilation": 2, "padding": 1}, "window 0 along the height"),
+        (
+            (1, 1, 4, 1),
+            {"window": (1, 2), "dilation": (1, 2), "padding": (0, 1)},
+            "window 0 along the width",
+        ),
+        ((1, 1, 2, 2), {"window": (1, 1), "padding": (0, 0, 0, 2)}, "window 2 along the width"),
+    ):
+        with pytest.raises(CompileError, match=f"{named} sees nothing but padding"):
+            pool(np.full(shape, 5, np.int8), stride=1, **window, **options)
+
+
+def test_padding_that_no_window_reaches_is_fine():
+    """Wider than the window, but the last window ends before it."""
+    data = DATA[:, :, :4, :4]
+    found = top.max_pool2d(data, 2, stride=5, padding=(0, 0, 2, 2))
+    np.testing.assert_array_equal(found, data[:, :, :2, :2].max((2, 3), keepdims=True))
+
+
+def test_sizes_may_be_arrays():
+    found = top.max_pool2d(DATA, np.array([3, 2]), stride=np.array([2, 1]), padding=np.array([1]))
+    np.testing.assert_array_equal(
+        found, top.max_pool2d(DATA, (3, 2), stride=(2, 1), padding=(1, 1))
+    )
+    with pytest.raises(CompileError, match=r"padding must be 1 or 2 or 4 whole numbers .*not 'ab'"):
+        top.max_pool2d(DATA, 3, padding="ab")
