@@ -1,1 +1,1 @@
-"""From tensor expressions and schedules to VTA programs (`vta.compiler.build.build`)."""
+"""From tensor expressions and schedules to VTA programs (`vta.compiler.pipeline.build`)."""

@@ -1,20 +1,25 @@
-"""The compiler's passes in order, with a check of the program after each.
+"""The compiler: the passes in order, with a check after each, and what the public names call.
 
-``VTA_DUMP=all`` in the environment prints the program after every pass, to stderr;
-``VTA_DUMP=place,tokens`` only after those.
+`build` gives the program that a device runs; `lower` and `lower_vta` give what it becomes on the
+way, to look at; `trace` gives the program after every pass. ``VTA_DUMP=all`` in the environment
+prints the program after every pass, to stderr; ``VTA_DUMP=place,tokens`` only after those.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from vta.compiler.check.between_passes import check
-from vta.compiler.ir.loop_ir import InsnProgram, LoopProgram
-from vta.compiler.ir.tile_ir import Form
+from vta.compiler.check.between_passes import Form, check
+from vta.compiler.check.proof import verify_program
+from vta.compiler.encode.emit import emit
+from vta.compiler.ir.insn_ir import InsnProgram
+from vta.compiler.ir.loop_ir import LoopProgram
 from vta.compiler.passes.cut import cut
 from vta.compiler.passes.inplace import inplace
 from vta.compiler.passes.insert_tokens import insert_tokens
@@ -28,8 +33,9 @@ from vta.compiler.te.schedule import Schedule
 from vta.compiler.te.tensor import Tensor
 from vta.config import Config
 from vta.errors import CompileError
+from vta.program import Program
 
-__all__ = ["PASSES", "depth_checked", "run_all", "to_loops", "trace"]
+__all__ = ["PASSES", "LoweredModule", "build", "lower", "lower_vta", "trace"]
 
 Pass = Callable[[Any, Config], Form]
 
@@ -46,9 +52,57 @@ PASSES: tuple[tuple[str, Pass], ...] = (
 """Every pass after `loops`, which makes the first program."""
 
 
-def to_loops(schedule: Schedule, args: Sequence[Tensor], name: str) -> LoopProgram:
+def build(
+    schedule: Schedule, args: Sequence[Tensor], config: Config, name: str = "main"
+) -> Program:
+    """The compiled program, proved sound; its arguments are `args` in their order.
+
+    Raises
+    ------
+    ScheduleError
+        A schedule that VTA cannot follow; the message names the stage and what to add.
+    CompileError
+        A computation that VTA cannot do; the message says what it can.
+    """
+    program = emit(_run_all(schedule, args, config, name), config)
+    verify_program(program)
+    return program
+
+
+@dataclass(frozen=True)
+class LoweredModule:
+    """A lowered program; `str()` shows it."""
+
+    program: LoopProgram | InsnProgram
+
+    def __str__(self) -> str:
+        return str(self.program)
+
+
+def lower(schedule: Schedule, args: Sequence[Tensor], simple_mode: bool = False) -> LoweredModule:
+    """The loop nests of a schedule, whatever machine they are for.
+
+    `simple_mode` leaves out the loops of one round.
+    """
+    program = _to_loops(schedule, args, "main")
+    with _depth_checked():
+        return LoweredModule(simplify(program) if simple_mode else program)
+
+
+def lower_vta(
+    schedule: Schedule, args: Sequence[Tensor], config: Config, simple_mode: bool = False
+) -> LoweredModule:
+    """The calls that VTA's instructions come from, with tokens.
+
+    Without `simple_mode` a comment beside each says which tiles of which tensor it is about.
+    """
+    program = _run_all(schedule, args, config)
+    return LoweredModule(dataclasses.replace(program, notes=not simple_mode))
+
+
+def _to_loops(schedule: Schedule, args: Sequence[Tensor], name: str) -> LoopProgram:
     """The program as the schedule states it."""
-    with depth_checked():
+    with _depth_checked():
         program = loops(schedule, args, name)
         check(program, None)
     _dump("loops", program)
@@ -59,10 +113,10 @@ def trace(
     schedule: Schedule, args: Sequence[Tensor], config: Config, name: str = "main"
 ) -> dict[str, Form]:
     """The program after each pass, by the pass's name."""
-    program: Form = to_loops(schedule, args, name)
+    program: Form = _to_loops(schedule, args, name)
     stages: dict[str, Form] = {"loops": program}
     for title, run in PASSES:
-        with depth_checked():
+        with _depth_checked():
             was, program = program, run(program, config)
             # Instructions in another order are proved as a whole, once they are encoded.
             if not isinstance(was, InsnProgram):
@@ -73,7 +127,7 @@ def trace(
 
 
 @contextlib.contextmanager
-def depth_checked() -> Iterator[None]:
+def _depth_checked() -> Iterator[None]:
     """Turns Python's own limit on nesting into an error of ours."""
     try:
         yield
@@ -81,7 +135,7 @@ def depth_checked() -> Iterator[None]:
         raise CompileError("an expression is nested too deeply; split it into stages") from None
 
 
-def run_all(
+def _run_all(
     schedule: Schedule, args: Sequence[Tensor], config: Config, name: str = "main"
 ) -> InsnProgram:
     """The program after all passes."""

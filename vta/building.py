@@ -17,7 +17,7 @@ from vta.isa import Isa, MemoryType, Opcode
 from vta.target import Target
 
 if TYPE_CHECKING:
-    from vta.compiler import lower as lowering
+    from vta.compiler.pipeline import LoweredModule
     from vta.compiler.te.schedule import Schedule
     from vta.compiler.te.tensor import Tensor
     from vta.driver.session import Session
@@ -73,11 +73,9 @@ def build_config(
         _options.reset(token)
 
 
-def lower(
-    schedule: Schedule, args: Sequence[Tensor], simple_mode: bool = False
-) -> lowering.LoweredModule:
+def lower(schedule: Schedule, args: Sequence[Tensor], simple_mode: bool = False) -> LoweredModule:
     """The VTA instructions of a schedule, to be printed."""
-    from vta.compiler.lower import lower_vta
+    from vta.compiler.pipeline import lower_vta
 
     return lower_vta(schedule, args, get_env().config, simple_mode=simple_mode)
 
@@ -104,7 +102,7 @@ def build(
     name : str
         The entry's name.
     """
-    from vta.compiler import build as compiling
+    from vta.compiler import pipeline
 
     env = target if isinstance(target, Environment) else get_env()
     kind = target.kind if isinstance(target, Target) else target
@@ -116,7 +114,7 @@ def build(
         raise ConfigError(f"target must be {KIND!r} or env.target, not {target!r}")
     if not isinstance(name, str) or not name:
         raise CompileError(f"name must be text, not {name!r}")
-    program = compiling.build(schedule, args, env.config, name)
+    program = pipeline.build(schedule, args, env.config, name)
     _dump(program, (_options.get() or BuildOptions()).debug_flag)
     return Module(program)
 

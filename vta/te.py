@@ -2,7 +2,7 @@
 
 from typing import NoReturn
 
-from vta.compiler.lower import lower
+from vta.compiler.pipeline import lower
 from vta.compiler.te.expr import const
 from vta.compiler.te.intrinsics import all_of as all
 from vta.compiler.te.intrinsics import if_then_else, max_value, min_value, reduce_axis

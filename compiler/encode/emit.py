@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from vta.compiler.encode.uop_buffer import UopLoad, plan_uops
-from vta.compiler.ir.loop_ir import Buffer, Finish, InsnProgram, Kernel, MicroOp, Nop, Op, Transfer
+from vta.compiler.ir.insn_ir import Finish, InsnProgram, Kernel, MicroOp, Nop, Op, Transfer
+from vta.compiler.ir.loop_ir import Buffer
 from vta.config import Config
 from vta.isa import Isa, MemoryType, Opcode
 from vta.program import DramBuffer, Program

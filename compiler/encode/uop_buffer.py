@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vta.compiler.ir.loop_ir import Kernel, MicroOp
+from vta.compiler.ir.insn_ir import Kernel, MicroOp
 from vta.config import Config
 from vta.errors import CompileError
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vta.compiler.ir.access_history import Access, Index, loop_indices, scaled
-from vta.compiler.ir.loop_ir import Kernel, Op, Transfer
+from vta.compiler.ir.insn_ir import Kernel, Op, Transfer
 from vta.config import Config
 from vta.isa import MemoryType, Opcode
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vta.compiler.te.expr import Binary, Const, Expr, Var, binary
+from vta.compiler.te.expr_text import show_expr
 
 __all__ = ["Affine", "affine", "as_expression", "flatten"]
 
@@ -38,6 +39,9 @@ class Affine:
             self.offset + sum(min(0, part) for part in reach),
             self.offset + sum(max(0, part) for part in reach),
         )
+
+    def __str__(self) -> str:
+        return show_expr(as_expression(self))
 
 
 def affine(expr: Expr) -> Affine | None:

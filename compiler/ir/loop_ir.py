@@ -1,38 +1,28 @@
-"""The first and the last intermediate form, each a page of frozen dataclasses.
+"""The first intermediate form: loop nests over buffers, straight from the schedule.
 
-1. `LoopProgram`: loop nests over buffers, straight from the schedule.
-2. `vta.compiler.ir.tile_ir.Nested`: loops around operations on tiles.
-3. `InsnProgram`: instructions with addresses and tokens; micro-ops still stand beside the
-   instruction that uses them.
-
-`str()` of any of them is readable and stable (`vta.compiler.ir.printer`).
+`str()` of a program is readable and stable; it shows every buffer's shape and memory.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from vta.compiler.te.expr import Expr, Var
-from vta.isa import AluOp, MemoryType, ModuleId, Opcode
+from vta.compiler.te.expr_text import PRECEDENCE, show_expr
 
 __all__ = [
+    "INDENT",
     "Assign",
     "Buffer",
-    "Finish",
     "For",
-    "Kernel",
     "LoopProgram",
-    "MicroOp",
-    "Nop",
-    "Op",
     "PragmaBlock",
-    "Printed",
     "Stmt",
-    "Tokens",
-    "Transfer",
-    "UopLoop",
-    "InsnProgram",
+    "show_program",
 ]
+
+INDENT = "    "
 
 
 @dataclass(frozen=True)
@@ -43,18 +33,6 @@ class Buffer:
     shape: tuple[int, ...]
     dtype: str
     scope: str
-
-
-class Printed:
-    """What the printer shows."""
-
-    def __str__(self) -> str:
-        from vta.compiler.ir.printer import show  # the printer reads this module
-
-        return show(self)  # type: ignore[arg-type]
-
-
-# -- loops ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -98,7 +76,7 @@ Stmt = For | PragmaBlock | Assign
 
 
 @dataclass(frozen=True)
-class LoopProgram(Printed):
+class LoopProgram:
     """`allocs` are the buffers that are not arguments."""
 
     name: str
@@ -107,117 +85,63 @@ class LoopProgram(Printed):
     outputs: tuple[str, ...]
     body: tuple[Stmt, ...]
 
-
-# -- instructions -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """What an instruction waits for before it starts, and gives when it has finished."""
-
-    pop_prev: bool = False
-    pop_next: bool = False
-    push_prev: bool = False
-    push_next: bool = False
+    def __str__(self) -> str:
+        return show_program(self.name, self.args, self.allocs, _statements(self.body))
 
 
-@dataclass(frozen=True)
-class Transfer:
-    """A LOAD or STORE; `pads` are y_pad_0, y_pad_1, x_pad_0, x_pad_1. `note` is for people."""
-
-    opcode: Opcode
-    memory_type: MemoryType
-    buffer: str
-    dram_base: int
-    sram_base: int
-    x_size: int
-    y_size: int = 1
-    x_stride: int = 0
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
-    tokens: Tokens = Tokens()
-    note: str = ""
-
-    @property
-    def module(self) -> ModuleId:
-        if self.opcode == Opcode.STORE:
-            return ModuleId.STORE
-        if self.memory_type in (MemoryType.INP, MemoryType.WGT):
-            return ModuleId.LOAD
-        return ModuleId.COMPUTE
+# -- text ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class UopLoop:
-    """One of the two loops around a micro-op kernel: its count, and what it adds to the indices."""
-
-    extent: int
-    dst: int
-    src: int
-    wgt: int = 0
-
-
-@dataclass(frozen=True)
-class MicroOp:
-    """The indices of one operation at the loops' start."""
-
-    dst: int
-    src: int
-    wgt: int = 0
+def show_program(
+    name: str, args: Sequence[Buffer], allocs: Sequence[Buffer], body: Iterable[str]
+) -> str:
+    """A program of any form as text, without a newline at its end; `body` are its lines."""
+    listed = ", ".join(f"{arg.name}: {_shape(arg)}" for arg in args)
+    lines = [f"def {name}({listed}):"]
+    lines += [f"{INDENT}{item.name} = allocate({_shape(item)}, {item.scope!r})" for item in allocs]
+    lines += [INDENT + line for line in body]
+    return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class Kernel:
-    """A GEMM or ALU: micro-ops inside up to two loops, outermost first."""
-
-    opcode: Opcode
-    loops: tuple[UopLoop, ...]
-    uops: tuple[MicroOp, ...]
-    reset: bool = False
-    alu_opcode: AluOp = AluOp.MIN
-    imm: int | None = None
-    tokens: Tokens = Tokens()
-    note: str = ""
-
-    @property
-    def module(self) -> ModuleId:
-        return ModuleId.COMPUTE
+def _shape(buffer: Buffer) -> str:
+    return f"{buffer.dtype}[{', '.join(map(str, buffer.shape))}]"
 
 
-@dataclass(frozen=True)
-class Finish:
-    """The end of the program."""
-
-    tokens: Tokens = Tokens()
-    note: str = ""
-
-    @property
-    def module(self) -> ModuleId:
-        return ModuleId.COMPUTE
-
-
-@dataclass(frozen=True)
-class Nop:
-    """Moves nothing; it passes tokens on between load and store, which are no neighbours."""
-
-    tokens: Tokens = Tokens()
-    note: str = ""
-
-    @property
-    def module(self) -> ModuleId:
-        return ModuleId.COMPUTE
+def _statements(body: Iterable[Stmt]) -> Iterator[str]:
+    for stmt in body:
+        if isinstance(stmt, Assign):
+            yield from _assign(stmt)
+        elif isinstance(stmt, PragmaBlock):
+            yield f"with pragma({stmt.key!r}):"
+            yield from (INDENT + line for line in _statements(stmt.body))
+        else:
+            loops = _perfect_nest(stmt)
+            names = ", ".join(loop.var.name for loop in loops)
+            kind = "threads" if stmt.thread else "range" if len(loops) == 1 else "grid"
+            yield f"for {names} in {kind}({', '.join(str(loop.extent) for loop in loops)}):"
+            yield from (INDENT + line for line in _statements(loops[-1].body))
 
 
-Op = Transfer | Kernel | Nop | Finish
+def _assign(stmt: Assign) -> Iterator[str]:
+    target = f"{stmt.buffer.name}[{', '.join(map(show_expr, stmt.indices))}]"
+    value = show_expr(stmt.value)
+    if stmt.reduce in PRECEDENCE:
+        value = f"{target} {stmt.reduce} {value}"
+    elif stmt.reduce:
+        value = f"{stmt.reduce}({target}, {value})"
+    indent = ""
+    if stmt.guards:
+        yield f"if {' and '.join(f'{show_expr(guard)} >= 0' for guard in stmt.guards)}:"
+        indent = INDENT
+    yield f"{indent}{target} = {value}"
 
 
-@dataclass(frozen=True)
-class InsnProgram(Printed):
-    """The instructions in stream order; `ordered` once tokens have been inserted."""
-
-    name: str
-    args: tuple[Buffer, ...]
-    temps: tuple[Buffer, ...]
-    outputs: tuple[str, ...]
-    ops: tuple[Op, ...]
-    ordered: bool = False
-    notes: bool = False
+def _perfect_nest(loop: For) -> list[For]:
+    loops = [loop]
+    while (
+        len(loops[-1].body) == 1
+        and isinstance(loops[-1].body[0], For)
+        and (loops[-1].body[0].thread == loop.thread)
+    ):
+        loops.append(loops[-1].body[0])
+    return loops

@@ -9,19 +9,18 @@ an operation touches a value is an affine form, in tiles, of its own loops and o
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from vta.compiler.ir.affine import Affine
-from vta.compiler.ir.loop_ir import Buffer, InsnProgram, LoopProgram, Printed
+from vta.compiler.ir.loop_ir import INDENT, Buffer, show_program
 from vta.compiler.te.expr import Var
 from vta.isa import AluOp, MemoryType
 
 __all__ = [
     "Alu",
     "Domain",
-    "Form",
     "Gemm",
     "Load",
     "Loop",
@@ -150,7 +149,7 @@ class Value:
 
 
 @dataclass(frozen=True)
-class TileProgram(Printed):
+class TileProgram:
     """A program of loops around operations; `values` are all that these touch on chip."""
 
     name: str
@@ -160,9 +159,9 @@ class TileProgram(Printed):
     body: tuple[Node, ...]
     values: dict[str, Value] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        return show_program(self.name, self.args, self.temps, _lines(self))
 
-Form = LoopProgram | TileProgram | InsnProgram
-"""What a program is on its way through the compiler."""
 
 SIDES = ("dst", "src", "inp", "wgt", "a", "b")
 
@@ -195,3 +194,49 @@ def walk_operations(body: tuple[Node, ...]) -> Iterator[TileOperation]:
             yield from walk_operations(node.body)
         else:
             yield node
+
+
+# -- text ----------------------------------------------------------------------------------------
+
+
+def _lines(program: TileProgram) -> Iterator[str]:
+    for value in program.values.values():
+        number = "" if value.constant is None else f" = {value.constant}"
+        yield f"{value.name} = tiles({value.tiles}, {value.scope!r}){number}"
+    yield from _nodes(program.body)
+
+
+def _nodes(body: Iterable[Node]) -> Iterator[str]:
+    for node in body:
+        if isinstance(node, Loop):
+            kind = "threads" if node.thread else "range"
+            yield f"for {node.var.name} in {kind}({node.extent}):"
+            yield from (INDENT + line for line in _nodes(node.body))
+        else:
+            yield _operation(node) + _domain(node)
+
+
+def _operation(op: TileOperation) -> str:
+    if isinstance(op, Load):
+        text = f"load_{op.memory_type.name.lower()}({op.buffer.name}[{str(op.source)}])"
+        pads = "".join(f", 0 unless {str(form)} >= 0" for form in op.pads)
+        return f"{_operand(op.dst)} = {text}{pads}"
+    if isinstance(op, Store):
+        return f"store_out({op.buffer.name}[{str(op.target)}], {_operand(op.src)})"
+    if isinstance(op, Reset):
+        return f"{_operand(op.dst)} = reset()"
+    if isinstance(op, Gemm):
+        return f"{_operand(op.dst)} += gemm({_operand(op.inp)}, {_operand(op.wgt)})"
+    b = _operand(op.b) if isinstance(op.b, TileOperand) else op.b
+    return f"{_operand(op.dst)} = {op.op.name.lower()}({_operand(op.a)}, {b})"
+
+
+def _operand(item: TileOperand) -> str:
+    name = item.shown if item.shown == item.value else f"{item.value}:{item.shown}"
+    return f"{name}[{str(item.at)}]"
+
+
+def _domain(op: TileOperation) -> str:
+    loops = ", ".join(f"{var.name} < {extent}" for var, extent in op.domain.loops)
+    guards = "".join(f", {str(guard)} >= 0" for guard in op.domain.guards)
+    return f"  # {loops}{guards}" if loops else ""

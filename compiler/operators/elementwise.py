@@ -18,7 +18,8 @@ from vta.compiler.operators.operator import Array, OperandSpec, Plan, Spec
 from vta.compiler.operators.shape_arguments import as_shape
 from vta.compiler.operators.tiling import Tiling, likely_sizes
 from vta.compiler.te.expr import Expr
-from vta.compiler.te.schedule import ACC_SCOPE, ALU, DMA_COPY, create_schedule
+from vta.compiler.te.schedule import create_schedule
+from vta.compiler.te.stage import ACC_SCOPE, ALU, DMA_COPY
 from vta.compiler.te.tensor import compute, placeholder
 from vta.errors import CompileError
 

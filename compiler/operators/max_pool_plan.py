@@ -18,7 +18,8 @@ from vta.compiler.operators.operator import Plan
 from vta.compiler.operators.tiling import Tiling, Tilings
 from vta.compiler.te.expr import Axis, Condition, Expr
 from vta.compiler.te.intrinsics import all_of, if_then_else, maximum, min_value, reduce_axis
-from vta.compiler.te.schedule import ACC_SCOPE, ALU, DMA_COPY, Stage, create_schedule
+from vta.compiler.te.schedule import create_schedule
+from vta.compiler.te.stage import ACC_SCOPE, ALU, DMA_COPY, Stage
 from vta.compiler.te.tensor import Tensor, compute, placeholder
 
 if TYPE_CHECKING:

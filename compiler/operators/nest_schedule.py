@@ -11,7 +11,8 @@ from vta.compiler.te.expr import Axis, Condition, Expr
 from vta.compiler.te.gemm_intrinsic import gemm
 from vta.compiler.te.intrinsics import all_of, if_then_else, reduce_axis, reduce_sum
 from vta.compiler.te.primitives import thread_axis
-from vta.compiler.te.schedule import ACC_SCOPE, ALU, DMA_COPY, INP_SCOPE, WGT_SCOPE, Schedule, Stage
+from vta.compiler.te.schedule import Schedule
+from vta.compiler.te.stage import ACC_SCOPE, ALU, DMA_COPY, INP_SCOPE, WGT_SCOPE, Stage
 from vta.compiler.te.tensor import Tensor, compute, placeholder
 from vta.config import Config
 

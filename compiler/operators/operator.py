@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vta.compiler.build import build
 from vta.compiler.operators.epilogue import Epilogue
 from vta.compiler.operators.tiling import Tiling
+from vta.compiler.pipeline import build
 from vta.config import Config
 from vta.errors import ArgumentError, CompileError
 

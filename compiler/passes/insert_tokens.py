@@ -18,7 +18,7 @@ import math
 
 from vta.compiler.ir.access_history import History
 from vta.compiler.ir.accesses import accesses
-from vta.compiler.ir.loop_ir import InsnProgram, Nop, Op, Tokens, Transfer
+from vta.compiler.ir.insn_ir import InsnProgram, Nop, Op, Tokens, Transfer
 from vta.config import Config
 from vta.isa import ModuleId, Opcode
 
@@ -34,7 +34,6 @@ def insert_tokens(program: InsnProgram, config: Config) -> InsnProgram:
         orderer.add(op)
     return dataclasses.replace(
         program,
-        ordered=True,
         ops=tuple(
             dataclasses.replace(op, tokens=own)
             for op, own in zip(orderer.ops, orderer.tokens, strict=True)

@@ -14,7 +14,7 @@ import dataclasses
 import math
 
 from vta.compiler.ir.accesses import accesses
-from vta.compiler.ir.loop_ir import InsnProgram, Kernel, Op, Transfer
+from vta.compiler.ir.insn_ir import InsnProgram, Kernel, Op, Transfer
 from vta.config import Config
 from vta.isa import MemoryType, Opcode
 

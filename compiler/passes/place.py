@@ -20,7 +20,7 @@ from vta.compiler.ir.tile_ir import (
 )
 from vta.compiler.passes.inplace import homes
 from vta.compiler.te.expr import Var
-from vta.compiler.te.schedule import ACC_SCOPE, INP_SCOPE, SCOPES, WGT_SCOPE
+from vta.compiler.te.stage import ACC_SCOPE, INP_SCOPE, SCOPES, WGT_SCOPE
 from vta.config import Config
 from vta.errors import ScheduleError
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vta import te
-from vta.compiler.build import build
+from vta.compiler.pipeline import build
 from vta.compiler.te.schedule import Schedule
 from vta.compiler.te.tensor import Tensor
 from vta.config import PRESETS, Config

@@ -6,7 +6,8 @@ from tests.compiler.workloads import ACC, INP, Chooser, Work
 from vta import te
 from vta.compiler.te.expr import Axis
 from vta.compiler.te.gemm_intrinsic import gemm
-from vta.compiler.te.schedule import Schedule, Stage
+from vta.compiler.te.schedule import Schedule
+from vta.compiler.te.stage import Stage
 from vta.compiler.te.tensor import Tensor
 from vta.errors import ScheduleError
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vta import te
-from vta.compiler.build import build
+from vta.compiler.pipeline import build
 from vta.config import PRESETS
 from vta.isa import Isa, Opcode
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vta import te
-from vta.compiler.build import build
+from vta.compiler.pipeline import build
 from vta.compiler.te.padding import pad
 from vta.config import PRESETS
 from vta.errors import CompileError, ScheduleError

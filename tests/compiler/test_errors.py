@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from vta import te
-from vta.compiler.build import build
-from vta.compiler.lower import lower, lower_vta
+from vta.compiler.pipeline import build, lower, lower_vta
 from vta.config import PRESETS
 from vta.errors import CompileError, ScheduleError, VtaError
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from vta import te
-from vta.compiler.lower import lower, lower_vta
-from vta.compiler.pipeline import PASSES, trace
+from vta.compiler.pipeline import PASSES, lower, lower_vta, trace
 from vta.compiler.te.schedule import create_schedule
 from vta.config import PRESETS
 from vta.errors import CompileError

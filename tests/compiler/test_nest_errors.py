@@ -6,7 +6,7 @@ import pytest
 
 from tests.compiler.known import ACC, INP, WGT, conv2d, matmul, matmul_numpy, numbers, products
 from vta import te
-from vta.compiler.build import build
+from vta.compiler.pipeline import build
 from vta.compiler.te.gemm_intrinsic import gemm
 from vta.compiler.te.padding import pad
 from vta.config import PRESETS

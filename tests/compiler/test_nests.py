@@ -19,9 +19,7 @@ from tests.compiler.known import (
 )
 from tests.compiler.runs import Rtl
 from vta import te
-from vta.compiler.build import build
-from vta.compiler.lower import lower
-from vta.compiler.pipeline import trace
+from vta.compiler.pipeline import build, lower, trace
 from vta.compiler.te.gemm_intrinsic import gemm
 from vta.config import PRESETS
 from vta.isa import Isa, MemoryType, Opcode

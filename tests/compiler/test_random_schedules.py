@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.compiler.runs import Rtl
 from tests.compiler.scheduler import schedule
 from tests.compiler.workloads import Chooser, convolution, elementwise, matmul, pooling
-from vta.compiler.build import build
+from vta.compiler.pipeline import build
 from vta.config import PRESETS
 from vta.errors import ScheduleError
 

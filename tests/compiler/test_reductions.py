@@ -7,7 +7,7 @@ import pytest
 
 from tests.compiler.known import ACC
 from vta import te
-from vta.compiler.build import build
+from vta.compiler.pipeline import build
 from vta.config import PRESETS
 from vta.errors import ScheduleError
 

@@ -22,7 +22,7 @@ FILES = ("pyproject.toml", "README.md", "LICENSE")
 
 CHECK = """
 import vta, sys
-import vta.sim.functional.functional_machine, vta.compiler.build
+import vta.sim.functional.functional_machine, vta.compiler.pipeline
 import vta.driver.session, vta.rpc, vta.nd
 import pathlib
 import numpy

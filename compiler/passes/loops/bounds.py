@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from vta.compiler.ir.affine import Affine, affine
 from vta.compiler.te.expr import Axis, Expr, Read, Reduce, Var, substitute, walk
 from vta.compiler.te.primitives import Fuse, Split
-from vta.compiler.te.schedule import GLOBAL, Schedule, Stage
+from vta.compiler.te.schedule import Schedule
+from vta.compiler.te.stage import GLOBAL, Stage
 from vta.compiler.te.tensor import ComputeOp, Tensor
 from vta.errors import ScheduleError
 
@@ -252,17 +253,11 @@ def _loops(own: StageBounds, extents: dict[Var, int]) -> None:
     loops: dict[Axis, list[Atom]] = {axis: [atom] for axis, atom, *_ in roots}
     splits: list[tuple[Atom, int]] = []
     for relation in own.stage.relations:
-        if isinstance(relation[0], Fuse):
-            _, axes, fused = relation
-            assert isinstance(axes, list)
-            loops[fused] = [atom for axis in axes for atom in loops.pop(axis)]
+        if isinstance(relation, Fuse):
+            loops[relation.fused] = [atom for axis in relation.axes for atom in loops.pop(axis)]
         else:
-            step, axis, outer, inner = relation
-            assert isinstance(step, Split)
-            assert isinstance(axis, Axis)
-            loops[outer], loops[inner] = _split(
-                own.stage, step, loops.pop(axis), outer, inner, splits
-            )
+            parts = _split(own.stage, relation, loops.pop(relation.axis), splits)
+            loops[relation.outer], loops[relation.inner] = parts
     own.loops = loops
     for atoms in loops.values():
         extents.update((atom.var, atom.extent) for atom in atoms)
@@ -287,19 +282,11 @@ def _guard(own: StageBounds, index: Affine, size: int, extents: dict[Var, int]) 
 
 
 def _split(
-    stage: Stage,
-    step: Split,
-    atoms: list[Atom],
-    outer: Axis,
-    inner: Axis,
-    splits: list[tuple[Atom, int]],
+    stage: Stage, split: Split, atoms: list[Atom], splits: list[tuple[Atom, int]]
 ) -> tuple[list[Atom], list[Atom]]:
     total = math.prod(atom.extent for atom in atoms)
-    if step.nparts is None:
-        assert step.factor is not None
-        factor = min(step.factor, total)
-    else:
-        factor = -(-total // step.nparts)
+    factor = min(split.number, total) if split.counts_inner else -(-total // split.number)
+    outer, inner = split.outer, split.inner
     if len(atoms) == 1:
         parts = (Atom(outer.var, -(-total // factor)), Atom(inner.var, factor))
         atoms[0].parts = parts
@@ -324,7 +311,7 @@ def _split(
         else:
             sizes = " x ".join(str(item.extent) for item in atoms)
             raise ScheduleError(
-                f"stage {stage.name}: a split of {step.axis} ({sizes} rounds, fused) by {factor} "
+                f"stage {stage.name}: a split of {split.axis.name} ({sizes} rounds, fused) by {factor} "
                 "cuts through one of the fused loops; use a factor that divides them, or split "
                 "before fusing"
             )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vta.compiler.check.between_passes import check_reads
 from vta.compiler.ir.affine import Affine, affine, as_expression
 from vta.compiler.ir.loop_ir import Assign, Buffer, For, LoopProgram, PragmaBlock, Stmt
 from vta.compiler.passes.loops.bounds import Bounds, StageBounds, infer_bounds
+from vta.compiler.passes.loops.reads import check_reads
 from vta.compiler.te.expr import Axis, Const, Expr, Read, Reduce, Var, substitute
 from vta.compiler.te.intrinsics import neutral
-from vta.compiler.te.schedule import GLOBAL, SCOPES, Schedule, Stage
+from vta.compiler.te.schedule import Schedule
+from vta.compiler.te.stage import GLOBAL, SCOPES, Stage
 from vta.compiler.te.tensor import ComputeOp, Tensor
 from vta.errors import ScheduleError
 
@@ -68,9 +69,7 @@ def _check_args(schedule: Schedule, args: Sequence[Tensor]) -> None:
                 "arguments must be placeholders, or computed into main memory"
             )
     for stage in schedule.stages:
-        if stage not in seen and (
-            not isinstance(stage.op, ComputeOp) or stage.op in schedule.outputs
-        ):
+        if stage not in seen and (not isinstance(stage.op, ComputeOp) or stage.is_output):
             kind = "an output" if isinstance(stage.op, ComputeOp) else "an input"
             raise ScheduleError(f"arguments miss {stage.name}, which is {kind} of the schedule")
 

@@ -10,7 +10,7 @@ from vta.compiler.ir.loop_ir import Buffer
 from vta.compiler.ir.tile_ir import Alu, Domain, Loop, Node, Reset, TileOperand, Value
 from vta.compiler.passes.match.alu_selection import AluStep, Fill, Selected, Selector
 from vta.compiler.te.expr import ABILITIES, Expr, Read, Var, parts, substitute
-from vta.compiler.te.schedule import ACC_SCOPE
+from vta.compiler.te.stage import ACC_SCOPE
 from vta.config import Config
 from vta.errors import CompileError
 from vta.isa import AluOp

@@ -25,7 +25,7 @@ from vta.compiler.passes.match.alu_operations import Expressions
 from vta.compiler.passes.match.tile_loops import TileLoops, Whole, tile_loops, whole_tensor
 from vta.compiler.te.expr import ABILITIES, Binary, Cast, Const, Expr, Read, Select, Var, walk
 from vta.compiler.te.intrinsics import neutral
-from vta.compiler.te.schedule import ACC_SCOPE, ALU, DMA_COPY, GLOBAL, INP_SCOPE, SCOPES, WGT_SCOPE
+from vta.compiler.te.stage import ACC_SCOPE, ALU, DMA_COPY, GLOBAL, INP_SCOPE, SCOPES, WGT_SCOPE
 from vta.config import Config
 from vta.errors import CompileError, ScheduleError
 from vta.isa import MemoryType

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from vta.compiler.ir.loop_ir import Transfer
+from vta.compiler.ir.insn_ir import Transfer
 from vta.isa import MemoryType, Opcode
 
 __all__ = ["Dim", "transfers"]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vta.compiler.ir.affine import Affine
-from vta.compiler.ir.loop_ir import Finish, InsnProgram, Kernel, Op
+from vta.compiler.ir.insn_ir import Finish, InsnProgram, Kernel, Op
 from vta.compiler.ir.tile_ir import (
     Alu,
     Gemm,

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vta.compiler.ir.loop_ir import MicroOp, UopLoop
+from vta.compiler.ir.insn_ir import MicroOp, UopLoop
 
 __all__ = ["Round", "kernels"]
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vta.compiler.encode.uop_buffer import plan_uops
-from vta.compiler.ir.loop_ir import Kernel, MicroOp
+from vta.compiler.ir.insn_ir import Kernel, MicroOp
 from vta.config import PRESETS
 from vta.errors import CompileError
 from vta.isa import Opcode

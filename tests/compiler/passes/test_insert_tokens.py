@@ -10,16 +10,8 @@ import pytest
 from vta.compiler.check.between_passes import check
 from vta.compiler.check.proof import VerifyError, verify_program
 from vta.compiler.encode.emit import emit
-from vta.compiler.ir.loop_ir import (
-    Buffer,
-    Finish,
-    InsnProgram,
-    Kernel,
-    MicroOp,
-    Tokens,
-    Transfer,
-    UopLoop,
-)
+from vta.compiler.ir.insn_ir import Finish, InsnProgram, Kernel, MicroOp, Tokens, Transfer, UopLoop
+from vta.compiler.ir.loop_ir import Buffer
 from vta.compiler.passes.insert_tokens import insert_tokens
 from vta.isa import MemoryType, ModuleId, Opcode
 

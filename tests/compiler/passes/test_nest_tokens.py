@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from tests.compiler.known import conv2d, threaded_matmul
-from vta.compiler.build import build
 from vta.compiler.check.proof import VerifyError, verify_program
+from vta.compiler.pipeline import build
 from vta.config import PRESETS
 from vta.isa import Isa
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vta.compiler.ir.loop_ir import Buffer, Finish, InsnProgram, Kernel, MicroOp, Transfer, UopLoop
+from vta.compiler.ir.insn_ir import Finish, InsnProgram, Kernel, MicroOp, Transfer, UopLoop
+from vta.compiler.ir.loop_ir import Buffer
 from vta.compiler.passes.order import order
 from vta.config import PRESETS
 from vta.isa import AluOp, MemoryType, Opcode

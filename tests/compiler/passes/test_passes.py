@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from vta.compiler.build import build
 from vta.compiler.encode.uop_buffer import plan_uops
-from vta.compiler.ir.loop_ir import Kernel, MicroOp, Transfer, UopLoop
+from vta.compiler.ir.insn_ir import Kernel, MicroOp, Transfer, UopLoop
 from vta.compiler.ir.tile_ir import Alu, Reset
-from vta.compiler.pipeline import trace
+from vta.compiler.pipeline import build, trace
 from vta.config import PRESETS
 from vta.errors import CompileError, ConfigError
 from vta.isa import Isa, Opcode

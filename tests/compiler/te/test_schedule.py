@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vta import te
-from vta.compiler.lower import lower
+from vta.compiler.pipeline import lower
 from vta.compiler.te.gemm_intrinsic import gemm
 from vta.config import PRESETS
 from vta.errors import ScheduleError

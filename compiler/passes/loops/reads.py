@@ -1,0 +1,86 @@
+"""Whether every stage reads within its tensors: a declaration of the user can be at fault here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from vta.compiler.ir.affine import Affine, affine
+from vta.compiler.passes.loops.bounds import inlined_body
+from vta.compiler.te.expr import Expr, Read, Reduce, Select, Var, parts, walk
+from vta.compiler.te.schedule import Schedule
+from vta.compiler.te.tensor import ComputeOp
+from vta.errors import CompileError
+
+__all__ = ["check_reads"]
+
+
+def check_reads(schedule: Schedule) -> None:
+    """Checks that every stage reads within its tensors, wherever it will be computed.
+
+    Raises
+    ------
+    CompileError
+        A read outside its tensor.
+    """
+    for stage in schedule.stages:
+        if not isinstance(stage.op, ComputeOp) or stage.inlined:
+            continue
+        body = inlined_body(schedule, stage)
+        extents = {axis.var: axis.extent for axis in stage.axes}
+        for read, conditions in _guarded(body.value if isinstance(body, Reduce) else body, ()):
+            _bounds(
+                stage.name, read.source.name, read.indices, read.source.shape, extents, conditions
+            )
+
+
+def _guarded(expr: Expr, conditions: tuple[Expr, ...]) -> Iterator[tuple[Read, tuple[Expr, ...]]]:
+    """Every read of an expression, with what is 0 or more where it is taken."""
+    if isinstance(expr, Select):
+        inside = (*conditions, *(item.value for item in expr.conditions))
+        yield from _guarded(expr.then, inside)
+        yield from _guarded(expr.other, conditions)
+    elif any(isinstance(node, Select) for node in walk(expr)):
+        for part in parts(expr):
+            yield from _guarded(part, conditions)
+    else:
+        yield from ((node, conditions) for node in walk(expr) if isinstance(node, Read))
+
+
+def _bounds(
+    stage: str,
+    name: str,
+    indices: tuple[Expr, ...],
+    shape: tuple[int, ...],
+    extents: dict[Var, int],
+    conditions: tuple[Expr, ...],
+) -> None:
+    guards = [form for form in map(affine, conditions) if form is not None]
+    if any(guard.span(extents)[1] < 0 for guard in guards):
+        return  # all padding: it is never read
+    for place, (index, size) in enumerate(zip(indices, shape, strict=True)):
+        form = affine(index)
+        if form is None:
+            continue  # matched to nothing later, and refused there
+        high = min(item.span(extents)[1] for item in _sums(form, guards))
+        low = -min(item.span(extents)[1] for item in _sums(form.scaled(-1), guards))
+        if low < 0 or high >= size:
+            raise CompileError(
+                f"{stage} reads {name} {list(shape)} out of its bounds: index "
+                f"{place} runs from {low} to {high}, but must be 0 to {size - 1}"
+            )
+
+
+def _sums(form: Affine, guards: Iterable[Affine]) -> list[Affine]:
+    """What a form is at most: itself, or more by guards, which are 0 or more, of fewer indices."""
+    found = [form]
+    for guard in guards:
+        for item in tuple(found):
+            for times in {
+                -(item.factors[var] // factor)
+                for var, factor in guard.factors.items()
+                if item.factors.get(var, 0) % factor == 0 and var in item.factors
+            }:
+                more = item.plus(guard.scaled(times))
+                if times > 0 and len(more.factors) < len(item.factors):
+                    found.append(more)
+    return found

@@ -1,0 +1,50 @@
+"""Expressions as text, with no more brackets than they need."""
+
+from __future__ import annotations
+
+import itertools
+
+from vta.compiler.te.expr import Binary, Cast, Const, Expr, Read, Select, Var, parts, walk
+
+__all__ = ["PRECEDENCE", "show_expr"]
+
+PRECEDENCE = {"<<": 1, ">>": 1, "+": 2, "-": 2, "*": 3}
+MOST_NODES = 300
+
+
+def show_expr(expr: Expr) -> str:
+    """An expression; one whose text would be beyond reading, by its size alone."""
+    nodes = sum(1 for _ in itertools.islice(walk(expr), MOST_NODES + 1))
+    if nodes > MOST_NODES or _text_nodes(expr, {}) > MOST_NODES:
+        return f"<{sum(isinstance(node, Binary) for node in walk(expr))} operations>"
+    return _expr(expr)
+
+
+def _text_nodes(expr: Expr, known: dict[int, int]) -> int:
+    """How many nodes the text has, in which what is shared appears each time."""
+    if id(expr) not in known:
+        known[id(expr)] = 1 + sum(_text_nodes(part, known) for part in parts(expr))
+    return known[id(expr)]
+
+
+def _expr(expr: Expr, outer: int = 0) -> str:
+    """An expression, with brackets where an operator of strength `outer` around it needs them."""
+    if isinstance(expr, Const):
+        return str(expr.number)
+    if isinstance(expr, Var):
+        return expr.name
+    if isinstance(expr, Cast):
+        return f"{expr.dtype}({_expr(expr.value)})"
+    if isinstance(expr, Read):
+        indices = ", ".join(map(_expr, expr.indices))
+        return f"{expr.source.name}[{indices}]" if indices else expr.source.name
+    if isinstance(expr, Binary):
+        if expr.op not in PRECEDENCE:
+            return f"{expr.op}({_expr(expr.a)}, {_expr(expr.b)})"
+        strength = PRECEDENCE[expr.op]
+        text = f"{_expr(expr.a, strength)} {expr.op} {_expr(expr.b, strength + 1)}"
+        return f"({text})" if strength < outer else text
+    if isinstance(expr, Select):
+        inside = " and ".join(f"{_expr(item.value)} >= 0" for item in expr.conditions)
+        return f"select({inside}, {_expr(expr.then)}, {_expr(expr.other)})"
+    raise AssertionError(f"no such expression: {expr!r}")
