@@ -311,8 +311,8 @@ def _split(
         else:
             sizes = " x ".join(str(item.extent) for item in atoms)
             raise ScheduleError(
-                f"stage {stage.name}: a split of {split.axis.name} ({sizes} rounds, fused) by {factor} "
-                "cuts through one of the fused loops; use a factor that divides them, or split "
-                "before fusing"
+                f"stage {stage.name}: a split of {split.axis.name} ({sizes} rounds, fused) by "
+                f"{factor} cuts through one of the fused loops; use a factor that divides them, or "
+                "split before fusing"
             )
     return (outside or [Atom(outer.var, 1)]), (inside or [Atom(inner.var, 1)])
