@@ -12,6 +12,8 @@ __all__ = ["Allocator"]
 class Allocator:
     """Aligned first fit over the bytes `start` to `end - 1`.
 
+    For one thread at a time: a device calls it under its lock.
+
     Parameters
     ----------
     start, end : int

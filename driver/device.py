@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import abc
+import collections
 import contextlib
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vta.driver.statistics import Statistics
-from vta.errors import DeviceError, MachineError, ProgramError
+from vta.errors import ArgumentError, DeviceError, MachineError, ProgramError
 from vta.image import BASES
 
 if TYPE_CHECKING:
@@ -27,46 +29,54 @@ __all__ = ["Device"]
 class Device(abc.ABC):
     """A VTA with memory of its own.
 
-    A back end supplies the memory (`allocate`, `free`, `write`, `read`), `launch`, `reset` and
-    `close`. Keeping caches coherent is its own affair: what `write` put there the machine sees,
-    what the machine stored `read` gives. A device is a context manager; `close` may be called
-    twice.
+    A back end supplies `_allocate`, `_free`, `_write`, `_read`, `_launch`, `_reset` and `_close`,
+    which are called one at a time and never after `close`. Keeping caches coherent is its own
+    affair: the machine sees what `_write` put there, and `_read` gives what the machine stored. A
+    device is a context manager; `close` may be called twice.
+
+    Threads may share a device: it serves one call at a time, and the others wait. `run` and `call`
+    are each one call, allocations included. Who wants several calls in a row holds `lock`.
 
     Parameters
     ----------
     config : Config
-        What the machine is; programs for another are refused.
+        What the machine is; programs that it cannot run are refused.
     target : str
         The name that reports carry.
+
+    Attributes
+    ----------
+    lock : threading.RLock
+        Held during every call.
+
+    Raises
+    ------
+    DeviceError
+        From any method: the device is closed.
     """
 
     def __init__(self, config: Config, target: str) -> None:
         self.config = config
         self.target = target
+        self.lock = threading.RLock()
         self._statistics = Statistics()
+        self._discarded: collections.deque[int] = collections.deque()
+        self._closed = False
 
     @abc.abstractmethod
-    def allocate(self, nbytes: int) -> int:
-        """The address of `nbytes` bytes, aligned for every kind of element.
-
-        What is given out reaches to the end of the last element, whatever its kind: programs
-        compute a tile that is not full like the others, and write all of it.
-        """
+    def _allocate(self, nbytes: int) -> int: ...
 
     @abc.abstractmethod
-    def free(self, addr: int) -> None:
-        """Gives back what `allocate` gave out."""
+    def _free(self, addr: int) -> None: ...
 
     @abc.abstractmethod
-    def write(self, addr: int, data: NDArray[Any]) -> None:
-        """Puts the bytes of `data`, row-major, at byte `addr`."""
+    def _write(self, addr: int, data: NDArray[Any]) -> None: ...
 
     @abc.abstractmethod
-    def read(self, addr: int, nbytes: int) -> NDArray[np.uint8]:
-        """A copy of `nbytes` bytes from byte `addr` on."""
+    def _read(self, addr: int, nbytes: int) -> NDArray[np.uint8]: ...
 
     @abc.abstractmethod
-    def launch(
+    def _launch(
         self, insn_addr: int, insn_count: int, base: Mapping[str, int], timeout: float | None
     ) -> RunReport:
         """Runs a stream that lies in memory, and waits for its end.
@@ -78,14 +88,93 @@ class Device(abc.ABC):
         """
 
     @abc.abstractmethod
-    def reset(self) -> None:
+    def _reset(self) -> None:
         """The machine's reset: empties queues, tokens, counters and errors."""
 
     @abc.abstractmethod
-    def close(self) -> None:
-        """Gives back memory and machine; every later use is a `DeviceError`."""
+    def _close(self) -> None:
+        """Gives back memory and machine."""
 
-    # -- the same on every back end --------------------------------------------------------------
+    # -- memory ----------------------------------------------------------------------------------
+
+    def allocate(self, nbytes: int) -> int:
+        """The address of `nbytes` bytes, aligned for every kind of element.
+
+        What is given out reaches to the end of the last element, whatever its kind: programs
+        compute a tile that is not full like the others, and write all of it.
+        """
+        with self._open():
+            while self._discarded:
+                self._free(self._discarded.popleft())
+            return self._allocate(nbytes)
+
+    def free(self, addr: int) -> None:
+        """Gives back what `allocate` gave out; what is freed after `close` went with the memory."""
+        with self.lock:
+            if not self._closed:
+                self._free(addr)
+
+    def discard(self, addr: int) -> None:
+        """Frees `addr` at the next allocation.
+
+        For finalizers: Python may run one in the middle of any other call, whose lock it neither
+        waits for nor enters.
+        """
+        self._discarded.append(addr)
+
+    def write(self, addr: int, data: NDArray[Any]) -> None:
+        """Puts the bytes of `data`, row-major, at byte `addr`."""
+        with self._open():
+            self._write(addr, data)
+
+    def read(self, addr: int, nbytes: int) -> NDArray[np.uint8]:
+        """A copy of `nbytes` bytes from byte `addr` on."""
+        with self._open():
+            return self._read(addr, nbytes)
+
+    # -- programs --------------------------------------------------------------------------------
+
+    def call(
+        self, program: Program, inputs: Sequence[NDArray[Any]], *, timeout: float | None = None
+    ) -> tuple[list[NDArray[Any]], RunReport]:
+        """Runs a program on arrays of the host, in memory that it has for this call only.
+
+        Parameters
+        ----------
+        program : Program
+        inputs : sequence of arrays
+            One for each input of the program, of its shape and dtype.
+        timeout : float, optional
+            As for `run`.
+
+        Returns
+        -------
+        outputs : list of arrays
+            One for each output of the program.
+        report : RunReport
+
+        Raises
+        ------
+        ArgumentError
+            Arrays that do not fit the program's inputs.
+        """
+        _check_inputs(program, inputs)
+        given = iter(inputs)
+        with self._open(), contextlib.ExitStack() as stack:
+            addresses: dict[str, int] = {}
+            for buffer in program.args:
+                addresses[buffer.name] = stack.enter_context(self._scratch(buffer.nbytes))
+                if buffer.role == "input":
+                    self.write(addresses[buffer.name], next(given))
+            report = self.run(program, addresses, timeout=timeout)
+            outputs = [
+                self.read(addresses[buffer.name], buffer.nbytes)
+                .view(buffer.dtype)
+                .reshape(buffer.shape)
+                for buffer in program.args
+                if buffer.role == "output"
+            ]
+        return outputs, report
 
     def run(
         self, program: Program, addresses: Mapping[str, int], *, timeout: float | None = None
@@ -98,17 +187,19 @@ class Device(abc.ABC):
         addresses : mapping
             Where each argument's buffer lies, by name; all of its other buffers are made here.
         timeout : float, optional
-            Seconds.
+            Seconds that the run may take; waiting for other threads does not count.
 
         Raises
         ------
         ProgramError
             A program for another configuration.
+        DeviceTimeout
+            It took longer than `timeout`.
         MachineError
             The machine reported an error. The device is reset and can be used again.
         """
         self.check(program)
-        with contextlib.ExitStack() as stack:
+        with self._open(), contextlib.ExitStack() as stack:
             places = {buffer.name: addresses[buffer.name] for buffer in program.args}
             for buffer in program.buffers:
                 if buffer.name not in places:
@@ -130,20 +221,25 @@ class Device(abc.ABC):
             raise DeviceError(
                 f"base must have only the keys {', '.join(BASES)}, not {', '.join(sorted(unknown))}"
             )
-        with self._scratch(insns.nbytes) as insn_addr:
-            self.write(insn_addr, insns.astype("<u8", copy=False))
+        with self._open(), self._scratch(insns.nbytes) as insn_addr:
+            self._write(insn_addr, insns.astype("<u8", copy=False))
             # Our programs leave no tokens behind; an interrupted run before may have.
-            self.reset()
+            self._reset()
             try:
-                report = self.launch(insn_addr, len(insns), registers, timeout)
+                report = self._launch(insn_addr, len(insns), registers, timeout)
             except BaseException:
-                self.reset()
+                self._reset()
                 raise
-        self._statistics.add(report)
-        if report.fault is not None:
-            self.reset()
-            raise MachineError(report.fault)
+            self._statistics.add(report)
+            if report.fault is not None:
+                self._reset()
+                raise MachineError(report.fault)
         return report
+
+    def reset(self) -> None:
+        """The machine's reset: empties queues, tokens, counters and errors."""
+        with self._open():
+            self._reset()
 
     def check(self, program: Program) -> None:
         """Refuses a program that was compiled for another machine."""
@@ -158,7 +254,23 @@ class Device(abc.ABC):
         return self._statistics.totals()
 
     def clear_statistics(self) -> None:
+        """Starts `statistics` from zero."""
         self._statistics.clear()
+
+    def close(self) -> None:
+        """Gives back memory and machine, after the call that another thread may have begun."""
+        with self.lock:
+            if not self._closed:
+                self._closed = True
+                self._close()
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[None]:
+        """Holds the lock of a device that is not closed."""
+        with self.lock:
+            if self._closed:
+                raise DeviceError(f"the {self.target} device is closed")
+            yield
 
     @contextlib.contextmanager
     def _scratch(self, nbytes: int) -> Iterator[int]:
@@ -178,3 +290,15 @@ class Device(abc.ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _check_inputs(program: Program, inputs: Sequence[NDArray[Any]]) -> None:
+    wanted = [buffer for buffer in program.args if buffer.role == "input"]
+    if len(inputs) != len(wanted):
+        raise ArgumentError(f"{program.name} has {len(wanted)} inputs, not {len(inputs)}")
+    for buffer, array in zip(wanted, inputs, strict=True):
+        if array.shape != buffer.shape or array.dtype != buffer.dtype:
+            raise ArgumentError(
+                f"input {buffer.name} of {program.name} must be "
+                f"{buffer.dtype}{list(buffer.shape)}, not {array.dtype}{list(array.shape)}"
+            )

@@ -22,7 +22,7 @@ __all__ = ["LoadedModule", "Module", "TimingResult"]
 
 
 class Module:
-    """A compiled program on the host, to be saved.
+    """A compiled program on the host, to be saved. It never changes, and threads may share it.
 
     Attributes
     ----------
@@ -76,6 +76,9 @@ class TimingResult:
 
 class LoadedModule:
     """A program that a device can run: calling it with its arguments runs it.
+
+    Threads may share it. The device serves one call at a time; threads that pass the same array
+    must agree on who writes it when.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ _KINDS = "biufc"
 
 @dataclass(frozen=True)
 class Context:
-    """Where an array lives: a device, or (None) the host's memory."""
+    """Where an array lives: a device, or (None) the host's memory. Threads may share it."""
 
     device_type: str
     device_id: int = 0
@@ -45,6 +45,9 @@ class NDArray:
     On a device its memory is given back when nothing refers to the array any more. DLPack and
     NumPy see a copy on the host: a device's memory is not theirs to keep.
 
+    Threads may share an array; each copy to or from it is whole. Whether one thread reads before or
+    after another writes is for them to arrange.
+
     Attributes
     ----------
     shape : tuple of int
@@ -63,7 +66,7 @@ class NDArray:
         self._host = np.zeros(shape if ctx.device is None else 0, dtype)
         if ctx.device is not None:
             self.addr = ctx.device.allocate(self.nbytes)
-            weakref.finalize(self, ctx.device.free, self.addr)
+            weakref.finalize(self, ctx.device.discard, self.addr)
 
     @property
     def nbytes(self) -> int:

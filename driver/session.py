@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from vta.driver.backends import open_device, require_backend
 from vta.driver.module import LoadedModule
 from vta.driver.ndarray import Context, cpu
 from vta.errors import DeviceError
+from vta.files import replacing
 from vta.program import Program
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ __all__ = ["Session"]
 
 class Session:
     """A folder for uploads and one device; a context manager, and `close` may be called twice.
+
+    Threads may share a session: its device serves one call at a time, and the others wait. `close`
+    waits for the call that is under way; every later use is a `DeviceError`.
 
     Parameters
     ----------
@@ -41,6 +46,7 @@ class Session:
     def __init__(self, config: Config) -> None:
         require_backend(config.target)
         self.config = config
+        self._lock = threading.Lock()
         self._device: Device | None = None
         self._folder = Path(tempfile.mkdtemp(prefix="vta-session-"))
         # When the session is closed, collected, or the process ends. Scripts seldom close one, and
@@ -53,7 +59,8 @@ class Session:
         self._check_open()
         name = target if target is not None else Path(path).name
         try:
-            shutil.copyfile(path, self._place(name))
+            with replacing(self._place(name)) as partial:
+                shutil.copyfile(path, partial)
         except OSError as error:
             raise DeviceError(f"{path}: cannot be uploaded ({error.strerror or error})") from None
 
@@ -86,18 +93,21 @@ class Session:
     @property
     def device(self) -> Device:
         """The session's device, opened at first use."""
-        self._check_open()
-        if self._device is None:
-            self._device = open_device(self.config)
-        return self._device
+        with self._lock:
+            self._check_open()
+            if self._device is None:
+                self._device = open_device(self.config)
+            return self._device
 
     def close(self) -> None:
         """Closes the device and removes what was uploaded."""
-        if not self._closed:
+        with self._lock:
             self._closed = True
-            if self._device is not None:
-                self._device.close()
-            self._remove()
+            device = self._device
+        # Another thread may be in a call of the device and need the session before it is through.
+        if device is not None:
+            device.close()
+        self._remove()
 
     def _place(self, name: str) -> Path:
         if not name or name in (".", "..") or Path(name).name != name:

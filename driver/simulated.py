@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vta.driver.allocator import Allocator
 from vta.driver.device import Device
 from vta.driver.statistics import STAT_KEYS, Statistics, count_stream
-from vta.errors import DeviceError, DeviceTimeout
+from vta.errors import DeviceTimeout
 from vta.isa import Isa
 from vta.program import RunReport
 from vta.sim.memory import Memory
@@ -46,7 +46,10 @@ _RESERVED = 4096
 
 
 class SimulatorTotals(Statistics):
-    """Statistics of several devices together, and what they shall do beside running."""
+    """Statistics of several devices together, and what they shall do beside running.
+
+    Threads may share it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +76,6 @@ class SimulatedDevice(Device):
         self.memory = Memory(config.addr_width)
         self._profile = profile
         self._machine: Machine | None = None
-        self._closed = False
         alignment = max(
             64,
             *(
@@ -87,27 +89,21 @@ class SimulatedDevice(Device):
     def _make_machine(self) -> Machine:
         """The machine, on `self.memory`; called once, at the first run."""
 
-    def allocate(self, nbytes: int) -> int:
-        self._check_open()
+    def _allocate(self, nbytes: int) -> int:
         return self._allocator.allocate(nbytes)
 
-    def free(self, addr: int) -> None:
-        # What is freed after `close` went with the memory.
-        if not self._closed:
-            self._allocator.free(addr)
+    def _free(self, addr: int) -> None:
+        self._allocator.free(addr)
 
-    def write(self, addr: int, data: NDArray[Any]) -> None:
-        self._check_open()
+    def _write(self, addr: int, data: NDArray[Any]) -> None:
         self.memory.write(addr, data)
 
-    def read(self, addr: int, nbytes: int) -> NDArray[np.uint8]:
-        self._check_open()
+    def _read(self, addr: int, nbytes: int) -> NDArray[np.uint8]:
         return self.memory.read(addr, nbytes)
 
-    def launch(
+    def _launch(
         self, insn_addr: int, insn_count: int, base: Mapping[str, int], timeout: float | None
     ) -> RunReport:
-        self._check_open()
         if self._profile.debug_flag:
             stream = self.memory.read(insn_addr, insn_count * 16).view("<u8").reshape(-1, 2)
             if self._profile.debug_flag & DEBUG_DUMP_INSN:
@@ -134,20 +130,14 @@ class SimulatedDevice(Device):
         self._profile.add(report)
         return report
 
-    def reset(self) -> None:
+    def _reset(self) -> None:
         if self._machine is not None:
             self._machine.reset()
 
-    def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            if self._machine is not None:
-                self._machine.close()
-            self.memory.close()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise DeviceError(f"the {self.target} device is closed")
+    def _close(self) -> None:
+        if self._machine is not None:
+            self._machine.close()
+        self.memory.close()
 
 
 def _deadline(timeout: float) -> Callable[[int], None]:

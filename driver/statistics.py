@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from vta.isa import Isa, MemoryType, ModuleId, Opcode
@@ -41,26 +42,36 @@ _TRANSFERS = {
 
 
 class Statistics:
-    """Totals over runs, by the keys of `RunReport.stats`; `cycle_count` where there is a clock."""
+    """Totals over runs, by the keys of `RunReport.stats`; `cycle_count` where there is a clock.
+
+    Threads may share one: a run is in the totals as a whole or not at all.
+    """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self.clear()
 
     def clear(self) -> None:
-        self._totals = dict.fromkeys(STAT_KEYS, 0)
-        self._cycles: int | None = None
+        """Starts from zero."""
+        with self._lock:
+            self._totals = dict.fromkeys(STAT_KEYS, 0)
+            self._cycles: int | None = None
 
     def add(self, report: RunReport) -> None:
-        for key in STAT_KEYS:
-            self._totals[key] += report.stats[key]
-        if report.cycles is not None:
-            self._cycles = (self._cycles or 0) + report.cycles
+        """Counts a run."""
+        with self._lock:
+            for key in STAT_KEYS:
+                self._totals[key] += report.stats[key]
+            if report.cycles is not None:
+                self._cycles = (self._cycles or 0) + report.cycles
 
     def totals(self) -> dict[str, int]:
-        totals = dict(self._totals)
-        if self._cycles is not None:
-            totals["cycle_count"] = self._cycles
-        return totals
+        """The sums since `clear`."""
+        with self._lock:
+            totals = dict(self._totals)
+            if self._cycles is not None:
+                totals["cycle_count"] = self._cycles
+            return totals
 
 
 def count_stream(config: Config, insns: NDArray[np.uint64]) -> dict[str, int]:

@@ -23,6 +23,9 @@ _MAX_INSNS = (1 << 32) - 1
 class Machine(Protocol):
     """A VTA that runs instruction streams which lie in a `Memory`.
 
+    For one thread at a time; machines on memories of their own may run in threads of their own. A
+    device puts a lock around its machine.
+
     Attributes
     ----------
     config : Config

@@ -33,6 +33,8 @@ _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
 class Memory:
     """An address space of 2^`addr_width` bytes, zero where unset.
 
+    Without a lock: threads that share it agree on who writes where, and when.
+
     Attributes
     ----------
     array : (size,) uint8

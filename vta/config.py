@@ -35,7 +35,7 @@ def _key(doc: str, allowed: tuple[int, ...] | range, **options: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """One configuration of the accelerator.
+    """One configuration of the accelerator. It never changes, and threads may share it.
 
     Field names are the JSON keys in lower case. The first eleven are VTA's and required; the rest
     are this project's and optional.

@@ -43,7 +43,10 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """A run: configuration, stream, base registers, memory before and (or None) after."""
+    """A run: configuration, stream, base registers, memory before and (or None) after.
+
+    It never changes, and threads may share it.
+    """
 
     config: Config
     insn_addr: int

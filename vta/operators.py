@@ -1,9 +1,14 @@
-"""Operators as functions on NumPy's arrays, run on the current environment's device."""
+"""Operators as functions on NumPy's arrays, run on the current environment's device.
+
+Threads may call all of them at once: an operator is compiled once, and a device serves one call at
+a time. The current environment is each thread's own.
+"""
 
 from __future__ import annotations
 
 import atexit
 import functools
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,7 +75,8 @@ def run(
     if not isinstance(operator, Operator):
         raise ArgumentError(f"run takes an Operator, as vta.top.compile gives it, not {operator!r}")
     chosen = _device_of(device) if device is not None else _device(operator.config)
-    return operator.run(chosen, *map(_numpy, arrays))
+    outputs, report = chosen.call(operator.program, operator.pack(*map(_numpy, arrays)))
+    return operator.unpack(*outputs), report
 
 
 def dense(
@@ -314,14 +320,41 @@ def _call(spec: Spec, arrays: list[Array], device: Device | Session | None) -> A
     return run(_compiled(spec, config), *arrays, device=device)[0]
 
 
+class _Slot:
+    """A compiled operator, or the place where one will be; whoever holds the lock may compile."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.operator: Operator | None = None
+
+
+_slots_lock = threading.Lock()
+_devices_lock = threading.Lock()
+
+
 @functools.lru_cache(maxsize=256)
+def _slot(spec: Spec, config: Config) -> _Slot:
+    return _Slot()
+
+
 def _compiled(spec: Spec, config: Config) -> Operator:
-    return spec.compile(config)
+    """The operator, compiled once even where several threads ask at the same time."""
+    with _slots_lock:
+        slot = _slot(spec, config)
+    with slot.lock:
+        if slot.operator is None:
+            slot.operator = spec.compile(config)
+        return slot.operator
+
+
+def _device(config: Config) -> Device:
+    """The process's own device of a configuration, open until its end."""
+    with _devices_lock:
+        return _opened(config)
 
 
 @functools.cache
-def _device(config: Config) -> Device:
-    """The process's own device of a configuration, open until its end."""
+def _opened(config: Config) -> Device:
     device = open_device(config)
     atexit.register(device.close)
     return device

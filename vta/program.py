@@ -56,7 +56,7 @@ class DramBuffer:
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A compiled program.
+    """A compiled program. It never changes, and threads may share it.
 
     Attributes
     ----------

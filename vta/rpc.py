@@ -12,6 +12,8 @@ __all__ = ["LocalSession"]
 class LocalSession(session.Session):
     """A session on the device that the current environment's `TARGET` names.
 
+    Threads may share it, as `vta.driver.session.Session` says.
+
     Parameters
     ----------
     config : Config, optional

@@ -94,7 +94,10 @@ class Plan:
 
 
 class Spec(abc.ABC):
-    """An operator with its shapes and options; hashable, and the same on every configuration."""
+    """An operator with its shapes and options; hashable, and the same on every configuration.
+
+    It never changes, and threads may share it.
+    """
 
     @property
     @abc.abstractmethod
@@ -146,7 +149,7 @@ class Spec(abc.ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Operator:
-    """A compiled operator.
+    """A compiled operator. It never changes, and threads may share it.
 
     Attributes
     ----------

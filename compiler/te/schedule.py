@@ -23,6 +23,8 @@ __all__ = ["Schedule", "create_schedule"]
 class Schedule(ScheduleLog):
     """The stages that some outputs need, each after what it reads, and the steps taken on them.
 
+    For one thread at a time. Tensors never change, so that threads may make schedules of the same.
+
     Attributes
     ----------
     stages : list of Stage

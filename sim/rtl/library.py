@@ -62,6 +62,9 @@ _RECORD_BITS = 24
 class Simulation:
     """A device just out of reset, with its memory; `verilog` is built first if it has to be.
 
+    For one thread at a time, though not always the same; several simulations may run in threads of
+    their own, side by side: Python's own lock is free while cycles are simulated.
+
     Parameters
     ----------
     verilog : str

@@ -21,7 +21,10 @@ __all__ = ["TempDirectory", "run", "tempdir"]
 
 
 class TempDirectory:
-    """A folder that goes when it is closed, collected, or the process ends."""
+    """A folder that goes when it is closed, collected, or the process ends.
+
+    Threads may share it.
+    """
 
     def __init__(self) -> None:
         self.path = tempfile.mkdtemp(prefix="vta-")
