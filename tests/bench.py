@@ -165,7 +165,7 @@ def wrap(value):
 
 
 def alu_reference(op, left, right):
-    """ISA.md's ALU on plain numbers."""
+    """The ALU of docs/isa.md on plain numbers."""
     if op == 0:
         return min(left, right)
     if op == 1:

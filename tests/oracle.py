@@ -1,4 +1,4 @@
-"""A third reading of ISA.md: instructions one after the other, nothing else.
+"""A third reading of docs/isa.md: instructions one after the other, nothing else.
 
 No queues, no tokens, no checks, no speed: a legal program without races means what its instructions
 do in an order that its tokens allow. Only the decoding is shared with what it is compared with.

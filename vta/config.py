@@ -23,7 +23,7 @@ __all__ = ["PRESETS", "SIMULATED_TARGETS", "TARGETS", "Config", "default_path"]
 SIMULATED_TARGETS = ("sim", "tsim")
 TARGETS = (*SIMULATED_TARGETS, "pynq", "ultra96", "zcu104", "de10nano", "intelfocl")
 HW_VERSIONS = ("0.0.1", "0.0.2")
-"""Both spell the same configuration keys; streams are always encoded as 0.0.2 (ISA.md)."""
+"""Both spell the same configuration keys; streams are always encoded as 0.0.2 (docs/isa.md)."""
 
 WORD_BITS = 64
 UOP_BITS = 32
@@ -43,8 +43,8 @@ class Config:
     Raises
     ------
     ConfigError
-        A value outside its range, or a combination whose instruction fields do not fit (ISA.md,
-        "Encoding").
+        A value outside its range, or a combination whose instruction fields do not fit
+        (docs/isa.md, "Encoding").
     """
 
     target: str = field(metadata={"doc": "where programs run"})

@@ -77,7 +77,7 @@ class DeviceTimeout(DeviceError, TimeoutError):
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What a machine reports when it stops on an error (ISA.md, "Errors").
+    """What a machine reports when it stops on an error (docs/isa.md, "Errors").
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """The instruction set: every format once; layouts, packing, decoding and text are derived.
 
-`ISA.md` of the project's documentation is the specification. Words used throughout:
+`docs/isa.md` is the specification. Words used throughout:
 
 - *element* (tile): one row of an on-chip buffer; every base, size and stride counts elements.
 - Modules stand in the order ``load``, ``compute``, ``store``; *prev* and *next* are neighbours in
@@ -294,7 +294,7 @@ class Insn:
 
     @property
     def module(self) -> ModuleId:
-        """Whose queue fetch sends it to (ISA.md, "Dispatch")."""
+        """Whose queue fetch sends it to (docs/isa.md, "Dispatch")."""
         if self.opcode == Opcode.STORE:
             return ModuleId.STORE
         if self.opcode == Opcode.LOAD and self.memory_type in (MemoryType.INP, MemoryType.WGT):

@@ -1,6 +1,6 @@
 """The register map, once: hardware, driver and documentation are derived from `REGISTERS`.
 
-32-bit words on AXI4-Lite (ISA.md, "Registers"). Access ``rw`` is written by the host and read
+32-bit words on AXI4-Lite (docs/isa.md, "Registers"). Access ``rw`` is written by the host and read
 back, ``ro`` is read only, ``w1`` has bits that act when 1 is written. Writes while the machine runs
 are ignored, but for `control.reset`, `irq_enable` and `irq_status`.
 """
@@ -116,7 +116,7 @@ def _build() -> tuple[Register, ...]:
             "ro",
             "why the machine halted",
             (
-                Bits("cause", 0, 4, "0 none, else a cause in the order of ISA.md"),
+                Bits("cause", 0, 4, "0 none, else a cause by its number"),
                 Bits("module", 4, 2, "0 fetch, 1 load, 2 compute, 3 store"),
             ),
         ),

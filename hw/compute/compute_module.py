@@ -52,7 +52,7 @@ class ComputeModule(wiring.Component):
     active : Out(1)
         A step is under way.
 
-    Source: ISA.md, "LOAD", "GEMM", "ALU" and "FINISH".
+    Source: docs/isa.md, "LOAD", "GEMM", "ALU" and "FINISH".
     """
 
     def __init__(self, config: Config) -> None:

@@ -44,7 +44,7 @@ class DotProducts(wiring.Component):
     sum_bits : int
         Bits of one sum.
 
-    Source: ISA.md, "GEMM".
+    Source: docs/isa.md, "GEMM".
     """
 
     def __init__(self, config: Config) -> None:

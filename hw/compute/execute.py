@@ -71,7 +71,7 @@ class Execute(wiring.Component):
     active : Out(1)
         A step is under way.
 
-    Source: ISA.md, "GEMM", "ALU" and "LOAD".
+    Source: docs/isa.md, "GEMM", "ALU" and "LOAD".
     """
 
     def __init__(self, config: Config) -> None:

@@ -14,7 +14,7 @@ __all__ = ["AccGuard", "Hazards"]
 
 
 class Hazards(wiring.Component):
-    """Keeps the strictly sequential meaning of ISA.md while LOADs and loops overlap: at issue.
+    """Keeps the strictly sequential meaning of docs/isa.md while LOADs and loops overlap.
 
     UOP is compared by range: a LOAD of UOP waits for loops that still read micro-ops where it
     writes, a loop for LOADs that still write where it reads. A LOAD of ACC waits until every

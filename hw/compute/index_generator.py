@@ -138,7 +138,7 @@ class IndexGenerator(wiring.Component):
     Timing: one iteration a cycle, without a gap between instructions; three cycles from `job`, the
     one in which it is taken included. `reach` is known 16 cycles after `job` at the earliest.
 
-    Source: ISA.md, "GEMM", "ALU" and "Errors".
+    Source: docs/isa.md, "GEMM", "ALU" and "Errors".
     """
 
     def __init__(self, config: Config) -> None:

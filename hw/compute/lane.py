@@ -87,7 +87,7 @@ class Lane(wiring.Component):
     result : Out(32)
         Cycle t + 3.
 
-    Source: ISA.md, "GEMM" and "ALU" (strictly sequential meaning).
+    Source: docs/isa.md, "GEMM" and "ALU" (strictly sequential meaning).
     """
 
     def __init__(self, *, depth: int, sum_bits: int) -> None:

@@ -26,7 +26,7 @@ def shift(m: Module, x: Signal, y: Signal) -> Value:
     """`x` shifted right arithmetically by `y`, or left by `-y` where `y` is negative.
 
     One shifter does both: to shift left, the bits go in and come out reversed. Shifts by the width
-    or more leave the sign (right) or nothing (left). Source: ISA.md, "ALU".
+    or more leave the sign (right) or nothing (left). Source: docs/isa.md, "ALU".
     """
     width = len(x)
     log = width.bit_length() - 1

@@ -71,7 +71,7 @@ class RegisterFile(wiring.Component):
     NAME : In(32)
         For each of `READ_FROM_CORE`.
 
-    Source: ISA.md, "Registers".
+    Source: docs/isa.md, "Registers".
     """
 
     def __init__(self, config: Config) -> None:

@@ -55,7 +55,7 @@ class RunMonitor(wiring.Component):
     verdict : Out(HaltReport)
         With `halt`.
 
-    Source: ISA.md, "FINISH" and "Errors".
+    Source: docs/isa.md, "FINISH" and "Errors".
     """
 
     running: In(1)

@@ -57,7 +57,7 @@ class Fetch(wiring.Component):
 
     Timing: one instruction a cycle, or what the bus brings.
 
-    Source: ISA.md, "Dispatch".
+    Source: docs/isa.md, "Dispatch".
     """
 
     def __init__(self, config: Config) -> None:

@@ -35,7 +35,7 @@ class RangeCheck(wiring.Component):
         `SRAM_RANGE`, `MEMORY_RESPONSE` (past the address width) or `NONE`.
     transfer : Out(transfer_layout)
 
-    Source: ISA.md, "LOAD", "STORE" and "Errors".
+    Source: docs/isa.md, "LOAD", "STORE" and "Errors".
     """
 
     LATENCY = 5

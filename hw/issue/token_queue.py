@@ -24,7 +24,7 @@ class TokenQueue(wiring.Component):
         `MAX_TOKENS` are there.
     count : Out(16)
 
-    Source: ISA.md, "Tokens".
+    Source: docs/isa.md, "Tokens".
     """
 
     push: In(1)

@@ -38,7 +38,7 @@ class LoadModule(wiring.Component):
     waiting : Out(1)
         For memory.
 
-    Source: ISA.md, "LOAD".
+    Source: docs/isa.md, "LOAD".
     """
 
     def __init__(self, config: Config) -> None:

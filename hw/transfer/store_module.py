@@ -40,7 +40,7 @@ class StoreModule(wiring.Component):
     waiting : Out(1)
         For memory.
 
-    Source: ISA.md, "STORE".
+    Source: docs/isa.md, "STORE".
     """
 
     def __init__(self, config: Config) -> None:

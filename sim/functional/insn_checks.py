@@ -1,4 +1,4 @@
-"""What an instruction must satisfy before it may wait for its tokens (ISA.md, "Errors").
+"""What an instruction must satisfy before it may wait for its tokens (docs/isa.md, "Errors").
 
 The causes are looked for in the ISA's order. The indices of GEMM and ALU are not checked here: they
 are checked as the iterations come.

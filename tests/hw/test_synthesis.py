@@ -77,7 +77,7 @@ def test_buffers_are_block_ram(tmp_path):
 
 @pytest.mark.full
 def test_the_default_fits_a_zynq_7020(record_property):
-    """With what a board's own logic needs left over (DESIGN.md, "Hardware")."""
+    """With what a board's own logic needs left over."""
     areas = measure(cached_verilog(PRESETS["default"]), "xc7", lambda text: None)
     used = {
         ".".join(item.path): dict(zip(RESOURCES, item.used, strict=True)) for item in areas.modules

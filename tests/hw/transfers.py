@@ -1,4 +1,4 @@
-"""LOADs and STOREs in plain Python, from ISA.md: which bytes they move, and which tiles."""
+"""LOADs and STOREs in plain Python, from docs/isa.md: which bytes they move, and which tiles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PAGE = 4096
 
 
 def elem_bytes(config, kind) -> int:
-    """Bytes in DRAM of an element, from the table in ISA.md."""
+    """Bytes in DRAM of an element, from the table in docs/isa.md, "Memories"."""
     tile = config.batch * config.block
     return {
         MemoryType.UOP: 4,

@@ -1,4 +1,4 @@
-"""Every error of ISA.md on both simulators: cause, module, index and text, worked out by hand.
+"""Every error of docs/isa.md on both simulators: cause, module, index and text, by hand.
 
 After each the machine is reset and must run a program well. Deadlocks, and which of several
 errors is reported, are in `test_rtl_stops.py`.

@@ -1,4 +1,4 @@
-"""Rules of ISA.md that no public suite tests, on both simulators, against plain numpy."""
+"""Rules of docs/isa.md that no public suite tests, on both simulators, against plain numpy."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def numbers(rng, *shape):
 
 
 def operate(op, left, right):
-    """ISA.md's ALU on arrays, by way of whole numbers."""
+    """The ALU of docs/isa.md on arrays, by way of whole numbers."""
     result = [
         alu_reference(op, int(a), int(b))
         for a, b in zip(

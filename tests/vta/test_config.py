@@ -29,7 +29,7 @@ def write(path, values):
 
 
 def test_sizes_of_the_default():
-    """ISA.md's table."""
+    """The table of docs/isa.md, "Memories"."""
     config = Config.from_dict(VALUES)
     assert (config.inp_width, config.wgt_width, config.acc_width, config.out_width) == (8, 8, 32, 8)
     assert (config.batch, config.block) == (1, 16)

@@ -17,7 +17,7 @@ import vta
 from vta.cli import app
 from vta.config import PRESETS, TARGETS, Config
 from vta.image import Image
-from vta.isa import AluOp, Isa, Opcode
+from vta.isa import AluOp, Cause, Isa, MemoryType, Opcode
 from vta.registers import REGISTERS
 
 ROOT = Path(vta.__file__).parent.parent
@@ -59,11 +59,30 @@ def test_isa_page_names_everything() -> None:
     for form in (isa.mem, isa.gemm, isa.alu, isa.uop):
         for field in form.fields:
             assert f"`{field.name}`" in text
-    for name in (*Opcode.__members__, *AluOp.__members__):
+    for name in (*Opcode.__members__, *AluOp.__members__, *MemoryType.__members__):
         assert f"| {name} |" in text
+    for cause in Cause:
+        assert f"| `{cause.name.lower()}` | {int(cause)} |" in text
+    for key in Config.__dataclass_fields__:
+        assert f"| `{key.upper()}` |" in text
     # By hand from the encoding: dram_base follows 3 + 4 + 3 + 16 bits.
     assert "| 0 | 57:26 | `dram_base` |" in text
     assert "| 1 | 63:48 | `imm` | signed; " in text
+
+
+def test_citations_of_the_specification_name_its_sections() -> None:
+    """Code and tests cite `docs/isa.md, "LOAD"`; nothing cites a file outside the repository."""
+    headings = re.findall(r"^## (.+)$", (DOCS / "isa.md").read_text(encoding="utf-8"), re.M)
+    cited = 0
+    for folder in ("vta", "hw", "compiler", "driver", "sim", "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            text = re.sub(r"\s+", " ", path.read_text(encoding="utf-8"))
+            assert not re.search(r"(?<![\w/])(ISA|DESIGN|STYLE|REVIEW)" + r"\.md", text), path
+            for names in re.findall(r'docs/isa\.md, ("[^"]+"(?:(?:,| and) "[^"]+")*)', text):
+                for name in re.findall(r'"([^"]+)"', names):
+                    assert name in headings, f"{path}: {name}"
+                    cited += 1
+    assert cited > 20
 
 
 def test_registers_page_names_everything() -> None:

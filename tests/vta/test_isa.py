@@ -1,4 +1,4 @@
-"""The encoding, to the bit: by hand from ISA.md, by a C compiler's rules, and by round trips."""
+"""The encoding, to the bit: by hand from docs/isa.md, by a C compiler's rules, by round trips."""
 
 import ctypes
 
@@ -20,7 +20,7 @@ def words(word):
     return word & (1 << 64) - 1, word >> 64
 
 
-# -- golden patterns, worked out by hand from ISA.md, "Encoding" ---------------------------------
+# -- golden patterns, worked out by hand from docs/isa.md, "Encoding" ----------------------------
 
 
 def test_load():
@@ -202,7 +202,7 @@ COMMON = [("opcode", 3), ("pop_prev", 1), ("pop_next", 1), ("push_prev", 1), ("p
 
 
 def c_words(config):
-    """ISA.md's two words of each instruction, and the micro-op, as (name, width)."""
+    """The two words (docs/isa.md) of each instruction, and the micro-op, as (name, width)."""
     acc, inp, wgt = config.log_acc_depth, config.log_inp_depth, config.log_wgt_depth
     uop = config.log_uop_depth
     loops = [
@@ -285,7 +285,7 @@ def test_layout_is_that_of_c_bit_fields(configs, kind):
 
 @pytest.mark.parametrize("kind", ["mem", "gemm", "alu"])
 def test_default_layout_is_that_of_one_c_struct(kind):
-    """At the default configuration C itself starts the second word where ISA.md does."""
+    """At the default configuration C itself starts the second word where docs/isa.md does."""
     form, rng = getattr(DEFAULT, kind), np.random.default_rng(1)
     whole = sum(c_words(DEFAULT.config)[kind], [])
     for _ in range(20):

@@ -1,4 +1,4 @@
-"""The register map: ISA.md's fixed words, and a map without overlaps."""
+"""The register map: the fixed words of docs/isa.md, and a map without overlaps."""
 
 from vta.config import PRESETS
 from vta.registers import BY_NAME, ID, REGISTERS, config_words

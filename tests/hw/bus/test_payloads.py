@@ -20,7 +20,7 @@ def test_the_longest_burst(log_bus, max_burst, beats):
 
 
 def test_elements_in_memory():
-    """The table in ISA.md."""
+    """The table in docs/isa.md, "Memories"."""
     assert {kind: dram_elem_bytes(PRESETS["default"], kind) for kind in MemoryType} == {
         MemoryType.UOP: 4,
         MemoryType.WGT: 256,

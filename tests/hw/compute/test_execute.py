@@ -15,7 +15,7 @@ MIN, MAX, ADD, SHR, MUL = range(5)
 
 
 def alu(op, x, y):
-    """ISA.md, "ALU", for arrays of int32 in int64."""
+    """docs/isa.md, "ALU", for arrays of int32 in int64."""
     if op == MIN:
         return np.minimum(x, y)
     if op == MAX:

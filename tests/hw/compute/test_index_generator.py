@@ -60,7 +60,7 @@ class Bench:
 
 
 def walk(config, loop, uops):
-    """ISA.md's loops: (dst, src, wgt, fault, last) of each iteration."""
+    """The loops of docs/isa.md, "GEMM": (dst, src, wgt, fault, last) of each iteration."""
     context = loop["context"]
     src_depth = config.acc_depth if context["is_alu"] else config.inp_depth
     iterations = []

@@ -44,7 +44,7 @@ def wrap(value):
 
 
 def reference(name, x, y):
-    """ISA.md, "ALU"."""
+    """docs/isa.md, "ALU"."""
     if name == "shift":
         if y >= 0:
             return x >> min(y, 31)

@@ -104,7 +104,7 @@ def writable():
 
 
 def test_the_map_of_the_isa():
-    """Offsets that existing drivers know (ISA.md, "Registers")."""
+    """Offsets that existing drivers know (docs/isa.md, "Registers")."""
     assert [
         BY_NAME[name].offset
         for name in (

@@ -17,7 +17,7 @@ FINISH = 3
 
 
 def insn(rng, opcode, memory_type):
-    """An instruction of random bits but for what decides where it goes (ISA.md, "Dispatch")."""
+    """Random bits, except for what decides where it goes (docs/isa.md, "Dispatch")."""
     return rng.randrange(1 << 128) & ~0b111_1111_000 & ~0b111 | opcode | memory_type << 7
 
 

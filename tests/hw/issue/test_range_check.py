@@ -41,7 +41,7 @@ WIDTHS = {
 
 
 def verdict(config, kind, base, f):
-    """ISA.md's rules for a LOAD or STORE with x_size > 0, in unlimited numbers."""
+    """The rules of docs/isa.md for a LOAD or STORE with x_size > 0, in unlimited numbers."""
     total = (f["y_pad_0"] + f["y_size"] + f["y_pad_1"]) * (
         f["x_pad_0"] + f["x_size"] + f["x_pad_1"]
     )

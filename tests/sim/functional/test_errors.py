@@ -1,4 +1,4 @@
-"""Every error of ISA.md on the functional simulator: cause, module, index, and what goes on."""
+"""Every error of docs/isa.md on the functional simulator: cause, module, index, what goes on."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Whole programs, transfers, tokens and launches on the functional simulator, as ISA.md says."""
+"""Whole programs, transfers, tokens and launches on the functional simulator (docs/isa.md)."""
 
 import numpy as np
 import pytest
