@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from typing import TYPE_CHECKING
 
+from vta.config import TARGETS
 from vta.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,9 +22,12 @@ BACKENDS = {"sim": "vta.driver.simulated:SimDevice", "tsim": "vta.driver.simulat
 def require_backend(target: str) -> str:
     """The row of `BACKENDS` for a target; raises `ConfigError` where there is none."""
     if target not in BACKENDS:
-        raise ConfigError(
-            f"TARGET {target} has no back end yet; those that have: {', '.join(BACKENDS)}"
-        )
+        have = f"those that have: {', '.join(BACKENDS)}"
+        if target in TARGETS:
+            raise ConfigError(f"TARGET {target} has no back end yet; {have}")
+        near = difflib.get_close_matches(target, TARGETS, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"TARGET {target} is unknown and has no back end{hint} ({have})")
     return BACKENDS[target]
 
 

@@ -12,10 +12,17 @@ class GemmIntrin:
     """``out[b, o] += sum(inp[b, i] * wgt[o, i])`` for one tile of each.
 
     The sizes are those of the configuration that a schedule is compiled for.
+
+    Parameters
+    ----------
+    mock : bool
+        Whether the product is left out of the program, to time the rest.
     """
 
+    mock: bool = False
+
     def __str__(self) -> str:
-        return "env.gemm"
+        return "env.mock.gemm" if self.mock else "env.gemm"
 
 
 gemm = GemmIntrin()

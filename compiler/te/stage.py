@@ -48,6 +48,8 @@ PRAGMAS = {
     ALU: "the loop runs on the vector ALU",
 }
 """What a pragma may ask for."""
+LEFT_OUT = {f"skip_{key}": key for key in PRAGMAS}
+"""Pragmas that leave the stage's work out of the program, and what it would be."""
 
 
 class PrimitiveError(ScheduleError, AttributeError):
@@ -67,6 +69,8 @@ class Stage:
         Its loops from outside in, as splits, fusions and reorderings leave them.
     scope : str
         Where its tensor lives.
+    left_out : bool
+        Whether its work is left out of the program, to time the rest.
     """
 
     def __init__(self, schedule: ScheduleLog, name: str, op: Operation) -> None:
@@ -81,6 +85,7 @@ class Stage:
         self.threads: set[Axis] = set()
         self.unrolled: set[Axis] = set()
         self.tensorized: Axis | None = None
+        self.left_out = False
         self.inlined = False
         self.attached: tuple[Stage, Axis] | None = None
 
@@ -227,17 +232,18 @@ class Stage:
         self._leaf(axis, "tensorize")
         if not isinstance(intrin, GemmIntrin):
             raise ScheduleError(f"stage {self.name}: tensorize needs env.gemm, not {intrin!r}")
-        self.tensorized = axis
+        self.tensorized, self.left_out = axis, intrin.mock
         return self._add("tensorize", axis.name, str(intrin))
 
     def pragma(self, axis: Axis, key: str) -> Stage:
-        """Marks the loop of an axis with a key of `PRAGMAS`."""
-        if not isinstance(key, str) or key not in PRAGMAS:
+        """Marks the loop of an axis with a key of `PRAGMAS` or `LEFT_OUT`."""
+        if not isinstance(key, str) or key not in {*PRAGMAS, *LEFT_OUT}:
             raise ScheduleError(
-                f"stage {self.name}: unknown pragma {key!r}" + _choices(key, PRAGMAS)
+                f"stage {self.name}: unknown pragma {key!r}" + _choices(key, [*PRAGMAS, *LEFT_OUT])
             )
         self._leaf(axis, "pragma")
-        self.pragmas[axis] = key
+        self.pragmas[axis] = LEFT_OUT.get(key, key)
+        self.left_out = key in LEFT_OUT
         return self._add("pragma", axis.name, repr(key))
 
     def __getattr__(self, name: str) -> NoReturn:

@@ -78,6 +78,15 @@ def test_targets_without_a_back_end_say_so(target: str) -> None:
         Session(PRESETS["default"].replace(target=target))
 
 
+def test_targets_that_nobody_knows_say_so() -> None:
+    with pytest.raises(ConfigError, match=r"TARGET tsmi is unknown .*did you mean tsim\?"):
+        Session(PRESETS["default"].replace(target="tsmi"))
+    with pytest.raises(
+        ConfigError, match=r"TARGET xyz is unknown and has no back end \(those that have: sim, tsim"
+    ):
+        Session(PRESETS["default"].replace(target="xyz"))
+
+
 def test_a_program_for_another_configuration(tmp_path: Path, make_program: MakeProgram) -> None:
     make_program(PRESETS["default"]).save(tmp_path / "x.o")
     with Session(PRESETS["tiny"]) as remote:

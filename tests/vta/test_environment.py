@@ -121,6 +121,27 @@ def test_two_threads_may_enter_one_environment() -> None:
     assert sorted(found.BLOCK_OUT for found in seen) == [8, 8, 16, 16]
 
 
+def test_an_environment_of_a_target_that_nobody_knows() -> None:
+    """It is one, until a device is asked for."""
+    values = vta.Environment("tiny").cfg_dict
+    values["TARGET"] = "xyz"
+    with vta.Environment(values) as env:
+        assert (env.TARGET, vta.get_env()) == ("xyz", env)
+        schedule, args = vector_add(env, m=4)
+        assert vta.build(schedule, args).entry_name == "main"
+        with pytest.raises(ConfigError, match="TARGET xyz is unknown"):
+            vta.rpc.LocalSession()
+
+
+def test_mock_names_what_leaves_work_out() -> None:
+    env = vta.Environment("tiny")
+    assert (env.mock.dma_copy, env.mock.alu) == ("skip_dma_copy", "skip_alu")
+    assert (env.dma_copy, env.alu) == ("dma_copy", "alu")
+    assert str(env.mock.gemm) == "env.mock.gemm"
+    assert env.mock.config is env.config
+    assert (env.mock.mock.alu, env.mock.BLOCK_OUT) == ("skip_alu", env.BLOCK_OUT)
+
+
 def test_lazy_names() -> None:
     for name in vta.__all__:
         assert name in dir(vta)
