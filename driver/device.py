@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vta.config import Config
-    from vta.program import Program, RunReport
+    from vta.program import DramBuffer, Program, RunReport
 
 __all__ = ["Device"]
 
@@ -40,7 +40,7 @@ class Device(abc.ABC):
     Parameters
     ----------
     config : Config
-        What the machine is; programs that it cannot run are refused.
+        What the machine is; programs that mean something else on it are refused.
     target : str
         The name that reports carry.
 
@@ -204,6 +204,7 @@ class Device(abc.ABC):
             for buffer in program.buffers:
                 if buffer.name not in places:
                     places[buffer.name] = stack.enter_context(self._scratch(buffer.nbytes))
+                self._check_place(buffer, places[buffer.name])
                 if buffer.data is not None:
                     self.write(places[buffer.name], buffer.data)
             return self.run_stream(program.link(places), timeout=timeout)
@@ -242,11 +243,22 @@ class Device(abc.ABC):
             self._reset()
 
     def check(self, program: Program) -> None:
-        """Refuses a program that was compiled for another machine."""
-        if difference := self.config.difference(program.config):
+        """Refuses a program whose instructions mean something else on this machine.
+
+        Bus, burst length, instruction queues and address width may differ: no stream notices.
+        """
+        if difference := self.config.encoding_difference(program.config):
             raise ProgramError(
                 f"program {program.name} was compiled for another configuration: "
                 f"{difference} (here: the device, there: the program)"
+            )
+
+    def _check_place(self, buffer: DramBuffer, addr: int) -> None:
+        end = 1 << self.config.addr_width
+        if not 0 <= addr <= end - buffer.nbytes:
+            raise DeviceError(
+                f"buffer {buffer.name} of {buffer.nbytes} bytes must lie below {end:#x}, "
+                f"not at {addr:#x}"
             )
 
     def statistics(self) -> dict[str, int]:

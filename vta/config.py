@@ -212,14 +212,18 @@ class Config:
             if item.name not in ("target", "hw_ver")
         }
 
+    def encoding(self) -> dict[str, Any]:
+        """The part of `hardware` that a linked stream depends on: numbers, tiles and depths."""
+        unseen = ("LOG_BUS_WIDTH", "ADDR_WIDTH", "MAX_BURST", "LOG_INSN_QUEUE")
+        return {key: value for key, value in self.hardware().items() if key not in unseen}
+
     def difference(self, other: Config) -> str:
         """In words, how the hardware of two configurations differs; empty if it does not."""
-        mine, theirs = self.hardware(), other.hardware()
-        return ", ".join(
-            f"{key} {mine[key]} here, {theirs[key]} there"
-            for key in mine
-            if mine[key] != theirs[key]
-        )
+        return _difference(self.hardware(), other.hardware())
+
+    def encoding_difference(self, other: Config) -> str:
+        """As `difference`, of what decides whether one runs programs for the other."""
+        return _difference(self.encoding(), other.encoding())
 
     # -- numbers ---------------------------------------------------------------------------------
 
@@ -350,6 +354,12 @@ class Config:
         return (
             f"{self.batch}x{self.block}_i{self.inp_width}w{self.wgt_width}a{self.acc_width}_{sizes}"
         )
+
+
+def _difference(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{key} {mine[key]} here, {theirs[key]} there" for key in mine if mine[key] != theirs[key]
+    )
 
 
 def _unique(source: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:

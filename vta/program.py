@@ -13,7 +13,7 @@ import json
 import os
 import zipfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -33,6 +33,10 @@ FORMAT = "vta-program"
 VERSION = 1
 
 ROLES = ("input", "output", "temp", "const")
+
+# Places that no buffer has, in elements.
+_MISALIGNED = -1
+_BEYOND = 1 << 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,32 +137,63 @@ class Program:
             An address that is not a multiple of the element's bytes, or too high for `dram_base`.
         """
         isa, linked = Isa(self.config), self.insns.copy()
-        offset, bits = isa.mem.offset("dram_base"), 32
-        for index in np.flatnonzero(self.refs >= 0):
-            insn = isa.decode(int(linked[index, 0]) | int(linked[index, 1]) << 64, int(index))
-            if insn.opcode not in (Opcode.LOAD, Opcode.STORE):
-                raise ProgramError(f"instruction {index} ({insn}) cannot refer to a buffer")
-            if insn.memory_type > MemoryType.ACC_8BIT:
-                raise ProgramError(
-                    f"instruction {index} ({insn}) is of a memory that does not exist"
-                )
-            buffer = self.buffers[self.refs[index]]
-            elem = getattr(self.config, f"{MemoryType(insn.memory_type).name.lower()}_elem_bytes")
-            base, rest = divmod(addresses[buffer.name], elem)
-            if rest:
-                raise ProgramError(
-                    f"buffer {buffer.name} must lie at a multiple of {elem} bytes, "
-                    f"not {addresses[buffer.name]:#x}"
-                )
-            base += insn.dram_base
-            if base >> bits:
-                raise ProgramError(
-                    f"buffer {buffer.name} at {addresses[buffer.name]:#x} is out "
-                    f"of reach of dram_base's {bits} bits"
-                )
-            mask = np.uint64(((1 << bits) - 1) << offset)
-            linked[index, 0] = (linked[index, 0] & ~mask) | np.uint64(base << offset)
+        where = np.flatnonzero(self.refs >= 0)
+        fields = isa.mem.unpack_array(linked[where])
+        refs, memory = self.refs[where], fields["memory_type"]
+        foreign = (fields["opcode"] != Opcode.LOAD) & (fields["opcode"] != Opcode.STORE)
+        unknown = memory > MemoryType.ACC_8BIT
+        # Where each buffer lies, in elements of each memory; BEYOND or MISALIGNED if it cannot.
+        starts = np.zeros((len(self.buffers), len(MemoryType)), np.int64)
+        for index in np.unique(refs):
+            starts[index] = self._starts(self.buffers[index], addresses)
+        start = starts[refs, np.minimum(memory, MemoryType.ACC_8BIT)]
+        base = start + fields["dram_base"]
+        wrong = foreign | unknown | (start < 0) | (base > isa.mem.field("dram_base").max)
+        if wrong.any():
+            first = int(wrong.argmax())
+            self._refuse(isa, int(where[first]), addresses, misaligned=start[first] == _MISALIGNED)
+        offset = np.uint64(isa.mem.offset("dram_base"))
+        mask = np.uint64(isa.mem.field("dram_base").max) << offset
+        linked[where, 0] = (linked[where, 0] & ~mask) | (base.astype(np.uint64) << offset)
         return linked
+
+    def _starts(self, buffer: DramBuffer, addresses: Mapping[str, int]) -> list[int]:
+        """Where a buffer lies, in elements of each memory type."""
+        if buffer.name not in addresses:
+            raise ProgramError(f"addresses must have buffer {buffer.name} of {self.name}")
+        address = int(addresses[buffer.name])
+        if not 0 <= address < _BEYOND:
+            return [_BEYOND] * len(MemoryType)
+        starts = []
+        for memory in MemoryType:
+            start, rest = divmod(address, self._elem_bytes(memory))
+            starts.append(_MISALIGNED if rest else start)
+        return starts
+
+    def _elem_bytes(self, memory: MemoryType) -> int:
+        return int(getattr(self.config, f"{memory.name.lower()}_elem_bytes"))
+
+    def _refuse(
+        self, isa: Isa, index: int, addresses: Mapping[str, int], *, misaligned: bool
+    ) -> NoReturn:
+        """Says why instruction `index` cannot be linked."""
+        low, high = (int(word) for word in self.insns[index])
+        insn = isa.decode(low | high << 64, index)
+        if insn.opcode not in (Opcode.LOAD, Opcode.STORE):
+            raise ProgramError(f"instruction {index} ({insn}) cannot refer to a buffer")
+        if insn.memory_type > MemoryType.ACC_8BIT:
+            raise ProgramError(f"instruction {index} ({insn}) is of a memory that does not exist")
+        buffer = self.buffers[self.refs[index]]
+        address = addresses[buffer.name]
+        if misaligned:
+            elem = self._elem_bytes(MemoryType(insn.memory_type))
+            raise ProgramError(
+                f"buffer {buffer.name} must lie at a multiple of {elem} bytes, not {address:#x}"
+            )
+        raise ProgramError(
+            f"buffer {buffer.name} at {address:#x} is out of reach of dram_base's "
+            f"{isa.mem.field('dram_base').bits} bits"
+        )
 
     # -- file ------------------------------------------------------------------------------------
 

@@ -115,10 +115,68 @@ def test_refuses_a_program_for_another_configuration(make_program: MakeProgram) 
         pytest.raises(ProgramError, match="add_seven .* LOG_ACC_BUFF_SIZE 17 here, 16 there"),
     ):
         LoadedModule(program, device)
-    # Where it runs is no part of the machine.
-    device, _ = _open(SimDevice, PRESETS["default"])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"target": "tsim"},
+        {"hw_ver": "0.0.1"},
+        {"log_bus_width": 8},
+        {"addr_width": 40},
+        {"max_burst": 16},
+        {"log_insn_queue": 12},
+    ],
+)
+@pytest.mark.parametrize("changed", ["program", "device"])
+def test_runs_a_program_for_a_machine_that_differs_where_no_stream_notices(
+    changes: dict[str, object], changed: str, make_program: MakeProgram
+) -> None:
+    config = PRESETS["tiny"]
+    other = config.replace(**changes)
+    device, ctx = _open(SimDevice, other if changed == "device" else config)
     with device:
-        LoadedModule(make_program(PRESETS["default"].replace(target="tsim")), device)
+        program = make_program(other if changed == "program" else config)
+        arrays, expected = _arguments(program, ctx)
+        LoadedModule(program, device)(*arrays)
+        np.testing.assert_array_equal(arrays[2].numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    ("field", "here", "there"),
+    [
+        ("LOG_BATCH", 0, 1),
+        ("LOG_BLOCK", 4, 5),
+        ("LOG_UOP_BUFF_SIZE", 15, 14),
+        ("LOG_INP_BUFF_SIZE", 15, 14),
+        ("LOG_WGT_BUFF_SIZE", 18, 17),
+        ("LOG_ACC_BUFF_SIZE", 17, 16),
+    ],
+)
+def test_the_refusal_names_the_field(
+    field: str, here: int, there: int, make_program: MakeProgram
+) -> None:
+    config = PRESETS["default"].replace(log_bus_width=7)
+    device, _ = _open(SimDevice, config)
+    other = PRESETS["default"].replace(**{field.lower(): there})
+    message = rf"another configuration: {field} {here} here, {there} there \("
+    with device, pytest.raises(ProgramError, match=message):
+        device.check(make_program(other))
+
+
+@pytest.mark.parametrize("addr", [2**32 - 32, 2**32, 2**33, -64])
+def test_addresses_are_within_the_devices_own_address_width(
+    addr: int, make_program: MakeProgram
+) -> None:
+    """The program's machine has more address bits than the device."""
+    device, _ = _open(SimDevice, PRESETS["tiny"])
+    program = make_program(PRESETS["tiny"].replace(addr_width=40))
+    places = {"A": 0x1000, "B": 0x2000, "C": 0x3000}
+    with device:
+        for name in places:
+            with pytest.raises(DeviceError, match=f"buffer {name} .* below 0x100000000, not at"):
+                device.run(program, places | {name: addr})
+        device.run(program, places | {"C": 2**32 - 40})
 
 
 def test_arguments_are_checked(make_program: MakeProgram) -> None:
