@@ -76,7 +76,7 @@ def tables() -> dict[str, str]:
                     memory.name,
                     int(memory),
                     _ELEMENTS[memory],
-                    _elem_bytes(config, memory),
+                    config.elem_bytes(memory),
                     _depth(config, memory),
                 )
                 for memory in MemoryType
@@ -156,16 +156,8 @@ def _register_fields() -> str:
     )
 
 
-def _elem_bytes(config: Config, memory: MemoryType) -> int:
-    return int(getattr(config, f"{memory.name.lower()}_elem_bytes"))
-
-
 def _depth(config: Config, memory: MemoryType) -> int | str:
-    return (
-        "that of ACC"
-        if memory == MemoryType.ACC_8BIT
-        else int(getattr(config, f"{memory.name.lower()}_depth"))
-    )
+    return "that of ACC" if memory == MemoryType.ACC_8BIT else config.depth(memory)
 
 
 def _format_table(form: Format, skip: Sequence[Field] = ()) -> str:

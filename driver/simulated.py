@@ -11,7 +11,7 @@ from vta.driver.allocator import Allocator
 from vta.driver.device import Device
 from vta.driver.statistics import STAT_KEYS, Statistics, count_stream
 from vta.errors import DeviceTimeout
-from vta.isa import Isa
+from vta.isa import INSN_BYTES, Isa, MemoryType
 from vta.program import RunReport
 from vta.sim.memory import Memory
 from vta.sim.rtl.memory_model import MemoryModel
@@ -76,13 +76,7 @@ class SimulatedDevice(Device):
         self.memory = Memory(config.addr_width)
         self._profile = profile
         self._machine: Machine | None = None
-        alignment = max(
-            64,
-            *(
-                getattr(config, f"{name}_elem_bytes")
-                for name in ("uop", "inp", "wgt", "acc", "out")
-            ),
-        )
+        alignment = max(64, *(config.elem_bytes(kind) for kind in MemoryType))
         self._allocator = Allocator(_RESERVED, self.memory.size, alignment)
 
     @abc.abstractmethod
@@ -105,7 +99,7 @@ class SimulatedDevice(Device):
         self, insn_addr: int, insn_count: int, base: Mapping[str, int], timeout: float | None
     ) -> RunReport:
         if self._profile.debug_flag:
-            stream = self.memory.read(insn_addr, insn_count * 16).view("<u8").reshape(-1, 2)
+            stream = self.memory.read(insn_addr, insn_count * INSN_BYTES).view("<u8").reshape(-1, 2)
             if self._profile.debug_flag & DEBUG_DUMP_INSN:
                 for insn in Isa(self.config).decode_stream(stream):
                     # The user asked for it, so it must show where logging is not set up, too.

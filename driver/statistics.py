@@ -90,8 +90,7 @@ def _count(config: Config, insn: Insn, stats: dict[str, int]) -> None:
         # What is not in the table is an illegal memory type, which moves nothing.
         for (opcode, memory), key in _TRANSFERS.items():
             if (opcode, memory) == (insn.opcode, insn.memory_type):
-                elem_bytes = getattr(config, f"{memory.name.lower()}_elem_bytes")
-                stats[key] += insn.y_size * insn.x_size * elem_bytes
+                stats[key] += insn.y_size * insn.x_size * config.elem_bytes(memory)
     elif insn.opcode in (Opcode.GEMM, Opcode.ALU):
         tiles = max(insn.uop_end - insn.uop_bgn, 0) * insn.iter_out * insn.iter_in
         if insn.opcode == Opcode.ALU:

@@ -160,9 +160,7 @@ class Core(wiring.Component):
         for kind in (MemoryType.INP, MemoryType.WGT):
             name = kind.name.lower()
             m.submodules[name] = pad = Scratchpad(
-                config,
-                elem_bits=8 * getattr(config, f"{name}_elem_bytes"),
-                depth=getattr(config, f"{name}_depth"),
+                config, elem_bits=8 * config.elem_bytes(kind), depth=config.depth(kind)
             )
             write = self.load.write
             m.d.comb += [

@@ -106,7 +106,7 @@ class Bench:
     def put(self, name, array, elem=0):
         """`array` in memory at element `elem` of a base register's memory."""
         self.memory.write(
-            BASE[name] + elem * getattr(self.config, f"{name}_elem_bytes"), np.asarray(array)
+            BASE[name] + elem * self.config.elem_bytes(MemoryType[name.upper()]), np.asarray(array)
         )
 
     def put_uops(self, *uops):

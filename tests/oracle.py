@@ -99,7 +99,7 @@ class Oracle:
         memory = MemoryType(insn.memory_type)
         name = ADDRESSED[memory]
         buffer = getattr(self, name)
-        nbytes = getattr(self.config, f"{memory.name.lower()}_elem_bytes")
+        nbytes = self.config.elem_bytes(memory)
         in_dram = {MemoryType.UOP: "<u4", MemoryType.ACC: "<i4"}.get(memory, "i1")
         place = insn.sram_base
         width = insn.x_pad_0 + insn.x_size + insn.x_pad_1

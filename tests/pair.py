@@ -36,7 +36,7 @@ class Pair(Bench):
 
     def put(self, name, array, elem=0):
         super().put(name, array, elem)
-        addr = BASE[name] + elem * getattr(self.config, f"{name}_elem_bytes")
+        addr = BASE[name] + elem * self.config.elem_bytes(MemoryType[name.upper()])
         self.rtl_memory.write(addr, np.asarray(array))
 
     def uops(self, *uops, sram=0, dram=0, **tokens):

@@ -120,15 +120,8 @@ class Builder:
         self.isa = Isa(config)
         self.uops = np.zeros(config.uop_depth, np.uint32)
         self.tokens = dict.fromkeys(QUEUES.values(), 0)
-        self.depth = {
-            "uop": config.uop_depth,
-            "inp": config.inp_depth,
-            "wgt": config.wgt_depth,
-            "acc": config.acc_depth,
-            "acc_8bit": config.acc_depth,
-            "out": config.out_depth,
-        }
-        self.nbytes = {name: getattr(config, f"{name}_elem_bytes") for name in self.depth}
+        self.depth = {kind.name.lower(): config.depth(kind) for kind in MemoryType}
+        self.nbytes = {kind.name.lower(): config.elem_bytes(kind) for kind in MemoryType}
         self._arena = None
 
     def build(self, plan):

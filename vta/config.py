@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vta.errors import ConfigError
+from vta.isa import SRAM_BITS, UOP_BITS, Isa, MemoryType
 
 __all__ = ["PRESETS", "SIMULATED_TARGETS", "TARGETS", "Config", "default_path"]
 
@@ -25,8 +26,8 @@ TARGETS = (*SIMULATED_TARGETS, "pynq", "ultra96", "zcu104", "de10nano", "intelfo
 HW_VERSIONS = ("0.0.1", "0.0.2")
 """Both spell the same configuration keys; streams are always encoded as 0.0.2 (docs/isa.md)."""
 
-WORD_BITS = 64
-UOP_BITS = 32
+
+_OPERAND_KEYS = "LOG_ACC_BUFF_SIZE, LOG_INP_BUFF_SIZE and LOG_WGT_BUFF_SIZE"
 
 
 def _key(doc: str, allowed: tuple[int, ...] | range, **options: Any) -> Any:
@@ -98,47 +99,38 @@ class Config:
             raise ConfigError(f"{key} must be {spelled}, not {value}{hint}")
 
     def _check_depths(self) -> None:
-        for memory in ("uop", "inp", "wgt", "acc"):
-            log_depth = getattr(self, f"log_{memory}_depth")
-            key = f"LOG_{memory.upper()}_BUFF_SIZE"
+        for kind in (MemoryType.UOP, MemoryType.INP, MemoryType.WGT, MemoryType.ACC):
+            log_depth = self.log_depth(kind)
+            key = f"LOG_{kind.name}_BUFF_SIZE"
             value = getattr(self, key.lower())
             if log_depth < 3:
                 raise ConfigError(
                     f"{key} must be at least {value + 3 - log_depth} for a depth of 8 elements "
-                    f"of {getattr(self, f'{memory}_elem_bytes')} bytes, not {value}"
+                    f"of {self.elem_bytes(kind)} bytes, not {value}"
                 )
-            if log_depth > 16:
+            if log_depth > SRAM_BITS:
                 raise ConfigError(
-                    f"{key} must be at most {value + 16 - log_depth}, not {value}: sram_base "
-                    f"has 16 bits and LOG_{memory.upper()}_DEPTH would be {log_depth}"
+                    f"{key} must be at most {value + SRAM_BITS - log_depth}, not {value}: "
+                    f"sram_base has {SRAM_BITS} bits and LOG_{kind.name}_DEPTH would be {log_depth}"
                 )
 
     def _check_encoding(self) -> None:
-        uop, inp = self.log_uop_depth, self.log_inp_depth
-        wgt, acc = self.log_wgt_depth, self.log_acc_depth
-        widths = (
-            f"with LOG_UOP_DEPTH {uop}, LOG_INP_DEPTH {inp}, LOG_WGT_DEPTH {wgt}, "
-            f"LOG_ACC_DEPTH {acc}"
+        isa = Isa(self)
+        widths = ", ".join(
+            f"LOG_{kind.name}_DEPTH {self.log_depth(kind)}"
+            for kind in (MemoryType.UOP, MemoryType.INP, MemoryType.WGT, MemoryType.ACC)
         )
-        for what, bits, limit, keys in (
-            ("GEMM word 0", 7 + 1 + uop + uop + 1 + 14 + 14, WORD_BITS, "LOG_UOP_BUFF_SIZE"),
-            (
-                "GEMM word 1",
-                2 * (acc + inp + wgt),
-                WORD_BITS,
-                "LOG_ACC_BUFF_SIZE, LOG_INP_BUFF_SIZE and LOG_WGT_BUFF_SIZE",
-            ),
-            ("ALU word 1", 4 * acc + 3 + 1 + 16, WORD_BITS, "LOG_ACC_BUFF_SIZE"),
-            (
-                "a micro-op",
-                acc + max(acc, inp) + wgt,
-                UOP_BITS,
-                "LOG_ACC_BUFF_SIZE, LOG_INP_BUFF_SIZE and LOG_WGT_BUFF_SIZE",
-            ),
+        for what, form, word, keys in (
+            ("GEMM word 0", isa.gemm, 0, "LOG_UOP_BUFF_SIZE"),
+            ("GEMM word 1", isa.gemm, 1, _OPERAND_KEYS),
+            ("ALU word 1", isa.alu, 1, "LOG_ACC_BUFF_SIZE"),
+            ("a micro-op", isa.uop, 0, _OPERAND_KEYS),
         ):
-            if bits > limit:
+            bits = form.used_bits(word)
+            if bits > form.word_bits:
                 raise ConfigError(
-                    f"{keys} must be smaller: {what} needs {bits} bits of {limit} {widths}"
+                    f"{keys} must be smaller: {what} needs {bits} bits of {form.word_bits} "
+                    f"with {widths}"
                 )
 
     # -- JSON ------------------------------------------------------------------------------------
@@ -263,6 +255,14 @@ class Config:
 
     # -- elements (tiles), in bytes --------------------------------------------------------------
 
+    def elem_bytes(self, kind: MemoryType) -> int:
+        """Bytes in DRAM of one element of a memory; by name: `uop_elem_bytes` and so on."""
+        return int(getattr(self, f"{kind.name.lower()}_elem_bytes"))
+
+    def log_elem_bytes(self, kind: MemoryType) -> int:
+        """The binary logarithm of `elem_bytes`."""
+        return self.elem_bytes(kind).bit_length() - 1
+
     @property
     def uop_elem_bytes(self) -> int:
         return UOP_BITS // 8
@@ -289,6 +289,15 @@ class Config:
         return self.batch * self.block
 
     # -- depths, in elements ---------------------------------------------------------------------
+
+    def depth(self, kind: MemoryType) -> int:
+        """Elements that a memory holds: ACC's for ACC_8BIT; by name: `uop_depth` and so on."""
+        return 1 << self.log_depth(kind)
+
+    def log_depth(self, kind: MemoryType) -> int:
+        """The binary logarithm of `depth`."""
+        memory = MemoryType.ACC if kind == MemoryType.ACC_8BIT else kind
+        return int(getattr(self, f"log_{memory.name.lower()}_depth"))
 
     @property
     def log_uop_depth(self) -> int:

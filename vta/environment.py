@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -40,6 +41,37 @@ class DevConstants:
     QID_LOAD_OUT = 2
     QID_COMPUTE = 2
     QID_STORE_OUT = 3
+
+
+def _sizes(config: Config) -> dict[str, int | str]:
+    """What a configuration says, under the names of `Environment`'s attributes."""
+    sizes: dict[str, int | str] = {
+        "TARGET": config.target,
+        "HW_VER": config.hw_ver,
+        "LOG_BATCH": config.log_batch,
+        "BATCH": config.batch,
+        "LOG_BLOCK": config.log_block,
+        "LOG_BLOCK_IN": config.log_block,
+        "LOG_BLOCK_OUT": config.log_block,
+        "BLOCK_IN": config.block,
+        "BLOCK_OUT": config.block,
+    }
+    for name in ("inp", "wgt", "acc", "out"):
+        log_width = getattr(config, f"log_{name}_width")
+        sizes |= {
+            f"LOG_{name.upper()}_WIDTH": log_width,
+            f"{name.upper()}_WIDTH": 1 << log_width,
+            f"{name}_dtype": f"int{1 << log_width}",
+        }
+    for kind in (MemoryType.UOP, MemoryType.INP, MemoryType.WGT, MemoryType.ACC, MemoryType.OUT):
+        log_size = getattr(config, f"log_{kind.name.lower()}_buff_size")
+        sizes |= {
+            f"LOG_{kind.name}_BUFF_SIZE": log_size,
+            f"{kind.name}_BUFF_SIZE": 1 << log_size,
+            f"{kind.name}_ELEM_BYTES": config.elem_bytes(kind),
+            f"{kind.name}_ELEM_BITS": 8 * config.elem_bytes(kind),
+        }
+    return sizes
 
 
 class _EnvironmentType(type):
@@ -98,7 +130,7 @@ class Environment(metaclass=_EnvironmentType):
             self.config = Config.from_dict(dict(config))
         else:
             self.config = Config.load(config)
-        self._set_sizes(self.config)
+        vars(self).update(_sizes(self.config))
         self._complete = True
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -109,36 +141,11 @@ class Environment(metaclass=_EnvironmentType):
             )
         super().__setattr__(name, value)
 
-    def _set_sizes(self, config: Config) -> None:
-        self.TARGET: str = config.target
-        self.HW_VER: str = config.hw_ver
-        self.BATCH = config.batch
-        self.BLOCK_IN = self.BLOCK_OUT = config.block
-        self.LOG_BATCH = config.log_batch
-        self.LOG_BLOCK = self.LOG_BLOCK_IN = self.LOG_BLOCK_OUT = config.log_block
-        self.LOG_INP_WIDTH, self.INP_WIDTH = config.log_inp_width, config.inp_width
-        self.LOG_WGT_WIDTH, self.WGT_WIDTH = config.log_wgt_width, config.wgt_width
-        self.LOG_ACC_WIDTH, self.ACC_WIDTH = config.log_acc_width, config.acc_width
-        self.LOG_OUT_WIDTH, self.OUT_WIDTH = config.log_out_width, config.out_width
-        self.inp_dtype = f"int{config.inp_width}"
-        self.wgt_dtype = f"int{config.wgt_width}"
-        self.acc_dtype = f"int{config.acc_width}"
-        self.out_dtype = f"int{config.out_width}"
-        self.LOG_UOP_BUFF_SIZE = config.log_uop_buff_size
-        self.LOG_INP_BUFF_SIZE = config.log_inp_buff_size
-        self.LOG_WGT_BUFF_SIZE = config.log_wgt_buff_size
-        self.LOG_ACC_BUFF_SIZE = config.log_acc_buff_size
-        self.LOG_OUT_BUFF_SIZE = config.log_out_buff_size
-        self.UOP_BUFF_SIZE = 1 << config.log_uop_buff_size
-        self.INP_BUFF_SIZE = 1 << config.log_inp_buff_size
-        self.WGT_BUFF_SIZE = 1 << config.log_wgt_buff_size
-        self.ACC_BUFF_SIZE = 1 << config.log_acc_buff_size
-        self.OUT_BUFF_SIZE = 1 << config.log_out_buff_size
-        self.UOP_ELEM_BYTES, self.UOP_ELEM_BITS = config.uop_elem_bytes, config.uop_elem_bytes * 8
-        self.INP_ELEM_BYTES, self.INP_ELEM_BITS = config.inp_elem_bytes, config.inp_elem_bytes * 8
-        self.WGT_ELEM_BYTES, self.WGT_ELEM_BITS = config.wgt_elem_bytes, config.wgt_elem_bytes * 8
-        self.ACC_ELEM_BYTES, self.ACC_ELEM_BITS = config.acc_elem_bytes, config.acc_elem_bytes * 8
-        self.OUT_ELEM_BYTES, self.OUT_ELEM_BITS = config.out_elem_bytes, config.out_elem_bytes * 8
+    def __getattr__(self, name: str) -> Any:
+        """Only for a name that is not there: the sizes are plain attributes."""
+        near = difflib.get_close_matches(name, vars(self), 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise AttributeError(f"an environment has no {name!r}{hint}")
 
     @property
     def BITSTREAM(self) -> str:

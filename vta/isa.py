@@ -15,21 +15,36 @@ import enum
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from vta.config import Config
 from vta.errors import EncodingError
 
 if TYPE_CHECKING:
     from amaranth.lib.data import StructLayout
     from numpy.typing import ArrayLike, NDArray
 
+    from vta.config import Config
+
 __all__ = [
+    "DRAM_BITS",
+    "IMM_BITS",
     "INSN_BYTES",
+    "LOOP_BITS",
+    "MAX_IMM",
+    "MAX_ITER",
+    "MAX_PAD",
+    "MAX_SIZE",
     "MAX_TOKENS",
+    "PAD_BITS",
+    "SIZE_BITS",
+    "SRAM_BITS",
+    "TOKEN_BITS",
+    "TOKEN_LINKS",
     "TOKEN_QUEUES",
+    "UOP_BITS",
+    "WORD_BITS",
     "AluOp",
     "Cause",
     "Field",
@@ -39,13 +54,44 @@ __all__ = [
     "MemoryType",
     "ModuleId",
     "Opcode",
+    "TokenLink",
 ]
 
 INSN_BYTES = 16
-MAX_TOKENS = 65_535
+WORD_BITS = 64
+"""An instruction is two words; no field crosses from one into the other."""
+
+UOP_BITS = 32
+SRAM_BITS = 16
+"""Of `sram_base`: no buffer is deeper than this can count."""
+
+DRAM_BITS = 32
+"""Of `dram_base`."""
+
+SIZE_BITS = 16
+"""Of `y_size`, `x_size` and `x_stride`."""
+
+PAD_BITS = 4
+LOOP_BITS = 14
+"""Of `iter_out` and `iter_in`."""
+
+IMM_BITS = 16
+MAX_SIZE = (1 << SIZE_BITS) - 1
+MAX_PAD = (1 << PAD_BITS) - 1
+MAX_ITER = (1 << LOOP_BITS) - 1
+MAX_IMM = (1 << (IMM_BITS - 1)) - 1
+TOKEN_BITS = 16
+MAX_TOKENS = (1 << TOKEN_BITS) - 1
 """What a token counter holds; one more stalls the producer."""
 
 TOKEN_QUEUES = ("l2g", "g2l", "g2s", "s2g")
+
+
+class TokenLink(NamedTuple):
+    """The two token queues between a module and its neighbour on one side."""
+
+    pops: str
+    pushes: str
 
 
 class Opcode(enum.IntEnum):
@@ -86,6 +132,15 @@ class ModuleId(enum.IntEnum):
     LOAD = 1
     COMPUTE = 2
     STORE = 3
+
+
+TOKEN_LINKS = {
+    (ModuleId.LOAD, "next"): TokenLink(pops="g2l", pushes="l2g"),
+    (ModuleId.COMPUTE, "prev"): TokenLink(pops="l2g", pushes="g2l"),
+    (ModuleId.COMPUTE, "next"): TokenLink(pops="s2g", pushes="g2s"),
+    (ModuleId.STORE, "prev"): TokenLink(pops="g2s", pushes="s2g"),
+}
+"""By module and side; a side that is not here has no neighbour, and a token for it is illegal."""
 
 
 class Cause(enum.IntEnum):
@@ -155,6 +210,10 @@ class Format:
     def bits(self) -> int:
         return self.word_bits * len(self.words)
 
+    def used_bits(self, word: int) -> int:
+        """Bits that the fields of word number `word` take; more than `word_bits` do not fit."""
+        return sum(field.bits for field in self.words[word])
+
     def field(self, name: str) -> Field:
         """The field of a name."""
         return self._places[name][0]
@@ -174,7 +233,7 @@ class Format:
         for index, word in enumerate(self.words):
             for field in word:
                 members[field.name] = (signed if field.signed else unsigned)(field.bits)
-            if left := self.word_bits - sum(field.bits for field in word):
+            if left := self.word_bits - self.used_bits(index):
                 members[f"_{index}"] = left
         return StructLayout(members)
 
@@ -216,7 +275,7 @@ class Format:
             _, index, offset = self._places[name]
             mask = np.uint64((1 << field.bits) - 1)
             packed[..., index] |= (array.astype(np.uint64) & mask) << np.uint64(offset)
-        if self.word_bits == 32:
+        if self.word_bits == UOP_BITS:
             return packed[..., 0].astype("<u4")
         return packed.astype("<u8", copy=False)
 
@@ -347,15 +406,13 @@ class Insn:
     def tokens(self) -> tuple[tuple[str, str], ...]:
         """``pop`` or ``push`` and the queue, in the order of the bits; a neighbour that does not
         exist is ``prev?`` or ``next?``."""
-        neighbours = {
-            ModuleId.LOAD: {"next": ("g2l", "l2g")},
-            ModuleId.COMPUTE: {"prev": ("l2g", "g2l"), "next": ("s2g", "g2s")},
-            ModuleId.STORE: {"prev": ("g2s", "s2g")},
-        }[self.module]
-        return tuple(
-            (verb, neighbours[side][way] if side in neighbours else f"{side}?")
-            for way, verb, sides in ((0, "pop", self.pops), (1, "push", self.pushes))
-            for side in sides
+
+        def link(side: str) -> TokenLink:
+            return TOKEN_LINKS.get((self.module, side), TokenLink(f"{side}?", f"{side}?"))
+
+        return (
+            *(("pop", link(side).pops) for side in self.pops),
+            *(("push", link(side).pushes) for side in self.pushes),
         )
 
 
@@ -377,32 +434,34 @@ class Isa:
         loops = (
             Field("uop_bgn", uop, "first micro-op"),
             Field("uop_end", uop + 1, "one past the last micro-op"),
-            Field("iter_out", 14, "count of the outer loop"),
-            Field("iter_in", 14, "count of the inner loop"),
+            Field("iter_out", LOOP_BITS, "count of the outer loop"),
+            Field("iter_in", LOOP_BITS, "count of the inner loop"),
         )
-        self.common = Format("instruction", 64, COMMON, ())
+        self.common = Format("instruction", WORD_BITS, COMMON, ())
         self.mem = Format(
             "LOAD/STORE",
-            64,
+            WORD_BITS,
             (
                 *COMMON,
                 Field("memory_type", 3, "which buffer"),
-                Field("sram_base", 16, "first element on chip"),
-                Field("dram_base", 32, "first element in memory, relative to the base register"),
+                Field("sram_base", SRAM_BITS, "first element on chip"),
+                Field(
+                    "dram_base", DRAM_BITS, "first element in memory, relative to the base register"
+                ),
             ),
             (
-                Field("y_size", 16, "rows"),
-                Field("x_size", 16, "elements in a row"),
-                Field("x_stride", 16, "elements from row to row in memory"),
-                Field("y_pad_0", 4, "rows of zeros before"),
-                Field("y_pad_1", 4, "rows of zeros after"),
-                Field("x_pad_0", 4, "zeros before each row"),
-                Field("x_pad_1", 4, "zeros after each row"),
+                Field("y_size", SIZE_BITS, "rows"),
+                Field("x_size", SIZE_BITS, "elements in a row"),
+                Field("x_stride", SIZE_BITS, "elements from row to row in memory"),
+                Field("y_pad_0", PAD_BITS, "rows of zeros before"),
+                Field("y_pad_1", PAD_BITS, "rows of zeros after"),
+                Field("x_pad_0", PAD_BITS, "zeros before each row"),
+                Field("x_pad_1", PAD_BITS, "zeros after each row"),
             ),
         )
         self.gemm = Format(
             "GEMM",
-            64,
+            WORD_BITS,
             (*COMMON, Field("reset", 1, "write zeros instead of sums"), *loops),
             (
                 Field("dst_factor_out", acc, "step of the ACC index in the outer loop"),
@@ -415,7 +474,7 @@ class Isa:
         )
         self.alu = Format(
             "ALU",
-            64,
+            WORD_BITS,
             (*COMMON, Field("reset", 1, "ignored"), *loops),
             (
                 Field("dst_factor_out", acc, "step of the destination in the outer loop"),
@@ -424,12 +483,12 @@ class Isa:
                 Field("src_factor_in", acc, "step of the source in the inner loop"),
                 Field("alu_opcode", 3, "MIN, MAX, ADD, SHR or MUL"),
                 Field("use_imm", 1, "the second operand is imm, not acc[src]"),
-                Field("imm", 16, "the immediate operand", signed=True),
+                Field("imm", IMM_BITS, "the immediate operand", signed=True),
             ),
         )
         self.uop = Format(
             "micro-op",
-            32,
+            UOP_BITS,
             (
                 Field("dst_idx", acc, "ACC element"),
                 Field("src_idx", max(acc, inp), "INP element (GEMM) or ACC element (ALU)"),

@@ -166,12 +166,9 @@ class Program:
             return [_BEYOND] * len(MemoryType)
         starts = []
         for memory in MemoryType:
-            start, rest = divmod(address, self._elem_bytes(memory))
+            start, rest = divmod(address, self.config.elem_bytes(memory))
             starts.append(_MISALIGNED if rest else start)
         return starts
-
-    def _elem_bytes(self, memory: MemoryType) -> int:
-        return int(getattr(self.config, f"{memory.name.lower()}_elem_bytes"))
 
     def _refuse(
         self, isa: Isa, index: int, addresses: Mapping[str, int], *, misaligned: bool
@@ -186,7 +183,7 @@ class Program:
         buffer = self.buffers[self.refs[index]]
         address = addresses[buffer.name]
         if misaligned:
-            elem = self._elem_bytes(MemoryType(insn.memory_type))
+            elem = self.config.elem_bytes(MemoryType(insn.memory_type))
             raise ProgramError(
                 f"buffer {buffer.name} must lie at a multiple of {elem} bytes, not {address:#x}"
             )

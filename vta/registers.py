@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vta.config import Config
+from vta.isa import TOKEN_BITS
 
 __all__ = ["BY_NAME", "ID", "REGISTERS", "VERSION", "Bits", "Register", "config_words"]
 
@@ -148,8 +149,8 @@ def _build() -> tuple[Register, ...]:
             "ro",
             "tokens between load and compute",
             (
-                Bits("l2g", 0, 16, "from load to compute"),
-                Bits("g2l", 16, 16, "from compute to load"),
+                Bits("l2g", 0, TOKEN_BITS, "from load to compute"),
+                Bits("g2l", TOKEN_BITS, TOKEN_BITS, "from compute to load"),
             ),
         ),
         Register(
@@ -158,8 +159,8 @@ def _build() -> tuple[Register, ...]:
             "ro",
             "tokens between compute and store",
             (
-                Bits("g2s", 0, 16, "from compute to store"),
-                Bits("s2g", 16, 16, "from store to compute"),
+                Bits("g2s", 0, TOKEN_BITS, "from compute to store"),
+                Bits("s2g", TOKEN_BITS, TOKEN_BITS, "from store to compute"),
             ),
         ),
         *(

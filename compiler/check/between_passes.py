@@ -162,7 +162,7 @@ def _transfer(op: Transfer, buffer: Buffer, config: Config) -> None:
     )
     nbytes = math.prod(buffer.shape) * (4 if dtype == "int32" else 1)
     # The last element may be filled partly.
-    elements = -(-nbytes // getattr(config, f"{kind.name.lower()}_elem_bytes"))
+    elements = -(-nbytes // config.elem_bytes(kind))
     end = op.dram_base + ((op.y_size - 1) * op.x_stride + op.x_size if op.y_size else 0)
     _require(
         op.dram_base >= 0 and end <= elements,

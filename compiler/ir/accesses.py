@@ -34,7 +34,7 @@ def _transfer(op: Transfer, config: Config) -> tuple[Access, ...]:
     tiles = (y_before + op.y_size + y_after) * (x_before + op.x_size + x_after)
     load = op.opcode == Opcode.LOAD
     rows = loop_indices(range(op.dram_base, op.dram_base + op.x_size), [(op.y_size, op.x_stride)])
-    nbytes = getattr(config, f"{op.memory_type.name.lower()}_elem_bytes")
+    nbytes = config.elem_bytes(op.memory_type)
     rows = scaled(rows, nbytes // config.out_elem_bytes)
     return (
         Access(f"dram:{op.buffer}", rows, not load),

@@ -13,8 +13,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vta.compiler.operators.epilogue import IMM_MAX, INT8, Division, EpilogueStep
+from vta.compiler.operators.epilogue import INT8, Division, EpilogueStep
 from vta.errors import CompileError
+from vta.isa import MAX_IMM
 
 __all__ = ["average"]
 
@@ -37,13 +38,13 @@ def average(count: int) -> tuple[EpilogueStep, ...]:
         raise CompileError(f"an average must be of 1 number or more, not {count}")
     twos = (count & -count).bit_length() - 1
     odd = count >> twos
-    if odd > IMM_MAX or count > COUNT_MAX:
+    if odd > MAX_IMM or count > COUNT_MAX:
         raise CompileError(
             f"an average of {count} numbers is beyond 32 bits for sums and 16 for "
             "immediates; pool in two steps"
         )
     # (2 sum + count) >> (twos + 1), which is all of it if the count is a power of two.
-    if count // 2 <= IMM_MAX:
+    if count // 2 <= MAX_IMM:
         steps = [EpilogueStep("+", count // 2), EpilogueStep(">>", twos)]
     else:
         steps = [EpilogueStep(">>", twos - 1), EpilogueStep("+", odd), EpilogueStep(">>", 1)]
@@ -79,11 +80,11 @@ def _scaled(
     reach = int(np.abs(x).max())
     for shift in range(1, 31):
         factor = round((1 << shift) / divisor)
-        if factor > IMM_MAX or reach * factor > ACC_MAX - IMM_MAX:
+        if factor > MAX_IMM or reach * factor > ACC_MAX - MAX_IMM:
             return None
         low = int(((least << shift) - x * factor).max())
         high = int((((most + 1) << shift) - x * factor).min()) - 1
         offset = min(max(0, low), high)
-        if low <= high and abs(offset) <= IMM_MAX:
+        if low <= high and abs(offset) <= MAX_IMM:
             return EpilogueStep("*", factor), EpilogueStep("+", offset), EpilogueStep(">>", shift)
     return None

@@ -11,11 +11,11 @@ from vta.compiler.te.expr import Expr
 from vta.compiler.te.intrinsics import maximum, minimum
 from vta.compiler.te.tensor import Tensor, compute
 from vta.errors import CompileError
+from vta.isa import MAX_IMM
 
-__all__ = ["IMM_MAX", "INT8", "Division", "Epilogue", "EpilogueStep", "apply_steps"]
+__all__ = ["INT8", "Division", "Epilogue", "EpilogueStep", "apply_steps"]
 
 INT8 = (-128, 127)
-IMM_MAX = (1 << 15) - 1
 """The largest immediate of the ALU."""
 ALU_CYCLES = {"bias": 1, "+": 1, "*": 5, ">>": 1, "max": 1, "min": 1}
 """Of an operation on a tile: with an immediate, or (a bias) a register source that is held."""
@@ -124,7 +124,7 @@ class Epilogue:
             steps.append(EpilogueStep("bias"))
         if self.bias or not self.half:
             steps.append(EpilogueStep(">>", self.shift))
-        elif self.half <= IMM_MAX:
+        elif self.half <= MAX_IMM:
             steps += [EpilogueStep("+", self.half), EpilogueStep(">>", self.shift)]
         else:
             # (x + half) >> shift, with what fits an immediate.

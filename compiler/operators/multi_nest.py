@@ -16,8 +16,9 @@ from vta.compiler.operators.gemm_nest import GemmNest
 from vta.compiler.operators.layout import unpack_data
 from vta.compiler.operators.nest_schedule import Tensors, declare, schedule
 from vta.compiler.operators.operator import Array, Plan
-from vta.compiler.operators.shape_arguments import PAD_MAX, Padding
+from vta.compiler.operators.shape_arguments import Padding
 from vta.compiler.te.schedule import create_schedule
+from vta.isa import MAX_PAD
 
 if TYPE_CHECKING:
     from vta.compiler.operators.tiling import Tiling
@@ -38,11 +39,11 @@ class OutputPart:
 def host_padding(pieces: Sequence[OutputPart]) -> tuple[list[OutputPart], Padding]:
     """Pieces whose padding LOADs can add, and what is padded while packing instead.
 
-    That is nothing, unless a side needs more than `PAD_MAX`.
+    That is nothing, unless a side needs more than `MAX_PAD`.
     """
     sides = [_padding(piece.nest) for piece in pieces]
     top, left, bottom, right = (max(0, *(each[side] for each in sides)) for side in range(4))
-    if max(top, left, bottom, right) <= PAD_MAX:
+    if max(top, left, bottom, right) <= MAX_PAD:
         return list(pieces), (0, 0, 0, 0)
     moved = [
         replace(

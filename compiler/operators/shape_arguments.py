@@ -10,9 +10,9 @@ import numpy as np
 from vta.compiler.operators.gemm_nest import Pair
 from vta.compiler.te.expr import items_of
 from vta.errors import CompileError
+from vta.isa import MAX_SIZE
 
 __all__ = [
-    "PAD_MAX",
     "Padding",
     "Size",
     "Window",
@@ -22,11 +22,6 @@ __all__ = [
     "first_blind",
     "out_size",
 ]
-
-MOST = (1 << 16) - 1
-"""The longest stride, dilation and padding."""
-PAD_MAX = 15
-"""The widest padding that a LOAD can add."""
 
 Padding = tuple[int, int, int, int]
 """Top, left, bottom, right."""
@@ -121,7 +116,7 @@ def _numbers(
     value: int | Sequence[int], what: str, least: int, counts: Sequence[int] | None
 ) -> tuple[int, ...]:
     numbers: tuple[int, ...] = items_of(value)
-    most = MOST if counts is not None and counts[0] == 1 else 1 << 31
+    most = MAX_SIZE if counts is not None and counts[0] == 1 else 1 << 31
     wrong = any(
         isinstance(n, bool) or not isinstance(n, (int, np.integer)) or not least <= n <= most
         for n in numbers

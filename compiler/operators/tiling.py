@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from vta.compiler.operators.gemm_nest import AXES, GemmNest
 from vta.config import Config
 from vta.errors import CompileError
+from vta.isa import MAX_ITER
 
 __all__ = ["Tiling", "Tilings", "likely_sizes"]
 
 THREADS = (1, 2, 4)
-ITERATIONS = 1 << 14
-"""One more than a hardware loop can count."""
 
 FIELDS = (*AXES, "inputs", "taps_y", "taps_x", "threads", "axis")
 """Of a `Tiling`."""
@@ -201,7 +200,7 @@ class Tilings:
     @property
     def countable(self) -> NDArray[np.bool_]:
         """No loop has more rounds than the hardware counts."""
-        return self.out_tiles < ITERATIONS
+        return self.out_tiles <= MAX_ITER
 
     @property
     def dealt(self) -> NDArray[np.bool_]:

@@ -23,6 +23,7 @@ from vta.compiler.te.expr import Var
 from vta.compiler.te.stage import ACC_SCOPE, INP_SCOPE, SCOPES, WGT_SCOPE
 from vta.config import Config
 from vta.errors import ScheduleError
+from vta.isa import MemoryType
 
 __all__ = ["place", "places_at_once"]
 
@@ -103,8 +104,8 @@ class _Survey:
 
 
 def _allocate(scope: str, lives: list[_Life], config: Config) -> dict[str, Affine]:
-    short = {INP_SCOPE: "inp", WGT_SCOPE: "wgt", ACC_SCOPE: "acc"}[scope]
-    depth: int = getattr(config, f"{short}_depth")
+    kind = {INP_SCOPE: MemoryType.INP, WGT_SCOPE: MemoryType.WGT, ACC_SCOPE: MemoryType.ACC}[scope]
+    depth = config.depth(kind)
     arenas: dict[tuple[tuple[Var, int], ...] | str, list[_Life]] = {}
     for life in lives:
         # Outside all threads each value has a place of its own.
@@ -133,7 +134,7 @@ def _allocate(scope: str, lives: list[_Life], config: Config) -> dict[str, Affin
                     members, _places(base, members[0].threads, *fits[key]), strict=True
                 )
             }
-    nbytes: int = getattr(config, f"{short}_elem_bytes")
+    nbytes = config.elem_bytes(kind)
     needs = ", ".join(
         f"{life.value.name} {life.value.tiles} tiles"
         + (f" x {life.copies} threads" if life.copies > 1 else "")

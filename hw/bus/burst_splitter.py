@@ -7,7 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
-from vta.hw.bus.payloads import burst_beats, burst_layout, dram_elem_bytes, transfer_layout
+from vta.hw.bus.payloads import burst_beats, burst_layout, transfer_layout
 from vta.isa import MemoryType
 
 __all__ = ["BurstSplitter"]
@@ -51,14 +51,11 @@ class BurstSplitter(wiring.Component):
         log_bus = config.bus_bytes.bit_length() - 1
         chunk = burst_beats(config)
         log_chunk = chunk.bit_length() - 1
-        shifts = {kind: dram_elem_bytes(config, kind).bit_length() - 1 for kind in self._kinds}
+        shifts = {kind: config.log_elem_bytes(kind) for kind in self._kinds}
         # A run fits its buffer, so its bytes need no more bits than the buffer's size.
         run_bits = max(
             16 + 1,
-            *(
-                getattr(config, f"log_{kind.name.lower().removesuffix('_8bit')}_buff_size") + 1
-                for kind in self._kinds
-            ),
+            *(config.log_depth(kind) + config.log_elem_bytes(kind) + 1 for kind in self._kinds),
         )
 
         run_addr = Signal(config.addr_width)

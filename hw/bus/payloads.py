@@ -4,7 +4,6 @@ from amaranth import *
 from amaranth.lib import data
 
 from vta.config import Config
-from vta.isa import MemoryType
 
 __all__ = [
     "INDEX_BITS",
@@ -16,7 +15,6 @@ __all__ = [
     "beat_layout",
     "burst_beats",
     "burst_layout",
-    "dram_elem_bytes",
     "transfer_layout",
 ]
 
@@ -73,11 +71,6 @@ class Events(data.Struct):
     wait_prev: 3
     wait_next: 3
     wait_memory: 3
-
-
-def dram_elem_bytes(config: Config, kind: MemoryType) -> int:
-    """Bytes in DRAM of one element of a memory type."""
-    return int(getattr(config, f"{kind.name.lower()}_elem_bytes"))
 
 
 def burst_beats(config: Config) -> int:

@@ -7,7 +7,6 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
-from vta.hw.bus.payloads import dram_elem_bytes
 from vta.hw.bus.streams import Queue
 from vta.hw.compute.execute import acc_load_layout
 from vta.hw.transfer.load_engine import write_layout
@@ -64,8 +63,8 @@ class AccWriter(wiring.Component):
         m.d.comb += merged.eq(partial)
         is_acc = Signal()
         for kind in (MemoryType.ACC, MemoryType.ACC_8BIT):
-            lane_bits = min(config.bus_width, 8 * dram_elem_bytes(config, kind))
-            lanes = 8 * dram_elem_bytes(config, kind) // lane_bits
+            lane_bits = min(config.bus_width, 8 * config.elem_bytes(kind))
+            lanes = 8 * config.elem_bytes(kind) // lane_bits
             value = write.data[:lane_bits]
             if kind == MemoryType.ACC_8BIT:
                 value = Cat(

@@ -7,7 +7,6 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
-from vta.hw.bus.payloads import dram_elem_bytes
 from vta.hw.issue.sequencer import Retired
 from vta.isa import MemoryType
 from vta.registers import MEMORIES, MODULES
@@ -79,6 +78,6 @@ class Counters(wiring.Component):
                         getattr(self, f"retire_{module}") & (retired.kind == kind), retired.moved, 0
                     )
                 )
-                shift = dram_elem_bytes(self._config, kind).bit_length() - 1
+                shift = self._config.log_elem_bytes(kind)
                 m.d.sync += total.eq(Mux(self.clear, 0, total + (moved << shift)))
         return m

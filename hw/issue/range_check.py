@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
-from vta.hw.bus.payloads import dram_elem_bytes, transfer_layout
+from vta.hw.bus.payloads import transfer_layout
 from vta.isa import Cause, Isa, MemoryType
 
 __all__ = ["RangeCheck"]
@@ -62,11 +62,10 @@ class RangeCheck(wiring.Component):
         with m.Switch(insn.memory_type):
             for kind in self._kinds:
                 with m.Case(kind):
-                    shift = dram_elem_bytes(config, kind).bit_length() - 1
-                    memory = kind.name.lower().removesuffix("_8bit")
+                    shift = config.log_elem_bytes(kind)
                     m.d.comb += [
                         start_offset.eq(insn.dram_base << shift),
-                        depth.eq(getattr(config, f"{memory}_depth")),
+                        depth.eq(config.depth(kind)),
                     ]
 
         # Stage 1: sums of the fields.
@@ -110,7 +109,7 @@ class RangeCheck(wiring.Component):
         with m.Switch(insn.memory_type):
             for kind in self._kinds:
                 with m.Case(kind):
-                    shift = dram_elem_bytes(config, kind).bit_length() - 1
+                    shift = config.log_elem_bytes(kind)
                     m.d.comb += span_bytes.eq(span_end << shift)
         past_depth = Signal()
         m.d.sync += [

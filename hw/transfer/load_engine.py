@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
 from vta.hw.bus.burst_splitter import BurstSplitter
-from vta.hw.bus.payloads import beat_layout, burst_layout, dram_elem_bytes, transfer_layout
+from vta.hw.bus.payloads import beat_layout, burst_layout, transfer_layout
 from vta.hw.bus.streams import Queue
 from vta.isa import MemoryType
 
@@ -25,7 +25,7 @@ def write_layout(config: Config, kinds: tuple[MemoryType, ...]) -> data.StructLa
     says which of them get `data`; `first` and `last` mark a tile's first and last write. A write
     with `zero` is a whole tile of padding, and its `lanes` and `data` mean nothing.
     """
-    lanes = max(1, *(dram_elem_bytes(config, kind) // config.bus_bytes for kind in kinds))
+    lanes = max(1, *(config.elem_bytes(kind) // config.bus_bytes for kind in kinds))
     return data.StructLayout(
         {"kind": 3, "addr": 16, "zero": 1, "lanes": lanes, "last": 1, "data": config.bus_width}
     )
@@ -147,7 +147,7 @@ class LoadEngine(wiring.Component):
         m.d.comb += self.beat.ready.eq(data_left & beat_done & room)
 
         for kind in self._kinds:
-            elem = dram_elem_bytes(config, kind)
+            elem = config.elem_bytes(kind)
             is_kind = job.kind == kind
             if elem >= config.bus_bytes:
                 with m.If(is_kind):

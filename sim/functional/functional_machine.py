@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vta.errors import DeviceError, Fault
-from vta.isa import INSN_BYTES, MAX_TOKENS, TOKEN_QUEUES, Cause, Isa, MemoryType, ModuleId, Opcode
+from vta.isa import (
+    INSN_BYTES,
+    MAX_TOKENS,
+    TOKEN_LINKS,
+    TOKEN_QUEUES,
+    Cause,
+    Isa,
+    MemoryType,
+    ModuleId,
+    Opcode,
+)
 from vta.program import RunReport
 from vta.sim.functional.datapath import STATS, Datapath
 from vta.sim.functional.insn_checks import Checker, StoppedError, misaligned
@@ -40,17 +50,6 @@ STRETCHES = (1, 1, 2, 3, 8, 40)
 PROGRESS = 1 << 12
 """Work, in the units of `max_cycles`, between two calls of `progress`."""
 
-POPS = {
-    ModuleId.LOAD: {"next": "g2l"},
-    ModuleId.COMPUTE: {"prev": "l2g", "next": "s2g"},
-    ModuleId.STORE: {"prev": "g2s"},
-}
-PUSHES = {
-    ModuleId.LOAD: {"next": "l2g"},
-    ModuleId.COMPUTE: {"prev": "g2l", "next": "g2s"},
-    ModuleId.STORE: {"prev": "s2g"},
-}
-
 
 @dataclass
 class _Unit:
@@ -69,8 +68,11 @@ class _Unit:
 
     def __post_init__(self) -> None:
         # By the instruction's bits; a side that does not exist has no queue (and is an error).
-        self.pops = _queues(POPS[self.module])
-        self.pushes = _queues(PUSHES[self.module])
+        links = {
+            side: link for (module, side), link in TOKEN_LINKS.items() if module == self.module
+        }
+        self.pops = _queues({side: link.pops for side, link in links.items()})
+        self.pushes = _queues({side: link.pushes for side, link in links.items()})
         self.counter = f"{self.module.name.lower()}_insns"
 
 

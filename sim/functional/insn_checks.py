@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vta.isa import AluOp, Cause, MemoryType, ModuleId, Opcode
+from vta.image import BASES
+from vta.isa import INSN_BYTES, TOKEN_LINKS, AluOp, Cause, MemoryType, ModuleId, Opcode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["Checker", "StoppedError", "misaligned"]
 
 PADS = ("y_pad_0", "y_pad_1", "x_pad_0", "x_pad_1")
-
-MISSING_NEIGHBOUR = {ModuleId.LOAD: "prev", ModuleId.STORE: "next"}
 
 BASE_OF = {
     MemoryType.UOP: "uop",
@@ -46,16 +45,12 @@ class StoppedError(Exception):
 
 def misaligned(config: Config, insn_addr: int, base: Mapping[str, int]) -> str:
     """In words, the first pointer that launch refuses; empty if there is none."""
-    needed = {
-        "uop": 4,
-        "inp": config.inp_elem_bytes,
-        "wgt": config.wgt_elem_bytes,
-        "acc": config.acc_elem_bytes,
-        "out": config.out_elem_bytes,
-    }
-    if insn_addr % 16:
-        return f"the instruction pointer must be a multiple of 16 bytes, not {insn_addr:#x}"
-    for name, elem in needed.items():
+    if insn_addr % INSN_BYTES:
+        return (
+            f"the instruction pointer must be a multiple of {INSN_BYTES} bytes, not {insn_addr:#x}"
+        )
+    for name in BASES:
+        elem = config.elem_bytes(MemoryType[name.upper()])
         if base[name] % elem:
             return f"the {name} base must be a multiple of {elem} bytes, not {base[name]:#x}"
     return ""
@@ -66,17 +61,8 @@ class Checker:
 
     def __init__(self, config: Config, base: Mapping[str, int]) -> None:
         self._limit = 1 << config.addr_width
-        self.depth = {
-            MemoryType.UOP: config.uop_depth,
-            MemoryType.WGT: config.wgt_depth,
-            MemoryType.INP: config.inp_depth,
-            MemoryType.ACC: config.acc_depth,
-            MemoryType.OUT: config.out_depth,
-            MemoryType.ACC_8BIT: config.acc_depth,
-        }
-        self.elem_bytes = {
-            memory: getattr(config, f"{memory.name.lower()}_elem_bytes") for memory in MemoryType
-        }
+        self.depth = {memory: config.depth(memory) for memory in MemoryType}
+        self.elem_bytes = {memory: config.elem_bytes(memory) for memory in MemoryType}
         self.base = {memory: base[BASE_OF[memory]] for memory in MemoryType}
 
     def check(self, insn: Insn, module: ModuleId) -> None:
@@ -84,9 +70,8 @@ class Checker:
         opcode, values = insn.opcode, insn.values
         if opcode > Opcode.ALU:
             raise StoppedError(Cause.ILLEGAL_OPCODE, f"opcode {opcode} does not exist")
-        if module != ModuleId.COMPUTE:
-            side = MISSING_NEIGHBOUR[module]
-            if values[f"pop_{side}"] or values[f"push_{side}"]:
+        for side in (*insn.pops, *insn.pushes):
+            if (module, side) not in TOKEN_LINKS:
                 raise StoppedError(
                     Cause.ILLEGAL_TOKEN, f"{module.name.lower()} has no {side} module"
                 )

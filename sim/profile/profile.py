@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vta.isa import AluOp, Insn, Isa, ModuleId, Opcode
+from vta.isa import TOKEN_LINKS, AluOp, Insn, Isa, ModuleId, Opcode
 from vta.sim.replay import replay
 from vta.sim.rtl.recording import MODULES, Recording
 from vta.sim.rtl.rtl_machine import RtlMachine
@@ -46,14 +46,6 @@ __all__ = [
 
 WAIT_MEMORY = "memory"
 IDLE = "idle"
-
-_QUEUES = {
-    ("load", "next"): ("g2l", "l2g"),
-    ("compute", "prev"): ("l2g", "g2l"),
-    ("compute", "next"): ("s2g", "g2s"),
-    ("store", "prev"): ("g2s", "s2g"),
-}
-"""The queues that a module pops from and pushes to, on each side."""
 
 _DRAIN = 24
 """Cycles, at most, from a GEMM's or ALU's last step to its end."""
@@ -280,8 +272,8 @@ def _spans(
 
 def _wait(module: str, side: str, *, full: bool) -> str:
     """The queue on a side; `full` if something is in flight, which then cannot push."""
-    popped, pushed = _QUEUES[module, side]
-    return f"{pushed} full" if full else popped
+    link = TOKEN_LINKS[ModuleId[module.upper()], side]
+    return f"{link.pushes} full" if full else link.pops
 
 
 def _kind(insn: Insn) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vta.errors import DeviceError, DeviceTimeout, Fault
-from vta.isa import INSN_BYTES, Cause, Isa, ModuleId
+from vta.isa import INSN_BYTES, TOKEN_LINKS, Cause, Isa, ModuleId
 from vta.program import RunReport
 from vta.registers import BY_NAME, ID, MODULES, REGISTERS, VERSION, config_words
 from vta.sim.machine import check_call
@@ -37,17 +37,12 @@ LAUNCH_CYCLES = 1
 RESET_PATIENCE = 1 << 24
 """Cycles that a reset may wait for the bus; a memory model may be slow, but not that slow."""
 
-# The queue that each wait bit of a module's status register is about.
-_WAITS = {
-    "load": {"pop_next": "g2l", "push_next": "l2g full"},
-    "compute": {
-        "pop_prev": "l2g",
-        "pop_next": "s2g",
-        "push_prev": "g2l full",
-        "push_next": "g2s full",
-    },
-    "store": {"pop_prev": "g2s", "push_prev": "s2g full"},
-}
+_WAITS = tuple(
+    (module.name.lower(), flag, queue)
+    for (module, side), link in TOKEN_LINKS.items()
+    for flag, queue in ((f"pop_{side}", link.pops), (f"push_{side}", f"{link.pushes} full"))
+)
+"""Module, flag of its status register, and the queue that the flag is about."""
 
 _STATS = {
     "load_insns": ("load_insns",),
@@ -292,10 +287,12 @@ class RtlMachine:
 
     def _waiting(self, insn_addr: int, insn_count: int) -> tuple[dict[str, Any], ...]:
         entries = []
-        for module, waits in _WAITS.items():
+        for module in MODULES[1:]:
             status = self._read(f"{module}_status")
             queues = [
-                queue for flag, queue in waits.items() if _field(f"{module}_status", flag, status)
+                queue
+                for waiter, flag, queue in _WAITS
+                if waiter == module and _field(f"{module}_status", flag, status)
             ]
             if queues:
                 index = self._read(f"{module}_index")

@@ -203,7 +203,7 @@ class Host:
 
     def put(self, memory: str, array, elem: int = 0) -> None:
         """An array into memory, from an element of a base register's memory on."""
-        size = getattr(self.config, f"{memory}_elem_bytes")
+        size = self.config.elem_bytes(MemoryType[memory.upper()])
         self.ram.write(BASE[memory] + elem * size, np.ascontiguousarray(array).tobytes())
 
     def put_uops(self, **fields) -> None:

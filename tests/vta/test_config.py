@@ -7,6 +7,7 @@ import pytest
 
 from vta.config import PRESETS, TARGETS, Config
 from vta.errors import ConfigError
+from vta.isa import MemoryType
 
 VALUES = {
     "TARGET": "sim",
@@ -33,16 +34,14 @@ def test_sizes_of_the_default():
     config = Config.from_dict(VALUES)
     assert (config.inp_width, config.wgt_width, config.acc_width, config.out_width) == (8, 8, 32, 8)
     assert (config.batch, config.block) == (1, 16)
-    elems = [
-        getattr(config, f"{name}_elem_bytes")
-        for name in ("uop", "wgt", "inp", "acc", "out", "acc_8bit")
-    ]
-    assert elems == [4, 256, 16, 64, 16, 16]
-    depths = [getattr(config, f"{name}_depth") for name in ("uop", "wgt", "inp", "acc", "out")]
-    assert depths == [8192, 1024, 2048, 2048, 2048]
-    assert [
-        getattr(config, f"log_{name}_depth") for name in ("uop", "wgt", "inp", "acc", "out")
-    ] == [13, 10, 11, 11, 11]
+    kinds = ("UOP", "WGT", "INP", "ACC", "OUT", "ACC_8BIT")
+    assert [config.elem_bytes(MemoryType[kind]) for kind in kinds] == [4, 256, 16, 64, 16, 16]
+    assert [config.log_elem_bytes(MemoryType[kind]) for kind in kinds] == [2, 8, 4, 6, 4, 4]
+    depths = [config.depth(MemoryType[kind]) for kind in kinds]
+    assert depths == [8192, 1024, 2048, 2048, 2048, 2048]
+    assert [config.log_depth(MemoryType[kind]) for kind in kinds] == [13, 10, 11, 11, 11, 11]
+    assert (config.wgt_elem_bytes, config.acc_8bit_elem_bytes) == (256, 16)
+    assert (config.uop_depth, config.log_out_depth) == (8192, 11)
     assert (config.log_out_width, config.log_out_buff_size) == (3, 15)
     assert (config.bus_width, config.bus_bytes, config.addr_width) == (64, 8, 32)
     assert config.insn_queue_depth == 512
@@ -50,10 +49,10 @@ def test_sizes_of_the_default():
 
 
 def test_depth_is_buffer_over_element(configs):
-    for name in ("uop", "inp", "wgt", "acc"):
-        size = 1 << getattr(configs, f"log_{name}_buff_size")
-        assert getattr(configs, f"{name}_depth") == size // getattr(configs, f"{name}_elem_bytes")
-        assert getattr(configs, f"{name}_depth") == 1 << getattr(configs, f"log_{name}_depth") >= 8
+    for kind in (MemoryType.UOP, MemoryType.INP, MemoryType.WGT, MemoryType.ACC):
+        size = 1 << getattr(configs, f"log_{kind.name.lower()}_buff_size")
+        assert configs.depth(kind) == size // configs.elem_bytes(kind)
+        assert configs.depth(kind) == 1 << configs.log_depth(kind) >= 8
     assert configs.out_depth == configs.acc_depth
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import vta
 from vta import rpc
-from vta.config import PRESETS
+from vta.config import PRESETS, Config
 from vta.errors import CompileError, ConfigError, VtaError
 from vta.testing.programs import vector_add
 
@@ -56,6 +56,35 @@ def test_default_environment() -> None:
     assert (env.dev.QID_LOAD_INP, env.dev.QID_COMPUTE, env.dev.QID_STORE_OUT) == (1, 2, 3)
     assert str(env.target) == "ext_dev"
     assert repr(env) == f"Environment({env.MODEL})"
+
+
+def test_every_size_follows_from_the_configuration(configs: Config) -> None:
+    env = vta.Environment(configs)
+    assert (env.TARGET, env.HW_VER) == (configs.target, configs.hw_ver)
+    assert (env.LOG_BATCH, env.BATCH) == (configs.log_batch, 1 << configs.log_batch)
+    for side in ("IN", "OUT"):
+        assert getattr(env, f"LOG_BLOCK_{side}") == env.LOG_BLOCK == configs.log_block
+        assert getattr(env, f"BLOCK_{side}") == 1 << configs.log_block
+    assert (env.LOG_INP_WIDTH, env.LOG_WGT_WIDTH, env.LOG_ACC_WIDTH, env.LOG_OUT_WIDTH) == (
+        3,
+        3,
+        5,
+        3,
+    )
+    for name in ("UOP", "INP", "WGT", "ACC", "OUT"):
+        size = 1 << getattr(configs, f"log_{name.lower()}_buff_size")
+        nbytes = getattr(configs, f"{name.lower()}_elem_bytes")
+        assert getattr(env, f"{name}_BUFF_SIZE") == size
+        assert 1 << getattr(env, f"LOG_{name}_BUFF_SIZE") == size
+        assert getattr(env, f"{name}_ELEM_BYTES") == nbytes
+        assert getattr(env, f"{name}_ELEM_BITS") == 8 * nbytes
+
+
+def test_a_name_that_an_environment_does_not_have() -> None:
+    env = vta.get_env()
+    with pytest.raises(AttributeError, match="has no 'BLOK_IN'; did you mean BLOCK_IN\\?"):
+        _ = env.BLOK_IN
+    assert not hasattr(env, "BLOCK")
 
 
 def test_environments_nest_and_stay_in_their_thread() -> None:

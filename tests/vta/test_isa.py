@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vta.config import PRESETS
 from vta.errors import EncodingError
-from vta.isa import AluOp, Cause, Isa, MemoryType, ModuleId, Opcode
+from vta.isa import TOKEN_LINKS, TOKEN_QUEUES, AluOp, Cause, Isa, MemoryType, ModuleId, Opcode
 
 DEFAULT, TINY = Isa(PRESETS["default"]), Isa(PRESETS["tiny"])
 # INP deeper than ACC: src_idx is wider than ACC's index.
@@ -459,3 +459,15 @@ def test_an_instruction_reads_as_attributes():
     assert (insn.index, insn.x_size, insn.pops, insn.pushes) == (12, 9, ("prev",), ("next",))
     with pytest.raises(AttributeError, match="LOAD has no field 'imm'"):
         _ = insn.imm
+
+
+def test_token_links():
+    """Each queue is pushed by one module and popped by its neighbour on the other side."""
+    names = {ModuleId.LOAD: "l", ModuleId.COMPUTE: "g", ModuleId.STORE: "s"}
+    pushed = {link.pushes: (module, side) for (module, side), link in TOKEN_LINKS.items()}
+    popped = {link.pops: (module, side) for (module, side), link in TOKEN_LINKS.items()}
+    assert set(pushed) == set(popped) == set(TOKEN_QUEUES)
+    for queue in TOKEN_QUEUES:
+        (giver, give_side), (taker, take_side) = pushed[queue], popped[queue]
+        assert queue == f"{names[giver]}2{names[taker]}"
+        assert (give_side, take_side) == (("next", "prev") if giver < taker else ("prev", "next"))

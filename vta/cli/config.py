@@ -10,11 +10,11 @@ import click
 from vta.cli.output import path_argument, print_table
 from vta.config import Config, default_path
 from vta.errors import ConfigError
-from vta.isa import Isa
+from vta.isa import Isa, MemoryType
 
 __all__ = ["command"]
 
-_MEMORIES = ("uop", "inp", "wgt", "acc", "out")
+_MEMORIES = (MemoryType.UOP, MemoryType.INP, MemoryType.WGT, MemoryType.ACC, MemoryType.OUT)
 
 
 @click.command("config", short_help="Show every derived size; does it fit, and why?")
@@ -79,11 +79,11 @@ def _describe(config: Config) -> dict[str, Any]:
     encoding = [
         {
             "word": form.name if len(form.words) == 1 else f"{form.name} word {index}",
-            "bits": sum(field.bits for field in word),
+            "bits": form.used_bits(index),
             "limit": form.word_bits,
         }
         for form in (isa.mem, isa.gemm, isa.alu, isa.uop)
-        for index, word in enumerate(form.words)
+        for index in range(len(form.words))
     ]
     return {
         "fits": True,
@@ -104,13 +104,13 @@ def _describe(config: Config) -> dict[str, Any]:
             "multipliers": config.batch * config.block * config.block,
         },
         "buffers": {
-            name: {
-                "bytes": 1 << getattr(config, f"log_{name}_buff_size"),
-                "elem_bytes": getattr(config, f"{name}_elem_bytes"),
-                "depth": getattr(config, f"{name}_depth"),
-                "log_depth": getattr(config, f"log_{name}_depth"),
+            kind.name.lower(): {
+                "bytes": config.depth(kind) * config.elem_bytes(kind),
+                "elem_bytes": config.elem_bytes(kind),
+                "depth": config.depth(kind),
+                "log_depth": config.log_depth(kind),
             }
-            for name in _MEMORIES
+            for kind in _MEMORIES
         },
         "encoding": encoding,
     }

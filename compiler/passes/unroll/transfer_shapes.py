@@ -7,12 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vta.compiler.ir.insn_ir import Transfer
-from vta.isa import MemoryType, Opcode
+from vta.isa import MAX_PAD, MAX_SIZE, MemoryType, Opcode
 
 __all__ = ["Dim", "transfers"]
-
-MOST = (1 << 16) - 1
-MOST_PADDING = 15
 
 
 @dataclass(frozen=True)
@@ -60,12 +57,12 @@ class _Side:
             dim.chip != unit * self.total
             or self.before
             or self.after
-            or max(before, after) > MOST_PADDING
+            or max(before, after) > MAX_PAD
             or self.size * dim.size > most
         ):
             return False
         if self.trivial:
-            if not 0 <= dim.dram <= MOST:
+            if not 0 <= dim.dram <= MAX_SIZE:
                 return False
             self.stride, self.trivial = dim.dram, False
         elif dim.dram != self.stride * self.size:
@@ -95,9 +92,9 @@ def transfers(
         return
     x, y = _Side(), _Side()
     # A row's tiles follow each other in main memory; else each is a row of its own.
-    while rest and not (x.trivial and rest[0].dram != 1) and x.take(rest[0], 1, MOST):
+    while rest and not (x.trivial and rest[0].dram != 1) and x.take(rest[0], 1, MAX_SIZE):
         rest.pop(0)
-    while rest and y.take(rest[0], x.total, MOST):
+    while rest and y.take(rest[0], x.total, MAX_SIZE):
         rest.pop(0)
     if not rest:
         start, stride = dram + _first(dims), x.size if y.trivial else y.stride
@@ -135,9 +132,9 @@ def transfers(
             memory_type, buffer, chip + end * outer.chip, outer, outer.rounds - end, others, note
         )
         return
-    if outer.rounds > MOST:
-        for begin in range(0, outer.rounds, MOST):
-            count = min(MOST, outer.rounds - begin)
+    if outer.rounds > MAX_SIZE:
+        for begin in range(0, outer.rounds, MAX_SIZE):
+            count = min(MAX_SIZE, outer.rounds - begin)
             part = dataclasses.replace(outer, rounds=count, valid=(0, count))
             yield from transfers(
                 opcode,
@@ -188,7 +185,7 @@ def _zeros(
     """Loads that are padding alone."""
     count = 1
     rest = [dim for dim in dims if dim.rounds > 1]
-    while rest and rest[0].chip == count and count * rest[0].rounds <= MOST:
+    while rest and rest[0].chip == count and count * rest[0].rounds <= MAX_SIZE:
         count *= rest.pop(0).rounds
     if not rest:
         yield Transfer(

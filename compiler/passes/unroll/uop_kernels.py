@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vta.compiler.ir.insn_ir import MicroOp, UopLoop
+from vta.isa import MAX_ITER
 
 __all__ = ["Round", "kernels"]
-
-MOST_ROUNDS = (1 << 14) - 1
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def _merged(found: list[Round]) -> tuple[Round, ...]:
             outer, inner = loops[a], loops[b]
             together = outer.extent * inner.extent
             if (
-                together <= MOST_ROUNDS
+                together <= MAX_ITER
                 and outer.unrolled == inner.unrolled
                 and all(
                     far == near * inner.extent
@@ -126,7 +125,7 @@ def _choose(
         place
         for place, item in enumerate(loops)
         if not item.unrolled
-        and item.extent <= MOST_ROUNDS
+        and item.extent <= MAX_ITER
         and all(0 <= step < limit for step, limit in zip(item.steps, limits, strict=True))
     ]
     total = math.prod(item.extent for item in loops)

@@ -4,8 +4,7 @@ import pytest
 
 from vta.config import PRESETS
 from vta.hw.bus.axi import PAGE_BYTES, AxiLiteSignature, AxiSignature
-from vta.hw.bus.payloads import burst_beats, dram_elem_bytes
-from vta.isa import MemoryType
+from vta.hw.bus.payloads import burst_beats
 
 
 @pytest.mark.parametrize(
@@ -17,18 +16,6 @@ def test_the_longest_burst(log_bus, max_burst, beats):
     config = PRESETS["default"].replace(log_bus_width=log_bus, max_burst=max_burst)
     assert burst_beats(config) == beats
     assert burst_beats(config) * config.bus_bytes <= PAGE_BYTES
-
-
-def test_elements_in_memory():
-    """The table in docs/isa.md, "Memories"."""
-    assert {kind: dram_elem_bytes(PRESETS["default"], kind) for kind in MemoryType} == {
-        MemoryType.UOP: 4,
-        MemoryType.WGT: 256,
-        MemoryType.INP: 16,
-        MemoryType.ACC: 64,
-        MemoryType.OUT: 16,
-        MemoryType.ACC_8BIT: 16,
-    }
 
 
 def test_signatures_compare_by_their_parameters():

@@ -233,9 +233,9 @@ def test_rates_of_other_configurations(preset: str) -> None:
         assert results[name].figure <= most, name
     # Small buffers end the loads before their overhead counts for nothing.
     share = 7.95 / 8 if preset != "small" else 0.96
-    for memory in ("inp", "wgt", "acc"):
-        best = min(config.bus_bytes, getattr(config, f"{memory}_elem_bytes"))
-        assert results[f"LOAD {memory.upper()}, contiguous"].figure >= share * best
+    for memory in (MemoryType.INP, MemoryType.WGT, MemoryType.ACC):
+        best = min(config.bus_bytes, config.elem_bytes(memory))
+        assert results[f"LOAD {memory.name}, contiguous"].figure >= share * best
 
 
 def shown(name: str) -> list[str]:

@@ -167,8 +167,8 @@ def _alus(config: Config) -> Iterator[Micro]:
 def _transfers(config: Config) -> Iterator[Micro]:
     bus = config.bus_bytes
     for kind in (MemoryType.INP, MemoryType.WGT, MemoryType.ACC):
-        depth = getattr(config, f"{kind.name.lower()}_depth")
-        elem = getattr(config, f"{kind.name.lower()}_elem_bytes")
+        depth = config.depth(kind)
+        elem = config.elem_bytes(kind)
 
         def contiguous(count: int, kind: MemoryType = kind, depth: int = depth) -> Image:
             stream = Stream(config)

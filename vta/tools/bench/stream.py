@@ -55,7 +55,7 @@ class Stream:
     def _place(self, kind: MemoryType, data: NDArray[Any], segments: list[Segment]) -> int:
         raw = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
         segments.append(Segment(self._free, raw))
-        first = self._free // self._elem_bytes(kind)
+        first = self._free // self.config.elem_bytes(kind)
         self._free += -(-len(raw) // PAGE) * PAGE
         return first
 
@@ -171,13 +171,10 @@ class Stream:
                 opcode=opcode,
                 memory_type=kind,
                 sram_base=sram,
-                dram_base=DATA_ADDR // self._elem_bytes(kind) if dram is None else dram,
+                dram_base=DATA_ADDR // self.config.elem_bytes(kind) if dram is None else dram,
                 y_size=rows,
                 x_size=cols,
                 x_stride=cols if stride is None else stride,
                 **fields,
             )
         )
-
-    def _elem_bytes(self, kind: MemoryType) -> int:
-        return int(getattr(self.config, f"{kind.name.lower()}_elem_bytes"))
