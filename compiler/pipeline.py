@@ -23,13 +23,13 @@ from vta.compiler.ir.loop_ir import LoopProgram
 from vta.compiler.ir.tile_ir import TileProgram, Value
 from vta.compiler.passes.cut import cut
 from vta.compiler.passes.inplace import inplace
-from vta.compiler.passes.insert_tokens import insert_tokens
 from vta.compiler.passes.leave_out import leave_out, left_out_stages
 from vta.compiler.passes.loops.loop_nests import loops
 from vta.compiler.passes.match.match import match
 from vta.compiler.passes.order import order
 from vta.compiler.passes.place import place
 from vta.compiler.passes.simplify import simplify
+from vta.compiler.passes.tokens.insert_tokens import insert_tokens
 from vta.compiler.passes.unroll.unroll import unroll
 from vta.compiler.te.schedule import Schedule
 from vta.compiler.te.tensor import Tensor

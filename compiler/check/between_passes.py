@@ -9,8 +9,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 from vta.compiler.check.proof import VerifyError
-from vta.compiler.ir.access_history import Access
-from vta.compiler.ir.accesses import accesses
+from vta.compiler.ir.accesses import Access, accesses
 from vta.compiler.ir.insn_ir import Finish, InsnProgram, Kernel, Transfer
 from vta.compiler.ir.loop_ir import Assign, Buffer, For, LoopProgram, Stmt
 from vta.compiler.ir.tile_ir import Alu, Load, Reset, Store, TileProgram, names_of, walk_operations

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vta.compiler.ir.access_history import Access, History, loop_indices, scaled
+from vta.compiler.ir.accesses import Access, History, loop_indices, scaled
 from vta.config import Config
 from vta.errors import CompileError
 from vta.isa import MAX_TOKENS, AluOp, Insn, Isa, MemoryType, ModuleId, Opcode

@@ -2,12 +2,58 @@
 
 from __future__ import annotations
 
-from vta.compiler.ir.access_history import Access, Index, loop_indices, scaled
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
 from vta.compiler.ir.insn_ir import Kernel, Op, Transfer
 from vta.config import Config
 from vta.isa import MemoryType, Opcode
 
-__all__ = ["accesses"]
+__all__ = ["Access", "Index", "accesses", "loop_indices", "scaled"]
+
+Index = slice | NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Access:
+    """Elements `index` of `space`: an on-chip memory (``acc``) or a buffer (``dram:A``)."""
+
+    space: str
+    index: Index
+    write: bool
+
+
+def loop_indices(starts: Sequence[int], steps: Sequence[tuple[int, int]]) -> Index:
+    """Every index of loops of (extent, step), outermost first, around micro-ops at `starts`.
+
+    In the order of execution; a slice where the indices are consecutive.
+    """
+    count = len(starts)
+    if count == 1 or isinstance(starts, range) and starts.step == 1 and count:
+        # The usual case, without making the indices: each loop goes on where the one inside ends.
+        for extent, step in reversed(steps):
+            if extent != 1 and step != count:
+                break
+            count *= extent
+        else:
+            return slice(starts[0], starts[0] + count)
+    index = np.asarray(starts, np.int64)
+    for extent, step in reversed(steps):
+        index = (np.arange(extent)[:, None] * step + index.reshape(1, -1)).reshape(-1)
+    if index.size and np.array_equal(index, np.arange(index[0], index[0] + index.size)):
+        return slice(int(index[0]), int(index[0]) + index.size)
+    return index
+
+
+def scaled(index: Index, factor: int) -> Index:
+    """The same places counted in parts of which an element has `factor`."""
+    if isinstance(index, slice):
+        return slice(index.start * factor, index.stop * factor)
+    return (index[:, None] * factor + np.arange(factor)).reshape(-1)
+
 
 SPACES = {
     MemoryType.UOP: "uop",

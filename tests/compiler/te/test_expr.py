@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vta import te
-from vta.compiler.ir.access_history import loop_indices, scaled
+from vta.compiler.ir.accesses import loop_indices, scaled
 from vta.compiler.ir.affine import affine, flatten
 from vta.compiler.te.expr import Binary, Const, Var, walk
 from vta.compiler.te.tensor import Tensor

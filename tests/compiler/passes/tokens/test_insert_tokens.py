@@ -12,7 +12,7 @@ from vta.compiler.check.proof import VerifyError, verify_program
 from vta.compiler.encode.emit import emit
 from vta.compiler.ir.insn_ir import Finish, InsnProgram, Kernel, MicroOp, Tokens, Transfer, UopLoop
 from vta.compiler.ir.loop_ir import Buffer
-from vta.compiler.passes.insert_tokens import insert_tokens
+from vta.compiler.passes.tokens.insert_tokens import insert_tokens
 from vta.isa import MemoryType, ModuleId, Opcode
 
 ROUNDS, DEPTH = 5, 3

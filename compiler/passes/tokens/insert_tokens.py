@@ -16,9 +16,9 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from vta.compiler.ir.access_history import History
 from vta.compiler.ir.accesses import accesses
 from vta.compiler.ir.insn_ir import InsnProgram, Nop, Op, Tokens, Transfer
+from vta.compiler.passes.tokens.access_history import History
 from vta.config import Config
 from vta.isa import ModuleId, Opcode
 

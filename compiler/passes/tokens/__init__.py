@@ -1,0 +1,1 @@
+"""Token insertion. Read `insert_tokens` first."""
