@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vta.compiler.ir.accesses import Access, History, loop_indices, scaled
+from vta.compiler.ir.accesses import Access, loop_indices, scaled
+from vta.compiler.passes.tokens.access_history import History
 from vta.config import Config
 from vta.errors import CompileError
 from vta.isa import MAX_TOKENS, AluOp, Insn, Isa, MemoryType, ModuleId, Opcode
