@@ -14,14 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
-from tests.faults import BASE_OF, IN_STREAM, LOADED, make_wrong, transfer
+from tests.faults import IN_STREAM, LOADED, make_wrong
 from tests.ordering import BITS, COMPUTE, LOAD, QUEUES, STORE, Access, Item, Sequence
+from tests.program_transfers import ARENA_BYTES, TransferBuilder, unnamed
 from vta.isa import Isa, MemoryType, Opcode
-
-ARENA_BYTES = 1 << 17
-"""Memory for INP, WGT, ACC and OUT, which overlap in it at random."""
-
-UOP_BYTES = 1 << 15
 
 KINDS = (
     "gemm",
@@ -98,31 +94,8 @@ class Launch:
     meaning: list
 
 
-class Builder:
-    """Makes the launches of one machine, one after the other.
-
-    Attributes
-    ----------
-    depth, nbytes : dict of str to int
-        Elements of each buffer, bytes of an element in memory.
-    uops : (uop_depth,) uint32
-        What the UOP buffer holds after the instructions so far.
-    base : dict of str to int
-        Base registers of the launch.
-    recent : list of int
-        Where micro-ops were loaded of late.
-    tokens : dict of str to int
-        Left over by the launches so far.
-    """
-
-    def __init__(self, config):
-        self.config = config
-        self.isa = Isa(config)
-        self.uops = np.zeros(config.uop_depth, np.uint32)
-        self.tokens = dict.fromkeys(QUEUES.values(), 0)
-        self.depth = {kind.name.lower(): config.depth(kind) for kind in MemoryType}
-        self.nbytes = {kind.name.lower(): config.elem_bytes(kind) for kind in MemoryType}
-        self._arena = None
+class Builder(TransferBuilder):
+    """Makes the launches of one machine, one after the other."""
 
     def build(self, plan):
         """The `Launch` of a plan. After one with a fault, call `recovery`."""
@@ -177,201 +150,6 @@ class Builder:
             dict.fromkeys(self.base, 0),
             words,
         )
-
-    # -- memory ----------------------------------------------------------------------------------
-
-    def _place_memory(self, rng):
-        size = 1 << self.config.addr_width
-        if self._arena is None:
-            # In the middle of a half, across the sign bit, at the very end.
-            self._arena = rng.choice(
-                (0x10_0000, 0x8000_0000 - ARENA_BYTES // 2, size - ARENA_BYTES)
-            )
-            self._write(self._arena, _arena_bytes(rng.randrange(2**32)))
-        self._uop_region = self._arena - UOP_BYTES * rng.randrange(1, 9)
-        self._uop_used = 0
-        self.base = {}
-        for name in ("uop", "inp", "wgt", "acc", "out"):
-            # dram_base has 32 bits, which need not reach all of memory from base 0.
-            nbytes = self.nbytes[name]
-            reach = self.nbytes["acc_8bit" if name == "acc" else name] * (2**32 - 1)
-            lowest = max(0, self._arena + ARENA_BYTES - reach)
-            first = self._uop_region if name == "uop" else self._arena
-            base = rng.choice((lowest, first, rng.randrange(lowest, first + 1)))
-            self.base[name] = -(-base // nbytes) * nbytes
-
-    def _write(self, addr, data):
-        self._writes.append((addr, np.ascontiguousarray(data).reshape(-1).view(np.uint8)))
-
-    def _dram(self, rng, name, rows, columns):
-        """Where in the arena a transfer lies: (dram_base, x_stride, byte ranges)."""
-        nbytes, base = self.nbytes[name], self.base[BASE_OF[name]]
-        first = max(0, -((base - self._arena) // nbytes))
-        room = (self._arena + ARENA_BYTES - base) // nbytes - first
-        widest = 65_535 if rows < 2 else (room - columns) // (rows - 1)
-        stride = rng.choice(
-            (
-                0,
-                columns,
-                columns,
-                columns + 1,
-                max(0, columns - 1),
-                rng.randrange(4 * columns + 1),
-                rng.randrange(65_536),
-            )
-        )
-        stride = min(stride, widest, 65_535)
-        span = columns + (0 if rows < 2 else (rows - 1) * stride)
-        start = rng.choice(
-            (
-                0,
-                1,
-                room - span,
-                rng.randrange(room - span + 1),
-                rng.randrange(min(64, room - span + 1)),
-            )
-        )
-        dram_base = first + min(start, room - span)
-        lines = [base + (dram_base + row * stride) * nbytes for row in range(rows)]
-        return dram_base, stride, [(addr, addr + columns * nbytes) for addr in lines]
-
-    # -- LOAD and STORE --------------------------------------------------------------------------
-
-    def _shape(self, rng, depth, *, pads, least=0, flat=False):
-        """(y_size, x_size, pads) that fit a buffer; if `flat`, of one row."""
-        rows = rng.choice((1, 1, 1, 2, 3, rng.randrange(least, 9)))
-        columns = rng.choice((1, 1, 2, 3, rng.randrange(1, 13), rng.randrange(1, 40)))
-        if rng.random() < 0.03:
-            rows, columns = rng.choice(
-                ((rng.randrange(1, 40), columns), (rows, rng.randrange(1, 300)))
-            )
-        rows = 1 if flat else rows
-        amounts = [rng.choice((0, 0, 0, 1, 2, rng.randrange(16))) if pads else 0 for _ in range(4)]
-        if rng.random() < 0.4:
-            amounts = [0] * 4
-        while (amounts[0] + rows + amounts[1]) * (amounts[2] + columns + amounts[3]) > depth:
-            amounts = [amount // 2 for amount in amounts]
-            rows, columns = (rows + 1) // 2, (columns + 1) // 2
-        return rows, columns, amounts
-
-    def _sram(self, rng, name, count):
-        """Where in a buffer; in ACC preferably where others work."""
-        last = self.depth[name] - count
-        if name in ("acc", "acc_8bit", "out") and rng.random() < 0.7:
-            near = rng.choice(self._focus) - rng.randrange(count) if count else 0
-            return min(max(near, 0), last)
-        return rng.choice((0, last, rng.randrange(last + 1), rng.randrange(min(12, last + 1))))
-
-    def _load(self, rng, name, *, tile=None):
-        rows, columns, pads = self._shape(rng, self.depth[name], pads=True)
-        if tile is not None:
-            rows, columns, pads = 1, 1, [0] * 4
-        count = (pads[0] + rows + pads[1]) * (pads[2] + columns + pads[3])
-        sram = self._sram(rng, name, count) if tile is None else tile
-        dram, stride, ranges = self._dram(rng, name, rows, columns)
-        if rows == 0:
-            # Nothing is read, from wherever.
-            dram, stride = rng.randrange(2**32), rng.randrange(65_536)
-        buffer = BASE_OF[name]
-        self._add(
-            rng,
-            Item(
-                LOADED[name],
-                "mem",
-                {
-                    "opcode": Opcode.LOAD,
-                    "memory_type": MemoryType[name.upper()],
-                    **transfer(sram, dram, rows, columns, stride, pads),
-                },
-                reads=Access(dram=ranges),
-                writes=Access({buffer: ((1 << count) - 1) << sram}),
-            ),
-        )
-
-    def _store(self, rng, *, tile=None):
-        rows, columns, pads = self._shape(rng, self.depth["out"], pads=False, least=1)
-        if tile is not None:
-            rows, columns = 1, 1
-        sram = self._sram(rng, "out", rows * columns) if tile is None else tile
-        dram, stride, ranges = self._dram(rng, "out", rows, columns)
-        self._add(
-            rng,
-            Item(
-                STORE,
-                "mem",
-                {
-                    "opcode": Opcode.STORE,
-                    "memory_type": MemoryType.OUT,
-                    **transfer(sram, dram, rows, columns, stride, pads),
-                },
-                reads=Access({"acc": ((1 << rows * columns) - 1) << sram}),
-                writes=Access(dram=ranges),
-            ),
-        )
-
-    def _uop(self, rng, *, tile=None):
-        """Fresh micro-ops, preferably over such as were just used; returns their range."""
-        rows, columns, pads = self._shape(
-            rng,
-            self.depth["uop"],
-            pads=tile is None and rng.random() < 0.2,
-            flat=tile is not None or rng.random() < 0.5,
-        )
-        pitch = pads[2] + columns + pads[3]
-        count = (pads[0] + rows + pads[1]) * pitch
-        sram = max(0, rng.choice(self.recent) + rng.randrange(-3, 4))
-        if rng.random() < 0.3:
-            sram = rng.randrange(self.depth["uop"])
-        sram = min(sram, self.depth["uop"] - count)
-        stride = rng.choice((0, columns, columns, columns + rng.randrange(5)))
-        span = columns + max(0, rows - 1) * stride
-        if self._uop_used + 4 * span > UOP_BYTES:
-            return 0, 1
-        words = np.array([self._micro_op(rng, tile) for _ in range(span)], np.uint32)
-        addr = self._uop_region + self._uop_used
-        self._write(addr, words)
-        self._uop_used += 4 * (span + rng.choice((0, 0, 1, 3)))
-        self.uops[sram : sram + count] = 0
-        for row in range(rows):
-            first = sram + (pads[0] + row) * pitch + pads[2]
-            self.uops[first : first + columns] = words[row * stride : row * stride + columns]
-        self.recent = [*self.recent[-3:], sram]
-        self._add(
-            rng,
-            Item(
-                COMPUTE,
-                "mem",
-                {
-                    "opcode": Opcode.LOAD,
-                    "memory_type": MemoryType.UOP,
-                    **transfer(sram, (addr - self.base["uop"]) // 4, rows, columns, stride, pads),
-                },
-            ),
-        )
-        return sram, count
-
-    def _micro_op(self, rng, tile):
-        """Indices that lie together often, and fit both GEMM and ALU nearly always."""
-        acc, both = self.depth["acc"], min(self.depth["acc"], self.depth["inp"])
-        dst = tile
-        if dst is None:
-            dst = rng.choice(
-                (rng.choice(self._focus), rng.randrange(min(acc, 6)), rng.randrange(acc))
-            )
-        src = rng.choice(
-            (
-                dst % both,
-                rng.choice(self._focus) % both,
-                rng.randrange(min(both, 6)),
-                rng.randrange(both),
-            )
-        )
-        if rng.random() < 0.02:
-            src = rng.randrange(max(self.depth["acc"], self.depth["inp"]))
-        word = self.isa.uop.pack(
-            dst_idx=dst, src_idx=src, wgt_idx=rng.choice((0, rng.randrange(self.depth["wgt"])))
-        )
-        return word | _unnamed(self.isa.uop) & rng.getrandbits(32)
 
     # -- GEMM and ALU ----------------------------------------------------------------------------
 
@@ -533,12 +311,6 @@ class Builder:
             else:
                 getattr(self, f"_{step}")(rng, single=True, at=first + rng.randrange(count))
 
-    def _add(self, rng, item):
-        self._sequence.add(item, greedy=rng.random() < 0.1)
-        for (producer, _), queue in QUEUES.items():
-            if producer == item.module and rng.random() < 0.04:
-                self._sequence.push(item, queue)
-
     def _fault(self, fault, rng):
         if fault in IN_STREAM:
             item, queue = make_wrong(self, fault, rng)
@@ -591,24 +363,4 @@ class Builder:
     def _pack(self, item, rng):
         fmt = getattr(self.isa, item.kind)
         word = fmt.pack(**{**item.values, **item.token_bits()})
-        return word | _unnamed(fmt) & rng.getrandbits(128)
-
-
-def _unnamed(fmt):
-    """The bits of a word that no field names."""
-    named = 0
-    for field in fmt.fields:
-        named |= ((1 << field.bits) - 1) << fmt.offset(field.name)
-    return ((1 << fmt.bits) - 1) & ~named
-
-
-def _arena_bytes(seed):
-    """Bytes in stretches of different taste: anything, extremes, small 32-bit numbers."""
-    rng = np.random.default_rng(seed)
-    data = rng.integers(0, 256, (ARENA_BYTES // 64, 64), np.uint8)
-    taste = rng.integers(0, 3, len(data))
-    extremes = np.array([0, 1, 0x7F, 0x80, 0xFF], np.uint8)
-    data[taste == 1] = rng.choice(extremes, (int((taste == 1).sum()), 64))
-    small = rng.integers(-40, 41, (int((taste == 2).sum()), 16)).astype("<i4")
-    data[taste == 2] = small.view(np.uint8)
-    return data.reshape(-1)
+        return word | unnamed(fmt) & rng.getrandbits(128)

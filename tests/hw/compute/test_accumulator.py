@@ -54,24 +54,13 @@ def test_random_steps(name, stalls):
                 step = {"operation": LaneOperation.MAX, "addr": addr, "reads": 1, "writes": 1}
                 acc[addr] = np.maximum(acc[addr], source)
             elif kind == 4:
-                step = {
-                    "operation": LaneOperation.MIN,
-                    "operand": OperandSource.IMM,
-                    "imm": imm,
-                    "addr": addr,
-                    "reads": 1,
-                    "writes": 1,
-                }
+                step = {"operation": LaneOperation.MIN, "operand": OperandSource.IMM, "imm": imm}
+                step |= {"addr": addr, "reads": 1, "writes": 1}
                 source = np.full(shape, imm, np.int32)
                 acc[addr] = np.minimum(acc[addr], source)
             elif kind in (5, 6):
-                step = {
-                    "operation": LaneOperation.ADD,
-                    "operand": OperandSource.SUM,
-                    "addr": addr,
-                    "reads": 1,
-                    "writes": 1,
-                }
+                step = {"operation": LaneOperation.ADD, "operand": OperandSource.SUM}
+                step |= {"addr": addr, "reads": 1, "writes": 1}
                 source = sums.astype(np.int32)
                 acc[addr] = acc[addr] + source
             ctx.set(dut.step, step)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.sim.rtl.test_memory_model import Probe
+from tests.sim.rtl.probe import Probe
 from vta.config import PRESETS
 from vta.driver.verilog_cache import cached_verilog
 from vta.image import Image, Segment
