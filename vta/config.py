@@ -7,17 +7,21 @@ are stored nowhere. Sizes in JSON are base-2 logarithms, as VTA's users know the
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import functools
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vta.config_limits import Problem, depth_problems, encoding_problems
 from vta.errors import ConfigError
-from vta.isa import SRAM_BITS, UOP_BITS, Isa, MemoryType
+from vta.files import FileTooLargeError, read_limited
+from vta.isa import UOP_BITS, MemoryType
 
 __all__ = ["PRESETS", "SIMULATED_TARGETS", "TARGETS", "Config", "default_path"]
 
@@ -26,8 +30,8 @@ TARGETS = (*SIMULATED_TARGETS, "pynq", "ultra96", "zcu104", "de10nano", "intelfo
 HW_VERSIONS = ("0.0.1", "0.0.2")
 """Both spell the same configuration keys; streams are always encoded as 0.0.2 (docs/isa.md)."""
 
-
-_OPERAND_KEYS = "LOG_ACC_BUFF_SIZE, LOG_INP_BUFF_SIZE and LOG_WGT_BUFF_SIZE"
+MAX_FILE_BYTES = 1 << 20
+"""Of a configuration file; one needs a few hundred."""
 
 
 def _key(doc: str, allowed: tuple[int, ...] | range, **options: Any) -> Any:
@@ -71,75 +75,65 @@ class Config:
         if not isinstance(self.target, str) or not self.target or not self.target.isprintable():
             raise ConfigError(f"TARGET must be a name, not {self.target!r}")
         self._check_choice("HW_VER", self.hw_ver, HW_VERSIONS)
-        for item in dataclasses.fields(self):
-            if "allowed" in item.metadata:
-                self._check_number(item.name, item.metadata["allowed"])
-        self._check_depths()
-        self._check_encoding()
+        for name in _ALLOWED:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise ConfigError(f"{name.upper()} must be a whole number, not {value!r}")
+        for problem in self._problems():
+            raise ConfigError(self._explain(problem))
 
     @staticmethod
     def _check_choice(key: str, value: object, allowed: tuple[str, ...]) -> None:
         if value not in allowed:
             raise ConfigError(f"{key} must be one of {', '.join(allowed)}, not {value!r}")
 
-    def _check_number(self, name: str, allowed: tuple[int, ...] | range) -> None:
-        key, value = name.upper(), getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ConfigError(f"{key} must be a whole number, not {value!r}")
-        if value not in allowed:
-            if isinstance(allowed, range):
-                spelled = f"{allowed[0]} to {allowed[-1]}"
-            else:
-                spelled = " or ".join(str(number) for number in allowed)
-            hint = (
-                " (other widths are not supported)"
-                if key.endswith("_WIDTH") and len(allowed) == 1
-                else ""
-            )
-            raise ConfigError(f"{key} must be {spelled}, not {value}{hint}")
+    def _problems(self) -> Iterator[Problem]:
+        """All that is wrong with the numbers."""
+        outside = [name for name, allowed in _ALLOWED.items() if getattr(self, name) not in allowed]
+        for name in outside:
+            supported = "" if len(_ALLOWED[name]) > 1 else " (other widths are not supported)"
+            yield Problem((name,), supported)
+        if set(outside).isdisjoint(_TILE):
+            yield from depth_problems(self)
+            yield from encoding_problems(self)
 
-    def _check_depths(self) -> None:
-        for kind in (MemoryType.UOP, MemoryType.INP, MemoryType.WGT, MemoryType.ACC):
-            log_depth = self.log_depth(kind)
-            key = f"LOG_{kind.name}_BUFF_SIZE"
-            value = getattr(self, key.lower())
-            if log_depth < 3:
-                raise ConfigError(
-                    f"{key} must be at least {value + 3 - log_depth} for a depth of 8 elements "
-                    f"of {self.elem_bytes(kind)} bytes, not {value}"
-                )
-            if log_depth > SRAM_BITS:
-                raise ConfigError(
-                    f"{key} must be at most {value + SRAM_BITS - log_depth}, not {value}: "
-                    f"sram_base has {SRAM_BITS} bits and LOG_{kind.name}_DEPTH would be {log_depth}"
-                )
+    def _explain(self, problem: Problem) -> str:
+        """The message of a problem, with the values that would be accepted in its place."""
+        if len(problem.names) > 1:
+            *names, last = (name.upper() for name in problem.names)
+            return f"{', '.join(names)} and {last} must be smaller{problem.reason}"
+        (name,) = problem.names
+        left = {value: list(self._with(name, value)._problems()) for value in _ALLOWED[name]}
+        # Where another key is wrong too, the range is that of this key alone.
+        accepted = [value for value, problems in left.items() if not problems] or [
+            value
+            for value, problems in left.items()
+            if all(other.names != problem.names for other in problems)
+        ]
+        if isinstance(_ALLOWED[name], range) and len(accepted) > 1:
+            spelled = f"{accepted[0]} to {accepted[-1]}"
+        else:
+            spelled = " or ".join(map(str, accepted))
+        return f"{name.upper()} must be {spelled}, not {getattr(self, name)}{problem.reason}"
 
-    def _check_encoding(self) -> None:
-        isa = Isa(self)
-        widths = ", ".join(
-            f"LOG_{kind.name}_DEPTH {self.log_depth(kind)}"
-            for kind in (MemoryType.UOP, MemoryType.INP, MemoryType.WGT, MemoryType.ACC)
-        )
-        for what, form, word, keys in (
-            ("GEMM word 0", isa.gemm, 0, "LOG_UOP_BUFF_SIZE"),
-            ("GEMM word 1", isa.gemm, 1, _OPERAND_KEYS),
-            ("ALU word 1", isa.alu, 1, "LOG_ACC_BUFF_SIZE"),
-            ("a micro-op", isa.uop, 0, _OPERAND_KEYS),
-        ):
-            bits = form.used_bits(word)
-            if bits > form.word_bits:
-                raise ConfigError(
-                    f"{keys} must be smaller: {what} needs {bits} bits of {form.word_bits} "
-                    f"with {widths}"
-                )
+    def _with(self, name: str, value: int) -> Config:
+        """A copy with one number changed and nothing checked."""
+        changed = copy.copy(self)
+        object.__setattr__(changed, name, value)
+        return changed
 
     # -- JSON ------------------------------------------------------------------------------------
 
     @classmethod
     def from_dict(cls, values: object, source: str = "configuration") -> Config:
-        """The configuration that a JSON object's keys and values describe."""
+        """The configuration that a JSON object's keys and values describe.
+
+        Keys of older files are taken where they only repeat another: `LOG_BLOCK_IN` and
+        `LOG_BLOCK_OUT`, together or beside `LOG_BLOCK`; `LOG_OUT_WIDTH`.
+        """
         if not isinstance(values, dict):
             raise ConfigError(f"{source}: must be a JSON object, not {type(values).__name__}")
+        values = _without_repeats(values, source)
         keys = {item.name.upper(): item for item in dataclasses.fields(cls)}
         for key in values:
             if key not in keys:
@@ -171,9 +165,11 @@ class Config:
             return PRESETS[str(file)]
         try:
             values = json.loads(
-                file.read_text(encoding="utf-8-sig"),
+                read_limited(file, MAX_FILE_BYTES).decode("utf-8-sig"),
                 object_pairs_hook=functools.partial(_unique, str(file)),
             )
+        except FileTooLargeError as error:
+            raise ConfigError(f"{file}: {error}, as a configuration") from None
         except OSError as error:
             near = difflib.get_close_matches(str(file), PRESETS, 1)
             hint = f"; did you mean the preset {near[0]!r}?" if near else ""
@@ -365,10 +361,43 @@ class Config:
         )
 
 
+_ALLOWED: dict[str, tuple[int, ...] | range] = {
+    item.name: item.metadata["allowed"]
+    for item in dataclasses.fields(Config)
+    if "allowed" in item.metadata
+}
+"""What each number may be at all; what it may be beside the others is less."""
+
+_TILE = ("log_inp_width", "log_wgt_width", "log_acc_width", "log_batch", "log_block")
+"""The numbers that an element's bytes depend on."""
+
+
 def _difference(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
     return ", ".join(
         f"{key} {mine[key]} here, {theirs[key]} there" for key in mine if mine[key] != theirs[key]
     )
+
+
+def _without_repeats(values: dict[str, Any], source: str) -> dict[str, Any]:
+    """`values` with `LOG_BLOCK` for both of its older spellings, and without what follows."""
+    for groups in (
+        ("LOG_BLOCK", "LOG_BLOCK_IN", "LOG_BLOCK_OUT"),
+        ("LOG_OUT_WIDTH", "LOG_INP_WIDTH"),
+    ):
+        given = [key for key in groups if key in values]
+        for key in given[1:]:
+            if repr(values[key]) != repr(values[given[0]]):
+                raise ConfigError(
+                    f"{source}: {given[0]} and {key} must be equal, not {values[given[0]]!r} and "
+                    f"{values[key]!r}"
+                )
+    if "LOG_BLOCK_IN" in values and "LOG_BLOCK_OUT" in values:
+        values = {"LOG_BLOCK": values["LOG_BLOCK_IN"]} | values
+    return {
+        key: value
+        for key, value in values.items()
+        if key not in ("LOG_BLOCK_IN", "LOG_BLOCK_OUT", "LOG_OUT_WIDTH")
+    }
 
 
 def _unique(source: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:

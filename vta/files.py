@@ -1,14 +1,38 @@
-"""Writing files so that a crash leaves no half of one."""
+"""Writing files so that a crash leaves no half of one, and reading no more than is meant to be."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["replacing"]
+__all__ = ["FileTooLargeError", "read_limited", "replacing"]
+
+
+class FileTooLargeError(ValueError):
+    """A file of more bytes than its kind may have."""
+
+
+def read_limited(path: str | os.PathLike[str], limit: int) -> bytes:
+    """The bytes of a regular file; a device or a pipe may have no end, and is an `OSError`.
+
+    Raises
+    ------
+    FileTooLargeError
+        More than `limit` bytes.
+    """
+    kind = os.stat(path).st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        raise OSError(errno.EINVAL, "not a regular file")
+    with open(path, "rb") as file:
+        raw = file.read(limit + 1)
+    if len(raw) > limit:
+        raise FileTooLargeError(f"must have at most {limit} bytes")
+    return raw
 
 
 @contextlib.contextmanager

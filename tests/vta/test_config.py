@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import re
 
 import pytest
 
@@ -184,31 +186,32 @@ def test_a_folder(tmp_path):
         ("LOG_ACC_WIDTH", 4, r"LOG_ACC_WIDTH must be 5, not 4 \(other widths are not supported\)"),
         ("LOG_BATCH", 3, "LOG_BATCH must be 0 to 2, not 3"),
         ("LOG_BATCH", -1, "LOG_BATCH must be 0 to 2, not -1"),
-        ("LOG_BLOCK", 2, "LOG_BLOCK must be 3 to 6, not 2"),
-        ("LOG_BLOCK", 7, "LOG_BLOCK must be 3 to 6, not 7"),
+        # With 8 columns, ACC's index is too wide for the ALU.
+        ("LOG_BLOCK", 2, "LOG_BLOCK must be 4 to 6, not 2"),
+        ("LOG_BLOCK", 7, "LOG_BLOCK must be 4 to 6, not 7"),
         ("LOG_BLOCK", 4.0, "LOG_BLOCK must be a whole number, not 4.0"),
         ("LOG_BLOCK", "4", "LOG_BLOCK must be a whole number, not '4'"),
         ("LOG_BLOCK", True, "LOG_BLOCK must be a whole number, not True"),
         ("LOG_BLOCK", None, "LOG_BLOCK must be a whole number, not None"),
-        ("LOG_UOP_BUFF_SIZE", 4, "LOG_UOP_BUFF_SIZE must be 5 to 18, not 4"),
-        ("LOG_INP_BUFF_SIZE", 99, "LOG_INP_BUFF_SIZE must be 6 to 24, not 99"),
+        ("LOG_UOP_BUFF_SIZE", 4, "LOG_UOP_BUFF_SIZE must be 5 to 15, not 4"),
+        ("LOG_INP_BUFF_SIZE", 99, "LOG_INP_BUFF_SIZE must be 7 to 15, not 99"),
         (
             "LOG_INP_BUFF_SIZE",
             6,
-            "LOG_INP_BUFF_SIZE must be at least 7 for a depth of 8 elements of 16 bytes, not 6",
+            "LOG_INP_BUFF_SIZE must be 7 to 15, not 6: a depth of at least 8 elements of 16 bytes",
         ),
-        ("LOG_WGT_BUFF_SIZE", 10, "LOG_WGT_BUFF_SIZE must be at least 11 .* of 256 bytes, not 10"),
-        ("LOG_ACC_BUFF_SIZE", 8, "LOG_ACC_BUFF_SIZE must be at least 9 .* of 64 bytes, not 8"),
+        ("LOG_WGT_BUFF_SIZE", 9, "LOG_WGT_BUFF_SIZE must be 11 to 18, not 9: .* 8 .* of 256 bytes"),
+        ("LOG_ACC_BUFF_SIZE", 8, "LOG_ACC_BUFF_SIZE must be 9 to 17, not 8: .* 8 .* of 64 bytes"),
         (
             "LOG_INP_BUFF_SIZE",
             21,
-            "LOG_INP_BUFF_SIZE must be at most 20, not 21: sram_base has 16 "
-            "bits and LOG_INP_DEPTH would be 17",
+            "LOG_INP_BUFF_SIZE must be 7 to 15, not 21: sram_base has 16 bits and LOG_INP_DEPTH "
+            "would be 17",
         ),
         (
             "LOG_UOP_BUFF_SIZE",
             16,
-            "LOG_UOP_BUFF_SIZE must be smaller: GEMM word 0 needs 65 bits of 64 "
+            "LOG_UOP_BUFF_SIZE must be 5 to 15, not 16: GEMM word 0 needs 65 bits of 64 "
             "with LOG_UOP_DEPTH 14, LOG_INP_DEPTH 11",
         ),
         (
@@ -231,10 +234,121 @@ def test_an_illegal_value(tmp_path, key, value, message):
         Config.load(path)
 
 
+def _refusal(values):
+    try:
+        Config.from_dict(values)
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+def test_a_range_in_a_message_is_the_range_that_is_accepted(configs):
+    """Whatever the other keys are: both ends of it are, and the numbers beyond them are not."""
+    found = 0
+    for key in sorted({*configs.hardware()}):
+        for value in (-1, 0, *range(2, 12), *range(13, 23, 2), 29, 31, 41, 300):
+            values = configs.to_dict() | {key: value}
+            message = _refusal(values) or ""
+            if spelled := re.search(r"(\w+) must be (\d+) to (\d+), not", message):
+                named, low, high = spelled[1], int(spelled[2]), int(spelled[3])
+                assert low <= high
+                assert not low <= values[named] <= high
+                for end in (low, high):
+                    # A wider tile may make several buffers too small; then the next one is named.
+                    left = _refusal(values | {named: end})
+                    assert left is None or (named != key and f"{named} must" not in left)
+                assert _refusal(values | {named: low - 1}) is not None
+                assert _refusal(values | {named: high + 1}) is not None
+                found += 1
+            elif spelled := re.search(r"(\w+) must be (\d+(?: or \d+)*), not", message):
+                for number in spelled[2].split(" or "):
+                    assert _refusal(values | {spelled[1]: int(number)}) is None
+                found += 1
+            else:
+                assert not re.search(r"must be at (least|most)|must be \d", message)
+    assert found > 100
+
+
+def test_a_range_for_a_key_when_another_is_wrong_too():
+    message = _refusal(VALUES | {"LOG_WGT_BUFF_SIZE": 40, "LOG_INP_BUFF_SIZE": 40})
+    assert "LOG_INP_BUFF_SIZE must be 7 to 20, not 40" in message
+
+
+# -- keys of older files -------------------------------------------------------------------------
+
+
+def _without(key):
+    return {name: value for name, value in VALUES.items() if name != key}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        _without("LOG_BLOCK") | {"LOG_BLOCK_IN": 4, "LOG_BLOCK_OUT": 4},
+        VALUES | {"LOG_BLOCK_IN": 4, "LOG_BLOCK_OUT": 4},
+        VALUES | {"LOG_BLOCK_OUT": 4},
+        VALUES | {"LOG_OUT_WIDTH": 3},
+        _without("LOG_BLOCK") | {"LOG_BLOCK_IN": 4, "LOG_BLOCK_OUT": 4, "LOG_OUT_WIDTH": 3},
+    ],
+)
+def test_keys_that_say_the_same_again(values):
+    config = Config.from_dict(values)
+    assert config == PRESETS["default"]
+    assert config.to_dict() == VALUES
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            _without("LOG_BLOCK") | {"LOG_BLOCK_IN": 4, "LOG_BLOCK_OUT": 5},
+            "LOG_BLOCK_IN and LOG_BLOCK_OUT must be equal, not 4 and 5",
+        ),
+        (VALUES | {"LOG_BLOCK_IN": 3}, "LOG_BLOCK and LOG_BLOCK_IN must be equal, not 4 and 3"),
+        (
+            VALUES | {"LOG_BLOCK_OUT": "4"},
+            "LOG_BLOCK and LOG_BLOCK_OUT must be equal, not 4 and '4'",
+        ),
+        (_without("LOG_BLOCK") | {"LOG_BLOCK_IN": 4}, "missing key LOG_BLOCK$"),
+        (
+            _without("LOG_BLOCK") | {"LOG_BLOCK_IN": 9, "LOG_BLOCK_OUT": 9},
+            "LOG_BLOCK must be 4 to 6, not 9",
+        ),
+        (
+            VALUES | {"LOG_OUT_WIDTH": 5},
+            "LOG_OUT_WIDTH and LOG_INP_WIDTH must be equal, not 5 and 3",
+        ),
+        (_without("LOG_INP_WIDTH") | {"LOG_OUT_WIDTH": 3}, "missing key LOG_INP_WIDTH$"),
+    ],
+)
+def test_keys_that_contradict_the_others(values, message):
+    with pytest.raises(ConfigError, match=f"^configuration: {message}"):
+        Config.from_dict(values)
+
+
+# -- files that are no configurations ------------------------------------------------------------
+
+
+def test_files_without_an_end(tmp_path, monkeypatch):
+    """A device, a pipe, and a large file: none of them is read until memory ends."""
+    monkeypatch.setenv("VTA_CONFIG", "/dev/zero")
+    with pytest.raises(ConfigError, match=r"/dev/zero: cannot be read \(not a regular file"):
+        Config.load()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match=r"pipe: cannot be read \(not a regular file"):
+        Config.load(tmp_path / "pipe")
+    with open(tmp_path / "large.json", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ConfigError, match=r"large\.json: must have at most 1048576 bytes"):
+        Config.load(tmp_path / "large.json")
+    padded = json.dumps(VALUES) + " " * (1048576 - len(json.dumps(VALUES)))
+    assert Config.load(write(tmp_path / "full.json", padded)) == PRESETS["default"]
+
+
 def test_alu_word_1_may_not_fit_either():
     # A 12: 4 * 12 + 20 = 68 bits, while GEMM's word 1 has 2 * (12 + 11 + 8) = 62.
     with pytest.raises(
-        ConfigError, match="LOG_ACC_BUFF_SIZE must be smaller: ALU word 1 needs 68 bits of 64"
+        ConfigError, match="LOG_ACC_BUFF_SIZE must be 9 to 17, .*: ALU word 1 needs 68 bits of 64"
     ):
         Config.from_dict(VALUES | {"LOG_ACC_BUFF_SIZE": 18, "LOG_WGT_BUFF_SIZE": 16})
 
