@@ -5,11 +5,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 TEST_JOBS ?= 2
+# What `make check` runs: no RTL simulator has to be built, and nothing is synthesised.
+FAST ?= tests/test_imports.py tests/vta/test_*.py tests/driver tests/sim/functional tests/compiler/te \
+	tests/compiler/passes tests/compiler/check tests/compiler/encode tests/hw/bus tests/hw/control
 # Memory images that `make performance` measures beside the project's own streams.
 IMAGES ?= $(wildcard ../shared/vectors/*.npz)
 
 .DEFAULT_GOAL := help
-.PHONY: help vadd test test-full verilog docs notebooks performance lint format clean
+.PHONY: help vadd check test test-full coverage verilog docs site notebooks performance lint format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -17,11 +20,17 @@ help:  ## Show this list
 vadd: $(READY)  ## Run the vector add on both simulators and compare with numpy
 	$(BIN)/vta vadd
 
+check: lint  ## Check style and types, and run the fast tests (two minutes)
+	$(BIN)/python -m pytest -q -n $(TEST_JOBS) $(FAST)
+
 test: $(READY)  ## Run the tests (under 15 minutes on 2 cores)
 	$(BIN)/python -m pytest -n $(TEST_JOBS)
 
 test-full: $(READY)  ## Run the long tests too
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --full
+
+coverage: $(READY)  ## Run the tests, and show which lines they reach
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --cov
 
 verilog: $(READY)  ## Write build/vta.v for the current configuration
 	@mkdir -p build
@@ -30,8 +39,12 @@ verilog: $(READY)  ## Write build/vta.v for the current configuration
 performance: $(READY)  ## Measure docs/performance.md again (minutes; needs the reference images)
 	$(BIN)/vta bench --page docs/performance.md $(IMAGES)
 
-docs: $(READY)  ## Write docs/isa.md and docs/registers.md again
+docs: $(READY)  ## Write the tables of docs/isa.md and docs/registers.md again
 	$(BIN)/python docs/generate.py
+
+site: $(READY)  ## Build the documentation as a site in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "build/site/index.html"
 
 notebooks: $(READY)  ## Run the walk-throughs and write their notebooks again
 	$(BIN)/python examples/notebooks.py
@@ -49,10 +62,10 @@ clean:  ## Remove what the build made, .venv included
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Made on first use, and again when pyproject.toml changes. pip shows what it downloads.
+# Made on first use, and again when pyproject.toml changes. pip says only what goes wrong.
 $(READY): pyproject.toml
-	@echo "Making .venv (a minute on first use) ..."
+	@echo "Making .venv and downloading what the project needs (a minute or two on first use) ..."
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not installed" >&2; exit 1; }
-	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev]'
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(READY)

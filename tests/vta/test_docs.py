@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import pkgutil
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 
@@ -22,6 +24,11 @@ from vta.registers import REGISTERS
 
 ROOT = Path(vta.__file__).parent.parent
 DOCS = ROOT / "docs"
+PAGES = sorted(
+    {ROOT / "README.md", *DOCS.glob("**/*.md"), *ROOT.glob("[A-Z]*.md"), *ROOT.glob("tests/*.md")}
+)
+PATH = re.compile(r"(?<![\w./])(?:[\w*-]+/)*(?:[\w*-]+\.(?:py|cpp|h|md|json|toml|yml)|[\w*-]+/)")
+"""A file or folder: `hw/top.py`, `compiler/te/`, `vta/*.py`."""
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -93,16 +100,9 @@ def test_registers_page_names_everything() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for page in (ROOT / "README.md", *DOCS.glob("*.md")):
+    for page in PAGES:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
-
-
-PAGES = sorted(
-    {ROOT / "README.md", *DOCS.glob("**/*.md"), *ROOT.glob("[A-Z]*.md"), *ROOT.glob("tests/*.md")}
-)
-PATH = re.compile(r"(?<![\w./])(?:[\w*-]+/)*(?:[\w*-]+\.(?:py|cpp|h|md|json|toml|yml)|[\w*-]+/)")
-"""A file or folder: `hw/top.py`, `compiler/te/`, `vta/*.py`."""
 
 
 def _prose(page: Path) -> str:
@@ -124,7 +124,12 @@ def test_a_page_that_names_a_missing_file_is_noticed() -> None:
     assert not any(ROOT.glob("hw/loader.py"))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page",
+    # The changelog names what things were called.
+    [page for page in PAGES if page.name != "CHANGELOG.md"],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
 def test_every_dotted_name_of_a_page_resolves(page: Path) -> None:
     for name in re.findall(r"`(vta(?:\.\w+)+)(?:\([^`]*\))?`", _prose(page)):
         try:
@@ -141,18 +146,81 @@ def test_readme_names_every_key_target_preset_and_command() -> None:
         assert f"| `vta {command}" in README
 
 
-def test_the_programs_in_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program, layer = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    monkeypatch.chdir(tmp_path)
+def _blocks(page: Path, language: str) -> list[str]:
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.M)
+
+
+def _execute(page: Path) -> dict[str, Any]:
+    """The names that a page's Python blocks leave, one after the other."""
     names: dict[str, Any] = {}
-    exec(compile(program, "README.md", "exec"), names)
+    for block in _blocks(page, "python"):
+        exec(compile(block, page.name, "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if _blocks(page, "python")], ids=lambda page: page.name
+)
+def test_the_programs_of_a_page_run(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = _execute(page)
+    if page.name != "README.md":
+        return
     values, result = names["a"].numpy(), names["b"].numpy()
     np.testing.assert_array_equal(result, (np.maximum(values, 0) >> 2).astype(np.int8))
-    exec(compile(layer, "README.md", "exec"), names)
     padded = np.pad(names["x"][0].astype(int), ((0, 0), (1, 1), (1, 1)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
     sums = np.einsum("ihwyx,oiyx->ohw", windows, names["w"].astype(int))
     np.testing.assert_array_equal(names["y"][0], np.clip(sums >> 8, 0, 127))
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if _blocks(page, "sh")], ids=lambda page: page.name
+)
+def test_the_commands_of_a_page_exist(page: Path) -> None:
+    """Each `make` target, each subcommand of `vta`, each option."""
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    for line in "".join(_blocks(page, "sh")).splitlines():
+        words = shlex.split(line, comments=True)
+        if not words:
+            continue
+        assert words[0] in ("make", "vta", "git", "cd"), line
+        if words[0] == "make":
+            assert set(words[1:]) <= set(targets), line
+        elif words[0] == "vta":
+            command = app.cli.get_command(click.Context(app.cli), words[1])
+            assert command is not None, line
+            known = {option for param in command.params for option in param.opts}
+            # What follows a script is the script's own.
+            own = next((n for n, word in enumerate(words) if word.endswith(".py")), len(words))
+            given = {word.partition("=")[0] for word in words[2:own] if word.startswith("-")}
+            assert given <= known, line
+
+
+def test_blocks_of_code_say_what_they_are() -> None:
+    """What has no language is a picture or a listing, not code that no test runs."""
+    for page in PAGES:
+        for fence in re.findall(r"^```(.*)\n", page.read_text(encoding="utf-8"), re.M):
+            assert fence in ("", "python", "sh", "text"), f"{page.name}: {fence}"
+
+
+def test_the_front_page_has_the_numbers_of_the_pages_that_it_names() -> None:
+    rows = re.findall(
+        r"^\| .*? \| ([\d.,]+) \| \[.*?\]\((.*?)\) \|$",
+        (DOCS / "index.md").read_text(encoding="utf-8"),
+        re.M,
+    )
+    assert len(rows) >= 8
+    for number, page in rows:
+        if number != "256":  # 16 x 16, at 1.000 cycles for an operation.
+            assert number in (DOCS / page).read_text(encoding="utf-8"), number
+
+
+def test_the_readme_explains_the_name_of_the_bitstream() -> None:
+    assert f"`{PRESETS['default'].bitstream}`" in README
 
 
 def test_an_image_made_by_the_page_loads(tmp_path: Path) -> None:
