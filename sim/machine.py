@@ -21,9 +21,9 @@ _MAX_INSNS = (1 << 32) - 1
 
 
 class Machine(Protocol):
-    """A VTA that runs instruction streams which lie in a `Memory`.
+    """A VTA that runs instruction streams from a `Memory`.
 
-    For one thread at a time; machines on memories of their own may run in threads of their own. A
+    One thread may use it at a time. Machines with separate memories may run in separate threads. A
     device puts a lock around its machine.
 
     Attributes
@@ -62,7 +62,7 @@ class Machine(Protocol):
         ...
 
     def close(self) -> None:
-        """Gives back what the machine holds; calling it twice is no error."""
+        """Releases what the machine holds; it may be called twice."""
         ...
 
 
@@ -74,7 +74,7 @@ def check_call(
     base: Mapping[str, int],
     max_cycles: int | None,
 ) -> None:
-    """Refuses a call of `Machine.run` that no machine can follow.
+    """Refuses a call of `Machine.run` with illegal arguments.
 
     Raises
     ------

@@ -33,14 +33,14 @@ _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
 class Memory:
     """An address space of 2^`addr_width` bytes, zero where unset.
 
-    Without a lock: threads that share it agree on who writes where, and when.
+    It has no lock: threads that share it must agree on which of them writes where, and when.
 
     Attributes
     ----------
     array : (size,) uint8
-        Everything, without a copy. Whoever writes through it marks `dirty`.
+        The whole memory, without a copy. Code that writes through it must call `mark`.
     dirty : (size / PAGE_BYTES,) uint8
-        1 for each page that somebody has written since `clear_dirty`.
+        1 for each page that was written since `clear_dirty`.
     size : int
         In bytes.
 
@@ -64,7 +64,7 @@ class Memory:
         self.dirty: NDArray[np.uint8] = np.zeros(self.size >> LOG_PAGE_BYTES, np.uint8)
 
     def read(self, addr: int, nbytes: int) -> NDArray[np.uint8]:
-        """A copy of `nbytes` bytes from byte `addr` on."""
+        """A copy of the `nbytes` bytes that start at byte `addr`."""
         self._check("read", addr, nbytes)
         return self.array[addr : addr + nbytes].copy()
 
@@ -96,12 +96,12 @@ class Memory:
         return written
 
     def close(self) -> None:
-        """Gives the memory back, at the latest when the last view of `array` is gone."""
+        """Releases the memory; where views of `array` are left, when the last of them is gone."""
         self.array = np.empty(0, np.uint8)
         self.dirty = np.empty(0, np.uint8)
         self.size = 0
         with contextlib.suppress(BufferError):
-            # While a view lives on, the mapping does too, and goes with it.
+            # The mapping lives as long as a view of it.
             self._map.close()
 
     def _check(self, verb: str, addr: int, nbytes: int) -> None:

@@ -72,7 +72,7 @@ def make_wrong(builder, fault, rng):
     else:
         item = _transfer(builder, rng, fault)
     if item.module == COMPUTE:
-        # What it leaves in ACC is undefined, so that nobody may use ACC beside it.
+        # It leaves ACC undefined, so no other instruction may use ACC meanwhile.
         every = {name: (1 << builder.depth[name]) - 1 for name in ("acc", "inp", "wgt")}
         item.reads, item.writes = Access(every), Access({"acc": every["acc"]})
     return item, queue

@@ -212,7 +212,7 @@ class Sequence:
             pusher = self._rng.choice((able[0], able[-1], self._rng.choice(able)))
             pusher.pushes.add(queue)
             pushers.append(pusher)
-        # The token is the last of those up to the first that tells enough.
+        # The token is the last one before the first that gives enough order.
         while True:
             pusher = pushers[self._popped[queue]]
             if pusher is not None and pusher.place + 1 >= need:

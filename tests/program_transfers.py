@@ -28,7 +28,7 @@ class TransferBuilder:
     base : dict of str to int
         Base registers of the launch.
     recent : list of int
-        Where micro-ops were loaded of late.
+        Where micro-ops were loaded recently.
     tokens : dict of str to int
         Left over by the launches so far.
     """
@@ -134,7 +134,7 @@ class TransferBuilder:
         sram = self._sram(rng, name, count) if tile is None else tile
         dram, stride, ranges = self._dram(rng, name, rows, columns)
         if rows == 0:
-            # Nothing is read, from wherever.
+            # Nothing is read, so the address does not matter.
             dram, stride = rng.randrange(2**32), rng.randrange(65_536)
         buffer = BASE_OF[name]
         self._add(
@@ -174,7 +174,7 @@ class TransferBuilder:
         )
 
     def _uop(self, rng, *, tile=None):
-        """Fresh micro-ops, preferably over such as were just used; returns their range."""
+        """New micro-ops, preferably over some that were just used; returns their range."""
         rows, columns, pads = self._shape(
             rng,
             self.depth["uop"],
@@ -254,7 +254,7 @@ def unnamed(fmt):
 
 
 def _arena_bytes(seed):
-    """Bytes in stretches of different taste: anything, extremes, small 32-bit numbers."""
+    """Bytes in stretches of different kinds: anything, extremes, small 32-bit numbers."""
     rng = np.random.default_rng(seed)
     data = rng.integers(0, 256, (ARENA_BYTES // 64, 64), np.uint8)
     taste = rng.integers(0, 3, len(data))

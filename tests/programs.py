@@ -316,7 +316,7 @@ class Builder(TransferBuilder):
             item, queue = make_wrong(self, fault, rng)
             self._sequence.add(item)
             if queue is not None:
-                # The token that it takes is one that somebody else was to have.
+                # It takes a token that another instruction should get.
                 item.pops.add(queue)
 
     # -- the stream ------------------------------------------------------------------------------
@@ -341,7 +341,7 @@ class Builder(TransferBuilder):
         count = len(words)
         after = []
         if fault is None:
-            # Nobody executes what follows FINISH.
+            # What follows FINISH is not executed.
             after = [rng.getrandbits(128) for _ in range(rng.choice((0, 0, 1, 50)))]
             count += len(after)
         addr = 0x200_0000 + 16 * rng.randrange(1024)

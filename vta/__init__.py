@@ -69,7 +69,7 @@ def __getattr__(name: str) -> Any:
         try:
             value = version("amaranth-vta")
         except PackageNotFoundError:
-            # A checkout that nobody installed.
+            # A checkout that was not installed.
             value = "0+unknown"
     else:
         raise AttributeError(f"module 'vta' has no attribute {name!r}")

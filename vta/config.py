@@ -71,7 +71,7 @@ class Config:
     log_insn_queue: int = _key("entries of each instruction queue", range(9, 13), default=9)
 
     def __post_init__(self) -> None:
-        # Any name: whoever opens a device says whether there is one.
+        # Any name is legal here; opening a device checks whether it exists.
         if not isinstance(self.target, str) or not self.target or not self.target.isprintable():
             raise ConfigError(f"TARGET must be a name, not {self.target!r}")
         self._check_choice("HW_VER", self.hw_ver, HW_VERSIONS)

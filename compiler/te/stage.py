@@ -128,7 +128,7 @@ class Stage:
         return self._add("compute_root")
 
     def compute_inline(self) -> Stage:
-        """Computes the stage anew wherever it is read."""
+        """Computes the stage again wherever it is read."""
         self._computes("compute_inline")
         if isinstance(self.op, ComputeOp) and isinstance(self.op.body, Reduce):
             raise ScheduleError(f"stage {self.name} is a reduction, which cannot be inlined")

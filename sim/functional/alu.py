@@ -41,7 +41,7 @@ def operate(op: int, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArr
 
 
 def _shift(value: NDArray[np.int32], by: NDArray[np.int32]) -> NDArray[np.int32]:
-    # Both directions for every lane, each with an amount that the host's shift defines.
+    # Shift every lane both ways, each by an amount for which numpy's shift is defined.
     right = value >> np.clip(by, 0, ACC_WIDTH - 1)
     if by.min() >= 0:
         return right
@@ -70,8 +70,8 @@ def execute(
     """
     count = len(dst)
     order = np.arange(count)
-    # The first iteration that writes each tile; `count` for those that none writes. (Of values
-    # assigned to one place the last stays, so the assignment runs backwards.)
+    # The first iteration that writes each tile; `count` for tiles that no iteration writes. (The
+    # last of several assignments to one place wins, so the assignment runs backwards.)
     first = np.full(len(acc), count)
     first[dst[::-1]] = order[::-1]
     repeated = bool((first[dst] < order).any())
@@ -88,7 +88,7 @@ def execute(
         starts = np.flatnonzero(np.diff(dst[by_dst], prepend=-1))
         operands = np.broadcast_to(imm, (count, 1)) if src is None else acc[src[by_dst]]
         tiles = dst[by_dst[starts]]
-        # Unless told, numpy sums 32-bit numbers in 64 bits.
+        # numpy would sum 32-bit numbers in 64 bits by default.
         combined = REDUCIBLE[op](operands, starts, axis=0, dtype=np.int32)
         acc[tiles] = operate(op, acc[tiles], combined)
     else:

@@ -66,10 +66,11 @@ class Datapath:
     acc : (acc_depth, batch * block) int32
         OUT is not kept: it is ACC's low bits by definition.
     stats : dict of str to int
-        Of the run so far, by `STATS`; tiles are counted here, instructions and bytes by whoever
-        retires an instruction.
+        Counts of the run so far, by the keys of `STATS`. `execute` counts tiles; `retire` counts
+        bytes; the machine counts instructions.
     spend : function of int
-        Called before so many tiles or elements are executed or moved; raises to stop there.
+        Called with a number of tiles or elements before they are computed or moved; it raises an
+        error to stop the run there.
     """
 
     def __init__(self, config: Config, memory: Memory, spend: Callable[[int], None]) -> None:
@@ -82,7 +83,7 @@ class Datapath:
         self._memory = memory
         self._spend = spend
         self._loops = Loops(Isa(config), self.uop)
-        # For each memory type what LOAD writes, one row an element, and how DRAM spells a number.
+        # For each memory type: what LOAD writes, one row per element, and the dtype in DRAM.
         acc, inp = self.acc, self.inp.reshape(len(self.inp), -1)
         self._loadable: dict[int, tuple[NDArray[np.generic], str]] = {
             MemoryType.UOP: (self.uop.reshape(-1, 1), "<u4"),
@@ -93,12 +94,12 @@ class Datapath:
         }
 
     def execute(self, insn: Insn, checker: Checker) -> None:
-        """Does all that the instruction does but tokens.
+        """Executes the instruction, apart from its tokens.
 
         Raises
         ------
         StoppedError
-            An index out of range, or `spend` says so; what came before is done.
+            An index is out of range, or `spend` stops the run; everything before that is done.
         """
         values = insn.values
         if insn.opcode == Opcode.LOAD:
@@ -163,7 +164,7 @@ class Datapath:
         rows, columns = values["y_size"], values["x_size"]
         self._spend(rows * columns)
         first = values["sram_base"]
-        # Narrowing wraps: the low bits, whoever wrote them.
+        # Narrowing keeps the low bits, whichever instruction wrote them.
         out = self.acc[first : first + rows * columns].astype(np.int8)
         target, addr, pitch = self._dram(values, checker, "i1", out.shape[1])
         nbytes = columns * out.shape[1]
@@ -171,7 +172,7 @@ class Datapath:
         if pitch >= nbytes or rows == 1:
             target[...] = lines
         else:
-            # Rows that overlap: the later one stays.
+            # Where rows overlap, the later row wins.
             for row in range(rows):
                 target[row] = lines[row]
         if pitch <= nbytes:

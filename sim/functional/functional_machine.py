@@ -1,8 +1,8 @@
 """`FunctionalMachine`: the instruction set in numpy, without a clock.
 
-The three modules and fetch take turns at random, reproducibly by a seed, and for random stretches:
-a program whose tokens order everything gives the same result under every seed, one that lacks a
-token does not.
+Fetch and the three modules take turns in a random order, for a random number of steps each. A seed
+makes the order reproducible. A program whose tokens order everything gives the same result under
+every seed; a program that lacks a token does not.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ PROGRESS = 1 << 12
 class _Unit:
     """One module's queue and state.
 
-    `queue` holds what fetch has sent and what has not yet taken its tokens. `checked` is whether
-    its head has passed the static checks; `finished` is an instruction that is done but cannot yet
-    give its tokens.
+    `queue` holds the instructions that fetch has sent and that have not yet popped their tokens.
+    `checked` says whether its head has passed the static checks. `finished` is an instruction that
+    has executed but cannot push its tokens yet.
     """
 
     module: ModuleId
@@ -85,7 +85,7 @@ def _queues(sides: Mapping[str, str]) -> list[tuple[str, ...]]:
 
 
 class FunctionalMachine:
-    """A `vta.sim.machine.Machine` that obeys the ISA to the bit and knows no time.
+    """A `vta.sim.machine.Machine` that obeys the ISA to the bit and has no clock.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ class FunctionalMachine:
         self._halted = None
 
     def close(self) -> None:
-        """Nothing to give back: the memory is the caller's."""
+        """Does nothing: the memory belongs to the caller."""
 
     def run(
         self,
@@ -194,7 +194,7 @@ class FunctionalMachine:
     # -- turns -----------------------------------------------------------------------------------
 
     def _take_turns(self) -> Fault | None:
-        """Runs until nobody can go on; a fault only if the bound on the work ends it."""
+        """Runs until no module can go on; returns a fault if the bound on the work is reached."""
         steps: list[Callable[[], bool]] = [
             self._dispatch,
             *(functools.partial(self._step, unit) for unit in self._units),
@@ -228,7 +228,7 @@ class FunctionalMachine:
         return True
 
     def _step(self, unit: _Unit) -> bool:
-        """One thing that the module can do now: find an error, execute, or give tokens."""
+        """Does one thing that the module can do now: find an error, execute, or push tokens."""
         insn = unit.finished
         if insn is not None:
             return self._retire(unit, insn)
@@ -260,7 +260,7 @@ class FunctionalMachine:
         return True
 
     def _retire(self, unit: _Unit, insn: Insn) -> bool:
-        """Gives the instruction's tokens, all at once, if all their queues have room."""
+        """Pushes the instruction's tokens, all at once, if all their queues have room."""
         pushes = unit.pushes[insn.values["push_prev"] + 2 * insn.values["push_next"]]
         for queue in pushes:
             if self.tokens[queue] == MAX_TOKENS:
@@ -275,7 +275,7 @@ class FunctionalMachine:
     # -- the end ---------------------------------------------------------------------------------
 
     def _outcome(self) -> Fault | None:
-        """What the machine reports when nobody can go on."""
+        """What the machine reports when no module can go on."""
         faults = [unit.fault for unit in self._units if unit.fault is not None]
         if self._fetch.fault is not None:
             faults.append(self._fetch.fault)

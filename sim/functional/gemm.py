@@ -21,10 +21,10 @@ EXACT_TERMS = 1 << (24 - 14)
 """Products of two int8 (at most 2^14 each) whose float32 sums are exact in any order (2^24)."""
 
 FEW = 8
-"""From so many iterations a weight tile on, a product for each weight tile pays."""
+"""With at least this many iterations per weight tile, one product per weight tile is faster."""
 
 GATHERED = 1 << 20
-"""Numbers of WGT that are copied at a time."""
+"""How many numbers of WGT are copied at a time."""
 
 
 def accumulate_one(
@@ -59,14 +59,14 @@ def accumulate(
         dst, src and w.
     """
     dst, src, weights = indices
-    # Each destination's iterations together, in their order. (Of 16 bits, as a depth has, numpy
-    # sorts in linear time.)
+    # Group the iterations by destination and keep their order. (numpy sorts 16-bit numbers, which
+    # are enough for a depth, in linear time.)
     order = np.argsort(dst.astype(np.uint16), kind="stable")
     dst, src, weights = dst[order], src[order], weights[order]
     starts = _starts(dst)
     tiles, terms = len(starts), len(dst) // len(starts)
     if np.array_equal(starts, np.arange(tiles) * terms) and tiles * terms == len(dst):
-        # Sums of equal length, as compilers make them. Which of them use the same weights?
+        # Sums of equal length, as compilers make them. Find those that use the same weights.
         dst, src, weights = dst[starts], src.reshape(tiles, terms), weights.reshape(tiles, terms)
         by_weight = np.argsort(weights[:, 0].astype(np.uint16), kind="stable")
         dst, src, weights = dst[by_weight], src[by_weight], weights[by_weight]

@@ -1,7 +1,7 @@
-"""What an instruction must satisfy before it may wait for its tokens (docs/isa.md, "Errors").
+"""The checks that an instruction passes before it waits for its tokens (docs/isa.md, "Errors").
 
-The causes are looked for in the ISA's order. The indices of GEMM and ALU are not checked here: they
-are checked as the iterations come.
+The causes are checked in the order of the ISA. The indices of GEMM and ALU are checked in each
+iteration, not here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LOADABLE = frozenset(MemoryType) - {MemoryType.OUT}
 
 
 class StoppedError(Exception):
-    """An instruction that cannot go on; `FunctionalMachine` turns it into a fault."""
+    """An instruction failed; `FunctionalMachine` turns this into a fault."""
 
     def __init__(self, cause: Cause, detail: str) -> None:
         super().__init__(detail)
@@ -44,7 +44,7 @@ class StoppedError(Exception):
 
 
 def misaligned(config: Config, insn_addr: int, base: Mapping[str, int]) -> str:
-    """In words, the first pointer that launch refuses; empty if there is none."""
+    """Describes the first pointer that launch refuses; empty if all are legal."""
     if insn_addr % INSN_BYTES:
         return (
             f"the instruction pointer must be a multiple of {INSN_BYTES} bytes, not {insn_addr:#x}"

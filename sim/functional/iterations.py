@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["BLOCK", "Loops"]
 
 BLOCK = 1 << 14
-"""Iterations that are handed out at a time, if a single pass over the micro-ops has no more: what
-bounds the memory of instructions with enormous loop counts."""
+"""How many iterations are handed out at a time, unless one pass over the micro-ops has more. It
+bounds the memory that instructions with enormous loop counts take."""
 
 
 class Loops:
@@ -31,7 +31,7 @@ class Loops:
     ----------
     isa : Isa
     uops : (uop_depth,) uint32
-        The UOP buffer, seen and not copied.
+        The UOP buffer; a view, not a copy.
     """
 
     def __init__(self, isa: Isa, uops: NDArray[np.uint32]) -> None:
@@ -53,7 +53,7 @@ class Loops:
     def single(self, values: Mapping[str, int], terms: Sequence[tuple[str, str]]) -> list[int]:
         """The indices of an instruction with one iteration; like `blocks` but plain numbers."""
         first = values["uop_bgn"]
-        # uop_bgn's field is no wider than the buffer is deep, so this micro-op exists.
+        # The field uop_bgn cannot count past the buffer's end, so this micro-op exists.
         word = int(self._uops[first])
         indices = []
         for name, memory in terms:
@@ -82,7 +82,7 @@ class Loops:
         passes, iter_in = values["iter_out"] * values["iter_in"], values["iter_in"]
         present = min(end, len(self._uops))
         if end > present:
-            # The first pass already runs off the buffer's end.
+            # The first pass already runs past the end of the buffer.
             passes = 1
         uops = self._uops[first:present].astype(np.int64)
         parts = []

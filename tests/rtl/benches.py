@@ -203,14 +203,14 @@ async def errors(dut):
             [host.load("INP", push_next=1), past, host.finish(pop_prev=1)],
             (Cause.SRAM_RANGE, ModuleId.LOAD, 1),
         ),
-        # Compute waits for a token that nobody gives; FINISH behind it never comes.
+        # Compute waits for a token that is never pushed, so FINISH behind it is never reached.
         (
             [host.load("UOP"), _gemm(host, pop_prev=1), host.finish()],
             (Cause.DEADLOCK, ModuleId.COMPUTE, 1),
         ),
         # A module still waits after FINISH.
         ([host.store(pop_prev=1), host.finish()], (Cause.DEADLOCK, ModuleId.STORE, 0)),
-        # The lowest index of two errors, whoever met it first.
+        # Of two errors the lower index counts, whichever happened first.
         (
             [host.load("UOP", x=8), _alu(host, 6), past, host.finish()],
             (Cause.ILLEGAL_ALU_OPCODE, ModuleId.COMPUTE, 1),

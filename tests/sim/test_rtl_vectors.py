@@ -1,4 +1,4 @@
-"""The reference images of the shared folder on the RTL, under memories of every temper."""
+"""The reference images of the shared folder on the RTL, with memories of different timing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache: entries appear whole or not at all, whoever makes them."""
+"""The cache: entries appear whole or not at all, whichever process makes them."""
 
 from __future__ import annotations
 

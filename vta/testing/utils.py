@@ -28,7 +28,7 @@ class TempDirectory:
 
     def __init__(self) -> None:
         self.path = tempfile.mkdtemp(prefix="vta-")
-        # No warning where nobody removes it, unlike tempfile.TemporaryDirectory.
+        # Unlike tempfile.TemporaryDirectory, it does not warn if it is never removed.
         self._remove = weakref.finalize(self, shutil.rmtree, self.path, True)
 
     def relpath(self, name: str) -> str:

@@ -37,7 +37,7 @@ def where(program, module, flag):
 
 
 def changed(program, index, **values):
-    """The program with fields of one instruction set anew."""
+    """The program with some fields of one instruction changed."""
     isa, words = Isa(program.config), program.insns.copy()
     insn = isa.decode(int(words[index, 0]) | int(words[index, 1]) << 64)
     word = isa.format_of(insn.opcode).pack(**{**insn.values, **values})

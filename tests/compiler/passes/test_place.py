@@ -108,7 +108,7 @@ def test_what_a_loop_reads_is_not_cut_up():
 
 
 def test_a_result_that_outlives_its_operand(kit):
-    """An operand is computed anew in each round of a loop, its reader's result is not."""
+    """An operand is computed again in each round of a loop; the result of its reader is not."""
     shape = (3, *TILE)
     a = te.placeholder(shape, name="A")
     b = te.compute(shape, lambda *i: a(*i), "B")

@@ -67,7 +67,7 @@ def test_random_transfers(name, stalls):
 
 
 def test_a_run_that_ends_with_memory():
-    """The last run's successor would lie past the address width; nobody asks for it."""
+    """The address after the last run would not fit the address width; it is never requested."""
     config = PRESETS["default"]
     move = Move(MemoryType.INP, (1 << 32) - 16 * 21, 0, 3, 1, 10)
     dut = BurstSplitter(config, KINDS)

@@ -137,7 +137,7 @@ def test_random_writes(name, stalls):
 
 
 def test_room_ends_with_its_tiles():
-    """If nobody takes a tile, writes stop; none is lost."""
+    """If no tile is taken, writes stop, and none is lost."""
     config = PRESETS["tiny"]
     dut = AccWriter(config, KINDS)
 

@@ -35,7 +35,7 @@ def test_random_steps(name, stalls):
             next_load = None
             kind = rng.integers(7) if stalls == "none" or rng.random() < 0.5 else 7
             # A source tile reaches the operand register when the step behind it would load its own:
-            # whoever reads a source uses it first.
+            # a step that reads a source uses it first.
             if before == 2 and kind in (4, 5, 6):
                 kind = 3
             before = kind

@@ -303,7 +303,7 @@ def test_a_bad_response_counts_before_a_loop_that_ran_ahead():
 
 @pytest.mark.parametrize("before", [0, 1])
 def test_a_faulty_loop_beside_loads(before):
-    """The first of both errors counts, whoever is found first."""
+    """The error of the earlier instruction counts, whichever is found first."""
     bench = Bench(latency=60)
     bench.load(MemoryType.UOP, x=1)
     load = bench.isa.mem.pack(memory_type=MemoryType.ACC, sram_base=1, x_size=4, y_size=1)

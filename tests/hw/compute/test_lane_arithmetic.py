@@ -62,7 +62,7 @@ class Harness(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # A clock that nobody needs: the bench counts in it.
+        # The block needs no clock, but the bench counts in its cycles.
         tick = Signal()
         m.d.sync += tick.eq(~tick)
         x, y = Signal(32), Signal(32)

@@ -236,7 +236,7 @@ def test_a_run():
         await bench.pulse(ctx, "done")
         assert not ctx.get(dut.running)
         assert await bench.read(ctx, CONTROL) == DONE
-        # The cycle count stands still, and starts anew with the next launch.
+        # The cycle count stops, and starts from zero with the next launch.
         cycles = await bench.read(ctx, CYCLES)
         await rest(ctx, 20)
         assert await bench.read(ctx, CYCLES) == cycles

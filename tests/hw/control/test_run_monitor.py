@@ -19,7 +19,7 @@ class Bench:
         self.ended = None
 
     async def start(self, ctx, *, finished=True, fetch_index=10, watchdog=0):
-        """A running machine in which nobody holds anything."""
+        """A running machine in which no module holds an instruction."""
         dut = self.dut
         ctx.set(dut.running, 1)
         ctx.set(dut.settled, 0b111)
@@ -159,7 +159,7 @@ def test_it_rests_between_runs():
 
 @pytest.mark.parametrize("busy", ["load", "store", "fetch", "bus"])
 def test_the_watchdog(busy):
-    """Somebody is not settled and nothing moves: after the given time the run is halted."""
+    """A module is not settled and nothing moves: after the given time the run is halted."""
     bench = Bench()
 
     async def body(ctx):
@@ -171,7 +171,7 @@ def test_the_watchdog(busy):
             ctx.set(bench.dut.settled, 0b111 & ~(1 << EXECUTORS.index(busy)))
         if busy == "fetch":
             ctx.set(bench.dut.fetch_settled, 0)
-        # Every movement starts the time anew.
+        # Every movement starts the time from zero.
         for _ in range(4):
             ctx.set(bench.dut.progress, 1)
             await rest(ctx, 1)

@@ -62,7 +62,7 @@ class Bench:
         await ctx.tick()
         ctx.set(dut.start, 0)
         assert not ctx.get(dut.over)
-        # Whoever starts it again waits for memory as well.
+        # A new start waits for memory as well.
         while self._beats or not (ctx.get(dut.over) and ctx.get(dut.quiet)):
             await rest(ctx, 2)
         await rest(ctx, 2)

@@ -24,7 +24,7 @@ COMPUTE = (MemoryType.UOP, MemoryType.ACC, MemoryType.ACC_8BIT)
 
 
 def byte_at(addr):
-    """Memory's contents: every byte tells its address."""
+    """The contents of memory: each byte shows its own address."""
     return (addr * 167 + (addr >> 8) * 59 + 13) % 255 + 1
 
 
@@ -204,7 +204,7 @@ def test_discard_takes_beats_and_writes_nothing():
         ctx.set(bench.dut.discard, 1)
 
     moves = [Move(MemoryType.ACC, 0, 0, 2, 4, 9, (1, 1, 1, 1)), Move(MemoryType.UOP, 0, 0, 1, 8, 8)]
-    # Whoever takes the writes may have stopped, too.
+    # The receiver of the writes may have stopped, too.
     bench.run(moves, also=[discard], background=[_low(bench.dut.room)])
     assert bench.writes == 0
     assert len(bench.finished) == 2

@@ -35,7 +35,7 @@ def flags(program):
 
 
 def changed(program, changes):
-    """The program with fields of instructions set anew: {index: {field: value}}."""
+    """The program with some fields of instructions changed: {index: {field: value}}."""
     isa, words = Isa(program.config), program.insns.copy()
     for index, values in changes.items():
         insn = isa.decode(int(words[index, 0]) | int(words[index, 1]) << 64)
