@@ -20,7 +20,17 @@ FOLDERS = {
 }
 """In these folders each part stands on those before it."""
 
-GROUND = ("config", "isa", "registers", "errors", "files", "cache", "program", "image")
+GROUND = (
+    "config",
+    "config_limits",
+    "isa",
+    "registers",
+    "errors",
+    "files",
+    "cache",
+    "program",
+    "image",
+)
 """Modules of `vta` that import nothing above them."""
 
 RTL_BUILD = ("driver.verilog_cache", "hw.verilog")
