@@ -81,29 +81,38 @@ class LoweredModule:
         return str(self.program)
 
 
-def lower(schedule: Schedule, args: Sequence[Tensor], simple_mode: bool = False) -> LoweredModule:
+def lower(
+    schedule: Schedule, args: Sequence[Tensor], name: str = "main", *, simple_mode: bool = False
+) -> LoweredModule:
     """The loop nests of a schedule, whatever machine they are for.
 
     `simple_mode` leaves out the loops of one round.
     """
-    program = _to_loops(schedule, args, "main")
+    program = _to_loops(schedule, args, name)
     with _depth_checked():
         return LoweredModule(simplify(program) if simple_mode else program)
 
 
 def lower_vta(
-    schedule: Schedule, args: Sequence[Tensor], config: Config, simple_mode: bool = False
+    schedule: Schedule,
+    args: Sequence[Tensor],
+    config: Config,
+    name: str = "main",
+    *,
+    simple_mode: bool = False,
 ) -> LoweredModule:
     """The calls that VTA's instructions come from, with tokens.
 
     Without `simple_mode` a comment beside each says which tiles of which tensor it is about.
     """
-    program = _run_all(schedule, args, config)
+    program = _run_all(schedule, args, config, name)
     return LoweredModule(dataclasses.replace(program, notes=not simple_mode))
 
 
 def _to_loops(schedule: Schedule, args: Sequence[Tensor], name: str) -> LoopProgram:
     """The program as the schedule states it."""
+    if not isinstance(name, str) or not name:
+        raise CompileError(f"name must be text, not {name!r}")
     with _depth_checked():
         program = loops(schedule, args, name)
         check(program, None)

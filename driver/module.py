@@ -43,8 +43,16 @@ class Module:
         except OSError as error:
             raise DeviceError(f"{path}: cannot be written ({error.strerror})") from None
 
+    export_library = save
+
     def __repr__(self) -> str:
         return f"Module({_signature(self.program)})"
+
+
+class MissingFunction(ArgumentError, KeyError):
+    """A name that a program does not have."""
+
+    __str__ = Exception.__str__  # not KeyError's, which shows a message as text in quotes
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,12 @@ class LoadedModule:
 
     def __call__(self, *args: NDArray) -> None:
         self.run(*args)
+
+    def __getitem__(self, name: str) -> LoadedModule:
+        """Its one function: itself, by the name that it was built with."""
+        if name != self.entry_name:
+            raise MissingFunction(f"there is no function {name!r}, only {self.entry_name!r}")
+        return self
 
     def run(self, *args: NDArray, timeout: float | None = None) -> RunReport:
         """Runs the program on arrays that lie in the device's memory.

@@ -77,22 +77,32 @@ class Session:
         if not place.is_file():
             there = ", ".join(sorted(item.name for item in place.parent.iterdir())) or "nothing"
             raise DeviceError(f"{name} was not uploaded to this session; there is {there}")
-        return LoadedModule(Program.load(place), self.device)
+        return LoadedModule(Program.load(place), self.machine)
 
     def ext_dev(self, device_id: int = 0) -> Context:
         """The accelerator's memory."""
         if device_id != 0:
             raise DeviceError(f"ext_dev has only device 0, not {device_id}")
-        return Context("ext_dev", device_id, self.device)
+        return Context("ext_dev", device_id, self.machine)
 
     def cpu(self, device_id: int = 0) -> Context:
         """The host's memory."""
         self._check_open()
         return cpu(device_id)
 
+    def device(self, device_type: str, device_id: int = 0) -> Context:
+        """A memory by its name, ``ext_dev`` or ``cpu``."""
+        if device_type == "ext_dev":
+            return self.ext_dev(device_id)
+        if device_type in ("cpu", "llvm"):
+            return self.cpu(device_id)
+        raise DeviceError(f"device_type must be ext_dev or cpu, not {device_type!r}")
+
+    context = device
+
     @property
-    def device(self) -> Device:
-        """The session's device, opened at first use."""
+    def machine(self) -> Device:
+        """The device that programs run on, opened at first use."""
         with self._lock:
             self._check_open()
             if self._device is None:

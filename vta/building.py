@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vta.calls import check_calls
 from vta.driver.backends import require_backend
 from vta.driver.module import Module
 from vta.environment import Environment, get_env
@@ -73,17 +74,19 @@ def build_config(
         _options.reset(token)
 
 
-def lower(schedule: Schedule, args: Sequence[Tensor], simple_mode: bool = False) -> LoweredModule:
+def lower(
+    schedule: Schedule, args: Sequence[Tensor], name: str = "main", *, simple_mode: bool = False
+) -> LoweredModule:
     """The VTA instructions of a schedule, to be printed."""
     from vta.compiler.pipeline import lower_vta
 
-    return lower_vta(schedule, args, get_env().config, simple_mode=simple_mode)
+    return lower_vta(schedule, args, get_env().config, name, simple_mode=simple_mode)
 
 
 def build(
     schedule: Schedule,
     args: Sequence[Tensor],
-    target: Target | str | Any = None,
+    target: Target | str | Mapping[str, Any] | Environment | None = None,
     target_host: Target | str | None = None,
     *,
     name: str = "main",
@@ -95,8 +98,9 @@ def build(
     schedule : Schedule
     args : sequence of Tensor
         The arguments of a call, in order.
-    target : Target, str or Environment
-        ``ext_dev``, as text or as `env.target`; default `env.target`.
+    target : Target, str, mapping or Environment
+        ``ext_dev``, as text or as `env.target`; default: the target that a ``with`` entered, else
+        `env.target`.
     target_host : Target or str
         Older scripts name their host here; it changes nothing.
     name : str
@@ -105,15 +109,10 @@ def build(
     from vta.compiler import pipeline
 
     env = target if isinstance(target, Environment) else get_env()
-    kind = target.kind if isinstance(target, Target) else target
-    if (
-        kind is not None
-        and not isinstance(target, Environment)
-        and (not isinstance(kind, str) or kind.split(" ")[0] != KIND)
-    ):
-        raise ConfigError(f"target must be {KIND!r} or env.target, not {target!r}")
-    if not isinstance(name, str) or not name:
-        raise CompileError(f"name must be text, not {name!r}")
+    if not isinstance(target, Environment):
+        chosen = Target(target) if target is not None else Target.current() or env.target
+        if chosen.kind != KIND:
+            raise ConfigError(f"target must be {KIND!r} or env.target, not {str(chosen)!r}")
     program = pipeline.build(schedule, args, env.config, name)
     _dump(program, (_options.get() or BuildOptions()).debug_flag)
     return Module(program)
@@ -172,3 +171,6 @@ def _dump(program: Program, flag: int) -> None:
             for place in range(insn.x_size):
                 fields = " ".join(f"{key}={value[place]}" for key, value in columns.items())
                 logger.warning("%s uop %5d  %s", program.name, insn.sram_base + place, fields)
+
+
+check_calls("", globals(), __all__, Module)

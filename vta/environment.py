@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from vta.calls import check_calls
 from vta.config import Config
 from vta.errors import ReadOnlyError
 from vta.isa import AluOp, MemoryType
@@ -230,3 +231,6 @@ def get_env() -> Environment:
         # Of two threads that come here first, both get the one that is kept.
         _default.setdefault(key, Environment())
     return _default[key]
+
+
+check_calls("", globals(), __all__)

@@ -381,7 +381,7 @@ def _numpy(array: Any) -> Array:
 def _device_of(device: object) -> Device:
     """A device, or a session's."""
     if isinstance(device, Session):
-        return device.device
+        return device.machine
     if not isinstance(device, Device):
         raise ArgumentError(
             f"device must be a device or a session, not {device!r}; TARGET in the "

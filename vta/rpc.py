@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from vta.calls import check_calls
 from vta.config import Config
 from vta.driver import session
+from vta.driver.module import LoadedModule
 from vta.environment import get_env
 
 __all__ = ["LocalSession"]
@@ -22,3 +24,6 @@ class LocalSession(session.Session):
 
     def __init__(self, config: Config | None = None) -> None:
         super().__init__(config if config is not None else get_env().config)
+
+
+check_calls("rpc.", globals(), __all__, session.Session, LoadedModule)

@@ -1,5 +1,6 @@
 """The operator library: functions on arrays, and the specs and operators behind them."""
 
+from vta.calls import check_calls
 from vta.compiler.operators import (
     Add,
     AvgPool2d,
@@ -59,3 +60,5 @@ __all__ = [
     "run",
     "unpack_data",
 ]
+
+check_calls("top.", globals(), __all__)

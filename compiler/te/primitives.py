@@ -20,8 +20,11 @@ class ThreadAxis:
     tag: str
 
 
-def thread_axis(dom: object = None, thread_tag: str = "") -> ThreadAxis:
-    """The virtual threads ``te.thread_axis("cthread")``; as many as the axis has rounds."""
+def thread_axis(dom: object = None, thread_tag: str = "", name: str = "") -> ThreadAxis:
+    """The virtual threads ``te.thread_axis("cthread")``; as many as the axis has rounds.
+
+    `name` is for scripts that give one, and changes nothing.
+    """
     tag = thread_tag or dom
     if tag != VIRTUAL_THREAD:
         raise ScheduleError(

@@ -235,8 +235,11 @@ class Stage:
         self.tensorized, self.left_out = axis, intrin.mock
         return self._add("tensorize", axis.name, str(intrin))
 
-    def pragma(self, axis: Axis, key: str) -> Stage:
-        """Marks the loop of an axis with a key of `PRAGMAS` or `LEFT_OUT`."""
+    def pragma(self, axis: Axis, key: str, value: object = None) -> Stage:
+        """Marks the loop of an axis with a key of `PRAGMAS` or `LEFT_OUT`.
+
+        `value` is for scripts that give one, and changes nothing.
+        """
         if not isinstance(key, str) or key not in {*PRAGMAS, *LEFT_OUT}:
             raise ScheduleError(
                 f"stage {self.name}: unknown pragma {key!r}" + _choices(key, [*PRAGMAS, *LEFT_OUT])

@@ -15,7 +15,7 @@ from vta import nd, rpc
 from vta.config import PRESETS, TARGETS
 from vta.driver.module import Module
 from vta.driver.session import Session
-from vta.errors import ConfigError, DeviceError, ProgramError
+from vta.errors import ArgumentError, ConfigError, DeviceError, ProgramError
 from vta.program import Program
 from vta.testing import simulator, utils
 
@@ -76,6 +76,23 @@ def test_names_that_are_not_there(tmp_path: Path) -> None:
 def test_targets_without_a_back_end_say_so(target: str) -> None:
     with pytest.raises(ConfigError, match=f"TARGET {target} has no back end yet; .* sim, tsim"):
         Session(PRESETS["default"].replace(target=target))
+
+
+def test_memories_and_functions_by_name(tmp_path: Path, make_program: MakeProgram) -> None:
+    program = make_program(PRESETS["tiny"])
+    Module(program).export_library(tmp_path / "x.tar")
+    with Session(PRESETS["tiny"]) as remote:
+        assert remote.device("ext_dev", 0) == remote.context("ext_dev") == remote.ext_dev(0)
+        assert str(remote.device("cpu", 0)) == "cpu(0)"
+        with pytest.raises(DeviceError, match="device_type must be ext_dev or cpu, not 'cuda'"):
+            remote.device("cuda", 0)
+        remote.upload(tmp_path / "x.tar")
+        f = remote.load_module("x.tar")
+        assert f[program.name] is f
+        with pytest.raises(KeyError, match="no function 'nothing', only") as caught:
+            f["nothing"]
+        assert isinstance(caught.value, ArgumentError)
+        assert str(caught.value).startswith("there is no function")
 
 
 def test_targets_that_nobody_knows_say_so() -> None:

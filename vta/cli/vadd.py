@@ -117,4 +117,4 @@ def _run(
         ctx = remote.ext_dev(0)
         out = nd.array(np.zeros(a.shape, np.int8), ctx)
         function(nd.array(a, ctx), nd.array(b, ctx), out)
-        return out.numpy(), remote.device.statistics()
+        return out.numpy(), remote.machine.statistics()

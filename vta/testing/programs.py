@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vta import te
+from vta.calls import check_calls
 
 if TYPE_CHECKING:
     from vta.compiler.te.schedule import Schedule
@@ -30,3 +31,6 @@ def vector_add(env: Environment, m: int = 64, o: int = 1) -> tuple[Schedule, lis
         s[stage].pragma(s[stage].axes[0], env.dma_copy)
     s[c_buf].pragma(s[c_buf].axes[0], env.alu)
     return s, [a, b, c]
+
+
+check_calls("testing.programs.", globals(), __all__)

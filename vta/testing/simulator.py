@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vta.calls import check_calls
 from vta.config import SIMULATED_TARGETS
 from vta.driver.simulated import PROFILE
 from vta.environment import get_env
@@ -40,3 +41,6 @@ def debug_mode(flag: int) -> None:
     if flag not in range(4):
         raise ArgumentError(f"flag must be 0 to 3, not {flag!r}")
     PROFILE.debug_flag = flag
+
+
+check_calls("testing.simulator.", globals(), __all__)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vta.calls import check_calls
 from vta.environment import Environment, get_env
 
 if TYPE_CHECKING:
@@ -70,3 +71,6 @@ def run(run_func: Callable[[Environment, Session], object]) -> None:
 
     with rpc.LocalSession() as remote:
         run_func(get_env(), remote)
+
+
+check_calls("testing.", globals(), __all__)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from vta import nd
+from vta.calls import check_calls
 from vta.testing import simulator
 from vta.tvm.missing import HINTS, MissingAttribute
 
@@ -70,3 +71,6 @@ def get_global_func(name: str, allow_missing: bool = False) -> Callable[..., Any
             f"there is no global function {name!r}: {HINTS['LocalSession.get_function']}"
         )
     return _GLOBAL.get(name)
+
+
+check_calls("tvm.", globals(), __all__)

@@ -49,13 +49,11 @@ HINTS = {
     "tvm.runtime.load_module": "upload the file and use remote.load_module(name)",
     "tvm.runtime.vm": _NETWORKS,
     "tvm.script": "write te expressions and a schedule",
-    "tvm.tag_scope": "tags mattered to TVM's operator library only; leave it out",
     "tvm.te.decl_tensor_intrin": "env.gemm is the only tensor intrinsic",
     "tvm.te.extern": _TENSOR,
     "tvm.te.hybrid": _TENSOR,
     "tvm.te.scan": _TENSOR,
     "tvm.te.size_var": "shapes are whole numbers",
-    "tvm.te.tag_scope": "tags mattered to TVM's operator library only; leave it out",
     "tvm.te.var": "shapes are whole numbers",
     "tvm.testing.main": "use pytest.main",
     "tvm.testing.parameter": "use pytest.mark.parametrize",
@@ -63,7 +61,7 @@ HINTS = {
     "tvm.tir.transform": _PASSES,
     "tvm.topi": _TENSOR,
     "tvm.topi.generic": _OPERATORS,
-    "tvm.topi.nn": _OPERATORS + "; of topi.nn there is pad",
+    "tvm.topi.nn": _OPERATORS + "; of topi.nn there are dilate, pad and relu",
     "tvm.topi.testing": "compute it with numpy; of topi.testing there is conv2d_nchw_python",
     "tvm.transform": _PASSES,
     "tvm.var": "shapes are whole numbers",
@@ -73,8 +71,6 @@ HINTS = {
     "vta.graph": _NETWORKS,
     "vta.pkg_config": "vta.Environment has every size; `vta config` shows them",
     "vta.transform": _PASSES,
-    "LocalSession.context": "use ext_dev(0) or cpu(0)",
-    "LocalSession.device": "use ext_dev(0) or cpu(0)",
     "LocalSession.get_function": _STATS,
     "Stage.parallel": "bind(axis, te.thread_axis('cthread')) makes virtual threads",
     "Stage.vectorize": "a tile is a vector already; mark the loop with pragma(axis, env.alu)",
@@ -106,7 +102,8 @@ def explain(owner: str, name: str, there: Collection[str]) -> str:
     """The message for `owner.name`, where `there` are the names that the owner has."""
     full_name = f"{owner}.{name}"
     hint = _hint(full_name)
-    if not hint and (near := difflib.get_close_matches(name, there, 1)):
+    # Only what is nearly the same: more often a name is TVM's, and there is nothing like it.
+    if not hint and (near := difflib.get_close_matches(name, there, 1, 0.8)):
         hint = f"did you mean {owner}.{near[0]}?"
     hint = hint or hint_for(owner) or f"{owner} has {', '.join(sorted(there)) or 'nothing'}"
     return f"{full_name} is not in VTA's part of TVM: {hint}"

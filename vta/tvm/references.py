@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vta.calls import check_calls
 from vta.errors import ArgumentError
 
 __all__ = ["assert_allclose", "conv2d_nchw_python"]
@@ -115,3 +116,6 @@ def _pads(
         return top, left, bottom, right
     height, width = _pair(padding, "padding")
     return height, width, height, width
+
+
+check_calls("tvm.", globals(), __all__)

@@ -38,6 +38,7 @@ _TE = (
     "create_schedule",
     "reduce_axis",
     "thread_axis",
+    "tag_scope",
     "sum",
     "max",
     "min",
