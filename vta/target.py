@@ -48,7 +48,7 @@ class Target:
             own, host, options = kind.get("kind"), host or kind.get("host"), " ".join(words)
         if not isinstance(own, str) or not own.strip():
             raise ConfigError(
-                "a target must be a name such as 'ext_dev', another target, or a mapping with a "
+                "target must be a name such as 'ext_dev', another target, or a mapping with a "
                 f"'kind', not {kind!r}"
             )
         own, _, more = own.strip().partition(" ")

@@ -194,7 +194,7 @@ def test_build_targets(target: object) -> None:
 
 @pytest.mark.parametrize("target", ["llvm", "cuda", vta.target.Target("llvm"), 3])
 def test_build_for_what_is_not_vta(target: object) -> None:
-    with pytest.raises(ConfigError, match="target must be 'ext_dev' or env.target, not "):
+    with pytest.raises(ConfigError, match="target must be ('ext_dev'|a name)"):
         vta.build(*vector_add(vta.get_env()), target)
 
 

@@ -35,7 +35,7 @@ def test_forms(made: Target, kind: str, host: str | None, shown: str) -> None:
 
 @pytest.mark.parametrize("kind", ["", " ", {}, {"kind": 3}, {"host": "llvm"}, None, 7])
 def test_what_is_no_target(kind: object) -> None:
-    with pytest.raises(ConfigError, match="a target must be a name such as 'ext_dev', another"):
+    with pytest.raises(ConfigError, match="target must be a name such as 'ext_dev', another"):
         Target(kind)  # type: ignore[arg-type]
 
 
