@@ -141,6 +141,18 @@ def test_folders_stand_on_those_before(top: str) -> None:
     assert wrong == []
 
 
+def test_the_proof_shares_nothing_with_what_it_proves() -> None:
+    """A mistake in code that both used would hide itself."""
+    reached, todo = set(), ["compiler.check.proof"]
+    while todo:
+        module = todo.pop()
+        if module not in reached and _part(module) == "compiler":
+            reached.add(module)
+            todo += _imports(module, lazy=True)
+    folders = ("compiler", "compiler.check")
+    assert reached - set(folders) == {"compiler.check.proof", "compiler.check.footprints"}
+
+
 def test_no_circles() -> None:
     state: dict[str, int] = {}
     path: list[str] = []

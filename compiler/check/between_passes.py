@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 from vta.compiler.check.proof import VerifyError
-from vta.compiler.ir.accesses import Access, accesses
+from vta.compiler.ir.accesses import accesses
 from vta.compiler.ir.insn_ir import Finish, InsnProgram, Kernel, Transfer
 from vta.compiler.ir.loop_ir import Assign, Buffer, For, LoopProgram, Stmt
 from vta.compiler.ir.tile_ir import Alu, Load, Reset, Store, TileProgram, names_of, walk_operations
@@ -133,7 +133,7 @@ def _instructions(program: InsnProgram, config: Config) -> None:
         _require(not isinstance(op, Finish), "FINISH is not last")
         for access in accesses(op, config):
             if access.space in depths:
-                low, high = _reach(access)
+                low, high = access.reach
                 if low < 0 or high > depths[access.space]:
                     raise VerifyError(
                         f"{op} touches {access.space}[{low}:{high}] of {depths[access.space]}"
@@ -144,12 +144,6 @@ def _instructions(program: InsnProgram, config: Config) -> None:
         if isinstance(op, Kernel):
             _require(len(op.loops) <= 2, "a kernel has at most two loops")
     _require(bool(program.ops) and isinstance(program.ops[-1], Finish), "there is no FINISH")
-
-
-def _reach(access: Access) -> tuple[int, int]:
-    if isinstance(access.index, slice):
-        return access.index.start, access.index.stop
-    return int(access.index.min(initial=0)), int(access.index.max(initial=-1)) + 1
 
 
 def _transfer(op: Transfer, buffer: Buffer, config: Config) -> None:

@@ -1,6 +1,7 @@
 """Proves a finished program sound, from its encoded instructions alone.
 
-Nothing here knows how the compiler made the program. What is proved:
+Nothing here knows how the compiler made the program, and no code is shared with its passes: only
+the instruction set and the program's own format. What is proved:
 
 - every access lies in its on-chip memory and in its buffer, every micro-op that is used was loaded;
 - nothing is read from an on-chip memory before it was written (what an earlier round left there
@@ -8,32 +9,34 @@ Nothing here knows how the compiler made the program. What is proved:
 - tokens: no pop before its push in stream order, so that the stream's own order is one in which
   nothing waits, and none can deadlock; all queues empty at FINISH, none ever too full;
 - no races: any two conflicting accesses of different modules are ordered by a chain of tokens.
+
+The first steps look at all instructions at once, as columns of their fields. Tokens then tell of
+each instruction which ones of the other modules have ended before it starts. A last walk in stream
+order compares that with the instructions that touched the same elements last. Instructions go by
+their numbers in the stream throughout.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vta.compiler.ir.accesses import Access, loop_indices, scaled
-from vta.compiler.passes.tokens.access_history import History
+from vta.compiler.check.footprints import Footprints
 from vta.config import Config
 from vta.errors import CompileError
-from vta.isa import MAX_TOKENS, AluOp, Insn, Isa, MemoryType, ModuleId, Opcode
+from vta.isa import MAX_TOKENS, AluOp, Isa, MemoryType, ModuleId, Opcode
 from vta.program import DramBuffer, Program
 
 __all__ = ["VerifyError", "verify_program"]
 
-QUEUES = {  # (module, neighbour): the queue that it pops, the queue that it pushes
-    (ModuleId.LOAD, "next"): ("g2l", "l2g"),
-    (ModuleId.COMPUTE, "prev"): ("l2g", "g2l"),
-    (ModuleId.COMPUTE, "next"): ("s2g", "g2s"),
-    (ModuleId.STORE, "prev"): ("g2s", "s2g"),
-}
-ON_CHIP = {
+Mask = NDArray[np.bool_]
+
+NEVER = -1
+"""In place of an instruction's number."""
+
+CHIP = {
     MemoryType.UOP: "uop",
     MemoryType.WGT: "wgt",
     MemoryType.INP: "inp",
@@ -41,6 +44,15 @@ ON_CHIP = {
     MemoryType.OUT: "acc",
     MemoryType.ACC_8BIT: "acc",
 }
+"""The on-chip memory of each memory type."""
+
+ROUTES = (
+    ("l2g", ModuleId.LOAD, "push_next", ModuleId.COMPUTE, "pop_prev"),
+    ("g2l", ModuleId.COMPUTE, "push_prev", ModuleId.LOAD, "pop_next"),
+    ("g2s", ModuleId.COMPUTE, "push_next", ModuleId.STORE, "pop_prev"),
+    ("s2g", ModuleId.STORE, "push_prev", ModuleId.COMPUTE, "pop_next"),
+)
+"""Of each queue: who pushes, with which flag, and who pops, with which."""
 
 
 class VerifyError(CompileError):
@@ -53,200 +65,276 @@ def verify_program(program: Program, *, whole: bool = True) -> None:
     A program that is not `whole` has parts left out to time the rest: it may read what nothing
     wrote, and need not write its outputs.
     """
-    verifier = _Verifier(program, whole)
-    insns = Isa(program.config).decode_stream(program.insns)
-    for insn in insns:
-        verifier.step(insn)
-    verifier.end(insns)
+    stream = _Stream(program)
+    _check_encoding(stream)
+    _check_transfers(stream)
+    _Walk(stream, _ended_before(stream), whole).run()
 
 
-class _Verifier:
-    def __init__(self, program: Program, whole: bool) -> None:
+class _Stream:
+    """A program's instructions as columns: each field is an array with an entry for each of them.
+
+    Fields of a format that an instruction does not have are noise there.
+    """
+
+    def __init__(self, program: Program) -> None:
         self.program = program
-        self.whole = whole
-        self.config = config = program.config
-        self.isa = Isa(config)
-        self.depths = {
-            name: getattr(config, f"{name}_depth") for name in ("uop", "wgt", "inp", "acc")
-        }
-        self.written = {name: np.zeros(depth, bool) for name, depth in self.depths.items()}
-        self.uops = np.zeros(config.uop_depth, "<u4")
+        self.config: Config = program.config
+        self.isa = isa = Isa(program.config)
+        self.mem = isa.mem.unpack_array(program.insns)
+        self.alu = isa.alu.unpack_array(program.insns)
+        self.opcode = self.mem["opcode"]
+        self.size = len(self.opcode)
+        mem, opcode, kind = self.mem, self.opcode, self.mem["memory_type"]
+        self.load, self.store = opcode == Opcode.LOAD, opcode == Opcode.STORE
+        # Without any tiles a transfer does nothing but its tokens.
+        self.moves = (mem["x_size"] > 0) & (self.load | (self.store & (mem["y_size"] > 0)))
+        # GEMM has its loops in the same bits.
+        rounds = self.alu["iter_out"] * self.alu["iter_in"]
+        kernel = (opcode == Opcode.GEMM) | (opcode == Opcode.ALU)
+        self.runs = kernel & (self.alu["uop_bgn"] < self.alu["uop_end"]) & (rounds > 0)
+        fetches = self.load & ((kind == MemoryType.INP) | (kind == MemoryType.WGT))
+        self.module = np.where(
+            self.store, ModuleId.STORE, np.where(fetches, ModuleId.LOAD, ModuleId.COMPUTE)
+        )
+        self.depths = {name: int(getattr(self.config, f"{name}_depth")) for name in CHIP.values()}
+
+    def refuse(self, wrong: Mask, message: str) -> None:
+        """Raises the error if any instruction is wrong."""
+        if wrong.any():
+            self.fail(int(wrong.argmax()), message)
+
+    def fail(self, index: int | None, message: str) -> NoReturn:
+        """Raises the error of an instruction, or of the program."""
+        where = self.program.name
+        if index is not None:
+            low, high = (int(word) for word in self.program.insns[index])
+            where += f": instruction {index} ({self.isa.decode(low | high << 64, index)})"
+        raise VerifyError(f"{where}: {message}")
+
+
+def _check_encoding(stream: _Stream) -> None:
+    """What can be said of each instruction by itself."""
+    mem, module = stream.mem, stream.module
+    kind, pads = mem["memory_type"], mem["y_pad_0"] + mem["y_pad_1"] + mem["x_pad_0"]
+    stream.refuse(stream.opcode > max(Opcode), "no such opcode")
+    stranger = (module == ModuleId.LOAD) & (mem["pop_prev"] + mem["push_prev"] > 0)
+    stranger |= (module == ModuleId.STORE) & (mem["pop_next"] + mem["push_next"] > 0)
+    stream.refuse(stranger, "a token of a neighbour that is not there")
+    stream.refuse(stream.moves & (kind > max(MemoryType)), "no such memory")
+    for item in MemoryType:
+        wrong = stream.load if item == MemoryType.OUT else stream.store
+        stream.refuse(stream.moves & wrong & (kind == item), f"cannot move {item.name}")
+    stream.refuse(
+        stream.moves & stream.store & (pads + mem["x_pad_1"] > 0), "a store has no padding"
+    )
+    stream.refuse(
+        stream.runs & (stream.opcode == Opcode.ALU) & (stream.alu["alu_opcode"] > max(AluOp)),
+        "no such ALU operation",
+    )
+    finish = stream.opcode == Opcode.FINISH
+    if not stream.size or not finish[-1]:
+        stream.fail(stream.size - 1 if stream.size else None, "must end with FINISH")
+    finish[-1] = False
+    stream.refuse(finish, "FINISH comes before the end")
+
+
+def _check_transfers(stream: _Stream) -> None:
+    """That every transfer lies within its memory on chip and within its buffer."""
+    mem, program = stream.mem, stream.program
+    width = mem["x_pad_0"] + mem["x_size"] + mem["x_pad_1"]
+    ends = mem["sram_base"] + (mem["y_pad_0"] + mem["y_size"] + mem["y_pad_1"]) * width
+    reads_memory = stream.moves & (mem["y_size"] > 0)
+    stream.refuse(reads_memory & (program.refs < 0), "refers to no buffer")
+    last = mem["dram_base"] + (mem["y_size"] - 1) * mem["x_stride"] + mem["x_size"]
+    sizes = [_whole_tiles(buffer, stream.config) for buffer in program.buffers]
+    for kind, name in CHIP.items():
+        mine = stream.moves & (mem["memory_type"] == kind)
+        beyond = mine & (ends > stream.depths[name])
+        if beyond.any():
+            first = int(beyond.argmax())
+            reach = f"{name}[{mem['sram_base'][first]}:{ends[first]}]"
+            stream.fail(first, f"{reach} is beyond its {stream.depths[name]} elements")
+        element = int(getattr(stream.config, f"{kind.name.lower()}_elem_bytes"))
+        for index in np.unique(program.refs[mine & reads_memory]).tolist():
+            here = mine & reads_memory & (program.refs == index)
+            buffer = program.buffers[index]
+            stream.refuse(
+                here & (last * element > sizes[index]), f"reaches beyond buffer {buffer.name}"
+            )
+            if kind == MemoryType.UOP and buffer.data is None:
+                stream.refuse(here, f"micro-ops in {buffer.name} are not known")
+            if buffer.role in ("input", "const"):
+                stream.refuse(here & stream.store, f"overwrites the {buffer.role} {buffer.name}")
+
+
+def _ended_before(stream: _Stream) -> list[list[int]]:
+    """For each instruction: the last one of each module (by its number) that it waited for.
+
+    Every instruction that the module of that one had before it has ended too. Pops do not change
+    what an instruction's own module did before: its modules work in order.
+    """
+    givers: dict[int, list[int]] = {}
+    for queue, giver, push, taker, pop in ROUTES:
+        pushes = np.flatnonzero((stream.module == giver) & (stream.mem[push] > 0))
+        pops = np.flatnonzero((stream.module == taker) & (stream.mem[pop] > 0))
+        both = min(len(pushes), len(pops))
+        early = [*pops[:both][pushes[:both] >= pops[:both]], *pops[both:]]
+        if early:
+            stream.fail(int(early[0]), f"waits for a token of {queue} that nobody pushed before")
+        if len(pushes) > both:
+            stream.fail(None, f"{len(pushes) - both} tokens are left in {queue}")
+        held = np.arange(1, both + 1) - np.searchsorted(pops, pushes, side="right")
+        if both and held.max() > MAX_TOKENS:
+            stream.fail(int(pushes[(held > MAX_TOKENS).argmax()]), f"{queue} overflows")
+        # First in, first out: the k-th pop takes what the k-th push gave.
+        for place, source in zip(pops.tolist(), pushes.tolist(), strict=True):
+            givers.setdefault(place, []).append(source)
+    modules = stream.module.tolist()
+    now = [[NEVER] * (ModuleId.STORE + 1) for _ in range(ModuleId.STORE + 1)]
+    found: list[list[int]] = []
+    for index, module in enumerate(modules):
+        for source in givers.get(index, ()):
+            told = list(found[source])
+            told[modules[source]] = source
+            now[module] = [max(pair) for pair in zip(now[module], told, strict=True)]
+        found.append(now[module])
+    return found
+
+
+class _Memory:
+    """One memory: which instruction of each module read and wrote each element last."""
+
+    def __init__(self, size: int) -> None:
+        self.last: dict[tuple[int, bool], NDArray[np.int64]] = {}
+        self.written = np.zeros(size, bool)
+
+    def touch(
+        self, index: int, module: int, elements: Any, writes: bool, ended: list[int]
+    ) -> tuple[int, int] | None:
+        """Notes an access; the instruction and module that it races with, if there is one."""
+        for (other, wrote), last in self.last.items():
+            if other != module and (wrote or writes):
+                latest = int(np.maximum.reduce(last[elements]))
+                if latest > ended[other]:
+                    return latest, other
+        if (module, writes) not in self.last:
+            self.last[module, writes] = np.full(len(self.written), NEVER)
+        self.last[module, writes][elements] = index
+        if writes:
+            self.written[elements] = True
+        return None
+
+
+class _Walk:
+    """Goes through the instructions in stream order and looks at every access."""
+
+    def __init__(self, stream: _Stream, ended: list[list[int]], whole: bool) -> None:
+        self.stream, self.ended, self.whole = stream, ended, whole
+        self.memories = {name: _Memory(depth) for name, depth in stream.depths.items()}
         # Buffers count by the smallest element that any instruction moves.
-        self.grain = _grain(config)
-        self.sizes = {
-            f"dram:{index}": -(-_whole_tiles(buffer, config) // self.grain)
-            for index, buffer in enumerate(program.buffers)
-        }
-        self.stored = {
-            index: np.zeros(self.sizes[f"dram:{index}"], bool)
-            for index, buffer in enumerate(program.buffers)
+        self.grain = min(stream.config.uop_elem_bytes, stream.config.out_elem_bytes)
+        self.buffers = {
+            index: _Memory(-(-_whole_tiles(buffer, stream.config) // self.grain))
+            for index, buffer in enumerate(stream.program.buffers)
             if buffer.role in ("output", "temp")
         }
-        shared = {f"dram:{index}": self.sizes[f"dram:{index}"] for index in self.stored}
-        self.history = History({**self.depths, **shared})
-        modules = (ModuleId.LOAD, ModuleId.COMPUTE, ModuleId.STORE)
-        self.streams: dict[ModuleId, list[int]] = {module: [] for module in modules}
-        self.clock = {module: np.zeros(4, np.int64) for module in modules}
-        self.queues: dict[str, deque[NDArray[np.int64]]] = {
-            name: deque() for name in ("l2g", "g2l", "g2s", "s2g")
-        }
-        self.insn: Insn | None = None
+        self.uops = np.zeros(stream.config.uop_depth, "<u4")
+        self.footprints = Footprints(stream.isa)
 
-    def _require(self, holds: Any, message: str) -> None:
-        if not holds:
-            where = f"instruction {self.insn.index} ({self.insn}): " if self.insn else ""
-            raise VerifyError(f"{self.program.name}: {where}{message}")
+    def run(self) -> None:
+        """Raises the first instruction's error, or that of an output that is not all written."""
+        stream = self.stream
+        for index in np.flatnonzero(stream.moves | stream.runs).tolist():
+            if stream.moves[index]:
+                self._transfer(index)
+            else:
+                self._kernel(index)
+        for index, memory in self.buffers.items():
+            buffer, written = stream.program.buffers[index], memory.written
+            if self.whole and buffer.role == "output" and not written.all():
+                parts = f"{int(written.sum())} of {written.size} parts"
+                stream.fail(None, f"{buffer.name} is not written in full ({parts})")
 
-    def step(self, insn: Insn) -> None:
-        self.insn = insn
-        module = insn.module
-        self._require(insn.opcode <= max(Opcode), "no such opcode")
-        clock = self.clock[module]
-        for side in insn.pops:
-            self._require((module, side) in QUEUES, "a token of a neighbour that is not there")
-            queue = QUEUES[module, side][0]
-            self._require(
-                self.queues[queue], f"waits for a token of {queue} that nobody pushed before"
-            )
-            np.maximum(clock, self.queues[queue].popleft(), out=clock)
-        self.streams[module].append(insn.index)
-        position = len(self.streams[module])
-        touched = self._accesses(insn)
-        for other, latest in self.history.conflicts(module, touched).items():
-            self._require(
-                latest <= clock[other],
-                f"races with instruction {self.streams[other][latest - 1]} of the "
-                f"{other.name.lower()} module: no chain of tokens orders the two",
-            )
-        self.history.record(module, position, touched)
-        clock[module] = position
-        for side in insn.pushes:
-            self._require((module, side) in QUEUES, "a token for a neighbour that is not there")
-            queue = QUEUES[module, side][1]
-            self.queues[queue].append(clock.copy())
-            self._require(len(self.queues[queue]) <= MAX_TOKENS, f"{queue} overflows")
-
-    def end(self, insns: list[Insn]) -> None:
-        self._require(insns and insns[-1].opcode == Opcode.FINISH, "must end with FINISH")
-        self._require(
-            all(insn.opcode != Opcode.FINISH for insn in insns[:-1]), "FINISH comes before the end"
-        )
-        self.insn = None
-        for name, queue in self.queues.items():
-            self._require(not queue, f"{len(queue)} tokens are left in {name}")
-        for index, stored in self.stored.items():
-            buffer = self.program.buffers[index]
-            self._require(
-                stored.all() or buffer.role != "output" or not self.whole,
-                f"{buffer.name} is not written in full ({int(stored.sum())} of "
-                f"{stored.size} parts)",
-            )
-
-    # -- what an instruction touches ----------------------------------------------------------
-
-    def _accesses(self, insn: Insn) -> tuple[Access, ...]:
-        if insn.opcode in (Opcode.LOAD, Opcode.STORE):
-            return self._transfer(insn)
-        if insn.opcode in (Opcode.GEMM, Opcode.ALU):
-            return self._kernel(insn)
-        return ()
-
-    def _transfer(self, insn: Insn) -> tuple[Access, ...]:
-        load = insn.opcode == Opcode.LOAD
-        if insn.x_size == 0 or (not load and insn.y_size == 0):
-            return ()
-        self._require(insn.memory_type <= max(MemoryType), "no such memory")
-        kind = MemoryType(insn.memory_type)
-        self._require((kind == MemoryType.OUT) != load, f"cannot move {kind.name}")
-        pads = (insn.y_pad_0, insn.y_pad_1, insn.x_pad_0, insn.x_pad_1)
-        self._require(load or not any(pads), "a store has no padding")
-        count = (insn.y_pad_0 + insn.y_size + insn.y_pad_1) * (
-            insn.x_pad_0 + insn.x_size + insn.x_pad_1
-        )
-        found = [self._chip(ON_CHIP[kind], slice(insn.sram_base, insn.sram_base + count), load)]
-        if insn.y_size:
-            found.append(self._dram(insn, kind))
-        return tuple(found)
-
-    def _dram(self, insn: Insn, kind: MemoryType) -> Access:
-        reference = int(self.program.refs[insn.index])
-        self._require(reference >= 0, "refers to no buffer")
-        buffer = self.program.buffers[reference]
-        nbytes = getattr(self.config, f"{kind.name.lower()}_elem_bytes")
-        rows = loop_indices(
-            range(insn.dram_base, insn.dram_base + insn.x_size), [(insn.y_size, insn.x_stride)]
-        )
-        last = insn.dram_base + (insn.y_size - 1) * insn.x_stride + insn.x_size
-        self._require(
-            last * nbytes <= _whole_tiles(buffer, self.config),
-            f"reaches beyond buffer {buffer.name}",
-        )
-        load = insn.opcode == Opcode.LOAD
+    def _transfer(self, index: int) -> None:
+        stream = self.stream
+        mem = {name: int(column[index]) for name, column in stream.mem.items()}
+        kind, load = MemoryType(mem["memory_type"]), mem["opcode"] == Opcode.LOAD
+        rows = mem["y_pad_0"] + mem["y_size"] + mem["y_pad_1"]
+        tiles = rows * (mem["x_pad_0"] + mem["x_size"] + mem["x_pad_1"])
+        chip = slice(mem["sram_base"], mem["sram_base"] + tiles)
+        if not load:
+            self._touch(index, CHIP[kind], chip, False)
+        reference = int(stream.program.refs[index])
+        if mem["y_size"] and reference in self.buffers:
+            self._buffer(index, reference, kind, mem)
+        if load:
+            self._touch(index, CHIP[kind], chip, True)
         if kind == MemoryType.UOP:
-            self._require(buffer.data is not None, f"micro-ops in {buffer.name} are not known")
-            assert buffer.data is not None
-            loaded = buffer.data.view("<u4")[rows]
-            self.uops[insn.sram_base : insn.sram_base + len(loaded)] = loaded
-        scale = max(1, nbytes // self.grain)
-        grains = scaled(rows, scale)
-        if load and reference in self.stored:
-            self._require(
-                self.stored[reference][grains].all() or not self.whole,
-                f"loads what nobody stored in {buffer.name}",
-            )
-        elif not load:
-            self._require(reference in self.stored, f"overwrites the input {buffer.name}")
-            self.stored[reference][grains] = True
-        return Access(f"dram:{reference}", grains, not load)
+            self._load_uops(reference, mem)
 
-    def _kernel(self, insn: Insn) -> tuple[Access, ...]:
-        rows = slice(insn.uop_bgn, insn.uop_end)
-        loops = insn.iter_out * insn.iter_in
-        if insn.uop_end <= insn.uop_bgn or not loops:
-            return ()
-        found = [self._chip("uop", rows, False)]
-        fields = self.isa.uop.unpack_array(self.uops[rows])
+    def _buffer(self, index: int, reference: int, kind: MemoryType, mem: dict[str, int]) -> None:
+        parts = int(getattr(self.stream.config, f"{kind.name.lower()}_elem_bytes")) // self.grain
+        first, width = mem["dram_base"] * parts, mem["x_size"] * parts
+        elements: Any = slice(first, first + width)
+        if mem["y_size"] > 1:
+            starts = first + np.arange(mem["y_size"])[:, None] * (mem["x_stride"] * parts)
+            elements = (starts + np.arange(width)).reshape(-1)
+        load, memory = mem["opcode"] == Opcode.LOAD, self.buffers[reference]
+        if load and self.whole and not memory.written[elements].all():
+            name = self.stream.program.buffers[reference].name
+            self.stream.fail(index, f"loads what nobody stored in {name}")
+        self._note(index, memory, elements, not load)
 
-        def indices(side: str) -> Any:
-            return loop_indices(
-                fields[f"{side}_idx"].tolist(),
-                [
-                    (insn.iter_out, insn.values[f"{side}_factor_out"]),
-                    (insn.iter_in, insn.values[f"{side}_factor_in"]),
-                ],
-            )
-
-        dst = indices("dst")
-        if insn.opcode == Opcode.ALU:
-            self._require(insn.alu_opcode <= max(AluOp), "no such ALU operation")
-            found.append(self._chip("acc", dst, False))
-            if not insn.use_imm:
-                found.append(self._chip("acc", indices("src"), False))
-        elif not insn.reset:
-            found += [
-                self._chip("acc", dst, False),
-                self._chip("inp", indices("src"), False),
-                self._chip("wgt", indices("wgt"), False),
-            ]
-        return (*found, self._chip("acc", dst, True))
-
-    def _chip(self, space: str, index: Any, write: bool) -> Access:
-        if isinstance(index, slice):
-            low, high = index.start, index.stop
-        else:
-            low, high = int(index.min()), int(index.max()) + 1
-        self._require(
-            high <= self.depths[space],
-            f"{space}[{low}:{high}] is beyond its {self.depths[space]} elements",
+    def _load_uops(self, reference: int, mem: dict[str, int]) -> None:
+        rows, columns = mem["y_size"], mem["x_size"]
+        data = self.stream.program.buffers[reference].data if rows else None
+        block = np.zeros(
+            (mem["y_pad_0"] + rows + mem["y_pad_1"], mem["x_pad_0"] + columns + mem["x_pad_1"]),
+            "<u4",
         )
-        if write:
-            self.written[space][index] = True
-        else:
-            self._require(
-                self.written[space][index].all() or (space != "uop" and not self.whole),
-                f"reads {space}[{low}:{high}] before all of it is written",
+        if data is not None:
+            places = mem["dram_base"] + np.arange(rows)[:, None] * mem["x_stride"]
+            inside = block[mem["y_pad_0"] :, mem["x_pad_0"] :][:rows, :columns]
+            inside[:] = data.view("<u4")[places + np.arange(columns)]
+        self.uops[mem["sram_base"] : mem["sram_base"] + block.size] = block.reshape(-1)
+
+    def _kernel(self, index: int) -> None:
+        stream = self.stream
+        begin, end = int(stream.alu["uop_bgn"][index]), int(stream.alu["uop_end"][index])
+        self._inside(index, "uop", begin, end)
+        # Micro-ops that were not loaded would make the rest a guess.
+        self._touch(index, "uop", slice(begin, end), False)
+        low, high = (int(word) for word in stream.program.insns[index])
+        for touched in self.footprints.kernel(low | high << 64, self.uops[begin:end].tobytes()):
+            self._inside(index, touched.memory, touched.begin, touched.end)
+            self._touch(index, touched.memory, touched.elements, touched.writes)
+
+    def _inside(self, index: int, name: str, begin: int, end: int) -> None:
+        if end > self.stream.depths[name]:
+            self.stream.fail(
+                index, f"{name}[{begin}:{end}] is beyond its {self.stream.depths[name]} elements"
             )
-        return Access(space, index, write)
+
+    def _touch(self, index: int, name: str, elements: Any, writes: bool) -> None:
+        """An access of an on-chip memory."""
+        memory = self.memories[name]
+        if not writes and (self.whole or name == "uop") and not memory.written[elements].all():
+            reach = np.arange(len(memory.written))[elements]
+            self.stream.fail(
+                index, f"reads {name}[{reach.min()}:{reach.max() + 1}] before all of it is written"
+            )
+        self._note(index, memory, elements, writes)
+
+    def _note(self, index: int, memory: _Memory, elements: Any, writes: bool) -> None:
+        module = int(self.stream.module[index])
+        race = memory.touch(index, module, elements, writes, self.ended[index])
+        if race:
+            self.stream.fail(
+                index,
+                f"races with instruction {race[0]} of the {ModuleId(race[1]).name.lower()} "
+                "module: no chain of tokens orders the two",
+            )
 
 
 def _whole_tiles(buffer: DramBuffer, config: Config) -> int:
@@ -255,7 +343,3 @@ def _whole_tiles(buffer: DramBuffer, config: Config) -> int:
         return buffer.nbytes
     tile = np.dtype(buffer.dtype).itemsize * config.batch * config.block
     return -(-buffer.nbytes // tile) * tile
-
-
-def _grain(config: Config) -> int:
-    return min(config.uop_elem_bytes, config.out_elem_bytes)

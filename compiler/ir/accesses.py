@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,48 +13,9 @@ from vta.compiler.ir.insn_ir import Kernel, Op, Transfer
 from vta.config import Config
 from vta.isa import MemoryType, Opcode
 
-__all__ = ["Access", "Index", "accesses", "loop_indices", "scaled"]
+__all__ = ["Access", "Index", "accesses", "loop_indices"]
 
 Index = slice | NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class Access:
-    """Elements `index` of `space`: an on-chip memory (``acc``) or a buffer (``dram:A``)."""
-
-    space: str
-    index: Index
-    write: bool
-
-
-def loop_indices(starts: Sequence[int], steps: Sequence[tuple[int, int]]) -> Index:
-    """Every index of loops of (extent, step), outermost first, around micro-ops at `starts`.
-
-    In the order of execution; a slice where the indices are consecutive.
-    """
-    count = len(starts)
-    if count == 1 or isinstance(starts, range) and starts.step == 1 and count:
-        # The usual case, without making the indices: each loop goes on where the one inside ends.
-        for extent, step in reversed(steps):
-            if extent != 1 and step != count:
-                break
-            count *= extent
-        else:
-            return slice(starts[0], starts[0] + count)
-    index = np.asarray(starts, np.int64)
-    for extent, step in reversed(steps):
-        index = (np.arange(extent)[:, None] * step + index.reshape(1, -1)).reshape(-1)
-    if index.size and np.array_equal(index, np.arange(index[0], index[0] + index.size)):
-        return slice(int(index[0]), int(index[0]) + index.size)
-    return index
-
-
-def scaled(index: Index, factor: int) -> Index:
-    """The same places counted in parts of which an element has `factor`."""
-    if isinstance(index, slice):
-        return slice(index.start * factor, index.stop * factor)
-    return (index[:, None] * factor + np.arange(factor)).reshape(-1)
-
 
 SPACES = {
     MemoryType.UOP: "uop",
@@ -66,6 +28,43 @@ SPACES = {
 """The memory that a transfer's on-chip side is; OUT is a narrow view of ACC."""
 
 
+class Access(NamedTuple):
+    """Elements of an on-chip memory (``acc``) or of a buffer in main memory (``dram:A``).
+
+    Attributes
+    ----------
+    space : str
+    starts : range or tuple of int
+        The elements that the innermost round of all loops touches first.
+    loops : tuple of (int, int)
+        The extent of each loop and its step, outermost first.
+    write : bool
+    """
+
+    space: str
+    starts: Sequence[int]
+    loops: tuple[tuple[int, int], ...]
+    write: bool
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """The first element and the one after the last; they are equal if there is none."""
+        if not self.starts:
+            return 0, 0
+        low, high = min(self.starts), max(self.starts) + 1
+        for extent, step in self.loops:
+            if extent == 0:
+                return low, low
+            far = (extent - 1) * step
+            low, high = low + min(0, far), high + max(0, far)
+        return low, high
+
+    @property
+    def elements(self) -> Index:
+        """What selects the elements in an array over the whole space."""
+        return loop_indices(self.starts, self.loops)
+
+
 def accesses(op: Op, config: Config) -> tuple[Access, ...]:
     """What an instruction reads and writes. Buffers in main memory count by tiles of OUT."""
     if isinstance(op, Transfer):
@@ -75,36 +74,53 @@ def accesses(op: Op, config: Config) -> tuple[Access, ...]:
     return ()
 
 
+@functools.lru_cache(maxsize=1024)
+def loop_indices(starts: Sequence[int], loops: tuple[tuple[int, int], ...]) -> Index:
+    """Every index of loops of (extent, step), outermost first, around micro-ops at `starts`.
+
+    In the order of execution; a slice where the indices are consecutive.
+    """
+    count = len(starts)
+    if count == 1 or isinstance(starts, range) and starts.step == 1 and count:
+        # The usual case, without making the indices: each loop goes on where the one inside ends.
+        for extent, step in reversed(loops):
+            if extent != 1 and step != count:
+                break
+            count *= extent
+        else:
+            return slice(starts[0], starts[0] + count)
+    index = np.asarray(starts, np.int64)
+    for extent, step in reversed(loops):
+        index = (np.arange(extent)[:, None] * step + index.reshape(1, -1)).reshape(-1)
+    if index.size and np.array_equal(index, np.arange(index[0], index[0] + index.size)):
+        return slice(int(index[0]), int(index[0]) + index.size)
+    return index
+
+
 def _transfer(op: Transfer, config: Config) -> tuple[Access, ...]:
     y_before, y_after, x_before, x_after = op.pads
     tiles = (y_before + op.y_size + y_after) * (x_before + op.x_size + x_after)
-    load = op.opcode == Opcode.LOAD
-    rows = loop_indices(range(op.dram_base, op.dram_base + op.x_size), [(op.y_size, op.x_stride)])
-    nbytes = config.elem_bytes(op.memory_type)
-    rows = scaled(rows, nbytes // config.out_elem_bytes)
+    load, first = op.opcode == Opcode.LOAD, op.sram_base
+    nbytes = getattr(config, f"{op.memory_type.name.lower()}_elem_bytes")
+    parts = nbytes // config.out_elem_bytes
+    row = range(op.dram_base * parts, (op.dram_base + op.x_size) * parts)
     return (
-        Access(f"dram:{op.buffer}", rows, not load),
-        Access(SPACES[op.memory_type], slice(op.sram_base, op.sram_base + tiles), load),
+        Access(f"dram:{op.buffer}", row, ((op.y_size, op.x_stride * parts),), not load),
+        Access(SPACES[op.memory_type], range(first, first + tiles), (), load),
     )
 
 
 def _kernel(op: Kernel) -> tuple[Access, ...]:
-    def indices(side: str) -> Index:
-        return loop_indices(
-            [getattr(uop, side) for uop in op.uops],
-            [(loop.extent, getattr(loop, side)) for loop in op.loops],
-        )
-
-    dst = indices("dst")
-    found = [Access("acc", dst, True)]
+    dst, src, wgt = zip(*op.uops, strict=True)
+    targets = tuple((loop.extent, loop.dst) for loop in op.loops)
+    written = Access("acc", dst, targets, True)
+    if op.opcode == Opcode.GEMM and op.reset:
+        return (written,)
+    read = Access("acc", dst, targets, False)
+    if op.opcode == Opcode.ALU and op.imm is not None:
+        return written, read
+    sources = tuple((loop.extent, loop.src) for loop in op.loops)
     if op.opcode == Opcode.ALU:
-        found.append(Access("acc", dst, False))
-        if op.imm is None:
-            found.append(Access("acc", indices("src"), False))
-    elif not op.reset:
-        found += [
-            Access("acc", dst, False),
-            Access("inp", indices("src"), False),
-            Access("wgt", indices("wgt"), False),
-        ]
-    return tuple(found)
+        return written, read, Access("acc", src, sources, False)
+    weights = tuple((loop.extent, loop.wgt) for loop in op.loops)
+    return written, read, Access("inp", src, sources, False), Access("wgt", wgt, weights, False)

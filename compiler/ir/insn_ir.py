@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from vta.compiler.ir.loop_ir import INDENT, Buffer, show_program
 from vta.isa import AluOp, MemoryType, ModuleId, Opcode
@@ -75,8 +76,7 @@ class UopLoop:
     wgt: int = 0
 
 
-@dataclass(frozen=True)
-class MicroOp:
+class MicroOp(NamedTuple):
     """The indices of one operation at the loops' start."""
 
     dst: int

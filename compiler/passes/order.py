@@ -66,11 +66,8 @@ class _Entry:
 def _ranges(op: Op, config: Config) -> tuple[dict[str, tuple[int, int]], ...]:
     found: tuple[dict[str, tuple[int, int]], ...] = ({}, {})
     for access in accesses(op, config):
-        if isinstance(access.index, slice):
-            begin, end = access.index.start, access.index.stop
-        elif access.index.size:
-            begin, end = int(access.index.min()), int(access.index.max()) + 1
-        else:
+        begin, end = access.reach
+        if begin == end:
             continue
         known = found[access.write].get(access.space, (begin, end))
         found[access.write][access.space] = min(begin, known[0]), max(end, known[1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +21,13 @@ class History:
     Parameters
     ----------
     sizes : mapping of str to int
-        The elements of each space that is to be watched; accesses to others are of no concern.
+        The elements of each space that is to be watched; accesses to others do not count.
     """
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
-        self._last: dict[tuple[str, ModuleId, bool], NDArray[np.int32]] = {}
+        self._last: dict[str, dict[tuple[ModuleId, bool], NDArray[np.int32]]] = {
+            space: {} for space in sizes
+        }
         self._sizes = sizes
 
     def conflicts(self, module: ModuleId, accesses: Iterable[Access]) -> dict[ModuleId, int]:
@@ -36,18 +37,19 @@ class History:
         """
         latest: dict[ModuleId, int] = {}
         for access in accesses:
-            for (space, other, wrote), last in self._last.items():
-                if space == access.space and other != module and (wrote or access.write):
-                    position: Any = last[access.index].max(initial=0)
+            for (other, wrote), last in self._last.get(access.space, {}).items():
+                if other != module and (wrote or access.write):
+                    position = int(np.maximum.reduce(last[access.elements], initial=0))
                     if position > latest.get(other, 0):
-                        latest[other] = int(position)
+                        latest[other] = position
         return latest
 
     def record(self, module: ModuleId, position: int, accesses: Iterable[Access]) -> None:
         """Remembers the accesses of an instruction."""
         for access in accesses:
             if access.space in self._sizes:
-                key = (access.space, module, access.write)
-                if key not in self._last:
-                    self._last[key] = np.zeros(self._sizes[access.space], np.int32)
-                self._last[key][access.index] = position
+                known = self._last[access.space]
+                key = (module, access.write)
+                if key not in known:
+                    known[key] = np.zeros(self._sizes[access.space], np.int32)
+                known[key][access.elements] = position

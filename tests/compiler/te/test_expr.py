@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from vta import te
-from vta.compiler.ir.accesses import loop_indices, scaled
 from vta.compiler.ir.affine import affine, flatten
 from vta.compiler.te.expr import Binary, Const, Var, walk
 from vta.compiler.te.tensor import Tensor
@@ -143,32 +142,3 @@ def test_affine_forms():
     flat = flatten((i + 1, j), (4, 5))
     assert flat is not None
     assert (flat.offset, dict(flat.factors)) == (5, {i: 5, j: 1})
-
-
-@pytest.mark.parametrize(
-    ("starts", "loops"),
-    [
-        ([3], [(4, 1)]),
-        ([3], [(4, 0)]),
-        ([3], [(2, 8), (4, 2)]),
-        ([0, 5], [(3, 1)]),
-        ([0], [(3, 4), (4, 1)]),
-        (range(2, 6), [(3, 4)]),
-        (range(2, 6), [(3, 7)]),
-        ([7], []),
-        ([4, 5], [(2, 2)]),
-        ([9], [(1, 3), (5, 1)]),
-    ],
-)
-def test_loop_indices(starts, loops):
-    expected = list(starts)
-    for extent, step in reversed(loops):
-        expected = [n * step + start for n in range(extent) for start in expected]
-    found = loop_indices(starts, loops)
-    everything = np.arange(100)
-    assert everything[found].tolist() == expected
-    assert isinstance(found, slice) == (
-        expected == list(range(expected[0], expected[0] + len(expected)))
-    )
-    tripled = [3 * n + part for n in expected for part in range(3)]
-    assert everything[scaled(found, 3)].tolist() == tripled
