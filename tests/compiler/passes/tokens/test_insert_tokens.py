@@ -10,8 +10,18 @@ import pytest
 from vta.compiler.check.between_passes import check
 from vta.compiler.check.proof import VerifyError, verify_program
 from vta.compiler.encode.emit import emit
-from vta.compiler.ir.insn_ir import Finish, InsnProgram, Kernel, MicroOp, Tokens, Transfer, UopLoop
+from vta.compiler.ir.insn_ir import (
+    Finish,
+    InsnProgram,
+    Kernel,
+    MicroOp,
+    Nop,
+    Tokens,
+    Transfer,
+    UopLoop,
+)
 from vta.compiler.ir.loop_ir import Buffer
+from vta.compiler.passes.tokens.access_history import History
 from vta.compiler.passes.tokens.insert_tokens import insert_tokens
 from vta.isa import MemoryType, ModuleId, Opcode
 
@@ -139,3 +149,90 @@ def test_padding_counts_as_written(config):
         ),
     )
     verify_program(emit(whole, config))
+
+
+def through_memory(config, *, loads):
+    """A tile that is reset and stored, then loaded as INP `loads` times."""
+    between = Buffer("T", (1, config.batch, config.block), "int8", "global")
+    ops = (
+        Kernel(Opcode.GEMM, (), (MicroOp(0, 0),), reset=True),
+        Transfer(Opcode.STORE, MemoryType.OUT, "T", 0, 0, 1, x_stride=1),
+        *(
+            Transfer(Opcode.LOAD, MemoryType.INP, "T", 0, place, 1, x_stride=1)
+            for place in range(loads)
+        ),
+        Finish(),
+    )
+    return InsnProgram("memory", (), (between,), (), ops)
+
+
+@pytest.mark.parametrize("loads", [1, 2, 3])
+def test_what_a_token_tells_is_passed_on(config, loads):
+    """Compute tells load that the store has ended; the loads after the first know it too."""
+    ordered = insert_tokens(through_memory(config, loads=loads), config)
+    assert tokens_of(ordered) == [
+        ("COMPUTE", ["push_next"]),
+        ("STORE", ["pop_prev", "push_prev"]),
+        ("COMPUTE", ["pop_next", "push_prev"]),  # moves nothing
+        ("LOAD", ["pop_next"]),
+        *[("LOAD", [])] * (loads - 1),
+        ("COMPUTE", []),
+    ]
+    assert [type(op) for op in ordered.ops].count(Nop) == 1
+    verify_program(emit(ordered, config))
+
+
+PLANTED = {  # the module that must wait, whom it forgets, and in which memory
+    "a GEMM before its INP": (ModuleId.COMPUTE, ModuleId.LOAD, "inp"),
+    "a GEMM before its WGT": (ModuleId.COMPUTE, ModuleId.LOAD, "wgt"),
+    "an INP over what is read": (ModuleId.LOAD, ModuleId.COMPUTE, "inp"),
+    "a WGT over what is read": (ModuleId.LOAD, ModuleId.COMPUTE, "wgt"),
+    "a store of what is not computed": (ModuleId.STORE, ModuleId.COMPUTE, "acc"),
+    "a sum over what is not stored": (ModuleId.COMPUTE, ModuleId.STORE, "acc"),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_the_proof_sees_what_the_pass_forgets(config, monkeypatch, name):
+    """With one kind of conflict planted away, the program is refused."""
+    module, other, space = PLANTED[name]
+    conflicts = History.conflicts
+
+    def forgetful(self, own, accesses):
+        kept = [access for access in accesses if own != module or access.space != space]
+        found = conflicts(self, own, accesses)
+        if other in found:
+            found[other] = conflicts(self, own, kept).get(other, 0)
+        return found
+
+    monkeypatch.setattr(History, "conflicts", forgetful)
+    # Half of a round's operands at a time: a token for the other memory would hide the fault.
+    program = products(config)
+    ops = tuple(
+        op
+        for op in program.ops
+        if space not in ("inp", "wgt")
+        or not isinstance(op, Transfer)
+        or op.module != ModuleId.LOAD
+        or op.memory_type.name.lower() == space
+    )
+    with pytest.raises(VerifyError, match="races with"):
+        verify_program(
+            emit(insert_tokens(dataclasses.replace(program, ops=ops), config), config), whole=False
+        )
+
+
+def test_the_proof_sees_a_load_that_forgets_the_store(config, monkeypatch):
+    conflicts = History.conflicts
+    monkeypatch.setattr(
+        History,
+        "conflicts",
+        lambda self, own, accesses: {
+            other: position
+            for other, position in conflicts(self, own, accesses).items()
+            if (own, other) != (ModuleId.LOAD, ModuleId.STORE)
+        },
+    )
+    ordered = insert_tokens(through_memory(config, loads=1), config)
+    with pytest.raises(VerifyError, match="races with instruction 2 of the store module"):
+        verify_program(emit(ordered, config))
