@@ -6,10 +6,9 @@ import dataclasses
 from collections.abc import Callable
 
 from vta.compiler.ir.affine import Affine
-from vta.compiler.ir.loop_ir import Buffer
 from vta.compiler.ir.tile_ir import Alu, Domain, Loop, Node, Reset, TileOperand, Value
 from vta.compiler.passes.match.alu_selection import AluStep, Fill, Selected, Selector
-from vta.compiler.te.expr import ABILITIES, Expr, Read, Var, parts, substitute
+from vta.compiler.te.expr import ABILITIES, Expr, Read, Var, parts
 from vta.compiler.te.stage import ACC_SCOPE
 from vta.config import Config
 from vta.errors import CompileError
@@ -32,7 +31,7 @@ class Expressions:
     """What the stages of one program compute.
 
     A stage may read a tensor at the place that it writes, and then overwrite it; or elsewhere (a
-    bias, a neighbour), which is a value of its own name to `Selector`.
+    bias, a neighbour), which has a name of its own in the operations that `Selector` makes.
 
     Parameters
     ----------
@@ -46,13 +45,14 @@ class Expressions:
         self.values = values
         self.made: dict[str, Value] = {}
         self.same: dict[str, str] = {}
+        self.exact: dict[str, bool] = {}
 
     def define(self, name: str, exact: bool = True) -> None:
-        """A value that is no expression: loaded, or a GEMM's."""
-        self.selector.values[name] = Selected(name, exact)
+        """A stage's tensor, and whether the upper bits of its numbers are right."""
+        self.exact[name] = exact
 
     def resolve(self, name: str) -> str:
-        """The value that a stage's tensor is; a mere copy is what it copies."""
+        """The value that a stage's tensor is; a mere copy or cast is what it reads."""
         return self.same.get(name, name)
 
     def values_made(self) -> dict[str, Value]:
@@ -91,25 +91,25 @@ class Expressions:
         selector, own = self.selector, self.values[name]
         selector.taken |= self.values.keys()
         elsewhere: dict[str, TileOperand] = {}
+        places: dict[tuple[str, int, frozenset[tuple[Var, int]]], str] = {}
 
-        def named(read: Read) -> Expr:
-            source, there = self.resolve(read.source.name), position(read)
-            known = source
-            if (
-                there != at
-                or self.values[read.source.name].tiles != own.tiles
-                or (reduce or source == name)
-            ):
-                known = _place(source, there)
-                elsewhere[known] = TileOperand(source, there)
-                selector.values[known] = dataclasses.replace(selector.values[source], ref=known)
-            return Read(read.dtype, Buffer(known, (), read.dtype, ACC_SCOPE), ())
+        def operand(read: Read) -> Selected:
+            tensor = read.source.name
+            source, there = self.resolve(tensor), position(read)
+            ref = source
+            if there != at or self.values[tensor].tiles != own.tiles or reduce or source == name:
+                place = source, there.offset, frozenset(there.factors.items())
+                if place not in places:
+                    places[place] = selector.unique(f"{source}@", len(places))
+                    elsewhere[places[place]] = TileOperand(source, there)
+                ref = places[place]
+            return Selected(ref, self.exact[tensor])
 
         _no_indices(name, value)
         narrow = value.dtype == "int8"
         if reduce in ("max", "min"):
             value = value.astype("int32")  # int8 is compared as what it is
-        ops, result = selector.expression(name, substitute(value, {}, named))
+        ops, result = selector.expression(name, value, operand)
         if reduce:
             self.define(name, exact=reduce != "+" or not narrow)  # an int8 sum wraps around
             return self._reduction(name, at, ops, result, elsewhere, domain, reduce)
@@ -124,7 +124,7 @@ class Expressions:
             ref = name
         if ref != name:
             self.same[name] = ref
-        selector.values[name] = Selected(ref, result.exact)
+        self.define(name, result.exact)
         return self._nodes(ops, at, elsewhere, domain, own)
 
     def _reduction(
@@ -203,12 +203,3 @@ def _no_indices(name: str, value: Expr) -> None:
             raise CompileError(f"stage {name} uses the index {node.name} as a value; {ABILITIES}")
         if not isinstance(node, Read):
             todo += parts(node)
-
-
-def _place(source: str, at: Affine) -> str:
-    """A name for a value read at a place: the same for the same place."""
-    steps = "".join(
-        f"+{factor}*{id(var):x}"
-        for var, factor in sorted(at.factors.items(), key=lambda item: id(item[0]))
-    )
-    return f"{source}@{at.offset}{steps}"

@@ -4,13 +4,15 @@ What the ALU has no instruction for is spelled with those that it has:
 
 - ``x - y`` is ``x + y * -1``, ``x << y`` is a right shift by ``-y``, as the ISA defines it;
 - a number of more than an immediate's bits becomes a `Constant`;
-- an int8 value is kept in 32 bits. Additions, products and left shifts may leave the upper bits
-  wrong, which shows only where they are looked at: there the value is *narrowed*, shifted up and
-  back down.
+- an int8 value is kept in 32 bits. A cast, additions, products and left shifts may leave the upper
+  bits wrong, which shows only where they are looked at: there the value is *narrowed*, shifted up
+  and back down. A shift by a value may go either way: it looks at the upper bits of what it shifts,
+  and leaves wrong ones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from vta.compiler.te.expr import Binary, Cast, Const, Expr, Read
@@ -24,7 +26,10 @@ COMMUTATIVE = {"+": AluOp.ADD, "*": AluOp.MUL, "min": AluOp.MIN, "max": AluOp.MA
 
 @dataclass(frozen=True)
 class Selected:
-    """A value's name or a number; `exact` if the upper bits of an int8 are its sign."""
+    """A value's name or a number; `exact` if the upper bits of an int8 are its sign.
+
+    One value may be read as two tensors: an int32, and an int8 that has its low bits.
+    """
 
     ref: str | int
     exact: bool = True
@@ -67,8 +72,6 @@ class Selector:
 
     Attributes
     ----------
-    values : dict of str to Selected
-        What reads of a name are, by that name.
     constants : list of Constant
         Numbers that became tiles, for all expressions so far.
     """
@@ -79,16 +82,20 @@ class Selector:
         self.imm_min, self.imm_max = imm.min, imm.max
         self.width = config.acc_width
         self.constants: list[Constant] = []
-        self.values: dict[str, Selected] = {}
         self.ops: list[AluStep | Fill] = []
         self.known: dict[tuple[AluOp, str, str | int], str] = {}
         self.done: dict[int, Selected] = {}
         self.stage = ""
         self.count = 0
 
-    def expression(self, stage: str, value: Expr) -> tuple[list[AluStep | Fill], Selected]:
-        """The operations that make a stage's value, and which of their results it is."""
-        self.stage, self.count = stage, 0
+    def expression(
+        self, stage: str, value: Expr, operand: Callable[[Read], Selected]
+    ) -> tuple[list[AluStep | Fill], Selected]:
+        """The operations that make a stage's value, and which of their results it is.
+
+        `operand` says what a read is.
+        """
+        self.stage, self.count, self.operand = stage, 0, operand
         self.ops, self.known, self.done = [], {}, {}
         result = self._expr(value)
         return self.ops, result
@@ -104,7 +111,7 @@ class Selector:
         if isinstance(expr, Const):
             return Selected(expr.number)
         if isinstance(expr, Read):
-            return self.values[expr.source.name]
+            return self.operand(expr)
         if isinstance(expr, Cast):
             inner = self._expr(expr.value)
             if expr.dtype == "int8":  # from int32
@@ -124,13 +131,7 @@ class Selector:
             return Selected(self._commutative(COMMUTATIVE[expr.op], a, b), exact=not narrow)
         if expr.op == "-":
             return Selected(self._subtract(a, b), exact=not narrow)
-        b = self._narrow(b)
-        if expr.op == ">>":
-            ref = self._value(self._narrow(a))
-            return Selected(self._alu(AluOp.SHR, ref, self._shift(b)))
-        negated = self._shift(b)
-        amount = -negated if isinstance(negated, int) else self._alu(AluOp.MUL, negated, -1)
-        return Selected(self._alu(AluOp.SHR, self._value(a), amount), exact=not narrow)
+        return self._shift(expr, a, self._narrow(b))
 
     def _commutative(self, op: AluOp, a: Selected, b: Selected) -> str:
         if isinstance(a.ref, int):
@@ -143,9 +144,21 @@ class Selector:
         minus = self._alu(AluOp.MUL, b.ref, -1)
         return minus if a.ref == 0 else self._alu(AluOp.ADD, minus, self.second(a.ref))
 
-    def _shift(self, amount: Selected) -> str | int:
-        # From the accumulator's width on every shift does the same, so that it fits imm.
-        return min(amount.ref, self.width) if isinstance(amount.ref, int) else amount.ref
+    def _shift(self, expr: Binary, a: Selected, b: Selected) -> Selected:
+        wide = expr.dtype != "int8"
+        if isinstance(b.ref, int):
+            # From the accumulator's width on every shift does the same, so that it fits imm.
+            amount = min(b.ref, self.width)
+            if expr.op == ">>":
+                return Selected(self._alu(AluOp.SHR, self._value(self._narrow(a)), amount))
+            return Selected(self._alu(AluOp.SHR, self._value(a), -amount), exact=wide)
+        value, by = self._value(self._narrow(a)), b.ref
+        if expr.op == "<<":
+            if wide and not isinstance(expr.b, Cast):
+                # The least number has no opposite.
+                by = self._alu(AluOp.MAX, by, -self.width)
+            by = self._alu(AluOp.MUL, by, -1)
+        return Selected(self._alu(AluOp.SHR, value, by), exact=wide)
 
     def _narrow(self, operand: Selected) -> Selected:
         if operand.exact or isinstance(operand.ref, int):
@@ -177,7 +190,7 @@ class Selector:
         for item in self.constants:
             if item.number == ref:
                 return item.name
-        self.constants.append(Constant(self._unique("const", len(self.constants)), ref))
+        self.constants.append(Constant(self.unique("const", len(self.constants)), ref))
         return self.constants[-1].name
 
     def _wrap(self, number: int) -> int:
@@ -186,9 +199,10 @@ class Selector:
 
     def _fresh(self) -> str:
         self.count += 1
-        return self._unique(self.stage, self.count)
+        return self.unique(self.stage, self.count)
 
-    def _unique(self, stem: str, number: int) -> str:
+    def unique(self, stem: str, number: int) -> str:
+        """A name that no value has yet."""
         name = f"{stem}.{number}"
         while name in self.taken:
             name += "_"
