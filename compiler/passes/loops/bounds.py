@@ -10,6 +10,7 @@ atoms, and a split of it must divide them.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vta.compiler.ir.affine import Affine, affine
@@ -120,7 +121,7 @@ def infer_bounds(schedule: Schedule) -> Bounds:
     ------
     ScheduleError
         A stage computed where not all of its readers can see it, or where its reader's loops do
-        not say how much of it is needed.
+        not say how much of it is needed; an output computed where only a part of it is.
     """
     bounds = Bounds({}, {})
     live = [
@@ -134,6 +135,13 @@ def infer_bounds(schedule: Schedule) -> Bounds:
                 readers.setdefault(schedule[node.source], []).append((stage, node))
     for stage in reversed(live):
         region = _region(stage, readers.get(stage, []), bounds)
+        if stage.is_output and not _covers(region, stage.op.shape, bounds.extents):
+            assert stage.attached is not None
+            consumer, axis = stage.attached
+            raise ScheduleError(
+                f"stage {stage.name} is an output, but all that is read of it at {axis.name} of "
+                f"{consumer.name}, where it is computed, is a part; leave it at the root"
+            )
         own = StageBounds(stage, bodies[stage], region)
         _loops(own, bounds.extents)
         bounds.stages[stage] = own
@@ -239,6 +247,25 @@ def _union(spans: list[tuple[Affine, int] | None], size: int) -> tuple[Affine, i
     if high - low >= size:
         return whole
     return Affine(low, known[0][0].factors), high - low
+
+
+def _covers(
+    region: Sequence[tuple[Affine, int]], shape: Sequence[int], extents: Mapping[Var, int]
+) -> bool:
+    """Whether a region, in all rounds of the loops outside, is all of a tensor."""
+    seen: set[Var] = set()
+    for (corner, count), size in zip(region, shape, strict=True):
+        if seen & set(corner.factors):
+            return False  # along a diagonal
+        seen |= set(corner.factors)
+        low, _ = corner.span(extents)
+        for var, factor in sorted(corner.factors.items(), key=lambda item: abs(item[1])):
+            if abs(factor) > count:
+                return False  # with gaps
+            count += abs(factor) * (extents[var] - 1)
+        if low > 0 or low + count < size:
+            return False
+    return True
 
 
 def _loops(own: StageBounds, extents: dict[Var, int]) -> None:
