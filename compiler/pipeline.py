@@ -162,6 +162,15 @@ def _run_all(
 
 
 def _dump(title: str, program: Form) -> None:
-    wanted = os.environ.get("VTA_DUMP", "").split(",")
+    wanted = _wanted_dumps()
     if "all" in wanted or title in wanted:
         sys.stderr.write(f"# after {title}\n{program}\n\n")
+
+
+def _wanted_dumps() -> set[str]:
+    """The passes that ``VTA_DUMP`` names."""
+    text = os.environ.get("VTA_DUMP", "")
+    wanted, passes = set(text.split(",")), ("loops", *(title for title, _ in PASSES))
+    if text and not wanted <= {"all", *passes}:
+        raise CompileError(f"VTA_DUMP must be all or some of {', '.join(passes)}, not {text!r}")
+    return wanted

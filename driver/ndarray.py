@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import weakref
 from collections.abc import Iterable, Sequence
@@ -63,14 +64,15 @@ class NDArray:
         self.dtype = dtype
         self.ctx = ctx
         self.addr: int | None = None
-        self._host = np.zeros(shape if ctx.device is None else 0, dtype)
+        self._host = _host_zeros(shape if ctx.device is None else (0,), dtype)
         if ctx.device is not None:
             self.addr = ctx.device.allocate(self.nbytes)
             weakref.finalize(self, ctx.device.discard, self.addr)
 
     @property
     def nbytes(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+        """Bytes of all elements."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     @property
     def ndim(self) -> int:
@@ -165,6 +167,10 @@ def _as_numpy(source: Any) -> np.ndarray[Any, Any]:
             return np.from_dlpack(source)
         except (BufferError, RuntimeError, TypeError) as error:
             raise ArgumentError(f"source cannot be read through DLPack ({error})") from None
+    if isinstance(source, np.ma.MaskedArray):
+        raise ArgumentError(
+            "source must have no mask; give masked elements a value by .filled(value)"
+        )
     try:
         values = np.asarray(source)
     except ValueError as error:
@@ -172,6 +178,16 @@ def _as_numpy(source: Any) -> np.ndarray[Any, Any]:
     if values.dtype.kind not in _KINDS:
         raise ArgumentError(f"source must be an array of numbers, not of {values.dtype}")
     return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _host_zeros(shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
+    try:
+        return np.zeros(shape, dtype)
+    except (MemoryError, ValueError):
+        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+        raise ArgumentError(
+            f"an array {_spell(shape, dtype)} of {nbytes} bytes does not fit the host's memory"
+        ) from None
 
 
 def _spell(shape: tuple[int, ...], dtype: str) -> str:

@@ -26,6 +26,7 @@ GROUND = (
     "isa",
     "registers",
     "errors",
+    "archive",
     "files",
     "cache",
     "program",

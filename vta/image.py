@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vta.archive import read_npz
 from vta.config import Config
 from vta.errors import ConfigError, ImageError
 from vta.files import replacing
 from vta.isa import INSN_BYTES, MAX_TOKENS, TOKEN_QUEUES
-from vta.program import read_npz
 
 __all__ = ["BASES", "Image", "Segment"]
 
@@ -45,6 +45,8 @@ class Segment:
 class Image:
     """A run: configuration, stream, base registers, memory before and (or None) after.
 
+    Keys that `base` and `tokens_before` leave out are 0.
+
     It never changes, and threads may share it.
     """
 
@@ -65,8 +67,11 @@ class Image:
             raise ImageError(f"description must be text, not {self.description!r}")
         _check_number("insn_addr", self.insn_addr, limit - 1)
         _check_number("insn_count", self.insn_count, (1 << 32) - 1)
-        _check_counts("base", self.base, BASES, limit - 1)
-        _check_counts("tokens_before", self.tokens_before, TOKEN_QUEUES, MAX_TOKENS)
+        for name, keys, most in (
+            ("base", BASES, limit - 1),
+            ("tokens_before", TOKEN_QUEUES, MAX_TOKENS),
+        ):
+            object.__setattr__(self, name, _counts(name, getattr(self, name), keys, most))
 
     def stream(self) -> NDArray[np.uint64]:
         """The (n, 2) uint64 instructions that lie in `before`; zeros where it says nothing.
@@ -185,8 +190,10 @@ def _check_number(name: str, value: object, limit: int) -> None:
         raise ImageError(f"{name} must be 0 to {limit:#x}, not {value!r}")
 
 
-def _check_counts(name: str, values: object, keys: tuple[str, ...], limit: int) -> None:
-    if not isinstance(values, dict) or set(values) != set(keys):
-        raise ImageError(f"{name} must have the keys {', '.join(keys)}, not {values!r}")
-    for key in keys:
-        _check_number(f"{name}.{key}", values[key], limit)
+def _counts(name: str, values: object, keys: tuple[str, ...], limit: int) -> dict[str, int]:
+    """`values`, with 0 for the keys that are left out."""
+    if not isinstance(values, dict) or not set(values) <= set(keys):
+        raise ImageError(f"{name} must have only the keys {', '.join(keys)}, not {values!r}")
+    for key, value in values.items():
+        _check_number(f"{name}.{key}", value, limit)
+    return {key: values.get(key, 0) for key in keys}

@@ -369,6 +369,10 @@ def _arrays(*arrays: Any) -> list[Array]:
 def _numpy(array: Any) -> Array:
     if isinstance(array, NDArray):
         return array.numpy()
+    if isinstance(array, np.ma.MaskedArray):
+        raise ArgumentError(
+            "an operand must have no mask; give masked elements a value by .filled(value)"
+        )
     try:
         found = np.asarray(array)
     except (ValueError, TypeError):

@@ -10,13 +10,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
-import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from vta.archive import read_npz
 from vta.config import Config
 from vta.errors import ConfigError, ProgramError
 from vta.files import replacing
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["FORMAT", "DramBuffer", "Program", "RunReport", "read_npz"]
+__all__ = ["FORMAT", "DramBuffer", "Program", "RunReport"]
 
 FORMAT = "vta-program"
 VERSION = 1
@@ -55,7 +56,7 @@ class DramBuffer:
 
     @property
     def nbytes(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,40 +271,6 @@ class Program:
     def nbytes(self) -> int:
         """Bytes of the instruction stream."""
         return len(self.insns) * INSN_BYTES
-
-
-def read_npz(
-    path: str | os.PathLike[str], kind: str, version: int, error: type[Exception]
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """The manifest and the other arrays of an ``.npz`` of ours; raises `error` naming the file.
-
-    `kind` and `version` are what the manifest's ``format`` and ``version`` must be.
-    """
-    try:
-        with open(path, "rb") as file:
-            # NumPy would take a stranger's bytes for a pickle, and say how to load it unsafely.
-            if not zipfile.is_zipfile(file):
-                raise error(f"{path}: not a {kind} file, or a truncated one (no .npz archive)")
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except OSError as problem:
-        raise error(f"{path}: cannot be read ({problem.strerror or problem})") from None
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as problem:
-        if isinstance(problem, error):
-            raise
-        raise error(f"{path}: not a {kind} file, or a damaged one ({problem})") from None
-    except Exception as problem:  # zlib.error has no common base with the rest
-        raise error(f"{path}: a damaged {kind} file ({problem})") from None
-    try:
-        manifest = json.loads(bytes(arrays.pop("manifest")))
-    except (KeyError, ValueError, TypeError, RecursionError):
-        raise error(f"{path}: not a {kind} file (no manifest)") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != kind:
-        found = manifest.get("format") if isinstance(manifest, dict) else None
-        raise error(f"{path}: must be a {kind} file, not {found!r}")
-    if manifest.get("version") != version:
-        raise error(f"{path}: must be version {version} of {kind}, not {manifest.get('version')!r}")
-    return manifest, arrays
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,9 @@ from vta import te
 from vta.compiler.pipeline import PASSES, lower, lower_vta, trace
 from vta.compiler.te.schedule import create_schedule
 from vta.config import PRESETS
+from vta.environment import Environment
 from vta.errors import CompileError
+from vta.testing.programs import vector_add
 
 CONFIG = PRESETS["default"]
 CALL = re.compile(r"(VTA\w+|uop_push|coproc_dep_push|coproc_dep_pop|coproc_sync)\b(.*)")
@@ -120,6 +122,13 @@ def test_notes_say_what_each_instruction_is_about(tutorial):
         "# C_buf to C[0:64]",
     ]
     assert "#" not in str(lower_vta(schedule, args, CONFIG, simple_mode=True))
+
+
+@pytest.mark.parametrize("names", ["nonsense", "place,tokenz", "all,x", ","])
+def test_dumping_after_a_pass_that_does_not_exist(names, monkeypatch):
+    monkeypatch.setenv("VTA_DUMP", names)
+    with pytest.raises(CompileError, match="VTA_DUMP must be all or some of loops, simplify"):
+        trace(*vector_add(Environment("tiny"), m=4), PRESETS["tiny"])
 
 
 def test_dumps(tutorial, monkeypatch, capsys):

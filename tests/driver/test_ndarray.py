@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import vta
-from vta import nd
+from vta import nd, top
 from vta.config import PRESETS
 from vta.driver.ndarray import Context
 from vta.driver.simulated import SimDevice
@@ -104,6 +104,31 @@ def test_errors(ctx: Context) -> None:
         nd.array([1], 5)
     with pytest.raises(DeviceError, match="out of device memory"):
         nd.empty((1 << 33,), "int8", ctx)
+
+
+def test_sizes_that_no_memory_has(ctx: Context) -> None:
+    with pytest.raises(ArgumentError, match="2305843009213693952 bytes .* host"):
+        nd.empty((1 << 61,), "int8")
+    for where in (ctx, None):
+        # Their bytes are a multiple of 2^64.
+        with pytest.raises(DeviceError, match="1208925819614629174706176 bytes"):
+            nd.empty((1 << 40, 1 << 40), "int8", where)
+
+
+def test_the_host_runs_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("vta.driver.ndarray.np.zeros", full)
+    with pytest.raises(ArgumentError, match=r"int8\[1099511627776\] of 1099511627776 .* host"):
+        nd.empty((1 << 40,), "int8")
+
+
+def test_a_mask_is_not_lost(ctx: Context) -> None:
+    masked = np.ma.masked_array(np.arange(3, dtype=np.int8), [True, False, False])
+    for take in (lambda: nd.array(masked, ctx), lambda: top.add(masked, masked)):
+        with pytest.raises(ArgumentError, match=r"must have no mask; .*\.filled\("):
+            take()
 
 
 def test_memory_is_given_back_when_the_array_goes() -> None:

@@ -126,12 +126,12 @@ def test_stream_longer_than_the_image():
         ({"insn_count": 2**32}, "insn_count must be 0 to"),
         ({"insn_count": True}, "insn_count must"),
         ({"insn_count": "2"}, "insn_count must be 0 to 0xffffffff, not '2'"),
-        ({"base": {"uop": 0}}, "base must have the keys uop, inp, wgt, acc, out"),
-        ({"base": 7}, "base must have the keys"),
-        ({"base": dict.fromkeys((*BASES, "more"), 0)}, "base must have the keys"),
+        ({"base": {"ink": 0}}, "base must have only the keys uop, inp, wgt, acc, out, not "),
+        ({"base": 7}, "base must have only the keys"),
+        ({"base": dict.fromkeys((*BASES, "more"), 0)}, "base must have only the keys"),
         ({"base": dict.fromkeys(BASES, 2**32)}, "base.uop must be 0 to 0xffffffff"),
         ({"description": 5}, "description must be text, not 5"),
-        ({"tokens_before": {}}, "tokens_before must have the keys l2g, g2l, g2s, s2g"),
+        ({"tokens_before": {"x2y": 1}}, "tokens_before must have only the keys l2g, g2l, g2s, s2g"),
         ({"tokens_before": dict.fromkeys(TOKEN_QUEUES, 65_536)}, "tokens_before.l2g must be 0 to"),
         ({"tokens_before": dict.fromkeys(TOKEN_QUEUES, -1)}, "tokens_before.l2g must be 0 to"),
     ],
@@ -154,7 +154,7 @@ def test_neighbours_do_not_overlap_and_the_last_byte_is_inside():
         ({"config": {"LOG_BLOCK": 4}}, "missing key TARGET"),
         ({"config": 3}, "must be a JSON object"),
         ({"config": CONFIG.to_dict() | {"LOG_BATCH": 9}}, "LOG_BATCH must be 0 to 2, not 9"),
-        ({"base": []}, "base must have the keys"),
+        ({"base": []}, "base must have only the keys"),
         ({"insn_addr": "0"}, "insn_addr must be 0 to"),
         ({"version": 2}, "must be version 1 of vta-image, not 2"),
         ({"format": "vta-program"}, "must be a vta-image file, not 'vta-program'"),
@@ -172,6 +172,16 @@ def test_what_the_manifest_may_leave_out(saved):
     image = Image.load(saved)
     assert set(image.base.values()) == set(image.tokens_before.values()) == {0}
     assert image.description == ""
+
+
+def test_keys_that_are_left_out_are_0(saved):
+    """As docs/images.md says."""
+    manifest(saved, base={"acc": 64}, tokens_before={"s2g": 3})
+    for image in (Image.load(saved), make_image(base={"acc": 64}, tokens_before={"s2g": 3})):
+        assert image.base == {"uop": 0, "inp": 0, "wgt": 0, "acc": 64, "out": 0}
+        assert image.tokens_before == {"l2g": 0, "g2l": 0, "g2s": 0, "s2g": 3}
+    manifest(saved, base={}, tokens_before={})
+    assert not any(Image.load(saved).base.values())
 
 
 @pytest.mark.parametrize(

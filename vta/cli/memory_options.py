@@ -10,7 +10,9 @@ import click
 
 from vta.sim.rtl.memory_model import MAX_CYCLES, MAX_SEED, MemoryModel
 
-__all__ = ["memory_model_options"]
+__all__ = ["MEMORY_OPTIONS", "memory_model_options"]
+
+MEMORY_OPTIONS = ("latency", "write_response", "outstanding", "stalls")
 
 _DEFAULT = MemoryModel()
 

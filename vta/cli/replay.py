@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from vta.cli.app import EXIT_DIFFERENCE, EXIT_MACHINE, EXIT_USAGE, complain
+from vta.cli.memory_options import MEMORY_OPTIONS, memory_model_options
 from vta.cli.output import path_argument, print_table, step, thousands
 from vta.config import SIMULATED_TARGETS
 from vta.errors import ImageError, MachineError
 from vta.image import Image
 from vta.sim.replay import ReplayResult, replay
-from vta.sim.rtl.memory_model import MAX_CYCLES, MAX_SEED, MemoryModel
+from vta.sim.rtl.memory_model import MemoryModel
 
 if TYPE_CHECKING:
     from vta.config import Config
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
     from vta.sim.memory import Memory
 
 __all__ = ["command"]
-
-_DEFAULT = MemoryModel()
 
 
 @dataclass(frozen=True)
@@ -46,34 +46,7 @@ class ReplayOptions:
     show_default=True,
     help="The functional simulator, or the RTL.",
 )
-@click.option(
-    "--latency",
-    metavar="N",
-    type=click.IntRange(1, MAX_CYCLES),
-    default=_DEFAULT.latency,
-    show_default=True,
-    help="Cycles from a read's address to its first beat (RTL).",
-)
-@click.option(
-    "--write-response",
-    metavar="N",
-    type=click.IntRange(1, MAX_CYCLES),
-    default=_DEFAULT.write_response,
-    show_default=True,
-    help="Cycles from a write's last beat to its response (RTL).",
-)
-@click.option(
-    "--outstanding",
-    metavar="N",
-    type=click.IntRange(1, MAX_CYCLES),
-    help="Bursts in flight at once (RTL; default: unlimited).",
-)
-@click.option(
-    "--stalls",
-    metavar="SEED",
-    type=click.IntRange(0, MAX_SEED),
-    help="Stall every channel at random (RTL; default: never).",
-)
+@memory_model_options
 @click.option(
     "--max-cycles",
     metavar="N",
@@ -91,10 +64,7 @@ class ReplayOptions:
 def command(
     images: tuple[str, ...],
     target: str,
-    latency: int,
-    write_response: int,
-    outstanding: int | None,
-    stalls: int | None,
+    model: MemoryModel,
     max_cycles: int | None,
     as_json: bool,
     save: str | None,
@@ -113,14 +83,12 @@ def command(
             raise click.UsageError(f"{name} takes one image, not {len(images)}")
         if value is not None and not os.access(Path(value).absolute().parent, os.W_OK):
             raise click.UsageError(f"{name} {value}: its folder cannot be written")
-    if waves is not None and target != "tsim":
-        raise click.UsageError("--waves needs --target tsim")
-    options = ReplayOptions(
-        target,
-        MemoryModel(latency, write_response, outstanding, stalls),
-        max_cycles,
-        Path(waves).absolute() if waves else None,
-    )
+    if target != "tsim":
+        source_of = click.get_current_context().get_parameter_source
+        for name in ("waves", *MEMORY_OPTIONS):
+            if source_of(name) is ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"--{name.replace('_', '-')} needs --target tsim")
+    options = ReplayOptions(target, model, max_cycles, Path(waves).absolute() if waves else None)
     status, rows = 0, []
     for path in images:
         try:

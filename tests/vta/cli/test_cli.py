@@ -232,7 +232,7 @@ def test_config(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert result.status == 2
     refused = json.loads(result.out)
     assert refused["fits"] is False
-    assert "LOG_BLOCK must be 3 to 6, not 9" in refused["error"]
+    assert "LOG_BLOCK must be 3 to 4, not 9" in refused["error"]
 
 
 def test_export(run: Run, program: Path, tmp_path: Path) -> None:

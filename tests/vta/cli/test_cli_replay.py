@@ -134,6 +134,18 @@ def test_replay_on_the_rtl(run: Run, images: dict[str, Path]) -> None:
     assert json.loads(stopped.out)["error"]["cause"] == "timeout"
 
 
+@pytest.mark.parametrize(
+    "option", [("--latency", 20), ("--write-response", 1), ("--outstanding", 1), ("--stalls", 0)]
+)
+def test_replay_on_sim_knows_no_latency(
+    run: Run, images: dict[str, Path], option: tuple[str, int]
+) -> None:
+    """Also with the value that would be the default: it was asked for."""
+    result = run("replay", *option, images["good"])
+    assert result.status == 2
+    assert f"{option[0]} needs --target tsim" in result.err
+
+
 @pytest.mark.full
 def test_replay_waves(run: Run, images: dict[str, Path], tmp_path: Path) -> None:
     """Builds a simulator that can trace, which takes a minute."""
