@@ -28,7 +28,7 @@ __all__ = ["command"]
 def command(script: str, args: tuple[str, ...], config_file: str | None, target: str | None) -> int:
     """Run a script that imports `tvm` and `vta` as it is, without TVM: for this process those of
     TVM's names that VTA's scripts use lead to this project's own compiler and devices. All that
-    follows SCRIPT is the script's.
+    follows SCRIPT is the script's. Of a notebook (.ipynb) the code cells are run.
 
     Exit status: the script's own; 1 with a traceback for what it does not catch; 2 and 3, with one
     line, for an error of this project's.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import builtins
+import linecache
 import os
 import re
 import select
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -17,6 +18,7 @@ from types import CodeType, ModuleType, TracebackType
 from vta.errors import ArgumentError, VtaError
 from vta.tvm.layer import layer
 from vta.tvm.missing import MissingAttribute, MissingModule, hint_for
+from vta.tvm.notebook import code_cells
 
 __all__ = ["ScriptError", "run_script"]
 
@@ -35,14 +37,14 @@ def run_script(path: str, args: Sequence[str] = ()) -> int:
     Parameters
     ----------
     path : str
-        A file of Python source.
+        A file of Python source, or a notebook, whose code cells are run.
     args : sequence of str
         ``sys.argv`` behind the script's name.
 
     Raises
     ------
     ArgumentError
-        The file cannot be read.
+        The file cannot be read, or is a notebook that Python alone cannot run.
     ScriptError
         The script did not catch a `VtaError`, or uses a name that `vta` does not have.
 
@@ -55,9 +57,16 @@ def run_script(path: str, args: Sequence[str] = ()) -> int:
     except OSError as error:
         raise ArgumentError(f"{path}: cannot be read ({error.strerror})") from None
     file = os.path.abspath(path)
+    parts: dict[str, bytes | str] = {file: source}
+    if (cells := code_cells(path, source)) is not None:
+        parts = {f"{file}, cell {number}": code for number, code in cells.items()}
+        for name, code in parts.items():
+            # Tracebacks look here for lines that are in no file.
+            linecache.cache[name] = (len(code), None, str(code).splitlines(keepends=True), name)
     with layer(), _as_main(path, file, args) as main:
         try:
-            exec(_compile(source, file), vars(main))
+            for name, code in parts.items():
+                exec(_compile(code, name), vars(main))
         except SystemExit as error:
             return _status(error.code)
         except KeyboardInterrupt:
@@ -66,16 +75,20 @@ def run_script(path: str, args: Sequence[str] = ()) -> int:
             if isinstance(error, BrokenPipeError) and _nobody_reads():
                 # The command ends on it as all do.
                 raise
-            trace = _script_frames(error, file)
-            if (ours := _ours(error, file)) is not None:
-                place = f"{path}, line {_last_line(trace, file)}"
+            trace = _script_frames(error, parts)
+            if (ours := _ours(error, parts)) is not None:
+                name, line = _last_line(trace, parts)
+                place = f"{path}{name.removeprefix(file)}, line {line}"
                 raise ScriptError(place, ours.with_traceback(trace)) from error
-            sys.excepthook(type(error), error.with_traceback(trace), trace)
+            if cells is not None and sys.excepthook is sys.__excepthook__:
+                traceback.print_exception(error.with_traceback(trace))
+            else:
+                sys.excepthook(type(error), error.with_traceback(trace), trace)
             return 1
     return 0
 
 
-def _compile(source: bytes, file: str) -> CodeType:
+def _compile(source: bytes | str, file: str) -> CodeType:
     try:
         return compile(source, file, "exec", dont_inherit=True)
     except ValueError as error:
@@ -123,21 +136,21 @@ def _status(code: object) -> int:
     return 1
 
 
-def _script_frames(error: BaseException, file: str) -> TracebackType | None:
+def _script_frames(error: BaseException, files: Collection[str]) -> TracebackType | None:
     """The traceback from the script's own frame on."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename != file:
+    while trace is not None and trace.tb_frame.f_code.co_filename not in files:
         trace = trace.tb_next
     return trace
 
 
-def _last_line(trace: TracebackType | None, file: str) -> int:
-    """The script's innermost line on the way to an error."""
-    lines = [frame.lineno for frame in traceback.extract_tb(trace) if frame.filename == file]
-    return lines[-1] or 0
+def _last_line(trace: TracebackType | None, files: Collection[str]) -> tuple[str, int]:
+    """The script's innermost line on the way to an error: which of its files, and where."""
+    last = [frame for frame in traceback.extract_tb(trace) if frame.filename in files][-1]
+    return last.filename, last.lineno or 0
 
 
-def _ours(error: BaseException, file: str) -> VtaError | None:
+def _ours(error: BaseException, files: Collection[str]) -> VtaError | None:
     """The error, where it is ours; one in its place, where the script uses a name of ours that we
     do not have."""
     if isinstance(error, VtaError):
@@ -145,7 +158,7 @@ def _ours(error: BaseException, file: str) -> VtaError | None:
     frames = traceback.extract_tb(error.__traceback__)
     while frames and frames[-1].name == "__getattr__":
         frames.pop()
-    if not frames or frames[-1].filename != file:
+    if not frames or frames[-1].filename not in files:
         # The name is one that our own code, or another's, uses.
         return None
     if isinstance(error, AttributeError) and error.name is not None:
