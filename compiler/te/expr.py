@@ -24,6 +24,7 @@ __all__ = [
     "Cast",
     "Condition",
     "Const",
+    "Equality",
     "Expr",
     "Read",
     "Reduce",
@@ -45,6 +46,10 @@ DTYPES = ("int8", "int32")
 
 ABILITIES = "VTA computes + - * << >> min max and astype on int8 and int32"
 """Ends every message about something that VTA cannot do."""
+
+CANNOT_EQUAL = (
+    "VTA cannot compare for equality; of indices te.if_then_else(i == n, ...) can; " + ABILITIES
+)
 
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "+": np.add,
@@ -158,23 +163,13 @@ class _Operators:
     def __lt__(self, other: object) -> Condition:
         return _condition(other, binary("+", self, 1))
 
-    def __eq__(self, other: object) -> bool:
-        # Indices are known by identity, in tables and lists too; nobody means that who compares an
-        # index or a value with a number.
-        if not isinstance(other, _Operators):
-            self._cannot_equal()
-        return self is other
+    def __eq__(self, other: object) -> Equality:  # type: ignore[override]
+        return Equality(self, other)
 
-    def __ne__(self, other: object) -> bool:
-        return not self == other
+    def __ne__(self, other: object) -> Equality:  # type: ignore[override]
+        return Equality(self, other, negated=True)
 
     __hash__ = object.__hash__
-
-    def _cannot_equal(self) -> NoReturn:
-        raise CompileError(
-            "VTA cannot compare for equality; for an index say te.all(i >= n, "
-            f"i <= n) in te.if_then_else; {ABILITIES}"
-        )
 
     def _cannot_convert(self, *_: object) -> NoReturn:
         raise CompileError(f"an expression is no number while it is being declared; {ABILITIES}")
@@ -279,6 +274,32 @@ class Condition:
 
 
 @dataclass(frozen=True, eq=False)
+class Equality:
+    """``a == b``, or ``a != b`` if `negated`, as `te.if_then_else` takes it of indices.
+
+    Its truth value says whether both are one object: by that, tables and lists know an index.
+    """
+
+    a: object
+    b: object
+    negated: bool = False
+
+    def __bool__(self) -> bool:
+        if not isinstance(self.a, Var | Axis) or not isinstance(self.b, Var | Axis):
+            # Nobody means identity who compares with a number, or values.
+            raise CompileError(CANNOT_EQUAL)
+        return (self.a is self.b) != self.negated
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """What must hold of two indices."""
+        if self.negated:
+            raise CompileError(
+                "te.if_then_else takes no != of indices; say == and exchange the values"
+            )
+        return _condition(self.a, self.b), _condition(self.b, self.a)
+
+
+@dataclass(frozen=True, eq=False)
 class Select(Expr):
     """`then` where all `conditions` hold, else `other`; the one not taken is not computed."""
 
@@ -320,6 +341,8 @@ def as_expr(value: object, dtype: str = "int32") -> Expr:
         return const(int(value), value.dtype)
     if isinstance(value, int) and not isinstance(value, bool):
         return const(value, dtype)
+    if isinstance(value, Equality):
+        raise CompileError(CANNOT_EQUAL)
     if hasattr(value, "shape") and hasattr(value, "op"):
         name = getattr(value, "name", "T")
         raise CompileError(

@@ -12,6 +12,7 @@ from vta.compiler.te.expr import (
     Axis,
     Condition,
     Const,
+    Equality,
     Expr,
     Reduce,
     Select,
@@ -95,13 +96,20 @@ def _reduce(op: str, name: str, value: object, axis: Axis | Sequence[Axis]) -> R
 
 def all_of(*conditions: object) -> tuple[Condition, ...]:
     """Conditions that must all hold, for `if_then_else`."""
+    found: list[Condition] = []
     for item in conditions:
-        if not isinstance(item, Condition):
+        if isinstance(item, Equality):
+            found += item.conditions()
+        elif isinstance(item, Condition):
+            found.append(item)
+        else:
             raise CompileError(f"te.all takes comparisons of indices, not {item!r}")
-    return tuple(item for item in conditions if isinstance(item, Condition))
+    return tuple(found)
 
 
-def if_then_else(condition: Condition | tuple[Condition, ...], then: object, other: object) -> Expr:
+def if_then_else(
+    condition: Condition | Equality | tuple[Condition, ...], then: object, other: object
+) -> Expr:
     """`then` where a condition on indices (or all of several) holds, else `other`."""
     conditions = all_of(*condition) if isinstance(condition, tuple) else all_of(condition)
     first = as_expr(then, other.dtype if isinstance(other, Expr) else "int32")

@@ -110,6 +110,13 @@ def test_a_reduction_of_a_wide_number(kit):
         (lambda x, i, j: x(i, j) if i != 0 else 0, "cannot compare for equality"),
         (lambda x, i, j: x(i, j) if i in (0, 1) else 0, "cannot compare for equality"),
         (lambda x, i, j: 1 if x(i, j) == 0 else 0, "cannot compare for equality"),
+        (lambda x, i, j: x(i, j) == x(j, i), "the rule of C: VTA cannot compare for equality"),
+        (lambda x, i, j: x(i, j) != x(j, i), "the rule of C: VTA cannot compare for equality"),
+        (lambda x, i, j: i == j, "the rule of C: VTA cannot compare for equality"),
+        (lambda x, i, j: 1 if x(i, j) == x(j, i) else 0, "VTA cannot compare for equality"),
+        (lambda x, i, j: 1 if x(i, j) != i else 0, "VTA cannot compare for equality"),
+        (lambda x, i, j: te.if_then_else(x(i, j) == 3, 1, 0), "cannot compare values"),
+        (lambda x, i, j: te.if_then_else(i != j, 1, 0), "takes no != of indices; say == and exch"),
         (lambda x, i, j: x(range(i), j), "is no number while it is being declared"),
         (lambda x, i, j: round(x(i, j)), "is no number while it is being declared"),
         (lambda x, i, j: x + 1, "A is a whole tensor where one element is needed"),
@@ -126,6 +133,29 @@ def test_what_a_rule_cannot_ask(rule, message):
     a = te.placeholder((4, 16), name="A")
     with pytest.raises(CompileError, match=message):
         te.compute((4, 16), lambda i, j: rule(a, i, j), "C")
+
+
+def test_indices_may_be_compared_for_equality(kit):
+    """The diagonal of squares of tiles alone, and row 1 of that; all else is left out of a sum."""
+    a = te.placeholder((4, 4, *TILE), "int32", "A")
+    load = te.compute(a.shape, lambda *i: a(*i), "L")
+    k = te.reduce_axis((0, 4), "k")
+    for rule, wanted in (
+        (lambda i: i == k, lambda x: x[range(4), range(4)]),
+        (lambda i: te.all(i == k, k == 1), lambda x: x[1, 1] * (np.arange(4) == 1)[:, None, None]),
+    ):
+        c = te.compute(
+            (4, *TILE),
+            lambda i, *t, rule=rule: te.sum(te.if_then_else(rule(i), load(i, k, *t), 0), axis=k),
+            "C",
+        )
+        d = te.compute(c.shape, lambda *i, c=c: c(*i).astype("int8"), "D")
+        s = te.create_schedule(d.op)
+        s[load].set_scope(ACC).pragma(load.op.axis[0], "dma_copy")
+        s[c].set_scope(ACC).pragma(c.op.axis[0], "alu")
+        s[d].pragma(d.op.axis[0], "dma_copy")
+        value = np.random.default_rng(2).integers(-99, 99, a.shape).astype(np.int32)
+        kit.check(s, [a, d], CONFIG, [value], [wanted(value).astype(np.int8)])
 
 
 @pytest.mark.parametrize("value", [0.5, True, "3", None, 300, float("nan")])
