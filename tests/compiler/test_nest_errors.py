@@ -170,6 +170,42 @@ def test_a_tile_of_another_configuration():
         build(*matmul(PRESETS["small"], n=1, m=4), DEFAULT)
 
 
+@pytest.mark.parametrize("tiled", [True, False])
+def test_weights_that_are_not_transposed(tiled):
+    """A plain product of matrices, A @ B, and one of tiles that hold B as it is."""
+    block = TINY.block
+    shape = (2, 2, block, block) if tiled else (2 * block, 2 * block)
+    a = te.placeholder((2, TINY.batch, block), "int8", "A")
+    b = te.placeholder(shape, "int8", "B")
+    a_buf = te.compute(a.shape, lambda *i: a(*i), "A_buf")
+    b_buf = te.compute(b.shape, lambda *i: b(*i), "B_buf")
+    ko, ki = te.reduce_axis((0, 2), "ko"), te.reduce_axis((0, block), "ki")
+
+    def weight(co, ci):
+        return b_buf(ko, co, ki, ci) if tiled else b_buf(ko * block + ki, co * block + ci)
+
+    c_buf = te.compute(
+        (2, TINY.batch, block),
+        lambda co, bi, ci: te.sum(
+            a_buf(ko, bi, ki).astype("int32") * weight(co, ci).astype("int32"), axis=[ko, ki]
+        ),
+        "C_buf",
+    )
+    c = te.compute(c_buf.shape, lambda *i: c_buf(*i).astype("int8"), "C")
+    s = te.create_schedule(c.op)
+    co, bi, ci = c_buf.op.axis
+    s[a_buf].set_scope(INP).pragma(a_buf.op.axis[0], "dma_copy")
+    s[b_buf].set_scope(WGT).pragma(b_buf.op.axis[0], "dma_copy")
+    s[c_buf].set_scope(ACC).reorder(ko, co, bi, ci, ki).tensorize(bi, gemm)
+    s[c].pragma(c.op.axis[0], "dma_copy")
+    with pytest.raises(
+        ScheduleError,
+        match="B_buf is not transposed: ki, which is summed, must be its innermost "
+        "dimension, not ci",
+    ):
+        build(s, [a, b, c], TINY)
+
+
 def test_padding_with_something_else():
     shape = (4, TINY.batch, TINY.block)
     a = te.placeholder((2, *shape[1:]), name="A")

@@ -323,7 +323,7 @@ class _Matcher:
                     f"{nest.where}: tensorize at {nest.pragma.axis} needs tiles of inputs "
                     f"({batch}, {block}), weights ({block} outputs, {block} inputs) and "
                     f"outputs ({batch}, {block}), their innermost dimensions; no loop of "
-                    f"{extent} runs through the {what} (loops: {shown})"
+                    f"{extent} runs through the {what} (loops: {shown})" + _transposed(nest, forms)
                 )
             found.add(loop.var)
         names = {var.name for var in found}
@@ -487,6 +487,24 @@ def _operands(nest: StatementNest) -> tuple[Read, Read]:
             f"{nest.where}: env.gemm sums in 32 bits; both factors need .astype('int32')"
         )
     return reads[INP_SCOPE], reads[WGT_SCOPE]
+
+
+def _transposed(nest: StatementNest, forms: tuple[Affine, Affine, Affine]) -> str:
+    """For a message: that the weights lie with their inputs outside their outputs, if they do."""
+    steps = {
+        tuple(form.factors.get(loop.var, 0) for form in forms): loop.var.name for loop in nest.loops
+    }
+    output, summed = (
+        steps.get((1, 0, 1)),
+        next((steps[key] for key in steps if key[:2] == (0, 1)), ""),
+    )
+    if output is None:
+        return ""
+    name = _operands(nest)[1].source.name
+    return (
+        f"; {name} is not transposed: {summed}, which is summed, must be its innermost dimension, "
+        f"not {output}"
+    )
 
 
 def _uncast(expr: Expr) -> Expr:
