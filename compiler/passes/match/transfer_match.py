@@ -1,0 +1,159 @@
+"""Copies between main memory and the buffers, as loads and stores of tiles."""
+
+from __future__ import annotations
+
+import math
+
+from vta.compiler.ir.affine import Affine, affine
+from vta.compiler.ir.loop_ir import Buffer
+from vta.compiler.ir.tile_ir import Load, Store, TileOperand
+from vta.compiler.passes.match.alu_operations import Expressions
+from vta.compiler.passes.match.statement_nest import (
+    StatementNest,
+    buffer_of,
+    domain_of,
+    flat,
+    require_pragma,
+    tile_numbers,
+    tiling_of,
+)
+from vta.compiler.te.expr import Cast, Const, Expr, Read, Select, walk
+from vta.compiler.te.stage import ACC_SCOPE, ALU, DMA_COPY, GLOBAL, INP_SCOPE, SCOPES, WGT_SCOPE
+from vta.config import Config
+from vta.errors import CompileError, ScheduleError
+from vta.isa import MemoryType
+
+__all__ = ["match_load", "match_store"]
+
+
+def match_load(nest: StatementNest, config: Config, expressions: Expressions) -> Load:
+    """A copy from main memory into a buffer, with the zeros around it.
+
+    Raises
+    ------
+    ScheduleError, CompileError
+        A copy that a LOAD cannot make; the message names the stage.
+    """
+    target = nest.assign.buffer
+    if nest.assign.reduce:
+        raise _computes_on_memory(nest)
+    value, pads = _padded(nest)
+    inner = value.value if isinstance(value, Cast) else value
+    if not isinstance(inner, Read):
+        raise _computes_on_memory(nest)
+    require_pragma(nest, DMA_COPY, "loads from main memory")
+    source = buffer_of(inner)
+    kind = _kind(nest, source, value, config)
+    expressions.define(target.name, exact=source.dtype == target.dtype or target.dtype == "int32")
+    there = flat(nest, inner.indices, source.shape)
+    tiling = tiling_of(nest, config, None if pads else (there,))
+    return Load(
+        TileOperand(
+            target.name,
+            tiling.tiles(
+                flat(nest, nest.assign.indices, target.shape), f"{nest.where}: {target.name}"
+            ),
+        ),
+        source,
+        tiling.tiles(there, f"{nest.where}: what it reads of {source.name}"),
+        kind,
+        domain_of(nest, tiling),
+        tuple(tiling.guard(form, f"{nest.where}: its padding") for form in pads),
+    )
+
+
+def _kind(nest: StatementNest, source: Buffer, value: Expr, config: Config) -> MemoryType:
+    target = nest.assign.buffer
+    if math.prod(source.shape) % tile_numbers(config, WGT_SCOPE) and target.scope == WGT_SCOPE:
+        raise ScheduleError(
+            f"{nest.where} reads {source.name} {list(source.shape)}, which is "
+            f"not in whole tiles of weights, {tile_numbers(config, WGT_SCOPE)} numbers "
+            "each; pad the tensor"
+        )
+    if target.scope == ACC_SCOPE:
+        return MemoryType.ACC if source.dtype == "int32" else MemoryType.ACC_8BIT
+    if source.dtype != "int8" or target.dtype != "int8" or isinstance(value, Cast):
+        raise ScheduleError(
+            f"{nest.where} is {target.dtype}, read from {source.name} of "
+            f"{source.dtype}; {SCOPES[target.scope]} holds int8 as it is in "
+            "main memory"
+        )
+    return MemoryType.INP if target.scope == INP_SCOPE else MemoryType.WGT
+
+
+def match_store(nest: StatementNest, config: Config, expressions: Expressions) -> Store:
+    """A copy from the accumulator buffer to main memory.
+
+    Raises
+    ------
+    ScheduleError, CompileError
+        A stage in main memory that is no such copy; the message names it.
+    """
+    target, inner = nest.assign.buffer, nest.assign.value
+    while isinstance(inner, Cast):  # all that counts is the low bits
+        inner = inner.value
+    if not isinstance(inner, Read) or nest.assign.reduce:
+        raise ScheduleError(
+            f"{nest.where} is in main memory, where a stage can only copy; compute it in a "
+            f"stage with set_scope({ACC_SCOPE!r}) and the pragma {ALU!r}, and copy the result"
+        )
+    source = buffer_of(inner)
+    if source.scope == GLOBAL:
+        raise ScheduleError(
+            f"{nest.where} copies {source.name} from main memory to main memory; put a "
+            f"stage with set_scope({ACC_SCOPE!r}) in between, or give {nest.where} itself the "
+            "scope that its readers need"
+        )
+    if source.scope != ACC_SCOPE:
+        raise ScheduleError(
+            f"{nest.where} stores {source.name}, which is in {SCOPES[source.scope]}; VTA "
+            f"stores from the accumulator buffer: put a stage with set_scope({ACC_SCOPE!r}) "
+            "in between"
+        )
+    require_pragma(nest, DMA_COPY, "stores to main memory")
+    if target.dtype != "int8":
+        raise CompileError(
+            f"{nest.where} would store {target.dtype}; VTA stores int8 only: end it with "
+            ".astype('int8')"
+        )
+    there = flat(nest, inner.indices, source.shape)
+    tiling = tiling_of(nest, config, (there,))
+    name = expressions.resolve(source.name)
+    return Store(
+        target,
+        tiling.tiles(flat(nest, nest.assign.indices, target.shape), f"{nest.where}: {target.name}"),
+        TileOperand(name, tiling.tiles(there, f"{nest.where}: what it reads of {source.name}")),
+        domain_of(nest, tiling),
+    )
+
+
+def _padded(nest: StatementNest) -> tuple[Expr, list[Affine]]:
+    """A load's value without the zeros around it, and where it is not those."""
+    value = nest.assign.value
+    pads: list[Affine] = []
+    while True:
+        inner = value.value if isinstance(value, Cast) else value
+        if not isinstance(inner, Select):
+            return value, pads
+        if not isinstance(inner.other, Const) or inner.other.number != 0:
+            raise CompileError(
+                f"{nest.where} pads with something else than 0, which a load cannot do"
+            )
+        for item in inner.conditions:
+            form = affine(item.value)
+            if form is None:
+                raise CompileError(f"{nest.where}: a condition is no sum of indices")
+            pads.append(form)
+        value = inner.then.astype(value.dtype)
+
+
+def _computes_on_memory(nest: StatementNest) -> ScheduleError:
+    name = next(
+        node.source.name
+        for node in walk(nest.assign.value)
+        if isinstance(node, Read) and buffer_of(node).scope == GLOBAL
+    )
+    return ScheduleError(
+        f"{nest.where} computes on {name}, which is in main memory; copy it into {ACC_SCOPE} "
+        f"first: a stage `lambda *i: {name}(*i)` with set_scope and the pragma {DMA_COPY!r}"
+    )
