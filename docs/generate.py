@@ -44,6 +44,8 @@ _ALU = {
     AluOp.SHR: "`y` the second operand: for `y >= 0` an arithmetic shift right by min(`y`, 31); "
     "for `y < 0` a shift left by `-y`, which is 0 if `-y >= 32`",
     AluOp.MUL: "the low 32 bits of the full product",
+    AluOp.QNT: "encoding 0.0.3 only: see [QNT](#qnt)",
+    AluOp.MOV: "encoding 0.0.3 only: the second operand; see [MOV](#mov)",
 }
 _CAUSES = {
     Cause.NONE: "no error",

@@ -14,6 +14,7 @@ import numpy as np
 from vta.driver.statistics import Statistics
 from vta.errors import ArgumentError, DeviceError, MachineError, ProgramError
 from vta.image import BASES
+from vta.isa import Isa
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -251,6 +252,12 @@ class Device(abc.ABC):
             raise ProgramError(
                 f"program {program.name} was compiled for another configuration: "
                 f"{difference} (here: the device, there: the program)"
+            )
+        newer = program.config.requantises and not self.config.requantises
+        if newer and (insn := Isa(program.config).first_new(program.insns)):
+            raise ProgramError(
+                f"program {program.name} needs a device with HW_VER 0.0.3, not "
+                f"{self.config.hw_ver}: instruction {insn.index} is {insn}"
             )
 
     def _check_place(self, buffer: DramBuffer, addr: int) -> None:

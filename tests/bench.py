@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vta.config import PRESETS
-from vta.isa import Isa, MemoryType, Opcode
+from vta.isa import AluOp, Isa, MemoryType, Opcode, pack_qnt
 from vta.sim.functional.functional_machine import FunctionalMachine
 from vta.sim.memory import Memory
 
@@ -90,6 +90,10 @@ class Bench:
             imm=imm or 0,
             **more,
         )
+
+    def qnt(self, *, zero_point=0, lower=-128, **loops):
+        word = self.alu(AluOp.QNT, **loops)
+        return word | self.isa.alu.pack(imm=pack_qnt(zero_point, lower))
 
     def finish(self, **more):
         return self.isa.common.pack(opcode=Opcode.FINISH, **more)

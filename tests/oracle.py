@@ -6,6 +6,9 @@ do in an order that its tokens allow. Only the decoding is shared with what it i
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 import numpy as np
 
 from vta.isa import AluOp, Isa, MemoryType, Opcode
@@ -104,7 +107,7 @@ class Oracle:
         place = insn.sram_base
         width = insn.x_pad_0 + insn.x_size + insn.x_pad_1
         for row in range(-insn.y_pad_0, insn.y_size + insn.y_pad_1):
-            buffer[place : place + width] = 0
+            buffer[place : place + width] = self.padding(memory) if self.pad_min(insn) else 0
             if 0 <= row < insn.y_size:
                 first = insn.dram_base + row * insn.x_stride
                 line = self.read(base[name] + first * nbytes, insn.x_size * nbytes)
@@ -113,6 +116,15 @@ class Oracle:
                 ).reshape(insn.x_size, *buffer.shape[1:])
             place += width
         self.stats[f"{name}_load_nbytes"] += insn.y_size * insn.x_size * nbytes
+
+    @staticmethod
+    def pad_min(insn):
+        return insn.values.get("pad_min", 0)
+
+    @staticmethod
+    def padding(memory):
+        """What `pad_min` puts into padding."""
+        return {MemoryType.UOP: 0, MemoryType.ACC: -(2**31)}.get(memory, -128)
 
     def store(self, insn, base):
         nbytes = self.config.out_elem_bytes
@@ -152,7 +164,12 @@ class Oracle:
             else:
                 src = uop["src_idx"] + i_out * insn.src_factor_out + i_in * insn.src_factor_in
                 right = self.acc[src].astype(np.int64)
-            self.acc[dst] = _wrap(_operate(insn.alu_opcode, left, right))
+            if insn.alu_opcode == AluOp.QNT:
+                numbers = zip(left.reshape(-1).tolist(), right.reshape(-1).tolist(), strict=True)
+                result = [requantise(acc, scale, insn.imm) for acc, scale in numbers]
+                self.acc[dst] = np.array(result, np.int32).reshape(left.shape)
+            else:
+                self.acc[dst] = _wrap(_operate(insn.alu_opcode, left, right))
             self.stats["alu_counter"] += 1
 
 
@@ -165,9 +182,42 @@ def _operate(op, left, right):
         return left + right
     if op == AluOp.MUL:
         return left * right
+    if op == AluOp.MOV:
+        return right
     shifted_right = left >> np.clip(right, 0, 31)
     shifted_left = np.where(right <= -32, 0, left << np.clip(-right, 0, 31))
     return np.where(right >= 0, shifted_right, shifted_left)
+
+
+def requantise(acc, scale, imm):
+    """QNT of one number, in whole numbers and fractions: no floating point.
+
+    `acc` and `scale` are int32; the bits of `scale` are those of a binary32 number.
+    """
+    low, lower = imm & 0xFF, imm >> 8
+    zero_point = low - 256 if low >= 128 else low
+    bits = scale % 2**32
+    exponent, mantissa = bits >> 23 & 0xFF, bits & 0x7F_FFFF
+    if exponent == 0 or acc == 0:
+        rounded = 0
+    else:
+        magnitude = Fraction(2**23 + mantissa) * Fraction(2) ** (exponent - 150)
+        product = _to_24_bits(_to_24_bits(Fraction(abs(acc))) * magnitude)
+        rounded = round(product)  # ties to even
+        if (acc < 0) != (bits >= 2**31):
+            rounded = -rounded
+    return max(lower, min(127, rounded + zero_point))
+
+
+def _to_24_bits(value):
+    """A positive number with 24 significant bits, to nearest, ties to even."""
+    exponent = math.floor(math.log2(value)) - 23
+    # log2 may be off by one at powers of two.
+    while value / Fraction(2) ** exponent >= 2**24:
+        exponent += 1
+    while value / Fraction(2) ** exponent < 2**23:
+        exponent -= 1
+    return round(value / Fraction(2) ** exponent) * Fraction(2) ** exponent
 
 
 def _wrap(values):

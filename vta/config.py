@@ -27,8 +27,9 @@ __all__ = ["PRESETS", "SIMULATED_TARGETS", "TARGETS", "Config", "default_path"]
 
 SIMULATED_TARGETS = ("sim", "tsim")
 TARGETS = (*SIMULATED_TARGETS, "pynq", "ultra96", "zcu104", "de10nano", "intelfocl")
-HW_VERSIONS = ("0.0.1", "0.0.2")
-"""Both spell the same configuration keys; streams are always encoded as 0.0.2 (docs/isa.md)."""
+HW_VERSIONS = ("0.0.1", "0.0.2", "0.0.3")
+"""All have the same configuration keys. 0.0.1 and 0.0.2 are one encoding, of which 0.0.3 is a
+superset (docs/isa.md, "Encoding 0.0.3")."""
 
 MAX_FILE_BYTES = 1 << 20
 """Of a configuration file; one needs a few hundred."""
@@ -193,16 +194,24 @@ class Config:
         return dataclasses.replace(self, **changes)
 
     def hardware(self) -> dict[str, Any]:
-        """What the machine itself is made of: every key but `TARGET` and `HW_VER`."""
-        return {
+        """What the machine itself is made of: every key but `TARGET` and `HW_VER`.
+
+        A machine with encoding 0.0.3 has one entry more.
+        """
+        sizes = {
             item.name.upper(): getattr(self, item.name)
             for item in dataclasses.fields(self)
             if item.name not in ("target", "hw_ver")
         }
+        return sizes | ({"REQUANTISES": True} if self.requantises else {})
 
     def encoding(self) -> dict[str, Any]:
-        """The part of `hardware` that a linked stream depends on: numbers, tiles and depths."""
-        unseen = ("LOG_BUS_WIDTH", "ADDR_WIDTH", "MAX_BURST", "LOG_INSN_QUEUE")
+        """The part of `hardware` that a linked stream depends on: numbers, tiles and depths.
+
+        Encoding 0.0.3 is not in it, since it only adds instructions: `vta.isa.Isa.first_new`
+        finds a stream's first instruction that needs it.
+        """
+        unseen = ("LOG_BUS_WIDTH", "ADDR_WIDTH", "MAX_BURST", "LOG_INSN_QUEUE", "REQUANTISES")
         return {key: value for key, value in self.hardware().items() if key not in unseen}
 
     def difference(self, other: Config) -> str:
@@ -212,6 +221,11 @@ class Config:
     def encoding_difference(self, other: Config) -> str:
         """As `difference`, of what decides whether one runs programs for the other."""
         return _difference(self.encoding(), other.encoding())
+
+    @property
+    def requantises(self) -> bool:
+        """Whether the machine has encoding 0.0.3: the ALU's QNT and MOV, and LOAD's `pad_min`."""
+        return self.hw_ver == "0.0.3"
 
     # -- numbers ---------------------------------------------------------------------------------
 

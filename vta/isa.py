@@ -55,6 +55,8 @@ __all__ = [
     "ModuleId",
     "Opcode",
     "TokenLink",
+    "pack_qnt",
+    "unpack_qnt",
 ]
 
 INSN_BYTES = 16
@@ -123,6 +125,10 @@ class AluOp(enum.IntEnum):
     ADD = 2
     SHR = 3
     MUL = 4
+    QNT = 5
+    """Encoding 0.0.3: requantises a tile to int8, with a binary32 scale for each lane."""
+    MOV = 6
+    """Encoding 0.0.3: copies the second operand."""
 
 
 class ModuleId(enum.IntEnum):
@@ -393,13 +399,17 @@ class Insn:
             pads = [value[name] for name in ("y_pad_0", "y_pad_1", "x_pad_0", "x_pad_1")]
             if any(pads):
                 yield "pad=y{}+{},x{}+{}".format(*pads)
+            if value.get("pad_min"):
+                yield "pad_min"
         elif self.opcode in (Opcode.GEMM, Opcode.ALU):
             yield f"uop={value['uop_bgn']}:{value['uop_end']}"
             yield f"iter={value['iter_out']}x{value['iter_in']}"
             for name in ("dst", "src", "wgt"):
                 if f"{name}_factor_out" in value:
                     yield f"{name}={value[f'{name}_factor_out']},{value[f'{name}_factor_in']}"
-            if self.opcode == Opcode.ALU and value["use_imm"]:
+            if self.opcode == Opcode.ALU and value["alu_opcode"] == AluOp.QNT:
+                yield "zero_point={} lower={}".format(*unpack_qnt(value["imm"]))
+            elif self.opcode == Opcode.ALU and value["use_imm"]:
                 yield f"imm={value['imm']}"
 
     @property
@@ -416,6 +426,25 @@ class Insn:
         )
 
 
+def pack_qnt(zero_point: int, lower: int) -> int:
+    """`imm` of a QNT.
+
+    Raises
+    ------
+    EncodingError
+        A number that is not int8.
+    """
+    for name, number in (("zero_point", zero_point), ("lower", lower)):
+        if not -128 <= number <= 127:
+            raise EncodingError(f"ALU.{name} of QNT must be -128 to 127, not {number}")
+    return (zero_point & 0xFF) | lower << 8
+
+
+def unpack_qnt(imm: int) -> tuple[int, int]:
+    """`zero_point` and `lower`, both int8, from a QNT's `imm`."""
+    return (imm & 0xFF ^ 0x80) - 0x80, imm >> 8
+
+
 class Isa:
     """The formats of one configuration.
 
@@ -423,6 +452,8 @@ class Isa:
     ----------
     mem, gemm, alu, common : Format
         128-bit instructions; `common` reads the fields that all of them share.
+    alu_ops : tuple of AluOp
+        The operations that the configuration's encoding has.
     uop : Format
         The 32-bit micro-op.
     """
@@ -431,6 +462,9 @@ class Isa:
         self.config = config
         acc, inp, wgt = config.log_acc_depth, config.log_inp_depth, config.log_wgt_depth
         uop = config.log_uop_depth
+        new = config.requantises
+        self.alu_ops = tuple(op for op in AluOp if new or op <= AluOp.MUL)
+        pad_min = Field("pad_min", 1, "LOAD: padding is the least number, not zero")
         loops = (
             Field("uop_bgn", uop, "first micro-op"),
             Field("uop_end", uop + 1, "one past the last micro-op"),
@@ -448,6 +482,7 @@ class Isa:
                 Field(
                     "dram_base", DRAM_BITS, "first element in memory, relative to the base register"
                 ),
+                *((pad_min,) if new else ()),
             ),
             (
                 Field("y_size", SIZE_BITS, "rows"),
@@ -481,7 +516,7 @@ class Isa:
                 Field("dst_factor_in", acc, "step of the destination in the inner loop"),
                 Field("src_factor_out", acc, "step of the source in the outer loop"),
                 Field("src_factor_in", acc, "step of the source in the inner loop"),
-                Field("alu_opcode", 3, "MIN, MAX, ADD, SHR or MUL"),
+                Field("alu_opcode", 3, "the operation"),
                 Field("use_imm", 1, "the second operand is imm, not acc[src]"),
                 Field("imm", IMM_BITS, "the immediate operand", signed=True),
             ),
@@ -495,6 +530,24 @@ class Isa:
                 Field("wgt_idx", wgt, "WGT element"),
             ),
         )
+
+    def is_alu_op(self, alu_opcode: int, use_imm: int) -> bool:
+        """Whether an ALU instruction's operation is legal; QNT takes no immediate operand."""
+        return alu_opcode <= self.alu_ops[-1] and not (alu_opcode == AluOp.QNT and use_imm)
+
+    def first_new(self, insns: NDArray[np.uint64]) -> Insn | None:
+        """The first instruction of a stream that only encoding 0.0.3 has, if there is one.
+
+        Parameters
+        ----------
+        insns : (n, 2) uint64
+            A stream for a configuration with that encoding.
+        """
+        for insn in self.decode_stream(insns):
+            new_op = insn.opcode == Opcode.ALU and insn.alu_opcode in (AluOp.QNT, AluOp.MOV)
+            if new_op or (insn.opcode == Opcode.LOAD and insn.values.get("pad_min")):
+                return insn
+        return None
 
     def format_of(self, opcode: int) -> Format:
         """The format of an opcode's instruction; `common` for FINISH and illegal opcodes."""

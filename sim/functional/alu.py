@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vta.isa import AluOp
+from vta.isa import AluOp, unpack_qnt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,8 +27,13 @@ REDUCIBLE: dict[int, Callable[..., Any]] = {
 associative, in arithmetic modulo 2^32 too."""
 
 
-def operate(op: int, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.int32]:
-    """`op` lane by lane; the shapes broadcast. Everything wraps at 32 bits."""
+def operate(
+    op: int, left: NDArray[np.int32], right: NDArray[np.int32], imm: int = 0
+) -> NDArray[np.int32]:
+    """`op` lane by lane; the shapes broadcast. Everything wraps at 32 bits.
+
+    `imm` is the instruction's field, which QNT reads its zero point and lower bound from.
+    """
     if op == AluOp.MIN:
         return np.minimum(left, right)
     if op == AluOp.MAX:
@@ -37,7 +42,29 @@ def operate(op: int, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArr
         return np.add(left, right)
     if op == AluOp.MUL:
         return np.multiply(left, right)
+    if op == AluOp.MOV:
+        return np.broadcast_to(right, left.shape)
+    if op == AluOp.QNT:
+        return _requantise(left, right, *unpack_qnt(imm))
     return _shift(left, right)
+
+
+def _requantise(
+    acc: NDArray[np.int32], scale: NDArray[np.int32], zero_point: int, lower: int
+) -> NDArray[np.int32]:
+    """QNT (docs/isa.md, "Encoding 0.0.3"): `scale` holds the bits of binary32 numbers."""
+    exponent = scale >> 23 & 0xFF
+    # numpy rounds to binary32 as IEEE 754 does, both the conversion and the product.
+    value = acc.astype(np.float32)
+    factor = np.where(exponent == 0, np.int32(0), scale).view(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        product = value * factor
+    # An exponent of 255 counts as a number of at least 2^128: any product with it saturates.
+    huge = np.sign(value) * np.where(scale < 0, np.float32(-256), np.float32(256))
+    product = np.where(exponent == 255, huge, product)
+    rounded = np.rint(np.clip(product, -256, 256)).astype(np.int32)
+    result: NDArray[np.int32] = np.maximum(lower, np.minimum(127, rounded + np.int32(zero_point)))
+    return result.astype(np.int32)
 
 
 def _shift(value: NDArray[np.int32], by: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -66,7 +93,7 @@ def execute(
     op : int
         A legal `AluOp`.
     dst, src : (n,) int64
-        `src` is None where `imm`, a (1,) int32, is the second operand.
+        `src` is None where `imm`, a (1,) int32, is the second operand; QNT has both.
     """
     count = len(dst)
     order = np.arange(count)
@@ -81,7 +108,7 @@ def execute(
         reads_writes = bool((first[src] < count).any())
         forwards = reads_writes and bool((first[src] < order).any())
     if not repeated and not forwards:
-        acc[dst] = operate(op, acc[dst], imm if src is None else acc[src])
+        acc[dst] = operate(op, acc[dst], imm if src is None else acc[src], int(imm[0]))
     elif not reads_writes and op in REDUCIBLE:
         # Only repeated destinations: combine each one's operands.
         by_dst = np.argsort(dst, kind="stable")
@@ -94,7 +121,8 @@ def execute(
     else:
         for begin, end in _independent(dst, src):
             to = dst[begin:end]
-            acc[to] = operate(op, acc[to], imm if src is None else acc[src[begin:end]])
+            right = imm if src is None else acc[src[begin:end]]
+            acc[to] = operate(op, acc[to], right, int(imm[0]))
 
 
 def _independent(

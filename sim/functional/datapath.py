@@ -92,6 +92,11 @@ class Datapath:
             MemoryType.ACC: (acc, "<i4"),
             MemoryType.ACC_8BIT: (acc, "i1"),
         }
+        self._least = dict.fromkeys(MemoryType, -128) | {
+            MemoryType.UOP: 0,
+            MemoryType.ACC: -(1 << 31),
+        }
+        """What `pad_min` fills padding with."""
 
     def execute(self, insn: Insn, checker: Checker) -> None:
         """Executes the instruction, apart from its tokens.
@@ -155,7 +160,8 @@ class Datapath:
         first = values["sram_base"]
         tile = buffer[first : first + height * width].reshape(height, width, buffer.shape[1])
         if height * width != rows * columns:
-            tile[...] = 0
+            least = self._least[MemoryType(values["memory_type"])]
+            tile[...] = least if values.get("pad_min") else 0
         if rows:
             source, _, _ = self._dram(values, checker, dtype, buffer.shape[1])
             tile[top : top + rows, left : left + columns] = source
@@ -212,7 +218,7 @@ class Datapath:
             dst, *source = self._loops.single(values, terms)
             self._spend(1)
             operand = self.acc[source[0]] if source else imm
-            self.acc[dst] = alu.operate(op, self.acc[dst], operand)
+            self.acc[dst] = alu.operate(op, self.acc[dst], operand, values["imm"])
             self.stats["alu_counter"] += 1
         elif count:
             for block in self._loops.blocks(values, terms):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vta.image import BASES
-from vta.isa import INSN_BYTES, TOKEN_LINKS, AluOp, Cause, MemoryType, ModuleId, Opcode
+from vta.isa import INSN_BYTES, TOKEN_LINKS, AluOp, Cause, Isa, MemoryType, ModuleId, Opcode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,6 +60,7 @@ class Checker:
     """The checks of one configuration, with the base registers of one launch."""
 
     def __init__(self, config: Config, base: Mapping[str, int]) -> None:
+        self._isa = Isa(config)
         self._limit = 1 << config.addr_width
         self.depth = {memory: config.depth(memory) for memory in MemoryType}
         self.elem_bytes = {memory: config.elem_bytes(memory) for memory in MemoryType}
@@ -79,10 +80,18 @@ class Checker:
             self._check_load(values)
         elif opcode == Opcode.STORE:
             self._check_store(values)
-        elif opcode == Opcode.ALU and values["alu_opcode"] > AluOp.MUL:
-            raise StoppedError(
-                Cause.ILLEGAL_ALU_OPCODE, f"ALU opcode {values['alu_opcode']} does not exist"
-            )
+        elif opcode == Opcode.ALU and not self._isa.is_alu_op(
+            values["alu_opcode"], values["use_imm"]
+        ):
+            raise StoppedError(Cause.ILLEGAL_ALU_OPCODE, self._why(values["alu_opcode"]))
+
+    def _why(self, alu_opcode: int) -> str:
+        """Why an ALU operation is illegal."""
+        if alu_opcode in self._isa.alu_ops:
+            return f"{AluOp(alu_opcode).name} takes no immediate operand"
+        if alu_opcode <= max(AluOp):
+            return f"{AluOp(alu_opcode).name} needs HW_VER 0.0.3"
+        return f"ALU opcode {alu_opcode} does not exist"
 
     def _check_load(self, values: Mapping[str, int]) -> None:
         if values["x_size"] == 0:

@@ -122,6 +122,7 @@ def test_refuses_a_program_for_another_configuration(make_program: MakeProgram) 
     [
         {"target": "tsim"},
         {"hw_ver": "0.0.1"},
+        {"hw_ver": "0.0.3"},
         {"log_bus_width": 8},
         {"addr_width": 40},
         {"max_burst": 16},
@@ -162,6 +163,27 @@ def test_the_refusal_names_the_field(
     message = rf"another configuration: {field} {here} here, {there} there \("
     with device, pytest.raises(ProgramError, match=message):
         device.check(make_program(other))
+
+
+def test_a_program_that_needs_encoding_0_0_3_is_refused_with_its_instruction(
+    make_program: MakeProgram,
+) -> None:
+    old = PRESETS["tiny"]
+    new = old.replace(hw_ver="0.0.3")
+    program = make_program(new)
+    insns = program.insns.copy()
+    # By hand from the encoding: an ALU with alu_opcode 6, whose bits follow four ACC factors.
+    insns[-2] = (4, 6 << 4 * old.log_acc_depth)
+    program = dataclasses.replace(program, insns=insns)
+    device, _ = _open(SimDevice, old)
+    message = (
+        rf"needs a device with HW_VER 0.0.3, not 0.0.2: instruction {len(insns) - 2} is ALU MOV"
+    )
+    with device, pytest.raises(ProgramError, match=message):
+        device.check(program)
+    device, _ = _open(SimDevice, new)
+    with device:
+        device.check(program)
 
 
 @pytest.mark.parametrize("addr", [2**32 - 32, 2**32, 2**33, -64])

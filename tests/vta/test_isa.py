@@ -180,6 +180,8 @@ def test_numbers_of_the_isa():
         "ADD": 2,
         "SHR": 3,
         "MUL": 4,
+        "QNT": 5,
+        "MOV": 6,
     }
     assert [member.name.lower() for member in Cause][1:] == [
         "illegal_opcode",
@@ -451,7 +453,7 @@ def test_text_names_operands_and_tokens():
     assert str(alu) == "ALU SHR uop=0:1 iter=1x8 dst=0,1 src=0,0 imm=-2"
     assert str(DEFAULT.decode(DEFAULT.gemm.pack(opcode=2, reset=1))).startswith("GEMM RESET uop=")
     assert str(DEFAULT.decode(6)) == "OPCODE_6"
-    assert str(DEFAULT.decode(DEFAULT.alu.pack(opcode=4, alu_opcode=5))).startswith("ALU OPCODE_5")
+    assert str(DEFAULT.decode(DEFAULT.alu.pack(opcode=4, alu_opcode=7))).startswith("ALU OPCODE_7")
 
 
 def test_an_instruction_reads_as_attributes():

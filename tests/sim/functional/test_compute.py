@@ -11,6 +11,9 @@ from vta.isa import AluOp, MemoryType
 
 INP, WGT = MemoryType.INP, MemoryType.WGT
 
+OPERATIONS = [op for op in AluOp if op <= AluOp.MUL]
+"""Of encoding 0.0.2; `functional/test_encoding_0_0_3.py` has the others."""
+
 
 @pytest.fixture
 def bench():
@@ -155,7 +158,7 @@ def test_shr_by_a_register_of_mixed_signs(bench):
     assert bench.acc[0].tolist() == [alu_reference(3, -0x1234567, shift) for shift in SHIFTS]
 
 
-@pytest.mark.parametrize("op", AluOp)
+@pytest.mark.parametrize("op", OPERATIONS)
 @pytest.mark.parametrize("imm", [0, 1, -1, 1000, -1000, 32_767, -32_768])
 def test_immediates_are_sign_extended(bench, op, imm):
     bench.acc[0] = VALUES
@@ -173,7 +176,7 @@ def test_mul_keeps_the_low_bits(bench):
     ]
 
 
-@pytest.mark.parametrize("op", AluOp)
+@pytest.mark.parametrize("op", OPERATIONS)
 def test_source_is_what_the_iteration_before_wrote(bench, op):
     """acc[k + 1] = op(acc[k + 1], acc[k]): each tile takes in all those before."""
     rng = np.random.default_rng(8)
@@ -190,7 +193,7 @@ def test_source_is_what_the_iteration_before_wrote(bench, op):
     assert report.stats["alu_counter"] == 19
 
 
-@pytest.mark.parametrize("op", AluOp)
+@pytest.mark.parametrize("op", OPERATIONS)
 @pytest.mark.parametrize("imm", [None, 3, -3])
 def test_repeated_destination(bench, op, imm):
     rng = np.random.default_rng(9)
@@ -215,7 +218,7 @@ def test_alu_ignores_reset(bench):
 @settings(max_examples=150, deadline=None)
 @given(
     data=st.data(),
-    op=st.sampled_from(list(AluOp)),
+    op=st.sampled_from(OPERATIONS),
     use_imm=st.booleans(),
     kind=st.sampled_from(["gemm", "reset", "alu"]),
 )
