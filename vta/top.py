@@ -1,4 +1,21 @@
-"""The operator library: functions on arrays, and the specs and operators behind them."""
+"""The operator library: functions on arrays, and the specs and operators behind them.
+
+Functions run on the current environment's device. Threads may call all of them at once: an operator
+is compiled once, and a device serves one call at a time. The current environment is each thread's
+own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import functools
+import inspect
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, Unpack
+
+import numpy as np
 
 from vta.calls import check_calls
 from vta.compiler.operators import (
@@ -20,17 +37,17 @@ from vta.compiler.operators import (
     pack_weight,
     unpack_data,
 )
-from vta.operators import (
-    add,
-    avg_pool2d,
-    compile,
-    conv2d,
-    conv2d_transpose,
-    dense,
-    max_pool2d,
-    multiply,
-    run,
-)
+from vta.compiler.operators.shape_arguments import Size
+from vta.driver.backends import open_device
+from vta.driver.device import Device
+from vta.driver.ndarray import NDArray
+from vta.driver.session import Session
+from vta.environment import get_env
+from vta.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from vta.config import Config
+    from vta.program import RunReport
 
 __all__ = [
     "Add",
@@ -60,5 +77,372 @@ __all__ = [
     "run",
     "unpack_data",
 ]
+
+Array = np.ndarray[Any, Any]
+P = ParamSpec("P")
+
+
+def compile(spec: Spec) -> Operator:
+    """The operator for the current environment's configuration; the same one when asked again."""
+    if not isinstance(spec, Spec):
+        raise ArgumentError(f"compile takes a spec, such as Conv2d(...), not {spec!r}")
+    return _compiled(spec, get_env().config)
+
+
+def run(
+    operator: Operator, *arrays: object, device: Device | Session | None = None
+) -> tuple[Array, RunReport]:
+    """An operator's result, and the report of its run (cycles, on targets that have a clock).
+
+    Parameters
+    ----------
+    operator : Operator
+    arrays : arrays
+        Its operands.
+    device : Device or session, optional
+        Default: one that the process keeps for the operator's configuration.
+    """
+    if not isinstance(operator, Operator):
+        raise ArgumentError(f"run takes an Operator, as vta.top.compile gives it, not {operator!r}")
+    chosen = _device_of(device) if device is not None else _device(operator.config)
+    outputs, report = chosen.call(operator.program, operator.pack(*map(_numpy, arrays)))
+    return operator.unpack(*outputs), report
+
+
+class EpilogueOptions(TypedDict, total=False):
+    """The fields of an `Epilogue` that every function takes; its `bias` follows from the array."""
+
+    shift: int
+    rounding: bool
+    relu: bool
+    clip: bool
+
+
+def _operator(function: Callable[P, Array]) -> Callable[P, Array]:
+    """Shows the epilogue's options in the function's signature, in place of ``**options``."""
+    signature = inspect.signature(function)
+    options = inspect.signature(Epilogue).parameters
+    shown = [item for item in signature.parameters.values() if item.kind is not item.VAR_KEYWORD]
+    shown += [options[name] for name in EpilogueOptions.__annotations__]
+    function.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
+    return function
+
+
+@_operator
+def dense(
+    data: Any,
+    weight: Any,
+    bias: Any = None,
+    *,
+    epilogue: Epilogue | None = None,
+    device: Device | Session | None = None,
+    **options: Unpack[EpilogueOptions],
+) -> Array:
+    """int8(clip((data @ weight.T + bias) >> shift)).
+
+    Parameters
+    ----------
+    data : (M, K) int8
+    weight : (N, K) int8
+    bias : (N,) int32, optional
+    epilogue : Epilogue, optional
+    device : Device or session, optional
+    shift, rounding, relu, clip
+        The fields of an `Epilogue`, in place of `epilogue`.
+
+    Returns
+    -------
+    (M, N) int8
+    """
+    arrays = _arrays(data, weight, bias)
+    spec = Dense(arrays[0].shape, arrays[1].shape, epilogue=_epilogue(bias, epilogue, options))
+    return _call(spec, arrays, device)
+
+
+@_operator
+def conv2d(
+    data: Any,
+    weight: Any,
+    bias: Any = None,
+    *,
+    stride: Size = 1,
+    padding: Size = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+    epilogue: Epilogue | None = None,
+    device: Device | Session | None = None,
+    **options: Unpack[EpilogueOptions],
+) -> Array:
+    """A convolution (a correlation, as everywhere in deep learning), grouped or depthwise.
+
+    Parameters
+    ----------
+    data : (N, C, H, W) int8
+    weight : (O, C / groups, KH, KW) int8
+    bias : (O,) int32, optional
+    stride, dilation : int or (y, x)
+    padding : int, (y, x) or (top, left, bottom, right)
+    groups : int
+        C for a depthwise convolution.
+    epilogue, device, shift, rounding, relu, clip
+        As in `dense`.
+
+    Returns
+    -------
+    (N, O, OH, OW) int8
+    """
+    arrays = _arrays(data, weight, bias)
+    spec = Conv2d(
+        arrays[0].shape,
+        arrays[1].shape,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        epilogue=_epilogue(bias, epilogue, options),
+    )
+    return _call(spec, arrays, device)
+
+
+@_operator
+def conv2d_transpose(
+    data: Any,
+    weight: Any,
+    bias: Any = None,
+    *,
+    stride: Size = 1,
+    padding: Size = 0,
+    output_padding: Size = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+    epilogue: Epilogue | None = None,
+    device: Device | Session | None = None,
+    **options: Unpack[EpilogueOptions],
+) -> Array:
+    """A transposed convolution ("deconvolution").
+
+    Parameters
+    ----------
+    data : (N, C, H, W) int8
+    weight : (C, O / groups, KH, KW) int8
+    bias : (O,) int32, optional
+    stride, dilation : int or (y, x)
+    padding : int, (y, x) or (top, left, bottom, right)
+        What is cut off the output.
+    output_padding : int or (y, x)
+        What the output has more at the bottom and at the right.
+    groups : int
+    epilogue, device, shift, rounding, relu, clip
+        As in `dense`.
+
+    Returns
+    -------
+    (N, O, OH, OW) int8, OH = (H - 1) stride - padding + (KH - 1) dilation + 1 + output_padding
+    """
+    arrays = _arrays(data, weight, bias)
+    spec = Conv2dTranspose(
+        arrays[0].shape,
+        arrays[1].shape,
+        stride=stride,
+        padding=padding,
+        output_padding=output_padding,
+        dilation=dilation,
+        groups=groups,
+        epilogue=_epilogue(bias, epilogue, options),
+    )
+    return _call(spec, arrays, device)
+
+
+@_operator
+def max_pool2d(
+    data: Any,
+    window: Size,
+    *,
+    bias: Any = None,
+    stride: Size | None = None,
+    padding: Size = 0,
+    dilation: Size = 1,
+    epilogue: Epilogue | None = None,
+    device: Device | Session | None = None,
+    **options: Unpack[EpilogueOptions],
+) -> Array:
+    """The largest number of each window of (N, C, H, W) int8 `data`; padding is never it.
+
+    `stride` is the window's size unless given; a `bias` (C,), `shift` and the rest apply to the
+    pooled numbers, as in `dense`.
+    """
+    arrays = _arrays(data, bias)
+    spec = MaxPool2d(
+        arrays[0].shape,
+        window,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        epilogue=_epilogue(bias, epilogue, options),
+    )
+    return _call(spec, arrays, device)
+
+
+@_operator
+def avg_pool2d(
+    data: Any,
+    window: Size,
+    *,
+    bias: Any = None,
+    stride: Size | None = None,
+    padding: Size = 0,
+    dilation: Size = 1,
+    count_include_pad: bool = True,
+    epilogue: Epilogue | None = None,
+    device: Device | Session | None = None,
+    **options: Unpack[EpilogueOptions],
+) -> Array:
+    """The average of each window of (N, C, H, W) int8 `data`, to the nearest, ties upwards.
+
+    Zeros of the padding count unless `count_include_pad` is False. The other arguments are
+    `max_pool2d`'s.
+    """
+    arrays = _arrays(data, bias)
+    spec = AvgPool2d(
+        arrays[0].shape,
+        window,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        count_include_pad=count_include_pad,
+        epilogue=_epilogue(bias, epilogue, options),
+    )
+    return _call(spec, arrays, device)
+
+
+@_operator
+def add(
+    a: Any,
+    b: Any,
+    *,
+    bias: Any = None,
+    epilogue: Epilogue | None = None,
+    device: Device | Session | None = None,
+    **options: Unpack[EpilogueOptions],
+) -> Array:
+    """int8(clip((a + b + bias) >> shift)) of int8 arrays of one shape; a residual addition.
+
+    `bias`, int32, has a number for each index of the second dimension. The other arguments are
+    `dense`'s.
+    """
+    arrays = _arrays(a, b, bias)
+    return _call(Add(arrays[0].shape, epilogue=_epilogue(bias, epilogue, options)), arrays, device)
+
+
+@_operator
+def multiply(
+    a: Any,
+    b: Any,
+    *,
+    bias: Any = None,
+    epilogue: Epilogue | None = None,
+    device: Device | Session | None = None,
+    **options: Unpack[EpilogueOptions],
+) -> Array:
+    """int8(clip((a * b + bias) >> shift)) of int8 arrays of one shape; otherwise as `add`."""
+    arrays = _arrays(a, b, bias)
+    return _call(
+        Multiply(arrays[0].shape, epilogue=_epilogue(bias, epilogue, options)), arrays, device
+    )
+
+
+def _epilogue(bias: Any, given: Epilogue | None, options: EpilogueOptions) -> Epilogue:
+    """The epilogue that a function's arguments mean; options that do not exist are a TypeError."""
+    if given is None:
+        return Epilogue(bias=bias is not None, **options)
+    if options:
+        raise ArgumentError(
+            f"epilogue must hold all options, and {', '.join(options)} not be given beside it"
+        )
+    if not isinstance(given, Epilogue):
+        raise ArgumentError(f"epilogue must be an Epilogue, not {given!r}")
+    if given.bias and bias is None:
+        raise ArgumentError("bias must be given, for the epilogue adds one")
+    return dataclasses.replace(given, bias=bias is not None)
+
+
+def _call(spec: Spec, arrays: list[Array], device: Device | Session | None) -> Array:
+    config = get_env().config if device is None else _device_of(device).config
+    return run(_compiled(spec, config), *arrays, device=device)[0]
+
+
+class _Slot:
+    """A compiled operator, or the place where one will be; whoever holds the lock may compile."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.operator: Operator | None = None
+
+
+_slots_lock = threading.Lock()
+_devices_lock = threading.Lock()
+
+
+@functools.lru_cache(maxsize=256)
+def _slot(spec: Spec, config: Config) -> _Slot:
+    return _Slot()
+
+
+def _compiled(spec: Spec, config: Config) -> Operator:
+    """The operator, compiled once even where several threads ask at the same time."""
+    with _slots_lock:
+        slot = _slot(spec, config)
+    with slot.lock:
+        if slot.operator is None:
+            slot.operator = spec.compile(config)
+        return slot.operator
+
+
+def _device(config: Config) -> Device:
+    """The process's own device of a configuration, open until its end."""
+    with _devices_lock:
+        return _opened(config)
+
+
+@functools.cache
+def _opened(config: Config) -> Device:
+    device = open_device(config)
+    atexit.register(device.close)
+    return device
+
+
+def _arrays(*arrays: Any) -> list[Array]:
+    """Operands as NumPy's; the last one, the bias, may be missing."""
+    given = arrays if arrays[-1] is not None else arrays[:-1]
+    return [_numpy(array) for array in given]
+
+
+def _numpy(array: Any) -> Array:
+    if isinstance(array, NDArray):
+        return array.numpy()
+    if isinstance(array, np.ma.MaskedArray):
+        raise ArgumentError(
+            "an operand must have no mask; give masked elements a value by .filled(value)"
+        )
+    try:
+        found = np.asarray(array)
+    except (ValueError, TypeError):
+        found = np.asarray(None)
+    if found.dtype.kind not in "biuf":
+        raise ArgumentError(f"an operand must be an array of numbers, not {array!r}")
+    return found
+
+
+def _device_of(device: object) -> Device:
+    """A device, or a session's."""
+    if isinstance(device, Session):
+        return device.machine
+    if not isinstance(device, Device):
+        raise ArgumentError(
+            f"device must be a device or a session, not {device!r}; TARGET in the "
+            "configuration chooses between sim and tsim"
+        )
+    return device
+
 
 check_calls("top.", globals(), __all__)

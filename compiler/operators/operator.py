@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,27 +20,11 @@ from vta.errors import ArgumentError, CompileError
 if TYPE_CHECKING:
     from vta.compiler.te.schedule import Schedule
     from vta.compiler.te.tensor import Tensor
-    from vta.program import Program, RunReport
+    from vta.program import Program
 
-__all__ = ["Array", "OperatorDevice", "OperandSpec", "Operator", "Plan", "Spec"]
+__all__ = ["Array", "OperandSpec", "Operator", "Plan", "Spec"]
 
 Array = NDArray[Any]
-
-
-class OperatorDevice(Protocol):
-    """What an operator needs of a device (`vta.driver.device.Device` is one)."""
-
-    def allocate(self, nbytes: int) -> int: ...
-
-    def free(self, addr: int) -> None: ...
-
-    def write(self, addr: int, data: Array) -> None: ...
-
-    def read(self, addr: int, nbytes: int) -> NDArray[np.uint8]: ...
-
-    def run(
-        self, program: Program, addresses: Mapping[str, int], *, timeout: float | None = None
-    ) -> RunReport: ...
 
 
 @dataclass(frozen=True)
@@ -205,30 +189,6 @@ class Operator:
             found = [np.shape(output) for output in outputs]
             raise ArgumentError(f"outputs must have the shapes {wanted}, not {found}")
         return self.spec.unpack(self.config, outputs)
-
-    def run(
-        self, device: OperatorDevice, *arrays: object, timeout: float | None = None
-    ) -> tuple[Array, RunReport]:
-        """The operator's result for these operands, and what the device reports of the run."""
-        inputs = iter(self.pack(*arrays))
-        addresses: dict[str, int] = {}
-        try:
-            for buffer in self.program.args:
-                addresses[buffer.name] = device.allocate(buffer.nbytes)
-                if buffer.role == "input":
-                    device.write(addresses[buffer.name], next(inputs))
-            report = device.run(self.program, addresses, timeout=timeout)
-            outputs = [
-                device.read(addresses[buffer.name], buffer.nbytes)
-                .view(buffer.dtype)
-                .reshape(buffer.shape)
-                for buffer in self.program.args
-                if buffer.role == "output"
-            ]
-        finally:
-            for address in addresses.values():
-                device.free(address)
-        return self.unpack(*outputs), report
 
     def __repr__(self) -> str:
         return (

@@ -21,8 +21,8 @@ from vta.driver.module import LoadedModule, Module
 from vta.driver.ndarray import Context
 from vta.driver.simulated import SimDevice, SimulatorTotals, TsimDevice
 from vta.errors import DeviceError
-from vta.operators import _device as _default_device
 from vta.program import Program
+from vta.top import _device as _default_device
 
 PATIENCE = 120
 """Seconds after which a thread is taken to hang; far more than any of them needs."""
@@ -121,8 +121,8 @@ def memory_of_its_own(device: Device) -> Work:
 
 def everything(session: rpc.LocalSession, program: Program) -> Work:
     """All of the above, on the default device and on one session."""
-    module = LoadedModule(program, session.device)
-    kinds = (a_layer, a_call(module, session.ext_dev(0)), memory_of_its_own(session.device))
+    module = LoadedModule(program, session.machine)
+    kinds = (a_layer, a_call(module, session.ext_dev(0)), memory_of_its_own(session.machine))
 
     def work(rng: np.random.Generator) -> None:
         for kind in kinds:
@@ -135,12 +135,12 @@ def everything(session: rpc.LocalSession, program: Program) -> Work:
 def test_sim(threads: int, make_program: MakeProgram) -> None:
     config = PRESETS["tiny"]
     with rpc.LocalSession(config) as session:
-        lowest = session.device.allocate(1)
-        session.device.free(lowest)
+        lowest = session.machine.allocate(1)
+        session.machine.free(lowest)
         run_together(threads, 240 // threads, everything(session, make_program(config)), config)
         gc.collect()
         # All of it has been given back.
-        assert session.device.allocate(1) == lowest
+        assert session.machine.allocate(1) == lowest
 
 
 @pytest.mark.parametrize("threads", [2, 4, 8])
@@ -186,7 +186,7 @@ def test_an_operator_is_compiled_once_and_has_one_device() -> None:
 def test_one_session_has_one_device() -> None:
     devices: set[Device] = set()
     with rpc.LocalSession(PRESETS["tiny"]) as session:
-        run_together(8, 1, lambda rng: devices.add(session.device), PRESETS["tiny"])
+        run_together(8, 1, lambda rng: devices.add(session.machine), PRESETS["tiny"])
     assert len(devices) == 1
 
 

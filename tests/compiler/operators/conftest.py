@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vta import top
 from vta.compiler.operators import Operator, Spec
 from vta.config import Config
 from vta.driver.simulated import SimDevice
@@ -37,7 +38,7 @@ def agrees(sim: Callable[[Config], SimDevice]) -> Callable[..., Operator]:
     ) -> Operator:
         operator = spec.compile(config, **options)
         arrays = operands(spec, seed)
-        result, _ = operator.run(sim(config), *arrays)
+        result, _ = top.run(operator, *arrays, device=sim(config))
         assert result.dtype == np.int8
         np.testing.assert_array_equal(result, reference(*arrays))
         return operator

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+
 import numpy as np
 import pytest
 
 import vta
 from tests.compiler.operators import reference
 from vta import nd, rpc, top
+from vta.calls import CallError
 from vta.config import PRESETS
 from vta.driver.simulated import SimDevice
 from vta.errors import ArgumentError, CompileError, ProgramError
@@ -90,6 +94,29 @@ def test_add_and_multiply():
     )
 
 
+def test_an_epilogue_for_all_options():
+    epilogue = top.Epilogue(shift=9, rounding=True, relu=True)
+    for given in (epilogue, dataclasses.replace(epilogue, bias=True)):
+        found = top.conv2d(DATA, WEIGHT, BIAS, padding=1, epilogue=given)
+        np.testing.assert_array_equal(
+            found,
+            reference.finish(
+                reference.conv2d(DATA, WEIGHT, padding=(1,) * 4),
+                bias=BIAS,
+                shift=9,
+                rounding=True,
+                relu=True,
+            ),
+        )
+    assert top.add([100], [100], epilogue=top.Epilogue(clip=False)).tolist() == [-56]
+
+
+def test_every_function_shows_the_options():
+    for name in ("dense", "conv2d", "conv2d_transpose", "max_pool2d", "avg_pool2d", "add"):
+        shown = list(inspect.signature(getattr(top, name)).parameters)
+        assert shown[-6:] == ["epilogue", "device", "shift", "rounding", "relu", "clip"]
+
+
 def test_lists_and_device_arrays_are_taken():
     assert top.add([1, 2], [3, -4]).tolist() == [4, -2]
     found = top.add(nd.array(DATA), DATA)
@@ -168,6 +195,28 @@ def test_packed_arrays_are_the_programs_arguments(environment):
             ArgumentError,
             "a device or a session, not 'sim'; TARGET",
         ),
+        (
+            lambda: top.add([1], [1], epilogue=top.Epilogue(), relu=True, shift=1),
+            ArgumentError,
+            "epilogue must hold all options, and relu, shift not be given beside it",
+        ),
+        (
+            lambda: top.dense([[1]], [[1]], epilogue=top.Epilogue(bias=True)),
+            ArgumentError,
+            "bias must be given, for the epilogue adds one",
+        ),
+        (
+            lambda: top.add([1], [1], epilogue="relu"),
+            ArgumentError,
+            "epilogue must be an Epilogue, not 'relu'",
+        ),
+        (
+            lambda: top.add([1], [1], colour=3),
+            CallError,
+            "top.add has no argument 'colour'; it takes a, b, bias, epilogue, device, shift, "
+            "rounding, relu, clip",
+        ),
+        (lambda: top.add([1], [1], device=None, bais=[1]), CallError, "did you mean bias"),
         (lambda: top.compile(None), ArgumentError, "compile takes a spec, such as Conv2d"),
         (lambda: top.run(3, DATA), ArgumentError, "run takes an Operator"),
         (lambda: top.Add((3,)).compile("tiny"), CompileError, "takes a Config .* not 'tiny'"),

@@ -155,7 +155,7 @@ def run(tsim, spec, expected):
     """Cycles on the RTL, of a right result that the model foresaw."""
     operator = spec.compile(PRESETS["default"])
     arrays = operands(spec, 7)
-    result, report = operator.run(tsim, *arrays)
+    result, report = top.run(operator, *arrays, device=tsim)
     np.testing.assert_array_equal(result, expected(*arrays))
     assert abs(operator.predicted_cycles - report.cycles) < 0.05 * report.cycles
     return report.cycles
@@ -217,5 +217,5 @@ def test_every_kind_on_the_rtl(sim, configs, spec):
     operator = spec.compile(configs)
     arrays = operands(spec, 3)
     with TsimDevice(configs) as device:
-        found, _ = operator.run(device, *arrays)
-    np.testing.assert_array_equal(found, operator.run(sim(configs), *arrays)[0])
+        found, _ = top.run(operator, *arrays, device=device)
+    np.testing.assert_array_equal(found, top.run(operator, *arrays, device=sim(configs))[0])
