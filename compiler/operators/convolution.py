@@ -159,9 +159,11 @@ class Dense(Spec):
         object.__setattr__(self, "data_shape", as_shape(self.data_shape, "data_shape", 2))
         object.__setattr__(self, "weight_shape", as_shape(self.weight_shape, "weight_shape", 2))
         if self.data_shape[1] != self.weight_shape[1]:
+            turned = ": the weight is (outputs, inputs), so pass weight.T"
+            hint = turned if self.data_shape[1] == self.weight_shape[0] else ""
             raise CompileError(
                 f"data_shape {list(self.data_shape)} and weight_shape "
-                f"{list(self.weight_shape)} must end with the same number"
+                f"{list(self.weight_shape)} must end with the same number" + hint
             )
 
     @property

@@ -272,7 +272,12 @@ def test_packed_arrays_are_the_programs_arguments(environment):
         (
             lambda: top.dense(DATA[0, 0], DATA[0, 0, :, :4]),
             CompileError,
-            "end with the same number",
+            "end with the same number$",
+        ),
+        (
+            lambda: top.dense(np.ones((2, 3), np.int8), np.ones((3, 4), np.int8)),
+            CompileError,
+            r"same number: the weight is \(outputs, inputs\), so pass weight\.T",
         ),
         (
             lambda: top.max_pool2d(DATA, 2, padding=2),
