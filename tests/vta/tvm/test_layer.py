@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import vta
+from vta.calls import TVM_NAMES
 from vta.errors import ScheduleError, VtaError
 from vta.tvm import MissingAttribute, MissingModule, layer
 from vta.tvm.surface import SURFACE
@@ -304,3 +305,11 @@ def test_the_page_names_every_module() -> None:
         ]
         for name in surface.names:
             assert f"`{name}`" in row or "as in `te`" in row or "as `tvm.nd`" in row
+
+
+def test_the_page_names_what_changes_nothing() -> None:
+    """Every argument that is left out, and every operator of `topi`."""
+    text = (Path(vta.__file__).parent.parent / "docs" / "tvm.md").read_text(encoding="utf-8")
+    ignored = {old for names in TVM_NAMES.values() for old, new in names.items() if new is None}
+    for name in ignored - {"fmt", "verbose"} | set(vta.topi.__all__) - {"nn"}:
+        assert f"`{name}`" in text, name
