@@ -3,15 +3,14 @@
 # Matrix multiplication in blocks
 
 A layer of a neural network rarely fits on the chip. This walk-through multiplies one row of 1024
-numbers by 1024 x 1024 weights, a megabyte of them, four times what the weight buffer holds. It
-shows how a schedule is cut into blocks, how to let VTA's vector ALU scale and clip the sums before
-they are stored, and what the size of a block changes on the machine. It builds on
-`matrix_multiply.py`.
+numbers by 1024 x 1024 weights: a megabyte of them, four times the size of the weight buffer. It
+shows how to split a schedule into blocks, how VTA's vector ALU scales and clips the sums before
+they are stored, and what the size of a block changes. It builds on `matrix_multiply.py`.
 
 This text is both a script, `python examples/blocked_matrix_multiply.py`, and a notebook. The script
 writes its pictures into the folder that `$PICTURES` names. The last part runs on the hardware's own
-RTL, for which a simulator is compiled on first use; that takes a minute or two. All sizes fit the
-default configuration; with another, the compiler may have to say that a buffer is too small.
+RTL; the first use compiles a simulator for it, which takes a minute or two. All sizes fit the
+default configuration; with another one, the compiler may report that a buffer is too small.
 """
 
 # %%
@@ -38,11 +37,11 @@ print(
 # %% [markdown]
 # ## What to compute
 #
-# The product is that of the first walk-through. What is new comes after it. A sum of 1024 products
-# of 8-bit numbers needs 26 bits, and the next layer wants 8 again. Quantised networks scale by a
-# power of two, a shift to the right, and clip what is still too large. Both are done on the
-# accumulator's 32-bit numbers, so that nothing but the final 8 bits leaves the chip. `C` then only
-# casts, and by now without losing anything.
+# The product is the one of the first walk-through; what follows it is new. A sum of 1024 products
+# of 8-bit numbers needs 26 bits, and the next layer expects 8 again. Quantised networks scale by a
+# power of two, which is a shift to the right, and clip what is still too large. Both steps work on
+# the accumulator's 32-bit numbers, so only the final 8 bits leave the chip. At the end, `C` only
+# casts, and loses nothing.
 
 # %%
 A = te.placeholder((1, n, env.BATCH, env.BLOCK_IN), name="A", dtype=env.inp_dtype)
@@ -69,9 +68,9 @@ C = te.compute(shape, lambda *i: C_clipped(*i).astype(env.out_dtype), name="C")
 # %% [markdown]
 # ## What every schedule needs
 #
-# Places, transfers and units: as in the first walk-through, except that the new stages lie in the
-# accumulator buffer and carry the mark of the vector ALU. It works on whole tiles, one after the
-# other, and each operator is one of its instructions.
+# Places, transfers and units are set as in the first walk-through. The new stages are in the
+# accumulator buffer, with the pragma of the vector ALU. The ALU works on whole tiles, one after the
+# other, and each operator becomes one of its instructions.
 
 # %%
 ON_ACC = (C_buf, C_scaled, C_clipped)
@@ -94,8 +93,8 @@ def with_units() -> Schedule:
 # %% [markdown]
 # ## All at once
 #
-# Finished in the way of the first walk-through, this schedule asks for too much. The compiler says
-# of what, and by how much:
+# Finished as in the first walk-through, this schedule needs too much of a buffer. The compiler says
+# which buffer, and by how much:
 
 # %%
 s = with_units()
@@ -111,19 +110,19 @@ except ScheduleError as error:
 # %% [markdown]
 # ## Block by block
 #
-# Two axes are cut. The loop over columns of `C` decides how much of the accumulator is in use at a
-# time, the loop over `ko` how many weights are. Together they decide the block of `B`.
+# Two axes are split. The loop over the columns of `C` determines how much of the accumulator is in
+# use at a time, and the loop over `ko` how many weights. Together they determine the block of `B`.
 #
-# 1. **Cut the output.** `split` makes two loops out of the columns of tiles: blocks outside,
-#    columns of a block inside.
+# 1. **Split the output.** `split` turns the loop over columns of tiles into two: blocks outside,
+#    the columns of a block inside.
 # 2. **Compute where it is used.** By default a tensor is finished before the next one begins.
-#    `compute_at` moves the making of the accumulator's tensors into the loop over blocks of `C`.
-#    They shrink to a block, for the compiler works out which part of them a round needs. And all of
-#    a round's steps, from the sum to the clipping, happen between two stores.
-# 3. **Cut the sum.** `ko` is split, too. A sum may stay in the accumulator while the operands pass
-#    by, so its outer part becomes the outermost loop of `C_buf`.
-# 4. **Load where it is used.** `A_buf` and `B_buf` are made in that loop. What they hold at a time
-#    is a block; the next round's block takes its place.
+#    `compute_at` moves the computation of the accumulator's tensors into the loop over blocks of
+#    `C`. The compiler works out which part of them a round needs, so they shrink to a block. All
+#    steps of a round, from the sum to the clipping, happen between two stores.
+# 3. **Split the sum.** `ko` is split too. A sum may stay in the accumulator while its operands are
+#    replaced, so the outer part of `ko` becomes the outermost loop of `C_buf`.
+# 4. **Load where it is used.** `A_buf` and `B_buf` are computed in that loop. They hold one block
+#    at a time; the block of the next round replaces it.
 
 
 # %%
@@ -150,13 +149,12 @@ s = blocked(16, 16)
 print(te.lower(s, [A, B, C], simple_mode=True))
 
 # %% [markdown]
-# Compare the allocations with the declarations: `B_buf` is down from 64 x 64 tiles to 16 x 16.
+# Compare the allocations with the declarations: `B_buf` has shrunk from 64 x 64 tiles to 16 x 16.
 #
-# In the machine's own terms, the first two blocks of the sum look as follows. The weights of a
-# block do not lie side by side in memory, and still are one transfer: one line for each column of
-# tiles, with the distance from line to line. Before the second block is loaded, load waits for a
-# token from compute (`coproc_dep_pop(2, 1)`), since it is going to overwrite what GEMM has been
-# reading.
+# These are the first two blocks of the sum in the machine's own terms. The weights of a block are
+# not contiguous in memory, but they are still one transfer, with one row for each column of tiles
+# and a stride between rows. Before the second block is loaded, load waits for a token from compute
+# (`coproc_dep_pop(2, 1)`), because it is about to overwrite what GEMM has been reading.
 
 # %%
 print(pictures.excerpt(vta.lower(s, [A, B, C]), 62))
@@ -201,8 +199,8 @@ for key, value in simulator.stats().items():
 # %% [markdown]
 # ## What the machine does
 #
-# The timeline of the RTL has a stroke for each block: load, GEMM, load, GEMM ... GEMM's strokes are
-# thin. A weight is used for a single row of data, so that a tile of weights is 16 x 16 bytes on the
+# The timeline of the RTL shows each block: load, GEMM, load, GEMM, and so on. GEMM's bars are thin.
+# With a single row of data, each weight is used once: a tile of weights takes 16 x 16 bytes on the
 # bus and one cycle of arithmetic.
 
 # %%
@@ -211,9 +209,9 @@ pictures.timeline("blocks of 16 x 16", blocks)
 # %% [markdown]
 # ## How large should a block be?
 #
-# Load has to wait between blocks: for the token, then for the memory's answer. Larger blocks have
-# fewer such gaps and need fewer instructions; the buffers say where that ends. The roofline has the
-# programs side by side.
+# Load has to wait between blocks: first for the token, then for the memory. Larger blocks have
+# fewer such gaps and need fewer instructions; the buffers limit their size. The roofline compares
+# the programs.
 
 # %%
 programs = {
@@ -223,10 +221,10 @@ programs = {
 pictures.roofline("blocks", programs)
 
 # %% [markdown]
-# They all lie close below the slope: the bus is busy nearly all the time, and no schedule can make
-# it carry a weight in less than a byte. Only more operations for each byte would help, that is,
-# more rows that share the weights. A convolution has that by nature, as all pixels do. In
-# `convolution.py` GEMM is the limit, and what matters is that nothing keeps it waiting.
+# All of them are close below the slope: the bus is busy nearly all the time, and no schedule can
+# load a weight in less than a byte. Only more operations for each byte would help, that is, more
+# rows that share the weights. A convolution has this by nature, because all pixels share them. In
+# `convolution.py` GEMM is the limit, and what matters is that it never waits.
 
 # %%
 print("Successful blocked matrix multiply test!")

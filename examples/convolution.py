@@ -2,16 +2,16 @@
 """
 # Convolution, and how to hide the memory
 
-The convolution of a residual network's middle: 14 x 14 pixels, 256 channels in and out, kernels of
-3 x 3, a border of zeros. It shows how convolutions become tile products without any rearranging of
-the image, how the load unit adds the border, and how virtual threads make memory and arithmetic
-work at the same time: the same loops, the same results, a quarter fewer cycles. It builds on
-`blocked_matrix_multiply.py`.
+A convolution from the middle of a residual network: 14 x 14 pixels, 256 channels in and out,
+kernels of 3 x 3, a border of zeros. This walk-through shows how convolutions become products of
+tiles without rearranging the image, how the load unit adds the border, and how virtual threads make
+memory and arithmetic work at the same time: the same loops and the same results in a quarter fewer
+cycles. It builds on `blocked_matrix_multiply.py`.
 
 This text is both a script, `python examples/convolution.py`, and a notebook. The script writes its
-pictures into the folder that `$PICTURES` names. The last parts run on the hardware's own RTL, for
-which a simulator is compiled on first use; that takes a minute or two. All sizes fit the default
-configuration; with another, the compiler may have to say that a buffer is too small.
+pictures into the folder that `$PICTURES` names. The last parts run on the hardware's own RTL; the
+first use compiles a simulator for it, which takes a minute or two. All sizes fit the default
+configuration; with another one, the compiler may report that a buffer is too small.
 """
 
 # %%
@@ -31,11 +31,11 @@ env = vta.get_env()
 # %% [markdown]
 # ## Tiles of pixels
 #
-# A tile of data holds `BLOCK_IN` channels of one pixel (of `BATCH` images), a tile of weights what
-# `BLOCK_OUT` output channels make of `BLOCK_IN` input channels at one place of the kernel. One GEMM
-# step is then all that a pixel contributes, in these channels, to an output pixel. Pixels keep
-# their rows and columns: the image is (batch, channels, rows, columns) in tiles, the kernels are
-# (output channels, input channels, rows, columns).
+# A tile of data holds `BLOCK_IN` channels of one pixel (of `BATCH` images). A tile of weights
+# connects `BLOCK_IN` input channels to `BLOCK_OUT` output channels at one place of the kernel. So
+# one GEMM step computes everything that a pixel contributes, in these channels, to an output pixel.
+# Pixels keep their rows and columns: in tiles, the image is (batch, channels, rows, columns), and
+# the kernels are (output channels, input channels, rows, columns).
 
 # %%
 images, channels_in, channels_out, height, width = env.BATCH, 256, 256, 14, 14
@@ -55,7 +55,7 @@ print(
 # ## What to compute
 #
 # `data_buf` is the image with its border, on the chip. `conv` sums over input channels and over the
-# kernel: at each of the kernel's places it reads the image a little further down or to the right.
+# kernel; for each place of the kernel it reads the image a little further down or to the right.
 # Scaling, relu (a maximum with 0) and clipping follow on the accumulator.
 
 # %%
@@ -88,9 +88,9 @@ on_acc = (conv, scaled, relu, clipped)
 # %% [markdown]
 # ## How to compute it
 #
-# A block is what lies on the chip at a time. How many output channels, rows and input channels it
-# has is for the schedule to say. What there is room for, in tiles of the default configuration's
-# accumulator, data and weight buffers:
+# A block is what is on the chip at a time. The schedule decides how many output channels, rows and
+# input channels it has. In tiles of the default configuration's accumulator, data and weight
+# buffers:
 #
 # | | a block | tiles |
 # |---|---|---|
@@ -98,17 +98,17 @@ on_acc = (conv, scaled, relu, clipped)
 # | image | 1 tile of channels x 9 x 16 pixels, border included | 144 of 2048 |
 # | kernels | 8 x 1 tiles of channels x 3 x 3 | 72 of 1024 |
 #
-# The accumulator is what is scarce, and an output block that stays there while all input channels
-# pass by is written once and never read back. Its 98 pixels all use the same weights, so that a
-# tile of weights does 98 cycles of work for the 32 that it takes on the bus.
+# The accumulator is the scarce resource. An output block that stays there while all input channels
+# pass is written once and never read back. Its 98 pixels all use the same weights, so a tile of
+# weights does 98 cycles of work for the 32 cycles that it takes on the bus.
 #
 # The steps are those of the blocked matrix product: split the axes of the result, compute the
-# accumulator's tensors at the loop over blocks, load at the outermost loop of the sum. Then there
-# is one more. The loop over blocks of output channels has two rounds, and binding it to `cthread`
-# turns them into *virtual threads*. A thread is not a processor. It is a claim that the rounds may
-# be interleaved: each gets a part of every buffer for itself, and the compiler issues an
-# instruction of the one, then of the other. So while GEMM works on a block of the first thread,
-# load can already fill a part of the buffer that belongs to the second.
+# accumulator's tensors in the loop over blocks, load in the outermost loop of the sum. One step is
+# new. The loop over blocks of output channels has two rounds, and binding it to `cthread` turns
+# them into *virtual threads*. A virtual thread is not a processor. It tells the compiler that the
+# rounds may be interleaved: each gets its own part of every buffer, and their instructions are
+# issued in turn. While GEMM works on a block of the first thread, load can already fill the second
+# thread's part of the buffer.
 
 # %%
 OC_BLOCK, ROW_BLOCK = 128 // env.BLOCK_OUT, 7
@@ -149,22 +149,22 @@ def scheduled(*, threads: bool) -> Schedule:
 print(te.lower(scheduled(threads=True), [data, kernel, result], simple_mode=True))
 
 # %% [markdown]
-# ## What the machine is told
+# ## What the machine executes
 #
-# The first instructions of the program with two threads. What to look at:
+# The first instructions of the program with two threads. Look at:
 #
-# - **Padding.** `data_buf` chose between the image and zero with a `select` above, and no such
-#   thing is left. A `VTALoadBuffer2D` reads 8 rows of 14 pixels, and its four numbers before the
-#   last two add lines and columns of zeros as they enter the buffer: left, above, right, below. The
-#   border is never in memory, and costs nothing on the bus.
-# - **A part of each buffer.** The second thread's tiles follow the first's: compare the addresses
-#   on the chip, which are the last number but one.
-# - **Tokens.** The loads of the first two blocks, one for each thread, wait for nothing. The second
-#   can begin while GEMM is busy with the first. The third block belongs to the first thread again
-#   and overwrites its data, so it waits for a token (`coproc_dep_pop(2, 1)`), the one that the
-#   first GEMM pushed when it was done. By then the second GEMM has data to work on.
-# - **Micro-ops.** Moving along a row and from one output channel to the next are the instruction's
-#   two loops. The places of the kernel and the rows of the block are written out, 63 micro-ops,
+# - **Padding.** Above, `data_buf` chose between the image and zero with a `select`; no trace of it
+#   is left. A `VTALoadBuffer2D` reads 8 rows of 14 pixels, and the four numbers before the last two
+#   add rows and columns of zeros as they enter the buffer: left, above, right, below. The border is
+#   never in memory and costs nothing on the bus.
+# - **A part of each buffer.** The second thread's tiles follow the first's. Compare the addresses
+#   on the chip, the second number from the end.
+# - **Tokens.** The loads of the first two blocks, one for each thread, wait for nothing, so the
+#   second can start while GEMM is busy with the first. The third block belongs to the first thread
+#   again and overwrites its data. It waits for the token (`coproc_dep_pop(2, 1)`) that the first
+#   GEMM pushed when it was done. By then the second GEMM has data to work on.
+# - **Micro-ops.** The two loops of the instruction go along a row and from one output channel to
+#   the next. The places of the kernel and the rows of the block are unrolled into 63 micro-ops,
 #   which stay on the chip for all blocks of a thread.
 
 # %%
@@ -174,7 +174,7 @@ print(pictures.excerpt(vta.lower(scheduled(threads=True), [data, kernel, result]
 # ## Compile, run, check
 #
 # With and without virtual threads, on the functional simulator and on the RTL. `TARGET` in the
-# configuration chooses between them, and `Environment` makes a configuration the current one. The
+# configuration selects one of them, and `Environment` makes a configuration the current one. The
 # reference is NumPy's.
 
 # %%
@@ -236,14 +236,14 @@ for name, program in programs.items():
 assert cycles["2 threads"] < cycles["1 thread"]
 
 # %% [markdown]
-# The programs do the same work and move the same bytes. (All weights come twice, once for each half
-# of the rows.) What differs is when.
+# Both programs do the same work and move the same bytes. (All weights are loaded twice, once for
+# each half of the rows.) The difference is when.
 #
 # ## One thread
 #
-# Load and compute take turns, as the first 40,000 cycles show. A block is loaded, multiplied, and
-# only then can the next one take its place: the bus stands still while GEMM is at work, and GEMM
-# while the bus is.
+# The first 40,000 cycles show that load and compute take turns. A block is loaded and multiplied,
+# and only then can the next one take its place. The bus is idle while GEMM works, and GEMM is idle
+# while the bus works.
 
 # %%
 pictures.timeline("1 thread", programs["1 thread"], window=(0, 40_000))
@@ -251,10 +251,10 @@ pictures.timeline("1 thread", programs["1 thread"], window=(0, 40_000))
 # %% [markdown]
 # ## Two threads
 #
-# Now load is a block ahead. When GEMM has finished with one thread's block, the other's is there,
-# and compute hardly ever waits. Load does instead, for a free half of the buffer; that harms
-# nobody, since it is the faster one here. The ALU's work at the end of an output block cannot hide,
-# for it shares the accumulator with GEMM.
+# Now load is one block ahead. When GEMM has finished one thread's block, the other thread's is
+# there, and compute hardly ever waits. Load waits instead, for a free half of the buffer. That
+# costs nothing, because load is the faster one here. The ALU's work at the end of an output block
+# cannot be hidden, because it shares the accumulator with GEMM.
 
 # %%
 pictures.timeline("2 threads", programs["2 threads"], window=(0, 40_000))
@@ -262,16 +262,16 @@ pictures.timeline("2 threads", programs["2 threads"], window=(0, 40_000))
 # %% [markdown]
 # ## How far from the roof
 #
-# Both programs lie at the same number of operations for each byte, far to the right of the ridge,
-# where GEMM is the limit. What the threads change is the height.
+# Both programs have the same number of operations for each byte, far to the right of the ridge,
+# where GEMM is the limit. The threads change only the height.
 
 # %%
 pictures.roofline("convolution", programs)
 
 # %% [markdown]
-# Other things to try, each a matter of a line or two: half as many output channels in a block, for
+# Other things to try, each a change of a line or two: half as many output channels in a block, for
 # four threads; all 14 rows in a block (the compiler says what does not fit); threads along the rows
-# in place of the channels; two tiles of input channels at a time.
+# instead of the channels; two tiles of input channels at a time.
 
 # %%
 print("Successful convolution test!")

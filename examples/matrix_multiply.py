@@ -3,14 +3,14 @@
 # Matrix multiplication, one block
 
 A first program for VTA's matrix unit: two matrices that fit on the chip, multiplied in one go. It
-shows how matrices are cut into tiles, how a schedule hands loops over to GEMM, what the
-accelerator is then told to do, and where its cycles go. `vta_get_started.py` comes before it,
-`blocked_matrix_multiply.py` after.
+shows how matrices are cut into tiles, how a schedule maps loops to GEMM, which instructions result,
+and where the cycles go. Read `vta_get_started.py` before it and `blocked_matrix_multiply.py` after
+it.
 
 This text is both a script, `python examples/matrix_multiply.py`, and a notebook. The script writes
-its pictures into the folder that `$PICTURES` names. The last part runs on the hardware's own RTL,
-for which a simulator is compiled on first use; that takes a minute or two. All sizes fit the
-default configuration; with another, the compiler may have to say that a buffer is too small.
+its pictures into the folder that `$PICTURES` names. The last part runs on the hardware's own RTL;
+the first use compiles a simulator for it, which takes a minute or two. All sizes fit the default
+configuration; with another one, the compiler may report that a buffer is too small.
 """
 
 # %%
@@ -32,14 +32,15 @@ print(
 # %% [markdown]
 # ## Tiles
 #
-# The machine does not know numbers, it knows tiles. In one cycle GEMM takes a tile of data,
-# `(BATCH, BLOCK_IN)` numbers of 8 bits, and a tile of weights, `(BLOCK_OUT, BLOCK_IN)`, multiplies
-# the rows of the one with the rows of the other, and adds the products to a tile of `(BATCH,
-# BLOCK_OUT)` numbers of 32 bits. Rows with rows: the weights lie transposed, as they do in a neural
-# network's layer, one row for each output.
+# The machine works on tiles, not on single numbers. In one cycle, GEMM takes a tile of data,
+# `(BATCH, BLOCK_IN)` numbers of 8 bits, and a tile of weights, `(BLOCK_OUT, BLOCK_IN)`. It
+# multiplies each row of the data with each row of the weights, and adds the products to a tile of
+# `(BATCH, BLOCK_OUT)` numbers of 32 bits. The weights are transposed, as in a layer of a neural
+# network: one row for each output.
 #
-# So $C = A B^T$ becomes a product of matrices of tiles, and each tile shall lie in one piece in
-# memory. NumPy does the cutting. Below, `A` has 32 rows of 256 numbers, and `B` has 256 rows.
+# So `C = A @ B.T` becomes a product of matrices of tiles, and each tile must be contiguous in
+# memory. NumPy rearranges the matrices. Below, `A` has 32 rows of 256 numbers, and `B` has 256
+# rows.
 
 # %%
 rows, inner, columns = 32, 256, 256
@@ -57,14 +58,15 @@ print(f"A: {o} x {n} tiles, B: {m} x {n}, C: {o} x {m}")
 # %% [markdown]
 # ## What to compute
 #
-# Every step that a number takes is a tensor of its own, because each of them will be given a place
-# and a unit that does it:
+# Every intermediate value is a tensor of its own, because the schedule will give each of them a
+# place and a unit that computes it:
 #
-# - `A` and `B` are in main memory, and `A_buf` and `B_buf` are copies of them on the chip;
-# - `C_buf` is the product. An element sums over the tiles of a row (`ko`) and over the numbers
-#   within a tile (`ki`). The factors are widened first, or the sum would be one of 8 bits;
+# - `A` and `B` are in main memory, and `A_buf` and `B_buf` are their copies on the chip.
+# - `C_buf` is the product. Each element is a sum over the tiles of a row (`ko`) and over the
+#   numbers within a tile (`ki`). The factors are widened to 32 bits first; otherwise the sum would
+#   have 8.
 # - `C` is back in main memory. Only the lowest 8 bits of a sum can be stored, so this product wraps
-#   around; the next walk-through scales its results before it stores them.
+#   around. The next walk-through scales its results before it stores them.
 
 # %%
 A = te.placeholder((o, n, env.BATCH, env.BLOCK_IN), name="A", dtype=env.inp_dtype)
@@ -89,13 +91,13 @@ s = te.create_schedule(C.op)
 print(te.lower(s, [A, B, C], simple_mode=True))
 
 # %% [markdown]
-# These are plain loops over single numbers. Any processor could run them; nothing says yet what
-# VTA's units are for.
+# These are plain loops over single numbers. Any processor could run them; nothing here uses VTA's
+# units yet.
 #
 # ## How to compute it
 #
-# **Where things lie.** Each kind of tile has its own buffer on the chip: data, weights, and the
-# accumulator, whose numbers have 32 bits.
+# **Where the tensors are.** Each kind of tile has its own buffer on the chip: one for data, one for
+# weights, and the accumulator, whose numbers have 32 bits.
 
 # %%
 s[A_buf].set_scope(env.inp_scope)
@@ -103,18 +105,19 @@ s[B_buf].set_scope(env.wgt_scope)
 s[C_buf].set_scope(env.acc_scope)
 
 # %% [markdown]
-# **How they get there.** A copy loop that is marked as DMA becomes a transfer: by the load unit on
-# the way in, by the store unit on the way out. The mark stands at the outermost axis, so that one
-# transfer moves all.
+# **How they get there.** A copy loop with the pragma `dma_copy` becomes a transfer: by the load
+# unit on the way in, by the store unit on the way out. The pragma is on the outermost axis, so one
+# transfer moves everything.
 
 # %%
 for copy in (A_buf, B_buf, C):
     s[copy].pragma(s[copy].op.axis[0], env.dma_copy)
 
 # %% [markdown]
-# **Which loops are GEMM's.** The three innermost loops must be those that the unit does by itself,
-# in a single step: rows of the data tile, rows of the weight tile, numbers in a row. `ko` stands
-# inside them by default, and is moved out. `tensorize` then replaces the loops from `r` inwards.
+# **Which loops are GEMM's.** The three innermost loops must be the ones that the unit performs in a
+# single step: rows of the data tile, rows of the weight tile, numbers in a row. By default `ko` is
+# inside them, so `reorder` moves it out. `tensorize` then replaces the loops from `r` inwards by
+# the unit.
 
 # %%
 row, col, r, c = s[C_buf].op.axis
@@ -123,21 +126,21 @@ s[C_buf].tensorize(r, env.gemm)
 print(te.lower(s, [A, B, C], simple_mode=True))
 
 # %% [markdown]
-# ## What the machine is told
+# ## What the machine executes
 #
-# `te.lower` shows loops, `vta.lower` the calls that instructions are made of. Read it from the top:
+# `te.lower` shows loops; `vta.lower` shows the calls that instructions are made of. From the top:
 #
-# - Two `VTALoadBuffer2D` fill the buffers; the numbers after the tensor are its first tile in
-#   memory, width and height of the transfer and the distance of two lines (all in tiles), four
-#   numbers for padding, then where it goes and into which buffer.
-# - `coproc_dep_push(1, 2)` and `coproc_dep_pop(1, 2)` are a token. Load, compute and store (1, 2,
-#   3) run each on its own; a unit that needs what another has done waits for its token. The
-#   schedule said nothing about them: the compiler has found out who reads what another wrote.
+# - Two `VTALoadBuffer2D` fill the buffers. The numbers after the tensor are its first tile in
+#   memory, the width and height of the transfer, and the distance between two rows (all in tiles).
+#   Four numbers for padding follow, then the place in the buffer and the buffer.
+# - `coproc_dep_push(1, 2)` and `coproc_dep_pop(1, 2)` push and pop a token. Load, compute and store
+#   (1, 2, 3) run concurrently; a unit that needs what another one has done waits for its token. The
+#   schedule does not mention tokens: the compiler works out who reads what another unit wrote.
 # - The first GEMM sets the accumulator to zero, which needs no token. The second is the whole
-#   product, every tile of it. An instruction has two loops (`VTAUopLoopBegin`: rounds, then the
-#   steps of the accumulator's, the data's and the weights' tile) around a list of micro-ops, each
-#   of which names the three tiles to begin with. The schedule has three loops, so two of them
-#   became the instruction's, and the third was written out as micro-ops.
+#   product. An instruction has two loops (`VTAUopLoopBegin`: the count, then the steps of the
+#   accumulator's, the data's and the weights' tile) around a list of micro-ops. Each micro-op names
+#   the three tiles to start from. The schedule has three loops, so two became the instruction's
+#   loops, and the third was unrolled into micro-ops.
 #
 # `simple_mode=True` would leave out the comments.
 
@@ -147,8 +150,8 @@ print(vta.lower(s, [A, B, C]))
 # %% [markdown]
 # ## Compile and run
 #
-# What `vta.build` returns is data: the instructions, the micro-ops, a signature. A session takes it
-# as a file, as a board at the other end of a network would.
+# `vta.build` returns data: the instructions, the micro-ops, and a signature. A session takes it as
+# a file, as a board at the other end of a network would.
 
 # %%
 matmul = vta.build(s, [A, B, C], env.target, name="matmul")
@@ -177,7 +180,7 @@ np.testing.assert_array_equal(
 print("The product is NumPy's.")
 
 # %% [markdown]
-# Every weight crossed the bus once, and every product of tiles was made once:
+# Every weight crossed the bus once, and every product of tiles was computed once:
 
 # %%
 stats = simulator.stats()
@@ -190,29 +193,29 @@ remote.close()
 # %% [markdown]
 # ## Where the cycles go
 #
-# The same program on the RTL. Above, each unit's state; below it, its instructions from issue to
-# retirement; at the bottom, how busy the bus is.
+# The same program on the RTL. Each unit has its state at the top and its instructions below, from
+# issue to retirement. At the bottom is the use of the bus.
 
 # %%
 pictures.timeline("matmul", matmul)
 
 # %% [markdown]
-# Three things happen, one after the other. Load moves 8 bytes in each cycle; compute waits for its
-# token until the last weight is there. Then GEMM works and the bus is idle, and at the end store
-# moves the result. Neither unit is slow, but they take turns.
+# Three things happen one after the other. First, load moves 8 bytes in each cycle, while compute
+# waits for its token until the last weight is there. Then GEMM works, and the bus is idle. At the
+# end, store moves the result. No unit is slow, but they take turns.
 #
-# The roofline says the same with two numbers. Along the bottom: how many operations the program
-# does for each byte that it moves. Upwards: how many it does in a cycle. The slope is what the bus
-# can feed, the level line what GEMM can do.
+# The roofline says the same with two numbers: the operations for each byte that the program moves
+# (to the right), and the operations in a cycle (upwards). The slope is what the bus can feed, the
+# horizontal line what GEMM can do.
 
 # %%
 pictures.roofline("matmul", {f"{rows} rows": matmul})
 
 # %% [markdown]
-# A weight that has been loaded is used for each row of `A` and then never again, so the rows decide
-# how far to the right the point lies. How far below the roof it lies is the price of taking turns.
-# Matrices that do not fit on the chip are next, in `blocked_matrix_multiply.py`; hiding the loads
-# behind the arithmetic comes with `convolution.py`.
+# Each loaded weight is used once for each row of `A`, so the number of rows decides how far to the
+# right the point is. Its distance from the roof is the price of taking turns. Matrices that do not
+# fit on the chip come next, in `blocked_matrix_multiply.py`; `convolution.py` shows how to hide
+# loads behind arithmetic.
 
 # %%
 print("Successful matrix multiply test!")

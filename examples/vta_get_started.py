@@ -1,11 +1,11 @@
 """Get started: a vector addition on VTA, from the expression to the checked result.
 
-The steps are those of VTA's own first tutorial. What is computed is one line; the rest says how
-the accelerator shall do it, which is what programming VTA is about. Run it with
+The steps are those of VTA's own first tutorial. What is computed takes one line; the rest says how
+the accelerator should compute it. Run it with
 
     python examples/vta_get_started.py
 
-`TARGET` in the configuration decides where: "sim" is the functional simulator, "tsim" the
+`TARGET` in the configuration selects where it runs: "sim" is the functional simulator, "tsim" the
 hardware itself, simulated cycle by cycle.
 """
 
@@ -21,16 +21,16 @@ from vta.testing import simulator, utils
 
 # 1. The parameters of the machine -------------------------------------------------------------
 #
-# VTA is a family of machines. Its parameters, as base-2 logarithms, are in a JSON file: the one
-# that $VTA_CONFIG names, else vta/vta_config.json. `env` has them, and what follows from them.
+# VTA is a family of machines. Their parameters, as base-2 logarithms, are in a JSON file: the one
+# that $VTA_CONFIG names, else vta/vta_config.json. `env` has them and all sizes that follow.
 
 env = vta.get_env()
 print(f"VTA {env.BITSTREAM}, target {env.TARGET}")
 
 # 2. A device to run on ------------------------------------------------------------------------
 #
-# A simulator lives in this process, but is used like a board at the other end of a network: what
-# is to run there is uploaded, and its tensors lie in its own memory.
+# A simulator is part of this process, but it is used like a board at the other end of a network:
+# programs are uploaded to it, and tensors are in its own memory.
 
 if env.TARGET not in ("sim", "tsim"):
     raise SystemExit(f"this example runs on sim and tsim, and TARGET is {env.TARGET}")
@@ -40,9 +40,9 @@ vta.reconfig_runtime(remote)  # nothing to do on a simulator, where a board adap
 # 3. What to compute ---------------------------------------------------------------------------
 #
 # VTA works on tiles of (BATCH, BLOCK_OUT) numbers, so tensors are arranged in tiles: here one row
-# of 64. A and B lie in main memory. Their copies A_buf and B_buf will lie on the chip, where C_buf
-# becomes their sum; the accumulator's numbers have 32 bits. Only 8-bit numbers can be stored, so
-# the last step casts (and wraps around, as NumPy's cast does) on the way out to C.
+# of 64. A and B are in main memory. Their copies A_buf and B_buf, and the sum C_buf, will be on the
+# chip, in the accumulator, whose numbers have 32 bits. Only 8-bit numbers can be stored, so the
+# last step casts on the way out to C (and wraps around, as NumPy's cast does).
 
 m = 64
 o = 1
@@ -61,25 +61,25 @@ C = te.compute(shape, lambda *i: C_buf(*i).astype(env.inp_dtype), name="C")
 
 # 4. How to compute it -------------------------------------------------------------------------
 #
-# A schedule starts out as plain loops over every element, which any processor could follow.
+# A schedule starts as plain loops over every element, which any processor could run.
 
 s = te.create_schedule(C.op)
 print("\nThe default schedule:\n")
 print(te.lower(s, [A, B, C], simple_mode=True))
 
-# It has to say what VTA's units shall do. The intermediate tensors live in the accumulator buffer.
+# The schedule maps them to VTA's units. The intermediate tensors are in the accumulator buffer.
 
 s[A_buf].set_scope(env.acc_scope)
 s[B_buf].set_scope(env.acc_scope)
 s[C_buf].set_scope(env.acc_scope)
 
-# Copies between main memory and the chip are made in bulk, by the load and store units (DMA).
+# The load and store units copy between main memory and the chip in bulk (DMA).
 
 s[A_buf].pragma(s[A_buf].op.axis[0], env.dma_copy)
 s[B_buf].pragma(s[B_buf].op.axis[0], env.dma_copy)
 s[C].pragma(s[C].op.axis[0], env.dma_copy)
 
-# And the addition runs on the vector ALU, a tile at a time.
+# The addition runs on the vector ALU, one tile at a time.
 
 s[C_buf].pragma(C_buf.op.axis[0], env.alu)
 
@@ -88,8 +88,8 @@ print(vta.lower(s, [A, B, C], simple_mode=True))
 
 # 5. Compile, save, upload, load ---------------------------------------------------------------
 #
-# The compiled program is plain data: instructions, micro-ops and a signature. The device refuses it
-# if it was made for a machine with other parameters.
+# The compiled program is plain data: instructions, micro-ops and a signature. A device refuses a
+# program that does not fit its parameters.
 
 my_vadd = vta.build(
     s, [A, B, C], vta.target.Target("ext_dev", host=env.target_host), name="my_vadd"
@@ -101,7 +101,7 @@ f = remote.load_module("vadd.o")
 
 # 6. Run ---------------------------------------------------------------------------------------
 #
-# Two matrices of random numbers, cut into tiles, go to the device's memory.
+# Two matrices of random numbers are cut into tiles and copied to the device's memory.
 
 ctx = remote.ext_dev(0)
 rng = np.random.default_rng(int(os.environ.get("SEED", "0")))
