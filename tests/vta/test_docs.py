@@ -219,6 +219,14 @@ def test_the_front_page_has_the_numbers_of_the_pages_that_it_names() -> None:
             assert number in (DOCS / page).read_text(encoding="utf-8"), number
 
 
+def test_the_workflow_makes_every_preset_on_every_python() -> None:
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+    assert f"preset: [{', '.join(PRESETS)}]" in workflow
+    oldest = re.search(r'requires-python = ">=3\.(\d+)"', (ROOT / "pyproject.toml").read_text())
+    assert oldest is not None
+    assert f'python: ["3.{oldest[1]}", ' in workflow
+
+
 def test_the_readme_explains_the_name_of_the_bitstream() -> None:
     assert f"`{PRESETS['default'].bitstream}`" in README
 
