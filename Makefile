@@ -5,9 +5,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 TEST_JOBS ?= 2
-# What `make check` runs: no RTL simulator has to be built, and nothing is synthesised.
-FAST ?= tests/test_imports.py tests/vta/test_*.py tests/driver tests/sim/functional tests/compiler/te \
-	tests/compiler/passes tests/compiler/check tests/compiler/encode tests/hw/bus tests/hw/control
+# What `make check` runs: tests that build no simulator of the RTL, synthesise nothing and end soon.
+FAST ?= tests/test_imports.py $(filter-out %/test_packaging.py,$(wildcard tests/vta/test_*.py)) \
+	tests/sim/functional tests/sim/test_memory.py tests/sim/test_replay.py \
+	tests/compiler/te tests/compiler/passes tests/compiler/check tests/compiler/encode \
+	$(addprefix tests/compiler/test_,$(addsuffix .py,build edges errors layers lower nest_errors reductions)) \
+	tests/hw/bus tests/hw/issue tests/hw/control
 # Memory images that `make performance` measures beside the project's own streams.
 IMAGES ?= $(wildcard ../shared/vectors/*.npz)
 
