@@ -22,6 +22,7 @@ from vta.compiler.ir.insn_ir import InsnProgram
 from vta.compiler.ir.loop_ir import LoopProgram
 from vta.compiler.ir.tile_ir import TileProgram, Value
 from vta.compiler.passes.cut import cut
+from vta.compiler.passes.divide import divide
 from vta.compiler.passes.inplace import inplace
 from vta.compiler.passes.leave_out import leave_out, left_out_stages
 from vta.compiler.passes.loops.loop_nests import loops
@@ -43,6 +44,7 @@ Pass = Callable[[Any, Config], Form]
 
 PASSES: tuple[tuple[str, Pass], ...] = (
     ("simplify", simplify),  # loops of one round are gone
+    ("divide", divide),  # operations divide none of their own loops in an index
     ("match", match),  # loops around operations on tiles: loads, GEMM, ALU, stores
     ("inplace", inplace),  # ALU operations overwrite their first operand
     ("cut", cut),  # elementwise work on whole tensors is in parts that fit

@@ -8,7 +8,18 @@ from vta.calls import check_calls
 from vta.compiler.pipeline import lower
 from vta.compiler.te.expr import Expr, const
 from vta.compiler.te.intrinsics import all_of as all
-from vta.compiler.te.intrinsics import if_then_else, max_value, min_value, reduce_axis
+from vta.compiler.te.intrinsics import (
+    floordiv,
+    floormod,
+    if_then_else,
+    max_value,
+    min_value,
+    reduce_axis,
+    truncdiv,
+    truncmod,
+)
+from vta.compiler.te.intrinsics import floordiv as indexdiv
+from vta.compiler.te.intrinsics import floormod as indexmod
 from vta.compiler.te.intrinsics import maximum as max
 from vta.compiler.te.intrinsics import minimum as min
 from vta.compiler.te.intrinsics import reduce_sum as sum
@@ -22,7 +33,11 @@ __all__ = [
     "compute",
     "const",
     "create_schedule",
+    "floordiv",
+    "floormod",
     "if_then_else",
+    "indexdiv",
+    "indexmod",
     "lower",
     "max",
     "max_value",
@@ -33,6 +48,8 @@ __all__ = [
     "sum",
     "tag_scope",
     "thread_axis",
+    "truncdiv",
+    "truncmod",
 ]
 
 

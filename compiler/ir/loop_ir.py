@@ -51,11 +51,15 @@ class For:
 
 @dataclass(frozen=True)
 class PragmaBlock:
-    """`body` is to be carried out as `key` says; `axis` is where the schedule asked for it."""
+    """`body` is to be carried out as `key` says; `axis` is where the schedule asked for it.
+
+    `note` ends the message where that cannot be done: what is divided in its indices.
+    """
 
     key: str
     axis: str
     body: tuple[Stmt, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from vta.compiler.ir.affine import affine, as_expression
+from vta.compiler.ir.affine import simple
 from vta.compiler.ir.loop_ir import For, LoopProgram, PragmaBlock, Stmt
 from vta.compiler.te.expr import Const, Expr, Read, Var, substitute
 from vta.config import Config
@@ -27,12 +27,10 @@ def _stmt(stmt: Stmt, known: dict[Var, Expr]) -> tuple[Stmt, ...]:
             return _body(stmt.body, {**known, stmt.var: Const(stmt.var.dtype, 0)})
         return (dataclasses.replace(stmt, body=_body(stmt.body, known)),)
     if isinstance(stmt, PragmaBlock):
-        return (PragmaBlock(stmt.key, stmt.axis, _body(stmt.body, known)),)
+        return (dataclasses.replace(stmt, body=_body(stmt.body, known)),)
 
-    def simple(index: Expr) -> Expr:
-        index = substitute(index, known)
-        form = affine(index)
-        return index if form is None else as_expression(form)
+    def simpler(index: Expr) -> Expr:
+        return simple(substitute(index, known))
 
     def read(item: Read) -> Expr:
         return Read(item.dtype, item.source, tuple(map(simple, item.indices)))
@@ -40,8 +38,8 @@ def _stmt(stmt: Stmt, known: dict[Var, Expr]) -> tuple[Stmt, ...]:
     return (
         dataclasses.replace(
             stmt,
-            indices=tuple(map(simple, stmt.indices)),
+            indices=tuple(map(simpler, stmt.indices)),
             value=substitute(stmt.value, known, read),
-            guards=tuple(map(simple, stmt.guards)),
+            guards=tuple(map(simpler, stmt.guards)),
         ),
     )

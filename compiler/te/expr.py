@@ -17,6 +17,7 @@ from vta.errors import CompileError
 
 __all__ = [
     "ABILITIES",
+    "DIVISIONS",
     "DTYPES",
     "OPERATORS",
     "Axis",
@@ -34,6 +35,7 @@ __all__ = [
     "as_expr",
     "binary",
     "const",
+    "divided",
     "dtype_name",
     "items_of",
     "parts",
@@ -51,6 +53,10 @@ CANNOT_EQUAL = (
     "VTA cannot compare for equality; of indices te.if_then_else(i == n, ...) can; " + ABILITIES
 )
 
+CANNOT_DIVIDE = (
+    f"VTA can neither divide nor take remainders (>> divides by powers of two); {ABILITIES}"
+)
+
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "+": np.add,
     "-": np.subtract,
@@ -59,8 +65,15 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">>": np.right_shift,
     "min": np.minimum,
     "max": np.maximum,
+    "//": np.floor_divide,
+    "%": np.remainder,
+    "truncdiv": lambda a, b: (a - np.fmod(a, b)) // b,
+    "truncmod": np.fmod,
 }
 """The binary operators and their meaning."""
+
+DIVISIONS = ("//", "%", "truncdiv", "truncmod")
+"""The operators that only indices have."""
 
 
 class Source(Protocol):
@@ -107,7 +120,7 @@ class _Operators:
         """NumPy's functions, and its operators with a number on the left, as ours."""
         for op, known in OPERATORS.items():
             if ufunc is known and method == "__call__" and not options:
-                return binary(op, *inputs)
+                return (divided if op in DIVISIONS else binary)(op, *inputs)
         raise CompileError(f"VTA has no {ufunc.__name__}; {ABILITIES}")
 
     def __add__(self, other: object) -> Expr:
@@ -146,10 +159,22 @@ class _Operators:
     def __pos__(self) -> Expr:
         return as_expr(self)
 
+    def __floordiv__(self, other: object) -> Expr:
+        return divided("//", self, other)
+
+    def __rfloordiv__(self, other: object) -> Expr:
+        return divided("//", other, self)
+
+    def __mod__(self, other: object) -> Expr:
+        return divided("%", self, other)
+
+    def __rmod__(self, other: object) -> Expr:
+        return divided("%", other, self)
+
     def _cannot(self, *_: object) -> NoReturn:
-        raise CompileError(
-            f"VTA can neither divide nor take remainders (>> divides by powers of two); {ABILITIES}"
-        )
+        if any(isinstance(node, Read) for node in walk(as_expr(self))):
+            raise CompileError(CANNOT_DIVIDE)
+        raise CompileError("an index is divided by // and %, which round down")
 
     def __ge__(self, other: object) -> Condition:
         return _condition(self, other)
@@ -179,8 +204,7 @@ class _Operators:
     def _cannot_bits(self, *_: object) -> NoReturn:
         raise CompileError(f"VTA has no bitwise operations, powers or abs; {ABILITIES}")
 
-    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _cannot
-    __divmod__ = __rdivmod__ = _cannot
+    __truediv__ = __rtruediv__ = __divmod__ = __rdivmod__ = _cannot
     __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = _cannot_bits
     __pow__ = __rpow__ = __invert__ = __abs__ = _cannot_bits
 
@@ -370,6 +394,22 @@ def binary(op: str, left: object, right: object) -> Expr:
     return Binary(dtype, op, a, b)
 
 
+def divided(op: str, left: object, right: object) -> Expr:
+    """`op`, one of `DIVISIONS`, of an index by a number of 1 or more; values have no such thing."""
+    index = as_expr(left)
+    if any(isinstance(node, Read) for node in walk(index)) or (
+        isinstance(right, Expr) and any(isinstance(node, Read) for node in walk(right))
+    ):
+        raise CompileError(CANNOT_DIVIDE)
+    number = right.number if isinstance(right, Const) else right
+    if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
+        shown = f"the index {right.name}" if isinstance(right, Var | Axis) else repr(right)
+        if isinstance(right, Expr) and not isinstance(right, Var | Const):
+            shown = "another index"
+        raise CompileError(f"an index must be divided by a whole number of 1 or more, not {shown}")
+    return binary(op, index.astype("int32"), const(int(number)))
+
+
 def _condition(left: object, right: object) -> Condition:
     value = binary("-", left, right)
     if any(isinstance(node, Read) for node in walk(value)):
@@ -405,11 +445,14 @@ def parts(expr: Expr) -> tuple[Expr, ...]:
 
 
 def substitute(
-    expr: Expr, variables: Mapping[Var, Expr], reads: Callable[[Read], Expr] = lambda read: read
+    expr: Expr,
+    variables: Mapping[Var, Expr],
+    reads: Callable[[Read], Expr] = lambda read: read,
+    conditions: Callable[[Expr], Expr] = lambda value: value,
 ) -> Expr:
     """The expression with variables replaced, and each read, its indices done, by `reads` of it.
 
-    What several parts share is shared afterwards too.
+    `conditions` changes what must be 0 or more. What several parts share is shared afterwards too.
     """
     done: dict[int, Expr] = {}
 
@@ -432,7 +475,7 @@ def substitute(
         if isinstance(node, Select):
             return Select(
                 node.dtype,
-                tuple(Condition(replaced(item.value)) for item in node.conditions),
+                tuple(Condition(conditions(replaced(item.value))) for item in node.conditions),
                 replaced(node.then),
                 replaced(node.other),
             )

@@ -8,7 +8,7 @@ from vta.compiler.te.expr import Binary, Cast, Const, Expr, Read, Select, Var, p
 
 __all__ = ["PRECEDENCE", "show_expr"]
 
-PRECEDENCE = {"<<": 1, ">>": 1, "+": 2, "-": 2, "*": 3}
+PRECEDENCE = {"<<": 1, ">>": 1, "+": 2, "-": 2, "*": 3, "//": 3, "%": 3}
 MOST_NODES = 300
 
 

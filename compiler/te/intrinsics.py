@@ -20,6 +20,7 @@ from vta.compiler.te.expr import (
     as_expr,
     binary,
     const,
+    divided,
     dtype_name,
     items_of,
 )
@@ -27,6 +28,8 @@ from vta.errors import CompileError
 
 __all__ = [
     "all_of",
+    "floordiv",
+    "floormod",
     "if_then_else",
     "max_value",
     "maximum",
@@ -35,6 +38,8 @@ __all__ = [
     "neutral",
     "reduce_axis",
     "reduce_sum",
+    "truncdiv",
+    "truncmod",
 ]
 
 
@@ -116,6 +121,26 @@ def if_then_else(
     second = as_expr(other, first.dtype)
     dtype = np.promote_types(first.dtype, second.dtype).name
     return Select(dtype, conditions, first.astype(dtype), second.astype(dtype))
+
+
+def floordiv(index: object, number: object) -> Expr:
+    """An index divided by a number of 1 or more, rounded down, as by ``//``."""
+    return divided("//", index, number)
+
+
+def floormod(index: object, number: object) -> Expr:
+    """What `floordiv` leaves, 0 or more, as ``%``."""
+    return divided("%", index, number)
+
+
+def truncdiv(index: object, number: object) -> Expr:
+    """An index divided by a number of 1 or more, rounded towards 0."""
+    return divided("truncdiv", index, number)
+
+
+def truncmod(index: object, number: object) -> Expr:
+    """What `truncdiv` leaves, with the sign of the index."""
+    return divided("truncmod", index, number)
 
 
 def min_value(dtype: Any) -> Const:

@@ -13,7 +13,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from vta.compiler.ir.affine import Affine, affine
+from vta.compiler.ir.affine import (
+    Affine,
+    Extents,
+    Quotient,
+    affine,
+    quotient,
+    variables,
+    with_simple_indices,
+)
 from vta.compiler.te.expr import Axis, Expr, Read, Reduce, Var, substitute, walk
 from vta.compiler.te.primitives import Fuse, Split
 from vta.compiler.te.schedule import Schedule
@@ -111,7 +119,8 @@ def inlined_body(schedule: Schedule, stage: Stage) -> Expr:
             done[key] = substitute(source.op.body, given, inline)
         return done[key]
 
-    return substitute(stage.op.body, {}, inline)
+    body = substitute(stage.op.body, {}, inline)
+    return with_simple_indices(body, {axis.var: axis.extent for axis in stage.axes})
 
 
 def infer_bounds(schedule: Schedule) -> Bounds:
@@ -220,18 +229,29 @@ def _span(
     form = affine(index)
     if form is None:
         return None
-    total = Affine(form.offset, {})
+    total = form.substituted(bounds.stages[reader].index, bounds.extents)
+    corner, last = _reach(total, outside, bounds.extents)
+    return corner, last.plus(corner.scaled(-1)).span(bounds.extents)[1] + 1
+
+
+def _reach(form: Affine, outside: set[Var], extents: Extents) -> tuple[Affine, Affine]:
+    """Forms of loops outside that are never above the form, and never below it."""
+    fixed = {var: factor for var, factor in form.factors.items() if variables([var]) <= outside}
+    loose = {
+        var: factor
+        for var, factor in form.factors.items()
+        if variables([var]).isdisjoint(outside) and var not in fixed
+    }
+    ends = [Affine(form.offset + end, fixed) for end in Affine(0, loose).span(extents)]
     for var, factor in form.factors.items():
-        known = bounds.stages[reader].index.get(var)
-        total = total.plus((known or Affine(0, {var: 1})).scaled(factor))
-    corner, low, high = Affine(total.offset, {}), 0, 0
-    for var, factor in total.factors.items():
-        if var in outside:
-            corner = corner.plus(Affine(0, {var: factor}))
-            continue
-        reach = factor * (bounds.extents[var] - 1)
-        low, high = low + min(0, reach), high + max(0, reach)
-    return corner.plus(Affine(low, {})), high - low + 1
+        if isinstance(var, Quotient) and var not in fixed and var not in loose:
+            parts = [
+                quotient(end, var.divisor, extents).scaled(factor)
+                for end in _reach(var.form, outside, extents)
+            ]
+            parts = parts if factor > 0 else parts[::-1]
+            ends = [end.plus(part) for end, part in zip(ends, parts, strict=True)]
+    return ends[0], ends[1]
 
 
 def _union(spans: list[tuple[Affine, int] | None], size: int) -> tuple[Affine, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vta.compiler.ir.affine import Affine, affine, as_expression
+from vta.compiler.ir.affine import Affine, affine, as_expression, has_division, simple
 from vta.compiler.ir.loop_ir import Assign, Buffer, For, LoopProgram, PragmaBlock, Stmt
 from vta.compiler.passes.loops.bounds import Bounds, StageBounds, infer_bounds
 from vta.compiler.passes.loops.reads import check_reads
@@ -106,26 +106,26 @@ class _Builder:
                 read.indices
                 if producer is None
                 else tuple(
-                    _less(index, corner)
+                    self._less(index, corner)
                     for index, corner in zip(read.indices, producer.origin(), strict=True)
                 )
             )
-            return Read(read.dtype, self.buffers[source], tuple(map(_simple, indices)))
+            return Read(read.dtype, self.buffers[source], tuple(map(self._simple, indices)))
 
-        return substitute(expr, given, from_buffer)
+        def of_loops(value: Expr) -> Expr:
+            return self._simple(value) if has_division(value) else value
 
+        return substitute(expr, given, from_buffer, of_loops)
 
-def _less(index: Expr, corner: Affine) -> Expr:
-    if not corner.factors and not corner.offset:
-        return index
-    form = affine(index)
-    assert form is not None, "a region of an index that is not affine is the whole dimension"
-    return as_expression(form.plus(corner.scaled(-1)))
+    def _less(self, index: Expr, corner: Affine) -> Expr:
+        if not corner.factors and not corner.offset:
+            return index
+        form = affine(index, self.bounds.extents)
+        assert form is not None, "a region of an index that is not affine is the whole dimension"
+        return as_expression(form.plus(corner.scaled(-1)))
 
-
-def _simple(index: Expr) -> Expr:
-    form = affine(index)
-    return index if form is None else as_expression(form)
+    def _simple(self, index: Expr) -> Expr:
+        return simple(index, self.bounds.extents)
 
 
 class _Nest:

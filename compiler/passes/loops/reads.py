@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 
-from vta.compiler.ir.affine import Affine, affine
+import numpy as np
+
+from vta.compiler.ir.affine import MOST_POINTS, Affine, affine, has_division, variables
 from vta.compiler.passes.loops.bounds import inlined_body
+from vta.compiler.passes.loops.cases import failures
 from vta.compiler.te.expr import Expr, Read, Reduce, Select, Var, parts, walk
+from vta.compiler.te.expr_text import show_expr
 from vta.compiler.te.schedule import Schedule
 from vta.compiler.te.tensor import ComputeOp
 from vta.errors import CompileError
@@ -38,7 +43,9 @@ def _guarded(expr: Expr, conditions: tuple[Expr, ...]) -> Iterator[tuple[Read, t
     if isinstance(expr, Select):
         inside = (*conditions, *(item.value for item in expr.conditions))
         yield from _guarded(expr.then, inside)
-        yield from _guarded(expr.other, conditions)
+        if any(isinstance(node, Read) for node in walk(expr.other)):
+            for outside in failures(expr.conditions):
+                yield from _guarded(expr.other, (*conditions, *outside))
     elif any(isinstance(node, Select) for node in walk(expr)):
         for part in parts(expr):
             yield from _guarded(part, conditions)
@@ -61,13 +68,35 @@ def _bounds(
         form = affine(index)
         if form is None:
             continue  # matched to nothing later, and refused there
-        high = min(item.span(extents)[1] for item in _sums(form, guards))
-        low = -min(item.span(extents)[1] for item in _sums(form.scaled(-1), guards))
-        if low < 0 or high >= size:
+        span = _span(form, guards, extents)
+        if span is not None and (span[0] < 0 or span[1] >= size):
+            shown = f", {show_expr(index)}," if has_division(index) else ""
             raise CompileError(
                 f"{stage} reads {name} {list(shape)} out of its bounds: index "
-                f"{place} runs from {low} to {high}, but must be 0 to {size - 1}"
+                f"{place}{shown} runs from {span[0]} to {span[1]}, but must be 0 to {size - 1}"
             )
+
+
+def _span(
+    form: Affine, guards: Sequence[Affine], extents: dict[Var, int]
+) -> tuple[int, int] | None:
+    """The least and the greatest value of a form where all guards hold; None if they never do."""
+    if any(item.quotients() for item in (form, *guards)):
+        # Divisions leave gaps, which no sum of guards shows.
+        loops = sorted(
+            {var for item in (form, *guards) for var in variables(list(item.factors))},
+            key=list(extents).index,
+        )
+        if math.prod(extents[var] for var in loops) <= MOST_POINTS:
+            grid = np.ix_(*(np.arange(extents[var]) for var in loops))
+            points = dict(zip(loops, grid, strict=True))
+            holds = [item.values(points) >= 0 for item in guards]
+            values = np.broadcast_arrays(form.values(points), *holds)
+            found = values[0][np.logical_and.reduce(values[1:])] if guards else values[0]
+            return (int(found.min()), int(found.max())) if found.size else None
+    high = min(item.span(extents)[1] for item in _sums(form, guards))
+    low = -min(item.span(extents)[1] for item in _sums(form.scaled(-1), guards))
+    return low, high
 
 
 def _sums(form: Affine, guards: Iterable[Affine]) -> list[Affine]:

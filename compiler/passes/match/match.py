@@ -90,6 +90,14 @@ class _Matcher:
             return (Loop(stmt.var, stmt.extent, stmt.thread, body),)
         if isinstance(stmt, Assign):
             raise _missing_pragma(self.rules[stmt.buffer.name], self.passed)
+        try:
+            return self._operation(stmt)
+        except (CompileError, ScheduleError) as error:
+            if not stmt.note:
+                raise
+            raise type(error)(f"{error} (its indices: {stmt.note})") from None
+
+    def _operation(self, stmt: PragmaBlock) -> tuple[Node, ...]:
         nest = statement_nest(stmt, at_root=not self.depth)
         if stmt.key == GEMM:
             return (match_gemm(nest, self.config, self.expressions),)

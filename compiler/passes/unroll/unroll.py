@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vta.compiler.ir.affine import Affine
+from vta.compiler.ir.affine import Affine, Quotient
 from vta.compiler.ir.insn_ir import Finish, InsnProgram, Kernel, Op
 from vta.compiler.ir.tile_ir import (
     Alu,
@@ -249,6 +249,10 @@ def _fixed(form: Affine, outside: Rounds) -> Affine:
     for var, factor in form.factors.items():
         if var in outside:
             offset += factor * outside[var]
+        elif isinstance(var, Quotient):
+            inner = var.form.with_values(outside)
+            assert not inner.factors, f"{var.name} is a division of loops inside an operation"
+            offset += factor * (inner.offset // var.divisor)
         else:
             factors[var] = factor
     return Affine(offset, factors)
