@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vta.compiler.ir.affine import Affine, Extents, affine
 from vta.compiler.te.expr import Binary, Cast, Condition, Const, Expr, Select, binary, walk
+from vta.errors import CompileError
 
-__all__ = ["Case", "cases", "failures"]
+__all__ = ["Case", "cases", "failures", "possible"]
+
+MOST_CASES = 64
 
 Case = tuple[tuple[Expr, ...], Expr]
 """What must be 0 or more, and the value then."""
@@ -25,25 +29,51 @@ def failures(conditions: Sequence[Condition]) -> list[tuple[Expr, ...]]:
     return found
 
 
-def cases(expr: Expr) -> list[Case]:
-    """The cases of an expression, of which one holds in every round; none chooses any more."""
+def cases(expr: Expr, stage: str) -> list[Case]:
+    """The cases of an expression, of which one holds in every round; none chooses any more.
+
+    Raises
+    ------
+    CompileError
+        More of them than make sense.
+    """
     if not any(isinstance(node, Select) for node in walk(expr)):
         return [((), expr)]
+    found: list[Case] = []
     if isinstance(expr, Select):
         inside = tuple(item.value for item in expr.conditions)
-        return [
-            *(((*inside, *more), value) for more, value in cases(expr.then)),
-            *(
-                ((*outside, *more), value)
-                for outside in failures(expr.conditions)
-                for more, value in cases(expr.other)
-            ),
-        ]
-    if isinstance(expr, Cast):
-        return [(conditions, value.astype(expr.dtype)) for conditions, value in cases(expr.value)]
-    assert isinstance(expr, Binary), expr
-    return [
-        ((*first, *second), binary(expr.op, a, b))
-        for first, a in cases(expr.a)
-        for second, b in cases(expr.b)
-    ]
+        found += (((*inside, *more), value) for more, value in cases(expr.then, stage))
+        others = cases(expr.other, stage)
+        for outside in failures(expr.conditions):
+            found += (((*outside, *more), value) for more, value in others)
+    elif isinstance(expr, Cast):
+        found += ((held, value.astype(expr.dtype)) for held, value in cases(expr.value, stage))
+    else:
+        assert isinstance(expr, Binary), expr
+        others = cases(expr.b, stage)
+        for first, a in cases(expr.a, stage):
+            found += (((*first, *second), binary(expr.op, a, b)) for second, b in others)
+    if len(found) > MOST_CASES:
+        raise CompileError(
+            f"stage {stage} chooses between more than {MOST_CASES} cases; make some of its "
+            "if_then_else stages of their own"
+        )
+    return found
+
+
+def possible(conditions: Sequence[Expr], extents: Extents) -> list[Expr] | None:
+    """Those of some conditions that do not hold anyway; None if not all can hold at once."""
+    forms: list[Affine] = []
+    kept: list[Expr] = []
+    for item in conditions:
+        form = affine(item, extents)
+        if form is None:
+            kept.append(item)
+            continue
+        low, high = form.span(extents)
+        if high < 0 or any(form.plus(other).span(extents)[1] < 0 for other in forms):
+            return None
+        if low < 0 and form not in forms:
+            forms.append(form)
+            kept.append(item)
+    return kept

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from vta.compiler.ir.affine import Affine, affine, as_expression, has_division, simple
 from vta.compiler.ir.loop_ir import Assign, Buffer, For, LoopProgram, PragmaBlock, Stmt
 from vta.compiler.passes.loops.bounds import Bounds, StageBounds, infer_bounds
+from vta.compiler.passes.loops.cases import cases, possible
 from vta.compiler.passes.loops.reads import check_reads
-from vta.compiler.te.expr import Axis, Const, Expr, Read, Reduce, Var, substitute
+from vta.compiler.te.expr import (
+    Axis,
+    Cast,
+    Const,
+    Expr,
+    Read,
+    Reduce,
+    Select,
+    Var,
+    substitute,
+    walk,
+)
 from vta.compiler.te.intrinsics import neutral
 from vta.compiler.te.schedule import Schedule
 from vta.compiler.te.stage import GLOBAL, SCOPES, Stage
@@ -201,20 +213,22 @@ class _Nest:
         found: list[Stmt] = []
         if place == self.start:
             found.append(self._neutral(place))
-        inside = self._loop(place)
-        if place == self.begin and self.pragma is not None:
-            key, axis = self.pragma
-            inside = (PragmaBlock(key, axis.name, inside),)
-        return (*found, *inside)
-
-    def _loop(self, place: int) -> tuple[Stmt, ...]:
-        if place == len(self.leaves):
-            return (self._assign(),)
-        axis = self.leaves[place]
-        body: tuple[Stmt, ...] = tuple(
-            stmt for stage in self.inner[place] for stmt in self.builder.nest(stage)
-        )
-        return self._wrapped(axis, body + self.statements(place + 1))
+        if place < self.begin:
+            axis = self.leaves[place]
+            body: tuple[Stmt, ...] = tuple(
+                stmt for stage in self.inner[place] for stmt in self.builder.nest(stage)
+            )
+            return (*found, *self._wrapped(axis, body + self.statements(place + 1)))
+        # The loops that go together; where there are several cases, once for each.
+        for assign in self._assigns():
+            inside: tuple[Stmt, ...] = (assign,)
+            for axis in reversed(self.leaves[place:]):
+                inside = self._wrapped(axis, inside)
+            if self.pragma is not None:
+                key, axis = self.pragma
+                inside = (PragmaBlock(key, axis.name, inside),)
+            found += inside
+        return tuple(found)
 
     def _wrapped(self, axis: Axis, body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
         for atom in reversed(self.own.loops[axis]):
@@ -231,16 +245,25 @@ class _Nest:
             body = (PragmaBlock(TENSORIZE, axis.name, body),)
         return body
 
-    def _assign(self) -> Assign:
+    def _assigns(self) -> Iterator[Assign]:
+        """The stage's statement; where a value is chosen, one for each case."""
         body = self.own.body
         value, reduce = (body.value, body.op) if isinstance(body, Reduce) else (body, "")
-        return Assign(
-            self.builder.buffers[self.stage],
-            self.indices,
-            self.builder.value(self.own, value),
-            tuple(as_expression(guard) for guard in self.own.guards),
-            reduce,
-        )
+        value = self.builder.value(self.own, value)
+        guards = tuple(as_expression(guard) for guard in self.own.guards)
+        buffer = self.builder.buffers[self.stage]
+        if _leaves_out(value, bool(reduce)):
+            yield Assign(buffer, self.indices, value, guards, reduce)
+            return
+        for conditions, chosen in cases(value, self.stage.name):
+            kept = possible(conditions, self.builder.bounds.extents)
+            if kept is None or (
+                reduce
+                and isinstance(chosen, Const)
+                and chosen.number == neutral(reduce, body.dtype)
+            ):
+                continue
+            yield Assign(buffer, self.indices, chosen, (*guards, *kept), reduce)
 
     def _neutral(self, place: int) -> Stmt:
         """The reduction's neutral value for all that the loops from `place` on compute."""
@@ -266,3 +289,23 @@ class _Nest:
             key, at = self.pragma
             return PragmaBlock(key, at.name, stmt)
         return stmt[0]
+
+
+def _leaves_out(value: Expr, reduces: bool) -> bool:
+    """Whether one operation does a value, with what it leaves out: padding, or nothing at all."""
+    if not any(isinstance(node, Select) for node in walk(value)):
+        return True
+    while isinstance(value, Cast | Select):
+        if isinstance(value, Cast):
+            value = value.value
+        elif not isinstance(value.other, Const):
+            return False
+        else:
+            value = value.then
+            if reduces:
+                return not any(isinstance(node, Select) for node in walk(value))
+    return (
+        isinstance(value, Read)
+        and isinstance(value.source, Buffer)
+        and (value.source.scope == GLOBAL)
+    )

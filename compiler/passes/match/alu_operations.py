@@ -48,8 +48,11 @@ class Expressions:
         self.exact: dict[str, bool] = {}
 
     def define(self, name: str, exact: bool = True) -> None:
-        """A stage's tensor, and whether the upper bits of its numbers are right."""
-        self.exact[name] = exact
+        """A stage's tensor, and whether the upper bits of its numbers are right.
+
+        Of a stage of several cases they are if they are in all of them.
+        """
+        self.exact[name] = exact and self.exact.get(name, True)
 
     def resolve(self, name: str) -> str:
         """The value that a stage's tensor is; a mere copy or cast is what it reads."""
@@ -80,8 +83,12 @@ class Expressions:
         position: Callable[[Read], Affine],
         domain: Domain,
         reduce: str,
+        *,
+        partly: bool = False,
     ) -> tuple[Node, ...]:
         """The operations of a stage, which writes its tensor `at` those tiles.
+
+        Where they do it only `partly`, its tensor must be where the others write it too.
 
         Raises
         ------
@@ -116,10 +123,10 @@ class Expressions:
         ref = result.ref
         if isinstance(ref, int):
             ops, ref = [*ops, Fill(name, selector.second(ref))], name
-        elif ops and isinstance(ops[-1], (AluStep, Fill)) and ops[-1].dst == ref:
+        elif ops and ops[-1].dst == ref and not partly:
             # The stage's own name for what it made.
             ops, ref = [*ops[:-1], dataclasses.replace(ops[-1], dst=name)], name
-        elif ref in elsewhere or domain.guards:
+        elif ref in elsewhere or domain.guards or partly:
             ops = [*ops, Fill(name, 0), AluStep(AluOp.ADD, name, name, ref)]
             ref = name
         if ref != name:

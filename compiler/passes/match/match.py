@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 
 from vta.compiler.ir.affine import Affine
-from vta.compiler.ir.loop_ir import Assign, Buffer, For, LoopProgram, Stmt
+from vta.compiler.ir.loop_ir import Assign, Buffer, For, LoopProgram, PragmaBlock, Stmt
 from vta.compiler.ir.tile_ir import Loop, Node, TileProgram, Value
 from vta.compiler.passes.loops.loop_nests import GEMM
 from vta.compiler.passes.match.alu_operations import Expressions
@@ -46,6 +47,8 @@ def match(program: LoopProgram, config: Config) -> TileProgram:
         matcher.declare(buffer)
     # The last statement of a stage, behind a reduction's neutral value, says what it does.
     matcher.rules = {item.buffer.name: item for item in _assigns(program.body)}
+    written = Counter(item.buffer.name for item in _assigns(program.body) if not item.reduce)
+    matcher.partly = {name for name, count in written.items() if count > 1}
     body = matcher.body(program.body)
     values = {**matcher.values, **matcher.expressions.values_made()}
     return TileProgram(
@@ -63,6 +66,8 @@ class _Matcher:
         self.config = config
         self.values: dict[str, Value] = {}
         self.rules: dict[str, Assign] = {}
+        self.partly: set[str] = set()
+        """Stages of several cases, each of which an operation of its own does."""
         self.depth = 0
         self.passed: set[str] = set()
         self.expressions = Expressions(config, self.values)
@@ -131,25 +136,16 @@ class _Matcher:
                 select.other.astype(value.dtype),
             )
         if isinstance(value, Select):
-            same = neutral(nest.assign.reduce, value.dtype) if nest.assign.reduce else None
+            assert nest.assign.reduce, "other choices are statements of their own"
+            same = neutral(nest.assign.reduce, value.dtype)
             if not isinstance(value.other, Const) or value.other.number != same:
                 raise CompileError(
                     f"{nest.where} chooses between two values; VTA can only leave out what does "
-                    "not change a reduction: "
-                    + (
-                        f"the other value must be {same}"
-                        if same is not None
-                        else "if_then_else belongs inside te.sum, te.max or te.min, or a copy's "
-                        "zeros"
-                    )
+                    f"not change a reduction: the other value must be {same}"
                 )
             guards += [item.value for item in value.conditions]
             value = value.then
         for node in walk(value):
-            if isinstance(node, Select):
-                raise CompileError(
-                    f"{nest.where} chooses within an expression; if_then_else must be outermost"
-                )
             if isinstance(node, Read) and buffer_of(node).scope != ACC_SCOPE:
                 raise ScheduleError(
                     f"{nest.where} computes on {node.source.name}, which is in "
@@ -171,7 +167,13 @@ class _Matcher:
             )
 
         return self.expressions.compute(
-            target.name, at, value, position, domain, nest.assign.reduce
+            target.name,
+            at,
+            value,
+            position,
+            domain,
+            nest.assign.reduce,
+            partly=target.name in self.partly,
         )
 
 
