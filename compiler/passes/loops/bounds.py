@@ -10,7 +10,7 @@ atoms, and a split of it must divide them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from vta.compiler.ir.affine import (
@@ -269,14 +269,12 @@ def _union(spans: list[tuple[Affine, int] | None], size: int) -> tuple[Affine, i
     return Affine(low, known[0][0].factors), high - low
 
 
-def _covers(
-    region: Sequence[tuple[Affine, int]], shape: Sequence[int], extents: Mapping[Var, int]
-) -> bool:
+def _covers(region: Sequence[tuple[Affine, int]], shape: Sequence[int], extents: Extents) -> bool:
     """Whether a region, in all rounds of the loops outside, is all of a tensor."""
     seen: set[Var] = set()
     for (corner, count), size in zip(region, shape, strict=True):
-        if seen & set(corner.factors):
-            return False  # along a diagonal
+        if corner.quotients() or seen & set(corner.factors):
+            return False  # perhaps in steps, or along a diagonal
         seen |= set(corner.factors)
         low, _ = corner.span(extents)
         for var, factor in sorted(corner.factors.items(), key=lambda item: abs(item[1])):
