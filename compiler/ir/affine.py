@@ -124,7 +124,7 @@ class Quotient(Var):
     form: Affine
     divisor: int
 
-    def __eq__(self, other: object) -> bool:
+    def __eq__(self, other: object) -> bool:  # type: ignore[override]
         return (
             isinstance(other, Quotient)
             and (self.divisor, self.form.offset) == (other.divisor, other.form.offset)

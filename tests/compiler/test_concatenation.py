@@ -220,3 +220,11 @@ def test_too_many_cases():
         CompileError, match="stage M chooses between more than 64 cases; make some of its"
     ):
         build(s, args, TINY)
+
+
+def test_one_row_is_another(kit):
+    """What is not equal is less or more: two cases beside the one."""
+    s, args = chosen(lambda x, i: te.if_then_else(i % 4 == 1, x(i) + 1, x(i - i % 4)))
+    array = np.random.default_rng(9).integers(-128, 128, args[0].shape).astype(np.int8)
+    wanted = np.stack([array[i] + np.int8(1) if i % 4 == 1 else array[i - i % 4] for i in range(6)])
+    kit.check(s, args, TINY, [array], [wanted])
