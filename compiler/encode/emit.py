@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vta.compiler.encode.uop_buffer import UopLoad, plan_uops
-from vta.compiler.ir.insn_ir import Finish, InsnProgram, Kernel, MicroOp, Nop, Op, Transfer
+from vta.compiler.ir.insn_ir import Finish, InsnProgram, Kernel, MicroOp, Nop, Op, Tokens, Transfer
 from vta.compiler.ir.loop_ir import Buffer
 from vta.config import Config
-from vta.isa import Isa, MemoryType, Opcode
+from vta.isa import Format, Isa, MemoryType, Opcode
 from vta.program import DramBuffer, Program
 
 __all__ = ["emit"]
+
+TOKENS = ("pop_prev", "pop_next", "push_prev", "push_next")
+TRANSFER = ("sram_base", "dram_base", "y_size", "x_size", "x_stride")
+PADS = ("y_pad_0", "y_pad_1", "x_pad_0", "x_pad_1")
+NO_PADS = (0, 0, 0, 0)
+LOOPS = (
+    "uop_bgn",
+    "uop_end",
+    "iter_out",
+    "iter_in",
+    "dst_factor_out",
+    "dst_factor_in",
+    "src_factor_out",
+    "src_factor_in",
+)
+"""The fields that GEMM and ALU share."""
 
 
 def emit(program: InsnProgram, config: Config) -> Program:
@@ -33,97 +50,118 @@ def emit(program: InsnProgram, config: Config) -> Program:
     return emitter.finish(program, plan.uops)
 
 
+class _Table:
+    """Instructions of one format, by column, to be encoded at once."""
+
+    def __init__(self, form: Format, *names: str) -> None:
+        self.form = form
+        self.names = ("opcode", *names, *TOKENS)
+        self.places: list[int] = []
+        self.rows: list[tuple[int, ...]] = []
+
+    def add(self, place: int, opcode: Opcode, tokens: Tokens, *values: int) -> None:
+        """Instruction number `place` of the stream; `values` in the order of the names."""
+        self.places.append(place)
+        self.rows.append((opcode, *values, *(getattr(tokens, name) for name in TOKENS)))
+
+    def encode(self, words: NDArray[np.uint64]) -> None:
+        """Writes the instructions to their places in (n, 2) `words`."""
+        if self.rows:
+            columns = zip(*self.rows, strict=True)
+            fields = dict(zip(self.names, columns, strict=True))
+            words[self.places] = self.form.pack_array(**fields)
+
+
 class _Emitter:
     def __init__(self, program: InsnProgram, config: Config) -> None:
         self.config = config
-        self.isa = Isa(config)
-        self.words: list[int] = []
+        self.isa = isa = Isa(config)
+        self.transfers = _Table(isa.mem, "memory_type", *TRANSFER, *PADS)
+        self.gemms = _Table(isa.gemm, *LOOPS, "wgt_factor_out", "wgt_factor_in", "reset")
+        self.alus = _Table(isa.alu, *LOOPS, "alu_opcode", "use_imm", "imm")
+        self.ends = _Table(isa.common)
         self.refs: list[int] = []
         self.names = [buffer.name for buffer in (*program.args, *program.temps)]
         self.uop_name = "uops"
         while self.uop_name in self.names:
             self.uop_name += "_"
         self.names.append(self.uop_name)
-        self.places = {name: place for place, name in enumerate(self.names)}
+        self.buffers = {name: place for place, name in enumerate(self.names)}
 
-    def _add(self, word: int, buffer: str | None = None) -> None:
-        self.words.append(word)
-        self.refs.append(-1 if buffer is None else self.places[buffer])
+    def _place(self, buffer: str | None = None) -> int:
+        """The number of the next instruction, which refers to a buffer or to none."""
+        self.refs.append(-1 if buffer is None else self.buffers[buffer])
+        return len(self.refs) - 1
 
     def load_uops(self, load: UopLoad) -> None:
-        self._add(
-            self.isa.mem.pack(
-                opcode=Opcode.LOAD,
-                memory_type=MemoryType.UOP,
-                sram_base=load.base,
-                dram_base=load.start,
-                y_size=1,
-                x_size=load.count,
-                x_stride=load.count,
-            ),
-            self.uop_name,
+        """The next instruction: micro-ops from main memory."""
+        self.transfers.add(
+            self._place(self.uop_name),
+            Opcode.LOAD,
+            Tokens(),
+            MemoryType.UOP,
+            load.base,
+            load.start,
+            1,
+            load.count,
+            load.count,
+            *NO_PADS,
         )
 
     def op(self, op: Op, first: int) -> None:
-        tokens = {name: int(value) for name, value in vars(op.tokens).items()}
+        """The next instruction; the micro-ops of a kernel are at `first` in their buffer."""
         if isinstance(op, Finish):
-            self._add(self.isa.common.pack(opcode=Opcode.FINISH, **tokens))
+            self.ends.add(self._place(), Opcode.FINISH, op.tokens)
         elif isinstance(op, Nop):
             # A LOAD of no tiles does nothing but its tokens.
-            self._add(self.isa.mem.pack(opcode=Opcode.LOAD, memory_type=MemoryType.UOP, **tokens))
+            nothing = (0,) * len(TRANSFER)
+            self.transfers.add(
+                self._place(), Opcode.LOAD, op.tokens, MemoryType.UOP, *nothing, *NO_PADS
+            )
         elif isinstance(op, Transfer):
-            pads = dict(zip(("y_pad_0", "y_pad_1", "x_pad_0", "x_pad_1"), op.pads, strict=True))
-            self._add(
-                self.isa.mem.pack(
-                    opcode=op.opcode,
-                    memory_type=op.memory_type,
-                    sram_base=op.sram_base,
-                    dram_base=op.dram_base,
-                    y_size=op.y_size,
-                    x_size=op.x_size,
-                    x_stride=op.x_stride,
-                    **pads,
-                    **tokens,
-                ),
-                op.buffer,
+            self.transfers.add(
+                self._place(op.buffer),
+                op.opcode,
+                op.tokens,
+                op.memory_type,
+                *(getattr(op, name) for name in TRANSFER),
+                *op.pads,
             )
         else:
-            self._add(self._kernel(op, first, tokens))
+            self._kernel(op, first)
 
-    def _kernel(self, op: Kernel, first: int, tokens: dict[str, int]) -> int:
-        fields = {"uop_bgn": first, "uop_end": first + len(op.uops), **tokens}
+    def _kernel(self, op: Kernel, first: int) -> None:
         outer, inner = _two(op)
-        for name, loop in (("out", outer), ("in", inner)):
-            fields[f"iter_{name}"] = loop[0]
-            fields[f"dst_factor_{name}"], fields[f"src_factor_{name}"] = loop[1:3]
-        if op.opcode == Opcode.ALU:
-            return self.isa.alu.pack(
-                opcode=op.opcode,
-                alu_opcode=op.alu_opcode,
-                use_imm=op.imm is not None,
-                imm=op.imm or 0,
-                **fields,
-            )
-        return self.isa.gemm.pack(
-            opcode=op.opcode,
-            reset=op.reset,
-            wgt_factor_out=outer[3],
-            wgt_factor_in=inner[3],
-            **fields,
+        (*loops, wgt_out, wgt_in) = (
+            number for pair in zip(outer, inner, strict=True) for number in pair
         )
+        loops = [first, first + len(op.uops), *loops]
+        if op.opcode == Opcode.ALU:
+            self.alus.add(
+                self._place(),
+                op.opcode,
+                op.tokens,
+                *loops,
+                op.alu_opcode,
+                op.imm is not None,
+                op.imm or 0,
+            )
+        else:
+            self.gemms.add(self._place(), op.opcode, op.tokens, *loops, wgt_out, wgt_in, op.reset)
 
     def finish(self, program: InsnProgram, uops: list[MicroOp]) -> Program:
+        """The program of all instructions so far; `uops` are what main memory holds."""
+        words = np.zeros((len(self.refs), 2), np.uint64)
+        for table in (self.transfers, self.gemms, self.alus, self.ends):
+            table.encode(words)
         buffers = [
             self._buffer(item, "output" if item.name in program.outputs else "input")
             for item in program.args
         ]
         buffers += [self._buffer(item, "temp") for item in program.temps]
         if uops:
-            packed = self.isa.uop.pack_array(
-                dst_idx=[uop.dst for uop in uops],
-                src_idx=[uop.src for uop in uops],
-                wgt_idx=[uop.wgt for uop in uops],
-            )
+            dst, src, wgt = zip(*uops, strict=True)
+            packed = self.isa.uop.pack_array(dst_idx=dst, src_idx=src, wgt_idx=wgt)
             buffers.append(
                 DramBuffer(
                     name=self.uop_name,
@@ -136,7 +174,7 @@ class _Emitter:
         return Program(
             name=program.name,
             config=self.config,
-            insns=self.isa.words(self.words).astype(np.uint64),
+            insns=words,
             refs=np.array(self.refs, np.int32),
             buffers=tuple(buffers),
         )

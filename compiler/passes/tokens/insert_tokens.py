@@ -25,6 +25,7 @@ from vta.isa import ModuleId, Opcode
 __all__ = ["insert_tokens"]
 
 MODULES: tuple[ModuleId, ...] = (ModuleId.LOAD, ModuleId.COMPUTE, ModuleId.STORE)
+NONE = Tokens()
 
 
 def insert_tokens(program: InsnProgram, config: Config) -> InsnProgram:
@@ -32,13 +33,7 @@ def insert_tokens(program: InsnProgram, config: Config) -> InsnProgram:
     orderer = _Orderer(program, config)
     for op in program.ops:
         orderer.add(op)
-    return dataclasses.replace(
-        program,
-        ops=tuple(
-            dataclasses.replace(op, tokens=own)
-            for op, own in zip(orderer.ops, orderer.tokens, strict=True)
-        ),
-    )
+    return dataclasses.replace(program, ops=orderer.with_tokens())
 
 
 class _Orderer:
@@ -56,7 +51,8 @@ class _Orderer:
         self.config = config
         self.history = History(sizes)
         self.ops: list[Op] = []
-        self.tokens: list[Tokens] = []
+        # For each instruction the flags that are set, by the names of `Tokens`.
+        self.tokens: list[set[str]] = []
         self.places: dict[ModuleId, list[int]] = {module: [] for module in MODULES}
         self.finished: dict[ModuleId, list[dict[ModuleId, int]]] = {
             module: [] for module in MODULES
@@ -83,14 +79,15 @@ class _Orderer:
 
     def _append(self, op: Op, waits: dict[ModuleId, int]) -> None:
         """An instruction that waits for those at these positions of other modules."""
-        module, clock, own = op.module, self.clocks[op.module], Tokens()
+        module = op.module
+        clock, own = self.clocks[module], set[str]()
         for other, position in waits.items():
             if position <= clock[other]:
                 continue
             giver = self.places[other][position - 1]
             side, back = ("next", "prev") if module > other else ("prev", "next")
-            self.tokens[giver] = dataclasses.replace(self.tokens[giver], **{f"push_{side}": True})
-            own = dataclasses.replace(own, **{f"pop_{back}": True})
+            self.tokens[giver].add(f"push_{side}")
+            own.add(f"pop_{back}")
             for third, known in self.finished[other][position - 1].items():
                 clock[third] = max(clock[third], known)
         self.places[module].append(len(self.ops))
@@ -98,3 +95,12 @@ class _Orderer:
         self.tokens.append(own)
         clock[module] = len(self.places[module])
         self.finished[module].append(dict(clock))
+
+    def with_tokens(self) -> tuple[Op, ...]:
+        """The instructions so far; those that have tokens already lose them."""
+        return tuple(
+            op
+            if not own and op.tokens == NONE
+            else dataclasses.replace(op, tokens=Tokens(**dict.fromkeys(own, True)))
+            for op, own in zip(self.ops, self.tokens, strict=True)
+        )
