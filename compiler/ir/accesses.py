@@ -13,7 +13,7 @@ from vta.compiler.ir.insn_ir import Kernel, Op, Transfer
 from vta.config import Config
 from vta.isa import MemoryType, Opcode
 
-__all__ = ["Access", "Index", "accesses", "loop_indices"]
+__all__ = ["Access", "Index", "accesses"]
 
 Index = slice | NDArray[np.int64]
 
@@ -49,20 +49,12 @@ class Access(NamedTuple):
     @property
     def reach(self) -> tuple[int, int]:
         """The first element and the one after the last; they are equal if there is none."""
-        if not self.starts:
-            return 0, 0
-        low, high = min(self.starts), max(self.starts) + 1
-        for extent, step in self.loops:
-            if extent == 0:
-                return low, low
-            far = (extent - 1) * step
-            low, high = low + min(0, far), high + max(0, far)
-        return low, high
+        return _reach(self.starts, self.loops)
 
     @property
     def elements(self) -> Index:
-        """What selects the elements in an array over the whole space."""
-        return loop_indices(self.starts, self.loops)
+        """What selects the elements, each of them once, in an array over the whole space."""
+        return _elements(self.starts, self.loops)
 
 
 def accesses(op: Op, config: Config) -> tuple[Access, ...]:
@@ -75,11 +67,9 @@ def accesses(op: Op, config: Config) -> tuple[Access, ...]:
 
 
 @functools.lru_cache(maxsize=1024)
-def loop_indices(starts: Sequence[int], loops: tuple[tuple[int, int], ...]) -> Index:
-    """Every index of loops of (extent, step), outermost first, around micro-ops at `starts`.
-
-    In the order of execution; a slice where the indices are consecutive.
-    """
+def _elements(starts: Sequence[int], loops: tuple[tuple[int, int], ...]) -> Index:
+    """Each element once, in ascending order; a slice where they are consecutive."""
+    loops = tuple(loop for loop in loops if loop[1] or not loop[0])
     count = len(starts)
     if count == 1 or isinstance(starts, range) and starts.step == 1 and count:
         # The usual case, without making the indices: each loop goes on where the one inside ends.
@@ -90,11 +80,25 @@ def loop_indices(starts: Sequence[int], loops: tuple[tuple[int, int], ...]) -> I
         else:
             return slice(starts[0], starts[0] + count)
     index = np.asarray(starts, np.int64)
-    for extent, step in reversed(loops):
-        index = (np.arange(extent)[:, None] * step + index.reshape(1, -1)).reshape(-1)
-    if index.size and np.array_equal(index, np.arange(index[0], index[0] + index.size)):
-        return slice(int(index[0]), int(index[0]) + index.size)
+    for extent, step in loops:
+        index = np.unique(np.add.outer(np.arange(extent) * step, index))
+    index = np.unique(index)
+    if index.size and index[-1] - index[0] == index.size - 1:
+        return slice(int(index[0]), int(index[-1]) + 1)
     return index
+
+
+@functools.lru_cache(maxsize=1024)
+def _reach(starts: Sequence[int], loops: tuple[tuple[int, int], ...]) -> tuple[int, int]:
+    if not starts:
+        return 0, 0
+    low, high = min(starts), max(starts) + 1
+    for extent, step in loops:
+        if extent == 0:
+            return low, low
+        far = (extent - 1) * step
+        low, high = low + min(0, far), high + max(0, far)
+    return low, high
 
 
 def _transfer(op: Transfer, config: Config) -> tuple[Access, ...]:

@@ -11,6 +11,7 @@ The module issues in order, so that an instruction which waits for a token holds
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 from vta.compiler.ir.accesses import accesses
@@ -41,6 +42,13 @@ class _Entry:
     op: Op
     reads: dict[str, tuple[int, int]]
     writes: dict[str, tuple[int, int]]
+
+    @functools.cached_property
+    def cycles(self) -> int:
+        """Of a computation: an operation on a tile each; 0 for other instructions."""
+        if not isinstance(self.op, Kernel):
+            return 0
+        return math.prod(loop.extent for loop in self.op.loops) * len(self.op.uops)
 
     @property
     def is_reset(self) -> bool:
@@ -99,13 +107,24 @@ def _lowered(entries: list[_Entry]) -> list[_Entry]:
 def _raised(entries: list[_Entry], store_cycles: int) -> list[_Entry]:
     """With every LOAD of ACC as early as it can run without waiting, or making others wait."""
     found: list[_Entry] = []
+    longest = max((_store_cycles(entry, store_cycles) for entry in entries), default=0)
     for entry in entries:
-        place = _earliest(found, entry, store_cycles) if entry.is_acc_load else len(found)
+        place = len(found)
+        if entry.is_acc_load:
+            place = _earliest(found, entry, store_cycles, longest)
         found.insert(place, entry)
     return found
 
 
-def _earliest(found: list[_Entry], entry: _Entry, store_cycles: int) -> int:
+def _store_cycles(entry: _Entry, each: int) -> int:
+    """For how long a store may still read its tiles, at `each` cycles a tile; 0 for others."""
+    op = entry.op
+    if isinstance(op, Transfer) and op.opcode == Opcode.STORE:
+        return each * op.x_size * op.y_size + STORE_START
+    return 0
+
+
+def _earliest(found: list[_Entry], entry: _Entry, store_cycles: int, longest: int) -> int:
     """Where a LOAD of ACC is best put into what comes before it."""
     place = len(found)
     while place and not (found[place - 1].is_acc_load or found[place - 1].touches(entry)):
@@ -113,22 +132,32 @@ def _earliest(found: list[_Entry], entry: _Entry, store_cycles: int) -> int:
     if place and found[place - 1].is_acc_load:
         # Those loads are for the computation that follows them: it is issued first.
         place = _behind(found, place, 1)
-    blocker = next(
-        (index for index in range(place - 1, -1, -1) if found[index].touches(entry)), None
-    )
+    blocker = _blocker(found, place, entry, longest)
     if blocker is not None:
-        store = found[blocker].op
-        if isinstance(store, Transfer) and store.opcode == Opcode.STORE:
-            cycles = store_cycles * store.x_size * store.y_size + STORE_START
-            place = max(place, _behind(found, blocker + 1, cycles))
+        cycles = _store_cycles(found[blocker], store_cycles)
+        place = max(place, _behind(found, blocker + 1, cycles))
     return place
+
+
+def _blocker(found: list[_Entry], place: int, entry: _Entry, longest: int) -> int | None:
+    """The last instruction before `place` that must stay before `entry`.
+
+    None if there is none, or if so much is computed in between that even the `longest` store has
+    ended by then.
+    """
+    cycles = 0
+    for index in range(place - 1, -1, -1):
+        if found[index].touches(entry):
+            return index
+        cycles += found[index].cycles
+        if cycles >= longest:
+            break
+    return None
 
 
 def _behind(found: list[_Entry], place: int, cycles: int) -> int:
     """The place from `place` on that has computations of so many cycles before it."""
     while place < len(found) and cycles > 0:
-        op = found[place].op
-        if isinstance(op, Kernel):
-            cycles -= math.prod(loop.extent for loop in op.loops) * len(op.uops)
+        cycles -= found[place].cycles
         place += 1
     return place
