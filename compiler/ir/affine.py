@@ -47,12 +47,14 @@ class Affine:
     factors: Mapping[Var, int]
 
     def scaled(self, number: int) -> Affine:
+        """This form times a number."""
         return Affine(
             self.offset * number,
             {var: factor * number for var, factor in self.factors.items() if number},
         )
 
     def plus(self, other: Affine) -> Affine:
+        """The sum of two forms."""
         factors = dict(self.factors)
         for var, factor in other.factors.items():
             factors[var] = factors.get(var, 0) + factor

@@ -59,6 +59,7 @@ class Transfer:
 
     @property
     def module(self) -> ModuleId:
+        """The module that executes it: loads of ACC and of micro-ops are compute's."""
         if self.opcode == Opcode.STORE:
             return ModuleId.STORE
         if self.memory_type in (MemoryType.INP, MemoryType.WGT):
@@ -99,6 +100,7 @@ class Kernel:
 
     @property
     def module(self) -> ModuleId:
+        """The module that executes it."""
         return ModuleId.COMPUTE
 
 
@@ -111,6 +113,7 @@ class Finish:
 
     @property
     def module(self) -> ModuleId:
+        """The module that executes it."""
         return ModuleId.COMPUTE
 
 
@@ -123,6 +126,7 @@ class Nop:
 
     @property
     def module(self) -> ModuleId:
+        """The module that executes it."""
         return ModuleId.COMPUTE
 
 

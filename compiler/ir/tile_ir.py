@@ -63,6 +63,7 @@ class TileOperand:
 
     @property
     def shown(self) -> str:
+        """The name for people: of the stage, where it is known."""
         return self.name or self.value
 
 

@@ -96,6 +96,7 @@ class Conv2dTranspose(Window, Spec):
 
     @property
     def operands(self) -> tuple[OperandSpec, ...]:
+        """The arrays that a call takes: data, weight, and a bias where the epilogue has one."""
         bias = (OperandSpec("bias", (self.output_shape[1],), "int32"),) * self.epilogue.bias
         return (
             OperandSpec("data", self.data_shape, "int8"),
@@ -105,6 +106,7 @@ class Conv2dTranspose(Window, Spec):
 
     @property
     def output_shape(self) -> tuple[int, ...]:
+        """The shape of the int8 array that a call returns."""
         sizes = [
             (self.data_shape[2 + dim] - 1) * self.strides[dim]
             + (self.weight_shape[2 + dim] - 1) * self.dilations[dim]
@@ -120,9 +122,11 @@ class Conv2dTranspose(Window, Spec):
         return as_pair(self.output_padding, "output_padding", 0)
 
     def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
+        """Chooses tilings, unless one is given, and schedules."""
         return plan_pieces(self._pieces(config)[0], config, tiling)
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
+        """The operands in the layout of the program's inputs."""
         blocking = self._blocking(config)
         data, weight, *bias = arrays
         per_group = weight.reshape(self.groups, -1, *weight.shape[1:]).swapaxes(1, 2)
@@ -138,6 +142,7 @@ class Conv2dTranspose(Window, Spec):
         ]
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
+        """The program's outputs in the layout of the operator's result."""
         return unpack_pieces(
             self._pieces(config)[0], outputs, self.output_shape, self._blocking(config).output_chunk
         )

@@ -67,6 +67,7 @@ class Conv2d(Window, Spec):
 
     @property
     def operands(self) -> tuple[OperandSpec, ...]:
+        """The arrays that a call takes: data, weight, and a bias where the epilogue has one."""
         bias = (OperandSpec("bias", (self.weight_shape[0],), "int32"),) * self.epilogue.bias
         return (
             OperandSpec("data", self.data_shape, "int8"),
@@ -76,6 +77,7 @@ class Conv2d(Window, Spec):
 
     @property
     def output_shape(self) -> tuple[int, ...]:
+        """The shape of the int8 array that a call returns."""
         sizes = [
             out_size(
                 self.data_shape[2 + dim],
@@ -121,9 +123,11 @@ class Conv2d(Window, Spec):
         return host_padding([OutputPart(nest, slice(None), slice(None))])
 
     def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
+        """Chooses tilings, unless one is given, and schedules."""
         return plan_pieces(self.pieces(config)[0], config, tiling)
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
+        """The operands in the layout of the program's inputs."""
         blocking = self.blocking(config)
         data, weight, *bias = arrays
         padded = pad_images(data, self.pieces(config)[1])
@@ -134,6 +138,7 @@ class Conv2d(Window, Spec):
         ]
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
+        """The program's outputs in the layout of the operator's result."""
         return unpack_pieces(
             self.pieces(config)[0], outputs, self.output_shape, self.blocking(config).output_chunk
         )
@@ -173,24 +178,29 @@ class Dense(Spec):
 
     @property
     def operands(self) -> tuple[OperandSpec, ...]:
+        """The arrays that a call takes: data, weight, and a bias where the epilogue has one."""
         return tuple(
             replace(operand, shape=operand.shape[:2]) for operand in self.convolution.operands
         )
 
     @property
     def output_shape(self) -> tuple[int, ...]:
+        """The shape of the int8 array that a call returns."""
         return self.data_shape[0], self.weight_shape[0]
 
     def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
+        """Chooses tilings, unless one is given, and schedules."""
         return plan_pieces(self.convolution.pieces(config)[0], config, tiling)
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
+        """The operands in the layout of the program's inputs."""
         data, weight, *bias = arrays
         return self.convolution.pack(
             config, [data[:, :, None, None], weight[:, :, None, None], *bias]
         )
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
+        """The program's outputs in the layout of the operator's result."""
         return self.convolution.unpack(config, outputs)[:, :, 0, 0]
 
 

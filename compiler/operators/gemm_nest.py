@@ -61,6 +61,7 @@ class GemmNest:
 
     @property
     def biased(self) -> bool:
+        """Whether a bias is added."""
         return any(step.op == "bias" for step in self.steps)
 
     @property
@@ -103,6 +104,7 @@ class GemmNest:
 
     @property
     def out_tiles(self) -> int:
+        """Tiles of the whole output."""
         total = 1
         for size in self.out_shape:
             total *= size

@@ -58,6 +58,7 @@ class ChannelBlocking:
 
     @property
     def output_chunk(self) -> int:
+        """Output channels that are stored together."""
         return self.shared * self.outputs
 
     @property
@@ -67,6 +68,7 @@ class ChannelBlocking:
 
     @property
     def output_blocks(self) -> int:
+        """Tiles that hold `output_chunk` channels, the last one perhaps in part."""
         return -(-self.output_chunk // self.block)
 
 

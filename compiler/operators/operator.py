@@ -152,6 +152,7 @@ class Operator:
 
     @property
     def schedule(self) -> Schedule:
+        """The schedule that the program was built from."""
         return self.plan.schedule
 
     @property
@@ -161,6 +162,7 @@ class Operator:
 
     @property
     def tiling(self) -> Tiling:
+        """The tiling of the program's first part."""
         return self.plan.tilings[0]
 
     @property

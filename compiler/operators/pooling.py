@@ -164,9 +164,11 @@ class AvgPool2d(_Pool2d):
     count_include_pad: bool = field(default=True, kw_only=True)
 
     def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
+        """Chooses tilings, unless one is given, and schedules."""
         return plan_pieces(self._pieces(config)[0], config, tiling)
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
+        """The operands in the layout of the program's inputs."""
         data, *bias = arrays
         identity = np.eye(config.block, dtype=np.int8)[None]
         return [
@@ -176,6 +178,7 @@ class AvgPool2d(_Pool2d):
         ]
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
+        """The program's outputs in the layout of the operator's result."""
         return unpack_pieces(
             self._pieces(config)[0], outputs, self.output_shape, self.data_shape[1]
         )
@@ -221,13 +224,16 @@ class MaxPool2d(_Pool2d):
     """The largest number of each window; padding is never it."""
 
     def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
+        """Chooses tilings, unless one is given, and schedules."""
         return plan_windows(self._window_nest(config), config, tiling)
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
+        """The operands in the layout of the program's inputs."""
         data, *bias = arrays
         return [pack_data(data, config), *self._biases(config, bias)]
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
+        """The program's outputs in the layout of the operator's result."""
         piece = OutputPart(self._window_nest(config), slice(None), slice(None))
         return unpack_pieces([piece], outputs, self.output_shape, self.data_shape[1])
 

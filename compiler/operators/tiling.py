@@ -171,26 +171,31 @@ class Tilings:
 
     @functools.cached_property
     def data_rows(self) -> Column:
+        """Rows of the input that a block's step reads, padding included."""
         nest = self.nest
         return (self.rows - 1) * nest.row_step + (self.taps_y - 1) * nest.dilation[0] + 1
 
     @functools.cached_property
     def data_columns(self) -> Column:
+        """Columns of the input that a block's step reads, padding included."""
         nest = self.nest
         return (self.columns - 1) * nest.stride[1] + (self.taps_x - 1) * nest.dilation[1] + 1
 
     @functools.cached_property
     def data_planes(self) -> Column:
+        """Planes of rows and columns that a step loads."""
         return self.images * self.parts * self.inputs
 
     @functools.cached_property
     def weight_tiles(self) -> Column:
+        """Tiles of weights that a step loads."""
         if self.nest.one_weight:
             return np.ones(len(self), np.int64)
         return self.parts * self.outputs * self.taps
 
     @functools.cached_property
     def bias_tiles(self) -> Column:
+        """Tiles of bias that a block loads."""
         return self.parts * self.outputs * self.nest.biased
 
     def beats(self, nbytes: Column | int) -> Column:

@@ -80,13 +80,16 @@ class Source(Protocol):
     """What a `Read` reads: a tensor of an expression, or a buffer of the loop IR."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The tensor's name."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """The tensor's shape."""
 
     @property
-    def dtype(self) -> str: ...
+    def dtype(self) -> str:
+        """The dtype of an element."""
 
 
 def dtype_name(dtype: Any, what: str) -> str:
@@ -247,6 +250,7 @@ class Axis(_Operators):
 
     @property
     def name(self) -> str:
+        """The tensor's name."""
         return self.var.name
 
     def __repr__(self) -> str:

@@ -317,6 +317,7 @@ def _path(stage: Stage) -> list[Stage]:
 
 
 def check_scope(stage: Stage, scope: object) -> None:
+    """Raises `ScheduleError` where `scope` is no scope of a buffer."""
     if not isinstance(scope, str) or scope not in SCOPES:
         raise ScheduleError(
             f"stage {stage.name}: unknown scope {scope!r}" + _choices(scope, SCOPES)

@@ -72,18 +72,22 @@ class Tensor:
 
     @property
     def name(self) -> str:
+        """The name of the operation that computes it."""
         return self.op.name
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The shape, in elements."""
         return self.op.shape
 
     @property
     def dtype(self) -> str:
+        """The dtype of an element."""
         return self.op.dtype
 
     @property
     def ndim(self) -> int:
+        """The number of dimensions."""
         return len(self.shape)
 
     def __eq__(self, other: object) -> bool:
@@ -93,6 +97,7 @@ class Tensor:
         return id(self.op)
 
     def __call__(self, *indices: object) -> Expr:
+        """The element at these indices, as an expression."""
         if len(indices) != self.ndim:
             raise CompileError(
                 f"{self.name} has {self.ndim} dimensions {list(self.shape)}, "

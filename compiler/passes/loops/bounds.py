@@ -41,6 +41,7 @@ class Atom:
     parts: tuple[Atom, Atom] | None = None
 
     def value(self) -> Affine:
+        """The loop variable as a sum of atoms."""
         if self.parts is None:
             return Affine(0, {self.var: 1})
         outer, inner = self.parts
@@ -81,6 +82,7 @@ class StageBounds:
         return [corner for corner, _ in self.region]
 
     def buffer_shape(self) -> tuple[int, ...]:
+        """The shape of the stage's buffer: its region, or the whole tensor in main memory."""
         if self.stage.scope == GLOBAL:
             return self.stage.op.shape
         return tuple(size for _, size in self.region)

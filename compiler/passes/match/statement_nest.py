@@ -48,6 +48,7 @@ class StatementNest:
 
     @property
     def where(self) -> str:
+        """What messages begin with."""
         return f"stage {self.assign.buffer.name}"
 
 

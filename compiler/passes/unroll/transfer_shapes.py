@@ -32,10 +32,12 @@ class Dim:
 
     @property
     def size(self) -> int:
+        """The rounds that main memory has."""
         return self.valid[1] - self.valid[0]
 
     @property
     def padded(self) -> bool:
+        """Whether some rounds are zeros."""
         return self.size != self.rounds
 
 

@@ -26,6 +26,7 @@ class Round:
 
     @property
     def steps(self) -> tuple[int, int, int]:
+        """The steps of destination, source and weight."""
         return self.dst, self.src, self.wgt
 
 
