@@ -57,6 +57,8 @@ VERILATE = (
     "--noassert",
     "--timescale-override",
     "1ns/1ns",
+    "--decorations",
+    "none",
     "--output-split",
     "10000",
     "--output-split-cfuncs",
@@ -70,7 +72,7 @@ VERILATE = (
     PREFIX,
 )
 """Assertions belong to the RTL tests; lint is `lint`'s affair. The compiler is quicker with short
-functions, and their code no slower."""
+functions, and their code no slower. Nobody reads the C++, so it needs no indentation."""
 
 COMPILE = (
     "-std=c++17",
@@ -86,8 +88,12 @@ OPTIMISE_TRACED = "-O1"
 """Tracing takes most of the time itself, and twice as much code is to be compiled."""
 OPTIMISE_SLOW = "-O0"
 """For code that runs once (constructors, initial values)."""
-OPTIMISE_RUNTIME = "-O2"
+OPTIMISE_RUNTIME = "-O1"
 """For Verilator's own run time: it has a few small functions that every evaluation calls."""
+
+FAST_UNITS = 2
+"""Files that a design's own code is compiled in. Each reads Verilator's headers, which takes a
+second of processor time; two keep two processors busy."""
 
 
 @dataclass(frozen=True)
@@ -361,17 +367,25 @@ def _jobs(folder: Path, classes: dict[str, list[str]], waves: str | None) -> lis
     optimise = OPTIMISE_TRACED if waves else OPTIMISE_FAST
     fast = classes["VM_CLASSES_FAST"] + classes["VM_SUPPORT_FAST"]
     slow = classes["VM_CLASSES_SLOW"] + classes["VM_SUPPORT_SLOW"]
-    if classes["VM_PARALLEL_BUILDS"] == ["0"]:
-        # A small design: reading the headers once is most of the work.
-        whole = folder / f"{PREFIX}__ALL.cpp"
-        whole.write_text(
-            "".join(f'#include "{name}.cpp"\n' for name in fast + slow), encoding="ascii"
-        )
-        jobs = [(whole, optimise)]
-    else:
-        jobs = [(folder / f"{name}.cpp", optimise) for name in fast]
-        jobs += [(folder / f"{name}.cpp", OPTIMISE_SLOW) for name in slow]
-    return [*jobs, (MODEL_DIR / "simulator.cpp", optimise)]
+    sizes = {name: (folder / f"{name}.cpp").stat().st_size for name in fast}
+    units: list[list[str]] = [[] for _ in range(min(FAST_UNITS, len(fast)))]
+    for name in sorted(fast, key=lambda name: -sizes[name]):
+        min(units, key=lambda unit: sum(sizes[member] for member in unit)).append(name)
+    return [
+        *(
+            (_unit(folder, f"{PREFIX}__fast{number}", names), optimise)
+            for number, names in enumerate(units)
+        ),
+        (_unit(folder, f"{PREFIX}__slow", slow), OPTIMISE_SLOW),
+        (MODEL_DIR / "simulator.cpp", optimise),
+    ]
+
+
+def _unit(folder: Path, name: str, sources: list[str]) -> Path:
+    """One file of C++ that includes others (names or paths without ``.cpp``), in `folder`."""
+    path = folder / f"{name}.cpp"
+    path.write_text("".join(f'#include "{source}.cpp"\n' for source in sources), encoding="utf-8")
+    return path
 
 
 def _runtime(
@@ -384,7 +398,6 @@ def _runtime(
     """Verilator's own run time, compiled: the same for all designs, so it is cached apart."""
     names = classes["VM_GLOBAL_FAST"] + classes["VM_GLOBAL_SLOW"]
     optimise = OPTIMISE_TRACED if waves else OPTIMISE_RUNTIME
-    jobs = [(verilator.root / "include" / f"{name}.cpp", optimise) for name in names]
     key = cache.digest(
         *_tools(),
         *flags,
@@ -393,7 +406,9 @@ def _runtime(
     )
 
     def make(folder: Path) -> None:
-        _compile(compiler, jobs, flags, folder)
+        include = verilator.root / "include"
+        unit = _unit(folder, "runtime", [str(include / name) for name in names])
+        _compile(compiler, [(unit, optimise)], flags, folder)
 
     return sorted(cache.cached("runtime", key, make).glob("*.o"))
 

@@ -1,13 +1,20 @@
 """The generated Verilog: complete, reproducible, clean."""
 
+import contextlib
+import gc
 import re
 import sys
 
 import pytest
+from amaranth.back import rtlil
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
 
 from vta.config import PRESETS
 from vta.driver.verilog_cache import cached_verilog
 from vta.errors import ConfigError, ToolError
+from vta.hw import verilog as hw_verilog
 from vta.hw.verilog import generate
 from vta.sim.rtl import verilator
 
@@ -140,3 +147,25 @@ def test_without_yosys(monkeypatch, tmp_path):
 def test_encoding_0_0_3_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"HW_VER must be 0.0.1 or 0.0.2 for hardware, not 0.0.3"):
         generate(PRESETS["tiny"].replace(hw_ver="0.0.3"))
+
+
+def test_the_quick_conversion_writes_what_amaranth_does():
+    def text(convert):
+        with convert():
+            return rtlil.convert(_Rom(), emit_src=False)
+
+    class _Rom(wiring.Component):
+        addr: wiring.In(2)
+        zero: wiring.Out(4)
+        rom: wiring.Out(4)
+
+        def elaborate(self, platform):
+            m = Module()
+            for name, init in (("zero", []), ("rom", [3, 0, 9])):
+                m.submodules[name] = memory = Memory(shape=4, depth=4, init=init)
+                port = memory.read_port(domain="comb")
+                m.d.comb += [port.addr.eq(self.addr), getattr(self, name).eq(port.data)]
+            return m
+
+    assert text(hw_verilog._quick_conversion) == text(contextlib.nullcontext)
+    assert gc.isenabled()

@@ -196,3 +196,23 @@ def test_the_simulator_imports_no_amaranth():
         cwd=Path(__file__).parents[3],
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_few_files_are_compiled(tmp_path):
+    """Verilator's headers take longer than what it writes, so a file of C++ holds a lot of it."""
+    fast = {"a": 100, "b": 60, "c": 50}
+    for name, size in fast.items():
+        (tmp_path / f"{name}.cpp").write_text("/" * size, encoding="ascii")
+    classes = {
+        "VM_CLASSES_FAST": ["a", "b"],
+        "VM_SUPPORT_FAST": ["c"],
+        "VM_CLASSES_SLOW": ["d"],
+        "VM_SUPPORT_SLOW": ["e"],
+    }
+    *units, (model, optimise) = verilator._jobs(tmp_path, classes, None)
+    assert (model, optimise) == (verilator.MODEL_DIR / "simulator.cpp", "-O2")
+    assert [(path.read_text(encoding="utf-8"), level) for path, level in units] == [
+        ('#include "a.cpp"\n', "-O2"),
+        ('#include "b.cpp"\n#include "c.cpp"\n', "-O2"),
+        ('#include "d.cpp"\n#include "e.cpp"\n', "-O0"),
+    ]
