@@ -34,7 +34,8 @@ def cached_verilog(config: Config, *, few_pins: bool = False) -> str:
         (folder / _FILE).write_text(generate(config, few_pins=few_pins), encoding="utf-8")
 
     kind = "verilog-few-pins" if few_pins else "verilog"
-    return (cache.cached(kind, _key(config), make) / _FILE).read_text(encoding="utf-8")
+    about = f"{config.bitstream}, {config.bus_width}-bit bus"
+    return (cache.cached(kind, _key(config), make, about) / _FILE).read_text(encoding="utf-8")
 
 
 def _key(config: Config) -> str:

@@ -28,6 +28,7 @@ GROUND = (
     "errors",
     "archive",
     "files",
+    "processes",
     "cache",
     "program",
     "image",

@@ -3,26 +3,35 @@
 An entry is a folder that appears complete or not at all: it is made beside its place and renamed
 into it. Processes that want the same entry wait for the one that makes it; if locks do not work
 where the cache lies (some network file systems), several make it and one wins.
+
+An entry carries the digests of its files (`MANIFEST`). They are checked whenever it is used, and an
+entry that has changed is made again. Beyond `MAX_BYTES` the entries that were used least recently
+are removed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
+import logging
 import os
 import re
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vta import processes
 from vta.errors import ToolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = [
+    "MAX_BYTES",
     "Entry",
     "cache_dir",
     "cached",
@@ -38,16 +47,33 @@ __all__ = [
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _LOCKS = ".locks"
 
+MANIFEST = ".entry.json"
+"""In each entry: SHA-256 digests of its files, and what the entry is. Its time is the last use."""
+
+MAX_BYTES = 2 << 30
+"""Bytes above which old entries are removed; `$VTA_CACHE_MAX_BYTES` sets another limit."""
+
+IN_USE = 3600.0
+"""Seconds after its last use in which an entry is not removed: somebody may be about to read it."""
+
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing in the cache: a folder, its bytes, and when it was made (seconds since 1970)."""
+    """One thing in the cache.
+
+    `about` says what it is, in words; `nbytes` is the size of its files; `made` and `used` are when
+    it was made and last used (seconds since 1970).
+    """
 
     kind: str
     key: str
     path: Path
+    about: str
     nbytes: int
     made: float
+    used: float
 
 
 def cache_dir() -> Path:
@@ -71,32 +97,37 @@ def digest(*parts: str | bytes) -> str:
 
 
 def lookup(kind: str, key: str) -> Path | None:
-    """The folder of an entry, or None if there is none."""
+    """The folder of an entry, or None if there is none that is whole."""
     path = _path(kind, key)
-    return path if path.is_dir() else None
+    if not path.is_dir() or _damage(path):
+        return None
+    with contextlib.suppress(OSError):  # a cache that can only be read
+        os.utime(path / MANIFEST)
+    return path
 
 
-def cached(kind: str, key: str, make: Callable[[Path], None]) -> Path:
+def cached(kind: str, key: str, make: Callable[[Path], None], about: str = "") -> Path:
     """The folder of an entry; if there is none, `make` fills an empty folder, which becomes it.
 
-    If `make` raises, nothing is stored and its exception passes on.
+    `about` is what `vta cache` says of the entry. If `make` raises, nothing is stored and its
+    exception passes on.
 
     Raises
     ------
     ToolError
         The cache's folder cannot be written.
     """
-    return lookup(kind, key) or _make(kind, key, make)
+    return lookup(kind, key) or _make(kind, key, make, about)
 
 
-def store(kind: str, key: str, make: Callable[[Path], None]) -> Path:
-    """Like `cached`, but makes the entry anew, in place of the one that there may be."""
+def store(kind: str, key: str, make: Callable[[Path], None], about: str = "") -> Path:
+    """Like `cached`, but makes the entry again, in place of the one that there may be."""
     discard(kind, key)
-    return _make(kind, key, make)
+    return _make(kind, key, make, about)
 
 
 def discard(kind: str, key: str) -> None:
-    """Removes an entry; files of it that somebody has open stay usable there."""
+    """Removes an entry; files of it that another process has open stay usable there."""
     _remove(_path(kind, key))
 
 
@@ -105,9 +136,13 @@ def entries() -> list[Entry]:
     found = []
     for path in sorted(_ours()):
         if _NAME.fullmatch(path.name):
-            with contextlib.suppress(OSError):  # somebody may be clearing the cache
+            with contextlib.suppress(OSError):  # another process may be clearing the cache
+                made = path.stat().st_mtime
+                manifest = path / MANIFEST
+                used = manifest.stat().st_mtime if manifest.is_file() else made
+                about = str(_manifest(path).get("about", ""))
                 found.append(
-                    Entry(path.parent.name, path.name, path, _nbytes(path), path.stat().st_mtime)
+                    Entry(path.parent.name, path.name, path, about, _nbytes(path), made, used)
                 )
     return found
 
@@ -118,10 +153,21 @@ def size() -> int:
 
 
 def clear() -> int:
-    """Removes everything that is in the cache; returns how many bytes that were."""
+    """Removes everything that is in the cache; returns how many bytes that were.
+
+    Raises
+    ------
+    ToolError
+        Some of it could not be removed.
+    """
     total, ours = size(), list(_ours())
-    for path in ours:
-        _remove(path)
+    failures = [failure for path in ours if (failure := _remove(path))]
+    if failures:
+        left = size()
+        raise ToolError(
+            f"{cache_dir()}: {left:,} of {total:,} bytes could not be removed "
+            f"({failures[0].strerror or failures[0]})"
+        )
     for kind in {path.parent for path in ours}:
         with contextlib.suppress(OSError):  # something else is in it
             kind.rmdir()
@@ -151,43 +197,123 @@ def _path(kind: str, key: str) -> Path:
     return cache_dir() / kind / key
 
 
-def _make(kind: str, key: str, make: Callable[[Path], None]) -> Path:
+def _make(kind: str, key: str, make: Callable[[Path], None], about: str) -> Path:
     path = _path(kind, key)
     partial: Path | None = None
     try:
-        with _locked(kind, key) as alone:
-            if path.is_dir():  # made while this process waited
-                return path
+        # The lock's file also tells that what lies in the cache is ours.
+        with processes.unwound_by_sigterm(), _locked(kind, key) as alone:
+            if path.is_dir():
+                damage = _damage(path)
+                if not damage:  # made while this process waited
+                    return path
+                _log.warning("%s in the cache %s; it is made again", path, damage)
+                if failure := _remove(path):
+                    raise failure
             path.parent.mkdir(parents=True, exist_ok=True)
             if alone:
-                # Left by processes that were killed: whoever makes this entry holds the lock.
-                for left in path.parent.glob(f".{key}.*"):
-                    _remove(left)
-            partial = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=path.parent))
-            partial.chmod(0o755)
-            make(partial)
+                _sweep(path)
             try:
-                partial.rename(path)
-            except OSError:
-                if not path.is_dir():
-                    raise
+                partial = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=path.parent))
+                partial.chmod(0o755)
+                make(partial)
+                _seal(partial, about)
+                try:
+                    partial.rename(path)
+                except OSError:
+                    if not path.is_dir():
+                        raise
+            finally:
+                if partial is not None:
+                    _remove(partial)
+            _evict(path)
             return path
     except OSError as error:
         raise ToolError(
             f"the cache in {cache_dir()} cannot be written ({error.strerror or error});"
             f" name another folder in VTA_CACHE_PATH"
         ) from error
-    finally:
-        if partial is not None:
-            _remove(partial)
+
+
+def _seal(path: Path, about: str) -> None:
+    """Writes the manifest of an entry that is complete."""
+    files = {name: _sha256(path / name) for name in _files(path)}
+    text = json.dumps({"about": about, "files": files}, indent=1)
+    (path / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def _damage(path: Path) -> str:
+    """What is wrong with an entry, as the end of a sentence; "" if it is as it was made."""
+    sums = _manifest(path).get("files")
+    if not isinstance(sums, dict):
+        return "has no digests"
+    for name, expected in sums.items():
+        try:
+            if _sha256(path / name) != expected:
+                return f"is damaged ({name} has changed)"
+        except OSError as error:
+            return f"is damaged ({name}: {error.strerror})"
+    return ""
+
+
+def _manifest(path: Path) -> dict[str, object]:
+    try:
+        found = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sweep(mine: Path) -> None:
+    """Removes what killed processes left half made: nobody holds the lock of such an entry.
+
+    The caller holds the lock of `mine`.
+    """
+    import fcntl
+
+    for path in list(_ours()):
+        if not path.name.startswith("."):
+            continue
+        kind, key = path.parent.name, path.name[1:].rpartition(".")[0]
+        with contextlib.suppress(OSError), open(_lock_file(kind, key), "rb") as file:
+            if path.parent / key != mine:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove(path)
+
+
+def _evict(kept: Path) -> None:
+    """Removes the entries that were used least recently while there are too many bytes."""
+    text = os.environ.get("VTA_CACHE_MAX_BYTES", "")
+    if text and not text.isdecimal():
+        raise ToolError(f"VTA_CACHE_MAX_BYTES must be a number of bytes, not {text!r}")
+    limit = int(text) if text else MAX_BYTES
+    found = sorted(entries(), key=lambda entry: entry.used)
+    total = sum(entry.nbytes for entry in found)
+    for entry in found:
+        if total <= limit:
+            break
+        if entry.path == kept or time.time() - entry.used < IN_USE:
+            continue
+        if _remove(entry.path) is None:
+            total -= entry.nbytes
+            _log.info("removed %s %s from the cache, not used lately", entry.kind, entry.about)
+
+
+def _lock_file(kind: str, key: str) -> Path:
+    return cache_dir() / _LOCKS / f"{kind}.{key}"
 
 
 @contextlib.contextmanager
 def _locked(kind: str, key: str) -> Iterator[bool]:
     """Keeps other processes from making the same entry; False where locks do not work."""
-    folder = cache_dir() / _LOCKS
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / f"{kind}.{key}", "w", encoding="ascii") as file:
+    path = _lock_file(kind, key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", encoding="ascii") as file:
         try:
             import fcntl
 
@@ -198,14 +324,29 @@ def _locked(kind: str, key: str) -> Iterator[bool]:
             yield True
 
 
-def _remove(path: Path) -> None:
-    shutil.rmtree(path, ignore_errors=True)
+def _remove(path: Path) -> OSError | None:
+    """Removes a folder; what kept it from doing so."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error
+    return None
+
+
+def _files(path: Path) -> Iterator[str]:
+    """The files of an entry but its manifest, by their paths inside of it."""
+    for folder, _, names in os.walk(path):
+        for name in sorted(names):
+            inner = os.path.relpath(os.path.join(folder, name), path)
+            if inner != MANIFEST:
+                yield inner
 
 
 def _nbytes(path: Path) -> int:
     total = 0
-    for folder, _, files in os.walk(path):
-        for name in files:
-            with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(folder, name)).st_size
+    for name in _files(path):
+        with contextlib.suppress(OSError):
+            total += os.lstat(path / name).st_size
     return total

@@ -19,9 +19,13 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vta import cache
+from vta import cache, processes
 from vta.errors import ToolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "MODEL_DIR",
@@ -110,7 +114,7 @@ class Verilator:
 
     def run(self, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         """Runs it; what it printed is in `stderr`, and the caller looks at the exit code."""
-        return _run([*self.command, *arguments], cwd, self.environment)
+        return processes.run([*self.command, *arguments], cwd, self.environment)
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,7 @@ def _find_system() -> Verilator:
     command = shutil.which("verilator")
     if command is None:
         raise ToolError(f"Verilator was not found: {remedy}")
-    said = _run([command, "--version"]).stdout
+    said = processes.run([command, "--version"]).stdout
     numbers = re.search(r"Verilator (\d+)\.(\d+)", said)
     wanted = f"{MIN_VERSION[0]}.{MIN_VERSION[1]:03}"
     if numbers is None:
@@ -160,7 +164,7 @@ def _find_system() -> Verilator:
         raise ToolError(
             f"{command} is version {numbers[1]}.{numbers[2]}, {wanted} or newer is needed: {remedy}"
         )
-    root = _run([command, "--getenv", "VERILATOR_ROOT"]).stdout.strip()
+    root = processes.run([command, "--getenv", "VERILATOR_ROOT"]).stdout.strip()
     return Verilator((command,), Path(root), said.strip())
 
 
@@ -176,7 +180,7 @@ def find_compiler() -> Compiler:
     named = shlex.split(os.environ.get("CXX", ""))
     for command in [named] if named else [["c++"], ["g++"], ["clang++"]]:
         if shutil.which(command[0]):
-            return Compiler(tuple(command), _run([*command, "--version"]).stdout.strip())
+            return Compiler(tuple(command), processes.run([*command, "--version"]).stdout.strip())
     if named:
         raise ToolError(f"the C++ compiler {named[0]!r}, which CXX names, was not found")
     raise ToolError(
@@ -232,22 +236,34 @@ def lint(verilog: str, *, top: str = TOP) -> list[str]:
         )
     said = done.stderr + done.stdout
     if done.returncode != 0:
-        raise ToolError(f"Verilator does not accept the design:\n{_brief(said)}")
+        raise ToolError(f"Verilator does not accept the design: {processes.cause(done)}")
     return [line for line in said.splitlines() if line.startswith("%Warning")]
 
 
 def cached_library(verilog: str, *, waves: str | None = None) -> Path:
     """The library of `build`, from the cache if this machine has built it before."""
-    key = _library_key(verilog, waves)
-    folder = cache.cached("library", key, lambda partial: _build(verilog, partial, waves))
-    return folder / LIBRARY
+    return _library(cache.cached, verilog, waves)
 
 
 def rebuilt_library(verilog: str, *, waves: str | None = None) -> Path:
     """Like `cached_library`, but builds in any case: what is cached cannot be loaded."""
-    key = _library_key(verilog, waves)
-    folder = cache.store("library", key, lambda partial: _build(verilog, partial, waves))
-    return folder / LIBRARY
+    return _library(cache.store, verilog, waves)
+
+
+def _library(get: Callable[..., Path], verilog: str, waves: str | None) -> Path:
+    def make(partial: Path) -> None:
+        traced = f", which can write {waves.upper()} waves, too" if waves else ""
+        _log.info("building a simulator%s: a minute or two, once", traced)
+        _build(verilog, partial, waves)
+
+    about = f"{design_name(verilog)}, {waves.upper() + ' waves' if waves else 'no waves'}"
+    return get("library", _library_key(verilog, waves), make, about) / LIBRARY
+
+
+def design_name(verilog: str) -> str:
+    """The configuration that a design's header names; "another design" if it names none."""
+    found = re.match(r"// The Versatile Tensor Accelerator, (.*?)\. ", verilog)
+    return found[1] if found else "another design"
 
 
 @functools.cache
@@ -285,10 +301,15 @@ def _library_key(verilog: str, waves: str | None) -> str:
 
 
 def _build(verilog: str, folder: Path, waves: str | None) -> None:
-    """Fills a cache entry: the library alone, not the megabytes that it was made of."""
-    with tempfile.TemporaryDirectory(prefix="vta-build-") as work:
-        build(verilog, Path(work), waves=waves)
-        shutil.move(Path(work) / LIBRARY, folder / LIBRARY)
+    """Fills a cache entry: the library alone, not the megabytes that it was made of.
+
+    They lie in the entry's own folder meanwhile: what a killed build leaves goes with that.
+    """
+    work = folder / "work"
+    work.mkdir()
+    build(verilog, work, waves=waves)
+    (work / LIBRARY).rename(folder / LIBRARY)
+    shutil.rmtree(work)
 
 
 def build(verilog: str, folder: Path, *, waves: str | None = None) -> Path:
@@ -312,7 +333,7 @@ def build(verilog: str, folder: Path, *, waves: str | None = None) -> Path:
     trace = [f"--trace-{waves}"] if waves else []
     done = verilator.run(*VERILATE, *trace, "--Mdir", "obj", "vta.v", cwd=folder)
     if done.returncode != 0:
-        raise ToolError(f"Verilator failed:\n{_brief(done.stderr + done.stdout)}")
+        raise ToolError(f"Verilator failed: {processes.cause(done)}")
     flags = _flags(verilator, waves)
     classes = _classes(folder / "obj" / f"{PREFIX}_classes.mk")
     objects = _runtime(verilator, compiler, flags, waves, classes)
@@ -320,7 +341,7 @@ def build(verilog: str, folder: Path, *, waves: str | None = None) -> Path:
     _log.info("linking the simulator")
     library = folder / LIBRARY
     libraries = ["-lz"] if waves == "fst" and not _own_fst(verilator) else []
-    done = _run(
+    done = processes.run(
         [
             *compiler.command,
             "-shared",
@@ -333,7 +354,7 @@ def build(verilog: str, folder: Path, *, waves: str | None = None) -> Path:
         folder,
     )
     if done.returncode != 0:
-        raise ToolError(f"the C++ linker failed:\n{_brief(done.stderr)}")
+        raise ToolError(f"the C++ linker failed: {processes.cause(done)}")
     return library
 
 
@@ -410,7 +431,8 @@ def _runtime(
         unit = _unit(folder, "runtime", [str(include / name) for name in names])
         _compile(compiler, [(unit, optimise)], flags, folder)
 
-    return sorted(cache.cached("runtime", key, make).glob("*.o"))
+    about = f"Verilator {verilator.version}, {waves.upper() + ' waves' if waves else 'no waves'}"
+    return sorted(cache.cached("runtime", key, make, about).glob("*.o"))
 
 
 def _compile(
@@ -419,14 +441,20 @@ def _compile(
     """Compiles each (source, optimisation), as many at a time as there are processors."""
     objects = [folder / f"{index}_{source.stem}.o" for index, (source, _) in enumerate(jobs)]
 
+    # The compiler's own temporary files go with the folder.
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    running: set[subprocess.Popen[str]] = set()
+
     def compile_one(index: int) -> None:
         source, optimise = jobs[index]
-        done = _run(
+        done = processes.run(
             [*compiler.command, *flags, optimise, "-c", "-o", str(objects[index]), str(source)],
             folder,
+            environment,
+            running,
         )
         if done.returncode != 0:
-            raise ToolError(f"the C++ compiler failed on {source.name}:\n{_brief(done.stderr)}")
+            raise ToolError(f"the C++ compiler failed on {source.name}: {processes.cause(done)}")
 
     # The largest first, so that none is left alone at the end.
     order = sorted(range(len(jobs)), key=lambda index: -jobs[index][0].stat().st_size)
@@ -437,7 +465,8 @@ def _compile(
                 future.result()
                 _log.info("compiled %d of %d files of C++", done_count, len(jobs))
         except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            processes.end_groups(running)
             raise
     return objects
 
@@ -449,29 +478,3 @@ def _classes(makefile: Path) -> dict[str, list[str]]:
         name: words.split()
         for name, words in re.findall(r"^(VM_\w+)\s*\+?=(.*)$", text, re.MULTILINE)
     }
-
-
-def _run(
-    command: list[str], cwd: Path | None = None, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command,
-            cwd=cwd,
-            env=environment,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except OSError as error:
-        raise ToolError(f"{command[0]} cannot be run ({error.strerror})") from None
-
-
-def _brief(said: str, lines: int = 20) -> str:
-    """The first lines of a tool's complaint: the rest follows from them."""
-    text = said.strip().splitlines()
-    return "\n".join(
-        text[:lines] + ([f"... {len(text) - lines} more lines"] if len(text) > lines else [])
-    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import multiprocessing
 import os
 import time
@@ -50,7 +52,7 @@ def test_an_entry_is_made_once(folder):
 def test_store_replaces(folder):
     path = cache.cached("kind", "key", _hello)
     assert cache.store("kind", "key", lambda partial: (partial / "new").touch()) == path
-    assert [file.name for file in path.iterdir()] == ["new"]
+    assert sorted(file.name for file in path.iterdir()) == [cache.MANIFEST, "new"]
 
 
 def test_what_fails_leaves_nothing(folder):
@@ -67,12 +69,83 @@ def test_what_fails_leaves_nothing(folder):
 
 
 def test_remains_of_a_killed_process_are_removed(folder):
-    remains = folder / "kind" / ".key.abcdef"
-    remains.mkdir(parents=True)
-    (remains / "half").touch()
+    (folder / ".locks").mkdir(parents=True)
+    for kind, key in (("kind", "key"), ("kind", "other"), ("more", "third")):
+        remains = folder / kind / f".{key}.abcdef"
+        remains.mkdir(parents=True)
+        (remains / "half").touch()
+        (folder / ".locks" / f"{kind}.{key}").touch()
     assert cache.lookup("kind", "key") is None
+    # Another process is at work on this one.
+    with open(folder / ".locks" / "more.third", "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        cache.cached("kind", "key", _hello)
+        assert [path.name for path in (folder / "kind").iterdir()] == ["key"]
+        assert (folder / "more" / ".third.abcdef" / "half").exists()
+    cache.cached("kind", "fourth", _hello)
+    assert list((folder / "more").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda file: file.write_bytes(file.read_bytes()[:3]),
+        lambda file: file.write_bytes(b"hellO"),
+        lambda file: file.write_bytes(b""),
+        lambda file: file.unlink(),
+        lambda file: (file.parent / cache.MANIFEST).unlink(),
+        lambda file: (file.parent / cache.MANIFEST).write_bytes(b"{}"),
+        lambda file: (file.parent / cache.MANIFEST).write_bytes(b"\xff"),
+    ],
+    ids=["truncated", "flipped", "emptied", "removed", "no-manifest", "no-digests", "no-json"],
+)
+def test_a_damaged_entry_is_made_again(folder, spoil, caplog):
+    path = cache.cached("kind", "key", _hello)
+    spoil(path / "hello")
+    assert cache.lookup("kind", "key") is None
+    assert cache.cached("kind", "key", _hello) == path
+    assert (path / "hello").read_text(encoding="ascii") == "hello"
+    (line,) = caplog.messages
+    assert "made again" in line
+    caplog.clear()
+    assert cache.cached("kind", "key", _never) == path
+    assert caplog.messages == []
+
+
+def test_old_entries_go_when_there_are_too_many_bytes(folder, monkeypatch):
+    monkeypatch.setenv("VTA_CACHE_MAX_BYTES", "250")
+    day, now = 86400, time.time()
+
+    def make(key: str, age: float) -> None:
+        path = cache.cached("kind", key, lambda partial: (partial / "x").write_bytes(bytes(100)))
+        os.utime(path / cache.MANIFEST, (now - age, now - age))
+
+    make("old", 5 * day)
+    make("older", 9 * day)
+    make("new", 0)
+    assert [entry.key for entry in cache.entries()] == ["new", "old"]
+    # What is used stays; of the others the one used least recently goes.
+    cache.cached("kind", "old", _never)
+    make("newer", 0)
+    # All were used within the hour: somebody may be about to read them.
+    assert [entry.key for entry in cache.entries()] == ["new", "newer", "old"]
+    monkeypatch.setenv("VTA_CACHE_MAX_BYTES", "much")
+    with pytest.raises(ToolError, match="VTA_CACHE_MAX_BYTES must be a number of bytes, not 'm"):
+        make("last", 0)
+
+
+def test_clear_says_what_it_could_not_remove(folder, monkeypatch):
     cache.cached("kind", "key", _hello)
-    assert [path.name for path in (folder / "kind").iterdir()] == ["key"]
+
+    def refuse(*arguments: object, **more: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        with pytest.raises(ToolError, match=r"5 of 5 bytes could not be removed \(Read-only"):
+            cache.clear()
+    assert cache.cached("kind", "key", _never)
+    assert cache.clear() == 5
 
 
 def test_entries_size_discard_and_clear(folder):
@@ -90,6 +163,7 @@ def test_entries_size_discard_and_clear(folder):
         ("b", "two", 1000),
     ]
     assert all(before - 2 <= entry.made <= time.time() + 2 for entry in found)
+    assert all(before - 2 <= entry.used <= time.time() + 2 for entry in found)
     assert cache.size() == 1029
     cache.discard("b", "four")
     cache.discard("b", "four")

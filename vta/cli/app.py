@@ -14,6 +14,7 @@ import click
 
 import vta
 from vta.errors import MachineError, VtaError
+from vta.processes import TERMINATED
 
 __all__ = [
     "EXIT_BUG",
@@ -159,9 +160,12 @@ def run(args: list[str]) -> int:
     except VtaError as error:
         complain(str(error), error)
         return EXIT_USAGE
-    except (BrokenPipeError, SystemExit):
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, SystemExit) and error.code == TERMINATED:
+            complain("terminated")
+            return TERMINATED
         # Whoever read our output has enough, as in `vta dis ... | head`. click and rich meet it
-        # first, as a rule, and make a SystemExit of it; nothing else here raises that.
+        # first, as a rule, and make a SystemExit of it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE
     except OSError as error:

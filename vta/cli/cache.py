@@ -17,7 +17,8 @@ __all__ = ["command"]
 def command(clear: bool) -> None:
     """Show what lies in the cache of generated Verilog and built simulators, or remove it.
 
-    The cache is a folder of the user's; $VTA_CACHE_PATH names another.
+    The cache is a folder of the user's; $VTA_CACHE_PATH names another. Beyond 2 GiB, or the bytes
+    that $VTA_CACHE_MAX_BYTES says, what was used least recently is removed.
 
     Example: vta cache --clear
     """
@@ -28,15 +29,20 @@ def command(clear: bool) -> None:
     if entries:
         print_table(
             "",
-            ("kind", "key", "bytes", "made"),
+            ("kind", "what", "bytes", "made", "last used"),
             [
                 (
                     entry.kind,
-                    entry.key[:16],
+                    entry.about or entry.key[:16],
                     entry.nbytes,
-                    f"{datetime.datetime.fromtimestamp(entry.made):%Y-%m-%d %H:%M}",
+                    _time(entry.made),
+                    _time(entry.used),
                 )
                 for entry in entries
             ],
         )
     click.echo(f"{cache.cache_dir()}: {len(entries)} entries, {thousands(cache.size())} bytes")
+
+
+def _time(seconds: float) -> str:
+    return f"{datetime.datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M}"

@@ -312,6 +312,9 @@ def test_cache(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     text = run("cache").out
     assert "abc" in text
     assert "1 entries, 5 bytes" in text
+    cache.cached("library", "abc", lambda folder: None, "1x16, FST waves")
+    (line,) = (line for line in run("cache").out.splitlines() if line.startswith("library"))
+    assert "1x16, FST waves" in line
     assert run("cache", "--clear").out == f"{tmp_path / 'cache'}: removed 5 bytes\n"
     assert cache.entries() == []
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vta import cache
+from vta.sim.rtl.verilator import design_name
 from vta.tools.synth import tools
 from vta.tools.synth.parts import FAMILIES, RESOURCES, Family
 
@@ -65,7 +66,8 @@ def measure(verilog: str, family: str, say: Callable[[str], None], *, depth: int
         tools.yosys(script, folder, say)
         (folder / "vta.v").unlink()
 
-    with open(cache.cached("area", key, make) / _STAT, encoding="utf-8") as file:
+    about = f"{design_name(verilog)}, {family}, {depth} levels"
+    with open(cache.cached("area", key, make, about) / _STAT, encoding="utf-8") as file:
         return _areas(json.load(file), chosen)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vta import cache
 from vta.errors import ToolError
+from vta.sim.rtl.verilator import design_name
 from vta.tools.synth import netlist_names, tools
 from vta.tools.synth.parts import FAMILIES
 
@@ -79,7 +80,7 @@ def netlist(verilog: str, say: Callable[[str], None]) -> Path:
         tools.yosys(_SCRIPT, folder, say)
         (folder / "vta.v").unlink()
 
-    return cache.cached("netlist", key, make) / _NETLIST
+    return cache.cached("netlist", key, make, design_name(verilog)) / _NETLIST
 
 
 def route(design: Path, say: Callable[[str], None], *, mhz: float = 60.0) -> Timing:
@@ -112,7 +113,7 @@ def route(design: Path, say: Callable[[str], None], *, mhz: float = 60.0) -> Tim
         )
         (folder / _NETLIST).unlink()
 
-    with open(cache.cached("timing", key, make) / _REPORT, encoding="utf-8") as file:
+    with open(cache.cached("timing", key, make, DEVICE) / _REPORT, encoding="utf-8") as file:
         return _timing(json.load(file))
 
 

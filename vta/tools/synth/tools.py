@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from vta import processes
 from vta.errors import ToolError
 
 __all__ = ["nextpnr_ecp5", "version", "yosys"]
@@ -57,12 +58,17 @@ def _run(
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        process_group=0,
     ) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            last.append(line.rstrip())
-            if found := heading.match(last[-1]):
-                say(found[1])
+        try:
+            for line in process.stdout:
+                last.append(line.rstrip())
+                if found := heading.match(last[-1]):
+                    say(found[1])
+        except BaseException:
+            processes.end_group(process)
+            raise
         if process.wait() != 0:
             errors = [line for line in last if "ERROR" in line] or list(last)[-1:] or ["no output"]
             raise ToolError(f"{module.replace('_', '-')} failed: {errors[0]}")
