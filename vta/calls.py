@@ -50,7 +50,9 @@ TVM_NAMES: dict[str, dict[str, str | None]] = {
     "tvm.empty": {"mem_scope": None},
     "tvm.assert_allclose": {"verbose": None},
     "LoadedModule.time_evaluator": {"func_name": "name", "dev": "ctx", **dict.fromkeys(_TIMING)},
-    "Module.export_library": dict.fromkeys(("fcompile", "addons", "workspace_dir", "options")),
+    "Module.export_library": dict.fromkeys(
+        ("fcompile", "addons", "workspace_dir", "options", "cc")
+    ),
     "Module.save": {"file_name": "path", "fmt": None},
     "Session.cpu": {"dev_id": "device_id"},
     "Session.ext_dev": {"dev_id": "device_id"},
