@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from vta.calls import check_calls
 from vta.compiler.te.expr import Expr, as_expr, items_of
 from vta.compiler.te.intrinsics import all_of, if_then_else
@@ -95,24 +97,18 @@ def dilate(
     """The tensor with `stride` - 1 elements of `dilation_value` between any two, by dimension."""
     steps = items_of(strides)
     if len(steps) != _tensor(data, "dilate").ndim or any(
-        isinstance(step, bool) or not isinstance(step, int) or step < 1 for step in steps
+        isinstance(step, bool) or not isinstance(step, (int, np.integer)) or step < 1
+        for step in steps
     ):
         raise CompileError(
             f"strides of {data.name} must be {data.ndim} numbers of 1 or more, not {strides!r}"
         )
-    shape = tuple((size - 1) * step + 1 for size, step in zip(data.shape, steps, strict=True))
+    shape = [int((size - 1) * step + 1) for size, step in zip(data.shape, steps, strict=True)]
 
     def rule(*i: Any) -> Expr:
-        there = [
-            index if step == 1 else index // step for index, step in zip(i, steps, strict=True)
-        ]
-        between = [
-            condition
-            for index, step in zip(i, steps, strict=True)
-            if step > 1
-            for condition in (index % step <= 0,)
-        ]
-        value = data(*there)
+        apart = [(index, int(step)) for index, step in zip(i, steps, strict=True)]
+        value = data(*(index // step if step > 1 else index for index, step in apart))
+        between = [index % step <= 0 for index, step in apart if step > 1]
         return if_then_else(all_of(*between), value, dilation_value) if between else value
 
     return compute(shape, rule, name)

@@ -20,11 +20,16 @@ RNG = np.random.default_rng(11)
 A = RNG.integers(-100, 100, SHAPE).astype(np.int32)
 
 
-def run(operator: Callable[..., te.Tensor], *values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """int8(operator(values)) by VTA."""
+def run(
+    operator: Callable[..., te.Tensor], *values: np.ndarray[Any, Any], loads_itself: bool = False
+) -> np.ndarray[Any, Any]:
+    """int8(operator(values)) by VTA: on the ALU, or as what loads its one input."""
     inputs = [te.placeholder(v.shape, v.dtype, f"x{n}") for n, v in enumerate(values)]
     loads = [te.compute(t.shape, lambda *i, t=t: t(*i), f"{t.name}_buf") for t in inputs]
     made = operator(*loads)
+    if loads_itself:
+        loads = [operator(*inputs)]
+        made = topi.add(loads[0], 0)
     out = te.compute(made.shape, lambda *i: made(*i).astype("int8"), "out")
     s = te.create_schedule(out.op)
     for tensor, key in [*((load, ENV.dma_copy) for load in loads), (made, ENV.alu)]:
@@ -71,6 +76,24 @@ def test_with_a_number(operator: Any, wanted: Any) -> None:
 def test_with_another_tensor(operator: Any, wanted: Any, shape: tuple[int, ...]) -> None:
     b = RNG.integers(-100, 100, shape).astype(np.int32)
     np.testing.assert_array_equal(run(operator, A, b), wanted(A, b).astype(np.int8))
+
+
+@pytest.mark.parametrize("strides", [(2, 1), (1, 3), (2, 3), (1, 1)])
+@pytest.mark.parametrize("loads_itself", [True, False])
+@pytest.mark.parametrize("dtype", ["int8", "int32"])
+def test_dilate(strides: tuple[int, int], loads_itself: bool, dtype: str) -> None:
+    value = A.astype(dtype)
+    found = run(lambda a: topi.nn.dilate(a, [*strides, 1, 1]), value, loads_itself=loads_itself)
+    wanted = np.zeros((2 * strides[0] + 1, 3 * strides[1] + 1, *TILE), np.int8)
+    wanted[:: strides[0], :: strides[1]] = value.astype(np.int8)
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_dilate_with_another_value() -> None:
+    found = run(lambda a: topi.nn.dilate(a, np.array([2, 2, 1, 1]), dilation_value=7), A)
+    wanted = np.full((5, 7, *TILE), 7, np.int8)
+    wanted[::2, ::2] = A.astype(np.int8)
+    np.testing.assert_array_equal(found, wanted)
 
 
 def test_cast() -> None:
