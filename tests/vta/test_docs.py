@@ -138,6 +138,12 @@ def test_every_dotted_name_of_a_page_resolves(page: Path) -> None:
             pytest.fail(f"{page.name} names `{name}`")
 
 
+def test_the_reference_has_modules_that_exist() -> None:
+    for page in (DOCS / "reference").glob("*.md"):
+        for name in re.findall(r"^::: ([\w.]+)$", page.read_text(encoding="utf-8"), re.M):
+            pkgutil.resolve_name(name)
+
+
 def test_readme_names_every_key_target_preset_and_command() -> None:
     for key in (*(key.upper() for key in Config.__dataclass_fields__), *TARGETS):
         assert f"`{key}`" in README
