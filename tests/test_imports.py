@@ -27,6 +27,7 @@ GROUND = (
     "registers",
     "errors",
     "archive",
+    "extras",
     "files",
     "processes",
     "cache",

