@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vta.isa import Isa, Opcode
+from vta.isa import AluOp, Isa, Opcode
 
 __all__ = ["Footprint", "Footprints"]
 
@@ -94,7 +94,8 @@ class Footprints:
 
         reads: list[Footprint] = []
         if not gemm:
-            reads.append(footprint("acc", "dst"))
+            if insn["alu_opcode"] != AluOp.MOV:
+                reads.append(footprint("acc", "dst"))
             if not insn["use_imm"]:
                 reads.append(footprint("acc", "src"))
         elif not insn["reset"]:

@@ -18,6 +18,7 @@ their numbers in the stream throughout.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NoReturn
 
 import numpy as np
@@ -26,13 +27,14 @@ from numpy.typing import NDArray
 from vta.compiler.check.footprints import Footprints
 from vta.config import Config
 from vta.errors import CompileError
-from vta.isa import MAX_TOKENS, AluOp, Isa, MemoryType, ModuleId, Opcode
+from vta.isa import MAX_TOKENS, TOKEN_LINKS, TOKEN_QUEUES, Isa, MemoryType, ModuleId, Opcode
 from vta.program import DramBuffer, Program
 
 __all__ = ["VerifyError", "verify_program"]
 
 Mask = NDArray[np.bool_]
 
+MODULES = (ModuleId.LOAD, ModuleId.COMPUTE, ModuleId.STORE)
 NEVER = -1
 """In place of an instruction's number."""
 
@@ -46,13 +48,9 @@ CHIP = {
 }
 """The on-chip memory of each memory type."""
 
-ROUTES = (
-    ("l2g", ModuleId.LOAD, "push_next", ModuleId.COMPUTE, "pop_prev"),
-    ("g2l", ModuleId.COMPUTE, "push_prev", ModuleId.LOAD, "pop_next"),
-    ("g2s", ModuleId.COMPUTE, "push_next", ModuleId.STORE, "pop_prev"),
-    ("s2g", ModuleId.STORE, "push_prev", ModuleId.COMPUTE, "pop_next"),
-)
-"""Of each queue: who pushes, with which flag, and who pops, with which."""
+PUSHES = {link.pushes: (module, f"push_{side}") for (module, side), link in TOKEN_LINKS.items()}
+POPS = {link.pops: (module, f"pop_{side}") for (module, side), link in TOKEN_LINKS.items()}
+"""Of each queue, who pushes or pops, and the flag that says so."""
 
 
 class VerifyError(CompileError):
@@ -97,7 +95,7 @@ class _Stream:
         self.module = np.where(
             self.store, ModuleId.STORE, np.where(fetches, ModuleId.LOAD, ModuleId.COMPUTE)
         )
-        self.depths = {name: int(getattr(self.config, f"{name}_depth")) for name in CHIP.values()}
+        self.depths = {name: self.config.depth(kind) for kind, name in CHIP.items()}
 
     def refuse(self, wrong: Mask, message: str) -> None:
         """Raises the error if any instruction is wrong."""
@@ -118,9 +116,11 @@ def _check_encoding(stream: _Stream) -> None:
     mem, module = stream.mem, stream.module
     kind, pads = mem["memory_type"], mem["y_pad_0"] + mem["y_pad_1"] + mem["x_pad_0"]
     stream.refuse(stream.opcode > max(Opcode), "no such opcode")
-    stranger = (module == ModuleId.LOAD) & (mem["pop_prev"] + mem["push_prev"] > 0)
-    stranger |= (module == ModuleId.STORE) & (mem["pop_next"] + mem["push_next"] > 0)
-    stream.refuse(stranger, "a token of a neighbour that is not there")
+    for side, owner in itertools.product(("prev", "next"), MODULES):
+        if (owner, side) not in TOKEN_LINKS:
+            flags = mem[f"pop_{side}"] + mem[f"push_{side}"]
+            wrong = (module == owner) & (flags > 0)
+            stream.refuse(wrong, "a token of a neighbour that is not there")
     stream.refuse(stream.moves & (kind > max(MemoryType)), "no such memory")
     for item in MemoryType:
         wrong = stream.load if item == MemoryType.OUT else stream.store
@@ -128,10 +128,11 @@ def _check_encoding(stream: _Stream) -> None:
     stream.refuse(
         stream.moves & stream.store & (pads + mem["x_pad_1"] > 0), "a store has no padding"
     )
-    stream.refuse(
-        stream.runs & (stream.opcode == Opcode.ALU) & (stream.alu["alu_opcode"] > max(AluOp)),
-        "no such ALU operation",
-    )
+    alu = stream.runs & (stream.opcode == Opcode.ALU)
+    for operation, use_imm in itertools.product(np.unique(stream.alu["alu_opcode"]), (0, 1)):
+        if not stream.isa.is_alu_op(int(operation), use_imm):
+            found = (stream.alu["alu_opcode"] == operation) & (stream.alu["use_imm"] == use_imm)
+            stream.refuse(alu & found, "no such ALU operation")
     finish = stream.opcode == Opcode.FINISH
     if not stream.size or not finish[-1]:
         stream.fail(stream.size - 1 if stream.size else None, "must end with FINISH")
@@ -155,7 +156,7 @@ def _check_transfers(stream: _Stream) -> None:
             first = int(beyond.argmax())
             reach = f"{name}[{mem['sram_base'][first]}:{ends[first]}]"
             stream.fail(first, f"{reach} is beyond its {stream.depths[name]} elements")
-        element = int(getattr(stream.config, f"{kind.name.lower()}_elem_bytes"))
+        element = stream.config.elem_bytes(kind)
         for index in np.unique(program.refs[mine & reads_memory]).tolist():
             here = mine & reads_memory & (program.refs == index)
             buffer = program.buffers[index]
@@ -175,7 +176,8 @@ def _ended_before(stream: _Stream) -> list[list[int]]:
     what an instruction's own module did before: its modules work in order.
     """
     givers: dict[int, list[int]] = {}
-    for queue, giver, push, taker, pop in ROUTES:
+    for queue in TOKEN_QUEUES:
+        (giver, push), (taker, pop) = PUSHES[queue], POPS[queue]
         pushes = np.flatnonzero((stream.module == giver) & (stream.mem[push] > 0))
         pops = np.flatnonzero((stream.module == taker) & (stream.mem[pop] > 0))
         both = min(len(pushes), len(pops))
@@ -274,7 +276,7 @@ class _Walk:
             self._load_uops(reference, mem)
 
     def _buffer(self, index: int, reference: int, kind: MemoryType, mem: dict[str, int]) -> None:
-        parts = int(getattr(self.stream.config, f"{kind.name.lower()}_elem_bytes")) // self.grain
+        parts = self.stream.config.elem_bytes(kind) // self.grain
         first, width = mem["dram_base"] * parts, mem["x_size"] * parts
         elements: Any = slice(first, first + width)
         if mem["y_size"] > 1:

@@ -105,8 +105,7 @@ def _transfer(op: Transfer, config: Config) -> tuple[Access, ...]:
     y_before, y_after, x_before, x_after = op.pads
     tiles = (y_before + op.y_size + y_after) * (x_before + op.x_size + x_after)
     load, first = op.opcode == Opcode.LOAD, op.sram_base
-    nbytes = getattr(config, f"{op.memory_type.name.lower()}_elem_bytes")
-    parts = nbytes // config.out_elem_bytes
+    parts = config.elem_bytes(op.memory_type) // config.out_elem_bytes
     row = range(op.dram_base * parts, (op.dram_base + op.x_size) * parts)
     return (
         Access(f"dram:{op.buffer}", row, ((op.y_size, op.x_stride * parts),), not load),

@@ -112,15 +112,22 @@ def found(program, what):
     ("what", "values", "message"),
     [
         (0, {"sram_base": 60}, r"acc\[60:76\] is beyond its 64 elements"),
+        (0, {"sram_base": 49}, r"acc\[49:65\] is beyond its 64 elements"),
         (0, {"memory_type": 4}, "cannot move OUT"),
         (0, {"memory_type": 7}, "no such memory"),
         (0, {"dram_base": 150}, "reaches beyond buffer A"),
+        (0, {"dram_base": 145}, "reaches beyond buffer A"),
         (1, {"x_size": 15}, r"reads acc\[16:32\] before all of it is written"),
         (Opcode.ALU, {"uop_end": 50}, r"reads uop\[0:50\] before all of it is written"),
         (Opcode.ALU, {"iter_out": 5, "dst_factor_out": 14}, r"acc\[0:72\] is beyond"),
+        (Opcode.ALU, {"iter_out": 2, "dst_factor_out": 49}, r"acc\[0:65\] is beyond"),
         (Opcode.ALU, {"alu_opcode": 6}, "no such ALU operation"),
         (Opcode.STORE, {"x_size": 15}, r"C is not written in full \(318 of 320 parts\)"),
-        (Opcode.STORE, {"x_pad_0": 1}, "a store has no padding"),
+        *(
+            (Opcode.STORE, {f"{axis}_pad_{end}": 1}, "a store has no padding")
+            for axis in "xy"
+            for end in range(2)
+        ),
     ],
 )
 def test_what_is_out_of_range(program, what, values, message):

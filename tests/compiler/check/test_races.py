@@ -5,12 +5,14 @@ The streams are encoded by hand, so that no pass of the compiler has a part in t
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from vta.compiler.check.proof import VerifyError, verify_program
 from vta.config import PRESETS
-from vta.isa import Isa, MemoryType, Opcode
+from vta.isa import MAX_TOKENS, AluOp, Isa, MemoryType, Opcode
 from vta.program import DramBuffer, Program
 
 TINY = PRESETS["tiny"]
@@ -188,3 +190,53 @@ def test_padded_micro_ops_are_zeros():
                 verify_program(program)
         else:
             verify_program(program)
+
+
+@pytest.mark.parametrize(
+    ("step", "flag"), [(INP, "pop_prev"), (INP, "push_prev"), (OUT, "pop_next"), (OUT, "push_next")]
+)
+def test_load_and_store_have_one_neighbour(step, flag):
+    module, form, fields, reference = step
+    with pytest.raises(VerifyError, match="a token of a neighbour that is not there"):
+        verify_program(stream((UOP, RESET, (module, form, {**fields, flag: 1}, reference))))
+
+
+def test_mov_does_not_read_its_destination():
+    newer = TINY.replace(hw_ver="0.0.3")
+    fields = {"use_imm": 1, "imm": 1}
+    for operation, reads in ((AluOp.ADD, True), (AluOp.MOV, False)):
+        steps = (UOP, kernel(Opcode.ALU, alu_opcode=operation, **fields))
+        program = dataclasses.replace(stream(steps), config=newer)
+        if reads:
+            with pytest.raises(VerifyError, match=r"reads acc\[0:1\] before all of it is written"):
+                verify_program(program)
+        else:
+            verify_program(program)
+
+
+@pytest.mark.parametrize("operation", [AluOp.QNT, AluOp.MOV])
+def test_operations_of_the_newer_encoding(operation):
+    program = stream((UOP, RESET, kernel(Opcode.ALU, alu_opcode=operation)))
+    with pytest.raises(VerifyError, match="no such ALU operation"):
+        verify_program(program)
+    verify_program(dataclasses.replace(program, config=TINY.replace(hw_ver="0.0.3")))
+
+
+@pytest.mark.parametrize("count", [MAX_TOKENS, MAX_TOKENS + 1])
+def test_a_queue_that_is_full(count):
+    """`count` tokens from compute to load before the first is taken."""
+    push = ISA.mem.pack(opcode=Opcode.LOAD, push_prev=1)
+    pop = ISA.mem.pack(opcode=Opcode.LOAD, memory_type=MemoryType.INP, pop_next=1)
+    words = ISA.words([push, pop, ISA.common.pack(opcode=Opcode.FINISH)]).astype(np.uint64)
+    program = Program(
+        name="full",
+        config=TINY,
+        insns=words[np.repeat([0, 1, 2], [count, count, 1])],
+        refs=np.full(2 * count + 1, -1, np.int32),
+        buffers=(),
+    )
+    if count > MAX_TOKENS:
+        with pytest.raises(VerifyError, match="instruction 65535 .*g2l overflows"):
+            verify_program(program)
+    else:
+        verify_program(program)
