@@ -7,10 +7,15 @@ import pytest
 
 from tests.compiler.known import ACC
 from vta import te
+from vta.compiler.ir.affine import Affine
+from vta.compiler.ir.tile_ir import Alu, Domain, Reset, TileOperand, TileProgram, Value
+from vta.compiler.passes.place import place, places_at_once
 from vta.compiler.pipeline import build
+from vta.compiler.te.expr import Var
 from vta.compiler.te.padding import pad
 from vta.config import PRESETS
 from vta.errors import ScheduleError
+from vta.isa import AluOp
 
 TINY = PRESETS["tiny"]
 TILE = (TINY.batch, TINY.block)
@@ -125,3 +130,43 @@ def test_a_result_that_outlives_its_operand(kit):
     s[d].pragma(outer, "alu")
     s[c].compute_at(s[d], inner)
     check(kit, s, [a, out], lambda x: np.maximum(x * 3, 5))
+
+
+def tile_program(tiles, *ops):
+    """Operations on values of so many tiles: a name alone is reset, of a pair one adds another."""
+    var = Var("int32", "i")
+    domain = Domain(((var, tiles),))
+
+    def operand(name):
+        return TileOperand(name, Affine(0, {var: 1}))
+
+    body = []
+    for op in ops:
+        dst, *src = map(operand, op.split(" += "))
+        body.append(Alu(AluOp.ADD, dst, dst, src[0], domain) if src else Reset(dst, domain))
+    names = sorted({name for op in ops for name in op.split(" += ")})
+    values = {name: Value(name, name, ACC, tiles) for name in names}
+    return TileProgram("p", (), (), (), tuple(body), values)
+
+
+@pytest.mark.parametrize(
+    ("ops", "at_once"),
+    [
+        (("a", "b"), 1),
+        (("a", "b += a"), 2),  # the last that reads a is the first that writes b
+        (("a", "b += a", "c += b"), 2),
+        (("a", "b", "b += a", "c"), 2),
+        (("a", "b", "c", "c += a", "c += b"), 3),
+    ],
+)
+def test_values_that_meet_in_one_operation_do_not_share(ops, at_once):
+    program = tile_program(1, *ops)
+    assert places_at_once(program.body, program.values) == at_once
+    tiles = TINY.acc_depth // at_once
+    placed = place(tile_program(tiles, *ops), TINY)
+    for op in placed.body:
+        if isinstance(op, Alu):
+            distance = abs(op.dst.at.offset - op.b.at.offset)
+            assert distance >= tiles
+    with pytest.raises(ScheduleError, match=f"needs {at_once * (tiles + 1)} "):
+        place(tile_program(tiles + 1, *ops), TINY)

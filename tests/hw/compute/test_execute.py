@@ -362,6 +362,37 @@ def test_a_load_takes_one_slot():
     assert loaded.done[0][0] == plain.done[0][0] + 10
 
 
+@pytest.mark.parametrize("between", ["immediate", "gemm", "reset"])
+def test_a_source_tile_after_other_work(between):
+    """The operand register does not hold the source tile any more, or still does."""
+    other = {
+        "immediate": {"alu": ADD, "imm": -1234},
+        "gemm": {"src": 3, "wgt": 2},
+        "reset": {"reset": 1},
+    }[between]
+    items = [iteration(dst=dst, alu=ADD, imm=100 * dst + 7) for dst in range(10)]
+    for dst in range(4):
+        items += [iteration(dst=dst, src=9, alu=ADD), iteration(dst=5, **other)]
+        items.append(iteration(dst=dst, src=9, alu=MAX if dst % 2 else ADD))
+    bench = Bench(PRESETS["tiny"])
+    bench.run(items, after=[bench.check_out])
+
+
+@pytest.mark.parametrize("zero", [False, True])
+def test_a_source_tile_after_a_load_of_it(zero):
+    """A LOAD of the tile that the operand register holds makes the copy stale."""
+    config = PRESETS["tiny"]
+    items = [iteration(dst=i % 8, src=9, alu=ADD, last=i == 79) for i in range(80)]
+    loads = [(9, np.full((1, config.block), 17 * index + 1)) for index in range(20)]
+    if zero:
+        loads[1::2] = [(9, None)] * 10
+    bench = Bench(config)
+    bench.run(items, loads, after=[bench.check_out])
+    # The loads came between the iterations, not all before or after them.
+    sums = {int(bench.acc[tile, 0, 0]) for tile in range(8)}
+    assert len(sums) > 1
+
+
 def test_a_fault_ends_it():
     """The iterations before the fault are done and counted, none after it."""
     config = PRESETS["tiny"]
