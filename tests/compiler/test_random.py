@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 
 import numpy as np
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from tests.compiler.shifts import shift_left, shift_right
 from vta import te
 from vta.config import PRESETS
 
@@ -68,7 +70,7 @@ def plans(draw):
 
 
 def apply(step, lib, dtype, a, b):
-    """One step on expressions (`lib` te) or on arrays (numpy); `dtype` is that of `a`."""
+    """One step on expressions (`lib` Te) or on arrays (Numpy); `dtype` is that of `a`."""
     if step.op in ("int8", "int32"):
         return a.astype(step.op)
     if step.op == "neg":
@@ -80,11 +82,7 @@ def apply(step, lib, dtype, a, b):
         limits = np.iinfo(dtype)
         b = (step.number - limits.min) % (1 << limits.bits) + limits.min
     elif step.op in (">> t", "<< t"):
-        # In range: 0 to 31 whatever it was.
-        b = (b.astype("int32") * 32767 >> 3 << 27) >> 27
-        b = lib.max(b, -b)
-        b = lib.min(b, 31)
-        return a >> b if step.op == ">> t" else a << b
+        return lib.shift_right(a, b) if step.op == ">> t" else lib.shift_left(a, b)
     if step.op in (">> t", "<< t"):
         return a + b
     if step.op in ("min", "max"):
@@ -94,6 +92,12 @@ def apply(step, lib, dtype, a, b):
 
 class Numpy:
     min, max = staticmethod(np.minimum), staticmethod(np.maximum)
+    shift_right, shift_left = staticmethod(shift_right), staticmethod(shift_left)
+
+
+class Te:
+    min, max = staticmethod(te.min), staticmethod(te.max)
+    shift_right, shift_left = staticmethod(operator.rshift), staticmethod(operator.lshift)
 
 
 def reference(plan, arrays):
@@ -118,7 +122,7 @@ def declare(plan):
 
         def rule(*i, step=step, first=first, second=second):
             a = first(*i)
-            return apply(step, te, a.dtype, a, None if second is None else second(*i))
+            return apply(step, Te, a.dtype, a, None if second is None else second(*i))
 
         if plan.stage_ends[index]:
             stage = te.compute(plan.shape, rule, f"S{index}")

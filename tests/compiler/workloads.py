@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from tests.compiler.shifts import shift_left, shift_right
 from vta import te
 from vta.compiler.te.padding import pad
 from vta.compiler.te.tensor import Tensor
@@ -432,7 +433,7 @@ def _operand(
     sizes = shape if channel is None else (shape[channel], *shape[-2:])
     tensor, array = work.input(chooser, sizes, dtype, f"x{name}")
     loaded = work.load(chooser, tensor, ACC)
-    op = chooser.pick(["+", "+", "-", "max", "*"]) if channel is None else "+"
+    op = chooser.pick(["+", "+", "-", "max", "*", ">>", "<<"]) if channel is None else "+"
     wide = array.astype(np.int32)
     if channel is not None:
         wide = wide.reshape(
@@ -447,6 +448,8 @@ def _operand(
             "+": lambda: x + other,
             "-": lambda: x - other,
             "*": lambda: x * other,
+            ">>": lambda: x >> other,
+            "<<": lambda: x << other,
             "max": lambda: te.max(x, other),
         }[op]()
 
@@ -454,5 +457,7 @@ def _operand(
         "+": lambda x: x + wide,
         "-": lambda x: x - wide,
         "*": lambda x: x * wide,
+        ">>": lambda x: shift_right(x, wide),
+        "<<": lambda x: shift_left(x, wide),
         "max": lambda x: np.maximum(x, wide),
     }[op]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.compiler.shifts import shift_left, shift_right
 from vta import te
 from vta.compiler.pipeline import build
 from vta.config import PRESETS
@@ -25,12 +26,6 @@ def numbers(dtype, shape=SHAPE, seed=0):
     )
     array.flat[:2] = limits.min, limits.max
     return array
-
-
-def shifted(x, right):
-    """int64 `x` shifted to the right by `right` bits, to the left where that is negative."""
-    right = right.astype(np.int64)
-    return np.where(right >= 0, x >> np.clip(right, 0, 40), x << np.clip(-right, 0, 40))
 
 
 def scheduled(out, loads, stages):
@@ -135,14 +130,7 @@ def test_a_value_that_needs_no_narrowing_gets_none():
         assert -24 not in [insn.imm for insn in alu_work(program)]
 
 
-def wrapped(value, dtype):
-    return value.astype(np.int64).astype(dtype)
-
-
-SHIFTS = {
-    "right": (lambda x, y: x >> y, lambda x, y: shifted(x, y)),
-    "left": (lambda x, y: x << y, lambda x, y: shifted(x, -y.astype(np.int64))),
-}
+SHIFTS = {"right": (lambda x, y: x >> y, shift_right), "left": (lambda x, y: x << y, shift_left)}
 AFTER = {
     "stored": (lambda te, x: x, lambda x: x),
     "widened": (lambda te, x: x.astype("int32") >> 4, lambda x: x.astype(np.int32) >> 4),
@@ -165,9 +153,8 @@ def test_shifts_by_a_value_of_any_size(kit, way, dtype, before, after):
 
     x, y = numbers(dtype), numbers(dtype, seed=1)
     y.flat[2:18] = np.arange(-8, 8)
-    first = wrapped(2 * x.astype(np.int64), dtype) if before == "twice" else x
-    result = wrapped(theirs(first.astype(np.int64), y), dtype)
-    expected = they_go_on(result).astype(np.int8)
+    first = x.astype(np.int64) * 2 if before == "twice" else x
+    expected = they_go_on(theirs(first.astype(dtype), y)).astype(np.int8)
     schedule, args = kit.one(SHAPE, rule, dtype, dtype)
     kit.check(schedule, args, TINY, [x, y], [expected])
 
@@ -178,6 +165,6 @@ def test_shifts_by_the_ends_of_int32(kit, way, amount):
     """The least number has no opposite; -5 shifted to the right by all bits is -1."""
     ours, theirs = SHIFTS[way]
     x, y = np.full(SHAPE, -5, np.int32), np.full(SHAPE, amount, np.int32)
-    expected = wrapped(theirs(x.astype(np.int64), y), np.int32).astype(np.int8)
+    expected = theirs(x, y).astype(np.int8)
     schedule, args = kit.one(SHAPE, lambda t, a, b: ours(a, b), "int32", "int32")
     kit.check(schedule, args, TINY, [x, y], [expected])
