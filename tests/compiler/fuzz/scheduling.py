@@ -9,7 +9,7 @@ from vta.compiler.te.expr import Axis, Reduce
 from vta.compiler.te.gemm_intrinsic import gemm
 from vta.compiler.te.schedule import Schedule
 from vta.compiler.te.stage import Stage
-from vta.compiler.te.tensor import ComputeOp, Tensor
+from vta.compiler.te.tensor import ComputeOp, Operation, Tensor
 
 __all__ = ["draw_schedule"]
 
@@ -35,6 +35,7 @@ class _Scheduling:
         self.drawn = drawn
         self.schedule = schedule
         self.roles: dict[Stage, str] = {}
+        self.sources: dict[Operation, list[Stage]] = {}
         used = {stage.op for stage in schedule.stages}
         for tensor, role in drawn.roles.items():
             if tensor.op in used:
@@ -66,9 +67,11 @@ class _Scheduling:
     # -- stages ------------------------------------------------------------------------------
 
     def _reads(self, reader: Stage, stage: Stage) -> bool:
-        if not isinstance(reader.op, ComputeOp):
-            return False
-        return any(self.schedule[read] is stage for read in reader.op.input_tensors)
+        op = reader.op
+        if op not in self.sources:
+            tensors = op.input_tensors if isinstance(op, ComputeOp) else ()
+            self.sources[op] = [self.schedule[tensor] for tensor in tensors]
+        return stage in self.sources[op]
 
     def _caches(self) -> None:
         for tensor, scope in self.drawn.scopes.items():
