@@ -70,7 +70,9 @@ def notebook_page(path: Path) -> tuple[str, dict[str, bytes]]:
             if "image/png" in content:
                 name = f"{path.stem}_{len(pictures)}.png"
                 pictures[name] = base64.b64decode("".join(content["image/png"]))
-                parts.append(f"![{''.join(content.get('text/plain', ['output']))}]({name})")
+                shown = "".join(content.get("text/plain", ["output"]))
+                shown = re.sub(r"Picture\('(.*)'\)", r"\1", shown)
+                parts.append(f"![{shown}]({name})")
             else:
                 text = "".join(output.get("text", content.get("text/plain", [])))
                 parts.append(_block("text", text.rstrip("\n")))
@@ -93,6 +95,8 @@ def script_page(path: Path) -> str:
             continue
         if all(line.startswith("#") for line in block.splitlines()):
             parts.append("\n".join(line.removeprefix("#").strip() for line in block.splitlines()))
+        elif parts[-1].startswith("```python"):
+            parts[-1] = parts[-1].removesuffix("\n```") + f"\n\n{block}\n```"
         else:
             parts.append(_block("python", block))
     return "\n\n".join(parts) + "\n"
