@@ -213,3 +213,19 @@ def test_the_same_program_every_time():
         for _ in range(4)
     }
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_rows_in_reverse_order(factor, kit):
+    """What is read backwards is computed a few rows at a time."""
+    a = te.placeholder((8, *TILE), name="A", dtype="int8")
+    load = te.compute(a.shape, lambda *i: a(*i), "A_buf")
+    c = te.compute(a.shape, lambda i, *t: load(7 - i, *t) + 1, "C_buf")
+    d = te.compute(a.shape, lambda *i: c(*i).astype("int8"), "C")
+    s = te.create_schedule(d.op)
+    outer, inner = s[d].split(d.op.axis[0], factor)
+    for tensor, key in ((load, "dma_copy"), (c, "alu")):
+        s[tensor].set_scope(ACC).compute_at(s[d], outer).pragma(tensor.op.axis[0], key)
+    s[d].pragma(inner, "dma_copy")
+    values = np.random.default_rng(5).integers(-128, 128, a.shape).astype(np.int8)
+    kit.check(s, [a, d], CONFIG, [values], [values[::-1] + np.int8(1)])

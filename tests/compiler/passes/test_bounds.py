@@ -246,3 +246,45 @@ def test_a_split_of_a_region_that_does_not_divide():
             indices(own, point, s[b].axes)[0] for point in rounds(own, bounds.extents, {at: number})
         ]
         assert found == list(wanted)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 8])
+def test_a_region_that_is_read_backwards(factor):
+    """The region of ``B[7 - i]`` begins at the last round's read, not at the first one's."""
+    a = te.placeholder((8,), name="A")
+    b = te.compute((8,), lambda i: a(i), "B")
+    c = te.compute((8,), lambda i: b(7 - i), "C")
+    s = te.create_schedule(c.op)
+    outer, _ = s[c].split(c.op.axis[0], factor)
+    s[b].compute_at(s[c], outer)
+    bounds = infer_bounds(s)
+    ((corner, count),) = bounds.stages[s[b]].region
+    (at,) = (atom.var for atom in bounds.stages[s[c]].loops[outer])
+    assert count == factor
+    for number in range(-(-8 // factor)):
+        assert value(corner, {at: number}) == 8 - factor - number * factor
+
+
+@pytest.mark.parametrize(
+    ("index", "size", "factor", "corners", "count"),
+    [
+        (lambda i: i // 6, 4, 6, [0, 1, 2, 3], 1),
+        (lambda i: i // 6, 4, 4, [0, 0, 1, 2, 2, 3], 2),  # rows 0 to 3, 4 to 7, 8 to 11 ...
+        (lambda i: i % 6, 6, 3, [0, 3, 0, 3, 0, 3, 0, 3], 3),
+        (lambda i: i % 6, 6, 4, [0] * 6, 6),  # rounds the corner: all of it
+        (lambda i: (23 - i) // 6, 4, 6, [3, 2, 1, 0], 1),
+        (lambda i: i // 2 * 2, 24, 8, [0, 8, 16], 7),
+    ],
+)
+def test_regions_of_divided_indices(index, size, factor, corners, count):
+    a = te.placeholder((size,), name="A")
+    b = te.compute((size,), lambda i: a(i), "B")
+    c = te.compute((24,), lambda i: b(index(i)), "C")
+    s = te.create_schedule(c.op)
+    outer, _ = s[c].split(c.op.axis[0], factor)
+    s[b].compute_at(s[c], outer)
+    bounds = infer_bounds(s)
+    ((corner, found),) = bounds.stages[s[b]].region
+    (at,) = (atom.var for atom in bounds.stages[s[c]].loops[outer])
+    assert found == count
+    assert [corner.with_values({at: number}).offset for number in range(len(corners))] == corners

@@ -105,3 +105,32 @@ def test_stores_have_no_padding(dims, chip, dram):
 )
 def test_few_are_needed(dims, count):
     assert len(list(transfers(Opcode.LOAD, MemoryType.INP, "A", 0, 0, dims))) == count
+
+
+@pytest.mark.parametrize(
+    ("dims", "count"),
+    [
+        ([plain(65_535, 1, 1)], 1),
+        ([plain(65_536, 1, 1)], 2),
+        ([plain(140_000, 1, 1)], 3),
+        ([plain(65_536, 1, 3)], 2),  # a column
+        ([plain(65_535, 2, 2), plain(2, 1, 1)], 1),  # as many rows as an instruction has
+        ([plain(70_000, 2, 5), plain(2, 1, 1)], 2),
+        ([plain(3, 70_000, 70_000), plain(70_000, 1, 1)], 6),
+    ],
+)
+def test_more_rounds_than_an_instruction_has(dims, count):
+    """Fields have 16 bits: longer loops are several transfers, of all rounds and no more."""
+    items = list(transfers(Opcode.LOAD, MemoryType.INP, "A", 3, 5, dims))
+    assert len(items) == count
+    assert sorted(moved(items)) == sorted(wanted(3, 5, dims))
+
+
+@pytest.mark.parametrize(
+    ("dims", "count"),
+    [([Dim(65_535, 1, 1, (0, 0))], 1), ([Dim(3, 70_000, 1, (0, 0)), plain(30_000, 1, 1)], 3)],
+)
+def test_many_zeros(dims, count):
+    items = list(transfers(Opcode.LOAD, MemoryType.INP, "A", 0, 0, dims))
+    assert len(items) == count
+    assert sorted(moved(items)) == sorted(wanted(0, 0, dims))
