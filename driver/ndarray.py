@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +91,28 @@ class NDArray:
         else:
             self.ctx.device.write(self.addr, np.ascontiguousarray(values))
         return self
+
+    def copyto(self, target: NDArray | Context) -> NDArray:
+        """Copies this array into another, or to a context; returns the copy."""
+        if isinstance(target, Context):
+            return array(self, target)
+        if not isinstance(target, NDArray):
+            raise ArgumentError(f"target must be an NDArray or a context, not {target!r}")
+        return target.copyfrom(self)
+
+    def __getitem__(self, index: Any) -> Any:
+        """A copy of an element or a part, as NumPy indexes; each time all of the array is read."""
+        return self.numpy()[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.numpy())
+
+    def __setitem__(self, index: Any, values: Any) -> None:
+        if index is not ... and not (isinstance(index, slice) and index == slice(None)):
+            raise ArgumentError(
+                "an NDArray is set as a whole, by a[:] = values or a.copyfrom(values)"
+            )
+        self.copyfrom(values)
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """A copy as a NumPy array."""

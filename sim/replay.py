@@ -147,7 +147,8 @@ def _token_stream(isa: Isa, tokens: dict[str, int]) -> NDArray[np.uint64]:
 
 def _free_address(image: Image, nbytes: int) -> int:
     """The highest place for `nbytes` that nothing of the image touches."""
-    taken = sorted((segment.addr, segment.end) for segment in (*image.before, *(image.after or ())))
+    segments = (*image.before, *(image.after or ()))
+    taken = sorted((segment.addr, segment.end) for segment in segments if len(segment.data))
     end = 1 << image.config.addr_width
     while True:
         highest = max((last for _, last in taken), default=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from vta.calls import check_calls
 from vta.config import Config
 from vta.driver import session
@@ -24,6 +26,16 @@ class LocalSession(session.Session):
 
     def __init__(self, config: Config | None = None) -> None:
         super().__init__(config if config is not None else get_env().config)
+
+
+def __getattr__(name: str) -> NoReturn:
+    hint = ""
+    if name in ("connect", "connect_tracker"):
+        hint = (
+            ": there are no remote devices yet; use rpc.LocalSession(), whose device is the one "
+            "that TARGET names"
+        )
+    raise AttributeError(f"module 'vta.rpc' has no attribute {name!r}{hint}")
 
 
 check_calls("rpc.", globals(), __all__, session.Session, LoadedModule)

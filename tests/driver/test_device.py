@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.sim.rtl.probe import register_probe
 from vta import nd
 from vta.config import PRESETS, Config
+from vta.driver import verilog_cache
 from vta.driver.module import LoadedModule, Module
 from vta.driver.ndarray import Context
 from vta.driver.simulated import SimDevice, SimulatorTotals, TsimDevice
@@ -17,6 +20,7 @@ from vta.driver.statistics import count_stream
 from vta.errors import ArgumentError, DeviceError, DeviceTimeout, MachineError, ProgramError
 from vta.isa import Isa, Opcode
 from vta.program import Program
+from vta.sim.functional.functional_machine import FunctionalMachine
 
 MakeProgram = Callable[..., Program]
 
@@ -288,6 +292,97 @@ def test_closing_twice_and_using_it_after() -> None:
         device.read(0, 1)
     with pytest.raises(DeviceError, match="closed"):
         device.run_stream(Isa.words([3]))
+
+
+def test_every_use_after_closing_says_so(make_program: MakeProgram) -> None:
+    config = PRESETS["tiny"]
+    device, _ = _open(SimDevice, config)
+    program = make_program(config)
+    inputs = [np.zeros(buffer.shape, buffer.dtype) for buffer in program.args[:2]]
+    device.call(program, inputs)
+    device.close()
+    for use in (
+        lambda: device.allocate(16),
+        lambda: device.read(4096, 1),
+        lambda: device.write(4096, np.zeros(1, np.uint8)),
+        lambda: device.call(program, inputs),
+        lambda: device.run(program, dict.fromkeys("ABC", 4096)),
+        lambda: device.run_stream(Isa.words([3])),
+        device.reset,
+    ):
+        with pytest.raises(DeviceError, match="the sim device is closed"):
+            use()
+    assert device.statistics()["alu_counter"] == 10
+
+
+class ClosingMachine(FunctionalMachine):
+    """Notes that it is closed, and whether its memory was still there."""
+
+    closed: list[int]
+
+    def close(self) -> None:
+        self.closed.append(self.memory.size)
+
+
+class ClosingDevice(SimDevice):
+    def __init__(self, config: Config, **options) -> None:
+        super().__init__(config, **options)
+        self.closed: list[int] = []
+
+    def _make_machine(self) -> ClosingMachine:
+        machine = ClosingMachine(self.config, self.memory)
+        machine.closed = self.closed
+        return machine
+
+
+def test_closing_closes_the_machine_once_and_before_its_memory() -> None:
+    device, _ = _open(ClosingDevice, PRESETS["tiny"])
+    with device:
+        device.run_stream(Isa.words([3]))
+        memory = device.memory
+    device.close()
+    assert device.closed == [1 << 32]
+    assert memory.size == 0
+    # Without a run there is no machine.
+    device, _ = _open(ClosingDevice, PRESETS["tiny"])
+    device.close()
+    assert device.closed == []
+
+
+def test_waves_are_complete_when_the_device_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a design that runs a cycle for each instruction; the last change is in the file."""
+    config = PRESETS["default"]
+    monkeypatch.setattr(verilog_cache, "cached_verilog", lambda config: register_probe(config))
+    waves = tmp_path / "x.vcd"
+    device, _ = _open(TsimDevice, config, waves=waves)
+    device.run_stream(Isa.words([3] * 500))
+    cycle = device._machine._simulation.cycle
+    device.close()
+    text = waves.read_text(encoding="ascii")
+    assert text.endswith("\n")
+    last = int(text[text.rindex("\n#") + 2 :].split()[0])
+    # Ten units of time are a cycle; the clock changes to the end.
+    assert 10 * (cycle - 1) <= last <= 10 * (cycle + 1)
+
+
+def test_call_checks_its_inputs(make_program: MakeProgram) -> None:
+    config = PRESETS["tiny"]
+    device, _ = _open(SimDevice, config)
+    program = make_program(config)
+    with device:
+        a = np.full(program.args[0].shape, 100, np.int32)
+        (out,), report = device.call(program, [a, a])
+        np.testing.assert_array_equal(out, np.full(a.shape, 207 - 256, np.int8))
+        assert report.instructions == 7
+        with pytest.raises(ArgumentError, match="add_seven has 2 inputs, not 1"):
+            device.call(program, [a])
+        for wrong in (a.astype(np.int8), a[:4]):
+            with pytest.raises(
+                ArgumentError, match=r"input B of add_seven must be int32\[5, 1, 8\]"
+            ):
+                device.call(program, [a, wrong])
 
 
 def test_time_evaluator(make_program: MakeProgram) -> None:

@@ -83,6 +83,47 @@ def test_empty_and_copyfrom(ctx: Context) -> None:
         array.copyfrom(np.zeros((3, 2), np.int8))
 
 
+def test_copyto(ctx: Context) -> None:
+    values = np.arange(6, dtype=np.int8).reshape(2, 3)
+    for source in (nd.array(values), nd.array(values, ctx)):
+        for target in (nd.empty((2, 3), "int8"), nd.empty((2, 3), "int8", ctx)):
+            assert source.copyto(target) is target
+            np.testing.assert_array_equal(target.numpy(), values)
+        for where in (ctx, nd.cpu()):
+            copied = source.copyto(where)
+            assert copied.ctx == where
+            assert copied is not source
+            np.testing.assert_array_equal(copied.numpy(), values)
+    with pytest.raises(ArgumentError, match=r"must be int8\[3\], not int8\[2, 3\]"):
+        nd.array(values).copyto(nd.empty((3,), "int8", ctx))
+    with pytest.raises(ArgumentError, match="target must be an NDArray or a context, not 5"):
+        nd.array(values).copyto(5)
+
+
+def test_reading_by_index(ctx: Context) -> None:
+    values = np.arange(6, dtype=np.int8).reshape(2, 3)
+    for array in (nd.array(values), nd.array(values, ctx)):
+        assert array[1, 2] == 5
+        np.testing.assert_array_equal(array[0], [0, 1, 2])
+        np.testing.assert_array_equal(array[:, ::2], [[0, 2], [3, 5]])
+        array[0][:] = 9  # a copy
+        np.testing.assert_array_equal(array.numpy(), values)
+        assert [row.tolist() for row in array] == values.tolist()
+        with pytest.raises(IndexError):
+            _ = array[2]
+
+
+def test_writing_by_index_is_of_the_whole(ctx: Context) -> None:
+    array = nd.array(np.zeros((2, 3), np.int8), ctx)
+    array[:] = np.full((2, 3), 4, np.int8)
+    np.testing.assert_array_equal(array.numpy(), 4)
+    array[...] = np.full((2, 3), 5, np.int8)
+    np.testing.assert_array_equal(array.numpy(), 5)
+    for index in (0, (0, 1), slice(1), slice(None, None, 2)):
+        with pytest.raises(ArgumentError, match=r"set as a whole, .*a\.copyfrom\(values\)"):
+            array[index] = 1
+
+
 def test_errors(ctx: Context) -> None:
     with pytest.raises(ArgumentError, match="at least 0"):
         nd.empty((2, -1), "int8", ctx)

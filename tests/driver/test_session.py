@@ -126,6 +126,37 @@ def test_closing() -> None:
             use()
 
 
+@pytest.mark.parametrize("name", ["connect", "connect_tracker"])
+def test_there_are_no_remote_sessions_yet(name: str) -> None:
+    with pytest.raises(AttributeError, match=rf"{name}.* use rpc\.LocalSession\(\)"):
+        getattr(rpc, name)
+    with pytest.raises(AttributeError, match="module 'vta.rpc' has no attribute 'conect'$"):
+        _ = rpc.conect
+
+
+def test_closing_closes_the_device_and_removes_what_was_uploaded(
+    tmp_path: Path, make_program: MakeProgram
+) -> None:
+    make_program(PRESETS["tiny"]).save(tmp_path / "x.o")
+    with Session(PRESETS["tiny"]) as remote:
+        remote.upload(tmp_path / "x.o")
+        module, ctx = remote.load_module("x.o"), remote.ext_dev(0)
+        arrays = [nd.empty(item.shape, item.dtype, ctx) for item in module.program.args]
+        module(*arrays)
+        folder = remote._folder
+        assert [path.name for path in folder.iterdir()] == ["x.o"]
+    assert not folder.exists()
+    for use in (
+        lambda: module(*arrays),
+        arrays[0].numpy,
+        lambda: arrays[0].copyfrom(arrays[0]),
+        lambda: nd.empty((1,), "int8", ctx),
+        lambda: ctx.device.run_stream(np.zeros((1, 2), np.uint64)),
+    ):
+        with pytest.raises(DeviceError, match="the sim device is closed"):
+            use()
+
+
 def test_a_session_that_nobody_closes_leaves_nothing() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -11,7 +11,7 @@ from vta.errors import DeviceError, ImageError, MachineError
 from vta.image import Image, Segment
 from vta.isa import TOKEN_QUEUES, AluOp, Isa
 from vta.sim.functional.functional_machine import FunctionalMachine
-from vta.sim.replay import replay
+from vta.sim.replay import _free_address, replay
 
 INSN_ADDR, ACC_BASE, OUT_BASE = 0x10_0000, 0x2000_0000, 0x4000_0800
 CONFIG = PRESETS["default"]
@@ -258,6 +258,52 @@ def test_no_room_for_tokens():
     )
     with pytest.raises(ImageError, match="the image leaves no 80 bytes free"):
         replay(image, FunctionalMachine)
+
+
+@pytest.mark.parametrize("low", range(0x8000, 0x8011))
+@pytest.mark.parametrize("size", [79, 80, 81, 95, 96, 97])
+def test_the_free_address_at_the_edges_of_a_gap(low, size):
+    """A gap of which no more than 16 bytes are to spare, before a segment to memory's end.
+
+    Below it all is taken, too. 80 bytes are asked for; they begin at a multiple of 16.
+    """
+    high = low + size
+    segments = [_reserved(0, low), _reserved(high, 2**32)]
+    places = [start for start in range(0, high, 16) if low <= start and start + 80 <= high]
+    for order in (segments, segments[::-1]):
+        image = Image(config=CONFIG, insn_addr=0, insn_count=1, before=(), after=tuple(order))
+        if places:
+            assert _free_address(image, 80) == places[-1]
+        else:
+            with pytest.raises(ImageError, match="no 80 bytes free"):
+                _free_address(image, 80)
+
+
+@pytest.mark.parametrize("left", range(17))
+def test_the_free_address_at_memorys_ends(left):
+    """The room is at the top or at the bottom, 80 bytes and up to 16 more."""
+    size = 80 + left
+    top = Image(
+        config=CONFIG, insn_addr=0, insn_count=1, before=(), after=(_reserved(0, 2**32 - size),)
+    )
+    assert _free_address(top, 80) == 2**32 - 80
+    bottom = Image(
+        config=CONFIG, insn_addr=0, insn_count=1, before=(), after=(_reserved(size, 2**32),)
+    )
+    assert _free_address(bottom, 80) == left // 16 * 16
+
+
+def test_an_empty_segment_takes_no_room():
+    gap = (_reserved(0, 0x8000), Segment(0x8010, np.zeros(0, np.uint8)), _reserved(0x8050, 2**32))
+    image = Image(config=CONFIG, insn_addr=0, insn_count=1, before=(), after=gap)
+    assert _free_address(image, 80) == 0x8000
+
+
+def _reserved(start, end):
+    """A segment of any size that takes no memory of the test."""
+    return Segment(
+        start, np.lib.stride_tricks.as_strided(np.zeros(1, np.uint8), (end - start,), (0,))
+    )
 
 
 def test_the_machine_is_closed(store_three):

@@ -282,6 +282,19 @@ def test_a_memory_that_never_answers(model, module, index, patience):
         assert patience < report.cycles < patience + 300
 
 
+def test_the_watchdog_counts_single_cycles():
+    """A run ends so many cycles later as the watchdog is set higher."""
+    cycles = []
+    for patience in (500, 501, 502, 600):
+        with Pair(model=MemoryModel(latency=10**9)) as pair:
+            pair.rtl_memory.write(INSN_ADDR, Isa.words([pair.finish()]))
+            pair.rtl._write("watchdog", patience)
+            report = pair.rtl.run(INSN_ADDR, 1, BASE)
+            assert report.fault.cause == "timeout"
+            cycles.append(report.cycles - patience)
+    assert len(set(cycles)) == 1
+
+
 def test_the_watchdog_leaves_a_slow_memory_alone():
     with Pair(model=MemoryModel(latency=2500, write_response=2500)) as pair:
         pair.rtl._write("watchdog", 3000)

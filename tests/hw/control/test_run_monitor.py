@@ -189,6 +189,26 @@ def test_the_watchdog(busy):
     simulate(bench.dut, body)
 
 
+@pytest.mark.parametrize("patience", [1, 2, 7, 40])
+def test_the_watchdogs_exact_cycle(patience):
+    """Counted from the last movement: a cycle for its register, one for the count to start from
+    zero, `patience` of them without movement, and three in which the verdict is found."""
+    bench = Bench()
+
+    async def body(ctx):
+        await bench.start(ctx, watchdog=patience)
+        ctx.set(bench.dut.settled, 0b110)
+        ctx.set(bench.dut.progress, 1)
+        await rest(ctx, 10)
+        ctx.set(bench.dut.progress, 0)
+        # The last movement was in the cycle before this one.
+        cycles, how = await bench.end(ctx, patience + 20)
+        assert how == (Cause.TIMEOUT, ModuleId.LOAD, 0)
+        assert cycles + 1 == 1 + 1 + patience + 3
+
+    simulate(bench.dut, body)
+
+
 def test_a_watchdog_of_zero_never_barks():
     bench = Bench()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from vta.config import Config
+from vta.registers import BY_NAME, config_words
 from vta.sim.memory import Memory
 from vta.sim.rtl.library import Simulation
 from vta.sim.rtl.memory_model import MemoryModel
@@ -120,3 +122,16 @@ class Probe:
 
     def broken(self) -> int:
         return self.sim.read(0x98)
+
+
+def register_probe(config: Config) -> str:
+    """A device of which only the registers work, and which says that it is of `config`."""
+    identity = {
+        "id": 0x2D415456,
+        "version": 0x200,
+        **{f"config_{index}": word for index, word in enumerate(config_words(config))},
+    }
+    words = "".join(
+        f"words[{BY_NAME[name].offset // 4}] = {value};\n" for name, value in identity.items()
+    )
+    return (HERE / "register_probe.v").read_text(encoding="utf-8").replace("    IDENTITY", words)

@@ -6,11 +6,10 @@ machine. The test writes the answers into the registers before the run.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from tests.sim.rtl.probe import register_probe
 from vta.config import PRESETS
 from vta.errors import DeviceError, DeviceTimeout, Fault
 from vta.image import BASES
@@ -22,7 +21,6 @@ from vta.sim.rtl.memory_model import MemoryModel
 from vta.sim.rtl.rtl_machine import RtlMachine
 
 CONFIG = PRESETS["default"]
-PROBE = (Path(__file__).parent / "register_probe.v").read_text(encoding="utf-8")
 BASE = {"uop": 0x1000, "inp": 0x2000, "wgt": 0x3000, "acc": 0x4000, "out": 0x5000}
 INSN_ADDR = 0x80
 RESET_TIME = 0xFFC
@@ -42,15 +40,7 @@ MODULES = {"fetch": 0, "load": 1, "compute": 2, "store": 3}
 BUSY, POP_PREV, POP_NEXT, PUSH_PREV, PUSH_NEXT = 1, 2, 4, 8, 16
 
 
-IDENTITY = {
-    "id": 0x2D415456,
-    "version": 0x200,
-    **{f"config_{index}": word for index, word in enumerate(config_words(CONFIG))},
-}
-VERILOG = PROBE.replace(
-    "    IDENTITY",
-    "".join(f"words[{BY_NAME[name].offset // 4}] = {value};\n" for name, value in IDENTITY.items()),
-)
+VERILOG = register_probe(CONFIG)
 
 
 @pytest.fixture
