@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.images import image
 from vta import cache
 from vta.config import PRESETS, Config
 from vta.driver.verilog_cache import cached_verilog
@@ -159,9 +160,10 @@ def test_axi3(name, bench):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", ["vadd", "gemm_default"])
-def test_images(name, shared, bench):
-    bench("image", PRESETS["default"], VTA_BENCH_IMAGE=str(shared / "vectors" / f"{name}.npz"))
+@pytest.mark.parametrize("name", ["own_vector_add", "own_gemm"])
+def test_images(name, tmp_path, bench):
+    image(name).save(tmp_path / "image.npz")
+    bench("image", PRESETS["default"], VTA_BENCH_IMAGE=str(tmp_path / "image.npz"))
 
 
 def test_a_bench_that_fails_is_noticed(tmp_path, monkeypatch):

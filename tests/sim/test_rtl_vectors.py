@@ -1,20 +1,16 @@
-"""The reference images of the shared folder on the RTL, with memories of different timing."""
+"""Memory images, our own and the reference's, on the RTL, with memories of different timing."""
 
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 
 import pytest
 
+from tests.images import NAMES, image
 from vta.driver.verilog_cache import cached_verilog
-from vta.image import Image
 from vta.sim.replay import replay
 from vta.sim.rtl.memory_model import MemoryModel
 from vta.sim.rtl.rtl_machine import RtlMachine
-
-VECTORS = Path(__file__).resolve().parents[3] / "shared" / "vectors"
-NAMES = sorted(path.stem for path in VECTORS.glob("*.npz"))
 
 MODELS = {
     "latency-1": MemoryModel(latency=1),
@@ -30,18 +26,12 @@ VADD_CYCLES = 1600
 
 
 def play(name, model):
-    image = Image.load(VECTORS / f"{name}.npz")
-    verilog = cached_verilog(image.config)
-    make = functools.partial(_machine, verilog=verilog, model=model)
-    return replay(image, make)
+    verilog = cached_verilog(image(name).config)
+    return replay(image(name), functools.partial(_machine, verilog=verilog, model=model))
 
 
 def _machine(config, memory, *, verilog, model):
     return RtlMachine(config, verilog, memory, model=model)
-
-
-def test_the_images_are_there(shared):
-    assert len(list((shared / "vectors").glob("*.npz"))) == len(NAMES) > 0
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -53,8 +43,8 @@ def test_image(name, model):
     assert result.match is True
 
 
-@pytest.mark.skipif("vadd" not in NAMES, reason="the reference images are not there")
-def test_vadd_is_fast_enough():
-    result = play("vadd", MemoryModel())
+@pytest.mark.parametrize("name", [name for name in ("own_vector_add", "vadd") if name in NAMES])
+def test_vector_add_is_fast_enough(name):
+    result = play(name, MemoryModel())
     assert result.match is True
     assert result.report.cycles <= VADD_CYCLES

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vta.image import Image
     from vta.tools.bench.bound import Bound
 
-__all__ = ["DEPTHWISE", "RESNET", "Layer", "accumulator_cycles", "operator_kernels"]
+__all__ = ["DEPTHWISE", "RESNET", "Layer", "accumulator_cycles", "layer_kernel", "operator_kernels"]
 
 Array = NDArray[Any]
 
@@ -124,14 +124,15 @@ def operator_kernels(config: Config) -> list[BenchKernel]:
             for layer in layers
             if layer.size <= 14 and layer.taps**2 * layer.inputs // layer.groups <= 256
         ]
-    # A full tile of images: what else is in one is computed too, and stored.
-    kernels = [
-        _kernel(layer.name, config, functools.partial(layer.spec, config.batch), layer.result)
-        for layer in layers
-    ]
+    kernels = [layer_kernel(layer, config) for layer in layers]
     if config.acc_depth >= SMALL_ACC:
         kernels.append(_kernel("residual_add_56x56x64", config, _residual, _added))
     return kernels
+
+
+def layer_kernel(layer: Layer, config: Config) -> BenchKernel:
+    """One layer as a stream, of a full tile of images: what else is in one is computed too."""
+    return _kernel(layer.name, config, functools.partial(layer.spec, config.batch), layer.result)
 
 
 def accumulator_cycles(image: Image, limit: Bound) -> int:
