@@ -150,7 +150,10 @@ def run(args: list[str]) -> int:
         return 130
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "vta"
-        complain(f"{error.format_message()} (see {path} --help)")
+        # click adds guesses to what it says of an unknown option.
+        unknown = isinstance(error, click.NoSuchOption)
+        said = (error.message if unknown else error.format_message()).rstrip(".")
+        complain(f"{said}{_what_there_is(error)} (see {path} --help)")
         return EXIT_USAGE
     except click.ClickException as error:
         complain(error.format_message())
@@ -181,6 +184,21 @@ def run(args: list[str]) -> int:
         return EXIT_USAGE
     except Exception as error:
         return _bug(error)
+
+
+def _what_there_is(error: click.UsageError) -> str:
+    """What could have been said instead of an unknown option or argument."""
+    if error.ctx is None:
+        return ""
+    command = error.ctx.command
+    if isinstance(error, click.NoSuchOption):
+        options = [option for option in command.params if isinstance(option, click.Option)]
+        return "; there are " + ", ".join(max(option.opts, key=len) for option in options)
+    if "unexpected extra argument" in error.message:
+        return "; the command is: " + " ".join(
+            [error.ctx.command_path, *command.collect_usage_pieces(error.ctx)]
+        )
+    return ""
 
 
 def verbosity() -> int:

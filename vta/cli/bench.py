@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING
 import click
 
 from vta.cli.app import EXIT_DIFFERENCE, EXIT_MACHINE, complain
+from vta.cli.memory_options import memory_model_options
 from vta.cli.output import config_option, path_argument, print_table, step, thousands
 from vta.config import Config
 from vta.image import Image
-from vta.sim.rtl.memory_model import MAX_CYCLES, MemoryModel
+from vta.sim.rtl.memory_model import MemoryModel
 
 if TYPE_CHECKING:
     from vta.tools.bench.measure import MicroResult, StreamResult
     from vta.tools.bench.speed import Speed
 
 __all__ = ["command"]
-
-_DEFAULT = MemoryModel()
 
 
 @dataclass(frozen=True)
@@ -42,14 +41,7 @@ class BenchOptions:
 @click.command("bench", short_help="Measure cycles on the RTL against the machine's bounds.")
 @click.argument("images", metavar="[IMAGE.npz]...", nargs=-1, type=path_argument)
 @config_option
-@click.option(
-    "--latency",
-    metavar="N",
-    type=click.IntRange(1, MAX_CYCLES),
-    default=_DEFAULT.latency,
-    show_default=True,
-    help="Cycles from a read's address to its first beat.",
-)
+@memory_model_options
 @click.option(
     "--only", metavar="TEXT", default="", help="Only the benchmarks whose name contains TEXT."
 )
@@ -75,12 +67,12 @@ class BenchOptions:
     "--page",
     metavar="FILE",
     type=path_argument,
-    help="Write the tables of docs/performance.md anew; needs the reference images.",
+    help="Write the tables of docs/performance.md again; each IMAGE gets a row.",
 )
 def command(
     images: tuple[str, ...],
     config_file: str | None,
-    latency: int,
+    model: MemoryModel,
     only: str,
     as_json: bool,
     plot: str | None,
@@ -100,7 +92,7 @@ def command(
 
     Example: vta bench --plot roofline.png images/*.npz
     """
-    options = BenchOptions(Config.load(config_file), MemoryModel(latency), only, as_json)
+    options = BenchOptions(Config.load(config_file), model, only, as_json)
     _check_files(plot, page, speed)
     streams = [(Path(path).stem, Image.load(path)) for path in images]
     if page is not None:

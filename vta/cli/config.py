@@ -39,7 +39,8 @@ def command(file: str | None, as_json: bool) -> None:
         click.echo(json.dumps(described))
         return
     source = file or str(default_path())
-    click.echo(f"{source}: {config.bitstream}, target {config.target}")
+    click.echo(f"{source}: {config.bitstream}, target {config.target}\n")
+    print_table("The name, part by part", ("part", "is"), described["name"])
     print_table(
         "Configuration",
         ("key", "value"),
@@ -89,6 +90,7 @@ def _describe(config: Config) -> dict[str, Any]:
         "fits": True,
         "config": config.to_dict(),
         "bitstream": config.bitstream,
+        "name": _name_parts(config),
         "sizes": {
             "BATCH": config.batch,
             "BLOCK_IN": config.block,
@@ -114,3 +116,24 @@ def _describe(config: Config) -> dict[str, Any]:
         },
         "encoding": encoding,
     }
+
+
+def _name_parts(config: Config) -> list[tuple[str, str]]:
+    """Each part of the configuration's name, and what it says."""
+    buffers = ("uop", "inp", "wgt", "acc")
+    logs = [int(getattr(config, f"log_{buffer}_buff_size")) for buffer in buffers]
+    batch, block = config.batch, config.block
+    return [
+        (
+            f"{batch}x{block}",
+            f"a tile is {batch} x {block} numbers (batch x block): "
+            f"{batch * block * block} multipliers",
+        ),
+        (f"i{config.inp_width}", f"inputs of {config.inp_width} bits"),
+        (f"w{config.wgt_width}", f"weights of {config.wgt_width} bits"),
+        (f"a{config.acc_width}", f"an accumulator of {config.acc_width} bits"),
+        *(
+            (f"_{log}", f"the {buffer.upper()} buffer has 2^{log} = {1 << log:,} bytes")
+            for buffer, log in zip(buffers, logs, strict=True)
+        ),
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -12,13 +12,18 @@ from vta.cli.inputs import load_any
 from vta.cli.output import path_argument, print_table
 from vta.driver.statistics import count_stream
 from vta.image import Image
-from vta.isa import TOKEN_QUEUES, Isa, ModuleId
+from vta.isa import TOKEN_QUEUES, Isa, MemoryType, ModuleId, Opcode
 
 if TYPE_CHECKING:
+    from vta.config import Config
     from vta.isa import Insn
     from vta.program import Program
 
 __all__ = ["command"]
+
+BUFFERS = (MemoryType.UOP, MemoryType.INP, MemoryType.WGT, MemoryType.ACC, MemoryType.OUT)
+ADDRESSED = {**{kind: kind.name.lower() for kind in BUFFERS}, MemoryType.ACC_8BIT: "acc"}
+"""The base register from which each kind of memory counts."""
 
 
 @click.command("dis", short_help="Print an instruction stream with its tokens.")
@@ -27,8 +32,9 @@ __all__ = ["command"]
 def command(file: str, summary: bool) -> None:
     """Print the instructions of a memory image or a saved program: position, module, text, tokens.
 
-    Sizes and bases count elements; `l2g g2l g2s s2g` are the token queues (g is compute). In a
-    program, LOAD and STORE name the buffer that they count from.
+    sram, dram, size and stride count elements of the buffer. Of an image the byte in memory is
+    shown too; in a program, LOAD and STORE name the buffer that they count from. `l2g g2l g2s s2g`
+    are the token queues (g is compute).
 
     Example: vta dis --summary vadd.npz
     """
@@ -36,8 +42,10 @@ def command(file: str, summary: bool) -> None:
     words = loaded.stream() if isinstance(loaded, Image) else loaded.insns
     insns = Isa(loaded.config).decode_stream(words)
     if not summary:
-        refs = [] if isinstance(loaded, Image) else _references(loaded)
-        _print_stream(insns, refs)
+        click.echo(_units(loaded.config))
+        _print_stream(
+            insns, _addresses(loaded) if isinstance(loaded, Image) else _references(loaded)
+        )
         return
     click.echo(f"{file}: {len(insns)} instructions, {loaded.config.bitstream}")
     _print_counts(insns)
@@ -48,18 +56,44 @@ def command(file: str, summary: bool) -> None:
     )
 
 
-def _references(program: Program) -> list[str]:
+def _units(config: Config) -> str:
+    """What the numbers of LOAD and STORE count."""
+    sizes = ", ".join(f"{kind.name.lower()} {config.elem_bytes(kind)}" for kind in BUFFERS)
+    return f"# sram, dram, size and stride count elements; bytes of an element: {sizes}"
+
+
+def _references(program: Program) -> Callable[[Insn], str]:
+    """The text of an instruction that names the buffer which it counts from."""
     names = [buffer.name for buffer in program.buffers]
-    return [names[ref] if ref >= 0 else "" for ref in program.refs.tolist()]
+    refs = program.refs.tolist()
+
+    def text(insn: Insn) -> str:
+        ref = refs[insn.index]
+        return str(insn).replace(" dram=", f" dram={names[ref]}+" if ref >= 0 else " dram=", 1)
+
+    return text
 
 
-def _print_stream(insns: Sequence[Insn], refs: Sequence[str]) -> None:
+def _addresses(image: Image) -> Callable[[Insn], str]:
+    """The text of an instruction with the byte of memory where its transfer begins."""
+
+    def text(insn: Insn) -> str:
+        if insn.opcode not in (Opcode.LOAD, Opcode.STORE) or insn.memory_type not in ADDRESSED:
+            return str(insn)
+        kind = MemoryType(insn.memory_type)
+        place = image.base[ADDRESSED[kind]] + insn.values["dram_base"] * image.config.elem_bytes(
+            kind
+        )
+        return f"{insn}  (byte {place:#x})"
+
+    return text
+
+
+def _print_stream(insns: Sequence[Insn], text: Callable[[Insn], str]) -> None:
     digits = len(str(max(len(insns) - 1, 0)))
     for insn in insns:
-        text = str(insn)
-        if refs and refs[insn.index]:
-            text = text.replace(" dram=", f" dram={refs[insn.index]}+", 1)
-        click.echo(f"{insn.index:{digits}}  {ModuleId(insn.module).name.lower():7}  {text}")
+        module = ModuleId(insn.module).name.lower()
+        click.echo(f"{insn.index:{digits}}  {module:7}  {text(insn)}")
 
 
 def _print_counts(insns: Sequence[Insn]) -> None:

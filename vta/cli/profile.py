@@ -192,7 +192,8 @@ def _print(file: str, found: Profile, limit: Diagnosis, top: int) -> None:
     spans = [span for span in found.slowest(top) if span.cycles]
     if spans:
         print_table(
-            "The slowest instructions, by cycles from issue to retirement",
+            "The slowest instructions, by cycles from issue to retirement "
+            "(sram, dram, size and stride count elements)",
             ("cycles", "issue", "retire", "index", "instruction"),
             [
                 (span.cycles, span.issue, span.retire, span.insn.index, str(span.insn))

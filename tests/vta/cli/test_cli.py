@@ -43,7 +43,8 @@ def test_version_help_and_nothing(run: Run) -> None:
     ("args", "message"),
     [
         (["conig"], "No such command 'conig'.* there are vadd, verilog, replay"),
-        (["config", "--bogus"], "No such option"),
+        (["config", "--bogus"], "No such option '--bogus'; there are --json, --verbose, --quiet "),
+        (["config", "a", "b"], r"extra argument \(b\); the command is: vta config .*\[F\] "),
         (["--bogus"], "No such option"),
         (["replay"], "Missing argument 'IMAGE.npz...'"),
         (
@@ -161,11 +162,17 @@ def test_long_messages_are_one_line(
 
 
 def test_dis_of_an_image(run: Run, images: dict[str, Path]) -> None:
-    lines = run("dis", images["good"]).out.splitlines()
+    units, *lines = run("dis", images["good"]).out.splitlines()
+    # A tile of TINY is 8 numbers: 8 bytes of int8, 64 weights, 32 bytes of int32.
+    assert units == (
+        "# sram, dram, size and stride count elements; bytes of an element: "
+        "uop 4, inp 8, wgt 64, acc 32, out 8"
+    )
     assert len(lines) == 5
-    assert lines[0] == "0  compute  LOAD ACC sram=0 dram=0x0 size=1x4 stride=4"
+    assert lines[0] == "0  compute  LOAD ACC sram=0 dram=0x0 size=1x4 stride=4  (byte 0x10000)"
+    assert lines[1].endswith("(byte 0x2000)")
     assert lines[2].endswith("imm=100 push:g2s")
-    assert lines[3] == "3  store    STORE OUT sram=0 dram=0x0 size=1x4 stride=4 pop:g2s"
+    assert lines[3].endswith("size=1x4 stride=4 pop:g2s  (byte 0x20000)")
     assert lines[4] == "4  compute  FINISH"
 
 
@@ -173,7 +180,7 @@ def test_dis_of_a_program_names_buffers(run: Run, program: Path) -> None:
     text = run("dis", program).out
     for name in ("dram=A+0x0", "dram=B+0x0", "dram=C+0x0"):
         assert name in text
-    assert len(text.splitlines()) == len(Program.load(program).insns)
+    assert len(text.splitlines()) == 1 + len(Program.load(program).insns)
 
 
 def test_dis_summary(run: Run, images: dict[str, Path]) -> None:
@@ -223,6 +230,9 @@ def test_config(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     text = run("config", "default").out
     assert "1x16_i8w8a32_15_15_18_17" in text
     assert "fits: every instruction word" in text
+    parts = _table(text)
+    assert parts["_18"] == ["the WGT buffer has 2^18 = 262,144 bytes"]
+    assert parts["i8"] == ["inputs of 8 bits"]
     file = tmp_path / "mine.json"
     file.write_text(json.dumps(TINY.to_dict()))
     monkeypatch.setenv("VTA_CONFIG", str(file))
