@@ -134,7 +134,8 @@ def test_a_design_with_other_ports(tmp_path):
         verilator.build(CLEAN, tmp_path)
 
 
-def test_a_library_is_built_once(tmp_path, monkeypatch):
+def test_a_library_is_built_once(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "vta")
     monkeypatch.setenv("VTA_CACHE_PATH", str(tmp_path))
     built = []
 
@@ -151,6 +152,11 @@ def test_a_library_is_built_once(tmp_path, monkeypatch):
     assert verilator.cached_library("one", waves="vcd") != first
     assert built == [("one", None), ("two", None), ("one", "fst"), ("one", "vcd")]
     assert len(cache.entries()) == 4
+    said = [message for message in caplog.messages if "building" in message]
+    assert said[:3] == ["building a simulator: a minute or two, once"] * 2 + [
+        "building a simulator, which can write FST waves, too: a minute or two, once"
+    ]
+    assert [entry.about.split(", ")[-1] for entry in cache.entries()].count("no waves") == 2
     assert verilator.rebuilt_library("one") == first
     assert built[-1] == ("one", None)
     assert len(built) == 5

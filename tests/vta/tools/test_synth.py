@@ -50,7 +50,7 @@ def _given(
         },
     }
 
-    def answer(script: str, folder: Path, say: object) -> None:
+    def answer(script: str, folder: Path, say: object, *, passes: int) -> None:
         (folder / "stat.json").write_text(json.dumps(stat))
 
     monkeypatch.setenv("VTA_CACHE_PATH", str(tmp_path))
@@ -81,7 +81,7 @@ def test_each_cell_has_one_owner(shared_cache: Path, family: str) -> None:
     ]
     assert areas == Areas(tuple(expected), {})
     assert areas.total == areas.modules[0].used
-    assert any(text.startswith("Executing ") for text in heard)
+    assert any("% of the passes done, Executing " in text for text in heard)
 
 
 def test_depth_zero_is_one_netlist(shared_cache: Path) -> None:
@@ -397,3 +397,28 @@ def test_shift_registers_have_the_names_that_are_hidden() -> None:
     declared = set(re.findall(r"^  reg \[\d+:0\] (\w+)", top[: top.index("endmodule")], re.M))
     assert declared >= {"source", "sink"}
     assert "rename -hide w:source w:sink" in pnr._SCRIPT
+
+
+def test_the_share_of_the_passes() -> None:
+    progress = tools._YosysProgress(8)
+    lines = """\
+1. Executing Verilog-2005 frontend: vta.v
+2. Executing HIERARCHY pass (managing design hierarchy).
+2.1. Executing OPT pass.
+3. Executing SYNTH_XILINX pass.
+a line of a table
+3.1. Executing Verilog-2005 frontend: /share/cells.v
+3.3.1. Executing PROC_CLEAN pass (remove).
+3.2. Executing OPT pass.
+3.7. Executing ABC9 pass.""".splitlines()
+    assert [progress.text(line) for line in lines] == [
+        "Executing Verilog-2005 frontend: vta.v",
+        "Executing HIERARCHY pass (managing design hierarchy)",
+        "Executing OPT pass",
+        "0 % of the passes done, Executing SYNTH_XILINX pass",
+        "",
+        "0 % of the passes done, Executing Verilog-2005 frontend: /share/cells.v",
+        "25 % of the passes done, Executing PROC_CLEAN pass (remove)",
+        "25 % of the passes done, Executing OPT pass",
+        "75 % of the passes done, Executing ABC9 pass, module by module, and the rest",
+    ]

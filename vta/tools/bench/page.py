@@ -171,7 +171,8 @@ def _targets(
     micros: Mapping[int, Sequence[MicroResult]], streams: Mapping[int, Sequence[StreamResult]]
 ) -> str:
     rows = []
-    known = {item.name for item in (*micros[LATENCIES[0]], *streams[LATENCIES[0]])}
+    known = {micro.name for micro in micros[LATENCIES[0]]}
+    known |= {stream.name for stream in streams[LATENCIES[0]]}
     for target in TARGETS:
         if target.name not in known:
             continue

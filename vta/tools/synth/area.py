@@ -63,7 +63,7 @@ def measure(verilog: str, family: str, say: Callable[[str], None], *, depth: int
 
     def make(folder: Path) -> None:
         (folder / "vta.v").write_text(verilog, encoding="utf-8")
-        tools.yosys(script, folder, say)
+        tools.yosys(script, folder, say, passes=chosen.passes)
         (folder / "vta.v").unlink()
 
     about = f"{design_name(verilog)}, {family}, {depth} levels"

@@ -16,7 +16,8 @@ class Family:
 
     `command` flattens what is not marked ``keep_hierarchy``. `cells` maps a cell type to
     (resource, amount); `free` are those that come with the LUTs. `capacity` is the part's, in the
-    order of `RESOURCES`; `bram` says what unit its block RAM is counted in.
+    order of `RESOURCES`; `bram` says what unit its block RAM is counted in. `passes` is how many
+    passes `command` runs one after the other.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Family:
     part: str
     capacity: tuple[int, int, int, int]
     bram: str
+    passes: int
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -70,6 +72,7 @@ FAMILIES = {
         part="xc7z020",
         capacity=(53_200, 106_400, 220, 140),
         bram="BRAM36",
+        passes=55,
     ),
     # Lattice FPGA-DS-02012: a distributed RAM of 16 x 4 takes the four LUTs of two slices and two
     # for its write port; a carry cell is two LUTs.
@@ -86,5 +89,6 @@ FAMILIES = {
         part="lfe5u-85f",
         capacity=(83_640, 83_640, 156, 208),
         bram="EBR18",
+        passes=52,
     ),
 }

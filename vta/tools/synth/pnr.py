@@ -77,7 +77,7 @@ def netlist(verilog: str, say: Callable[[str], None]) -> Path:
 
     def make(folder: Path) -> None:
         (folder / "vta.v").write_text(verilog, encoding="utf-8")
-        tools.yosys(_SCRIPT, folder, say)
+        tools.yosys(_SCRIPT, folder, say, passes=FAMILIES["ecp5"].passes)
         (folder / "vta.v").unlink()
 
     return cache.cached("netlist", key, make, design_name(verilog)) / _NETLIST
