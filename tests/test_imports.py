@@ -1,4 +1,4 @@
-"""Which folder may import which, that imports have no circles, and that no name stands twice."""
+"""Which folder may import which, that imports have no circles, that no name stands twice, and more."""
 
 from __future__ import annotations
 
@@ -200,3 +200,15 @@ def test_every_folder_says_what_it_is() -> None:
     for name, path in MODULES.items():
         if path.stem == "__init__":
             assert ast.get_docstring(TREES[name]), name
+
+
+def test_no_loop_of_the_compiler_is_endless() -> None:
+    """Each has a condition, or runs through something."""
+    endless = [
+        f"{name}, line {node.lineno}"
+        for name, tree in TREES.items()
+        if name.split(".")[0] == "compiler"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.While) and isinstance(node.test, ast.Constant)
+    ]
+    assert endless == []

@@ -131,10 +131,7 @@ def _padded(nest: StatementNest) -> tuple[Expr, list[Affine]]:
     """A load's value without the zeros around it, and where it is not those."""
     value = nest.assign.value
     pads: list[Affine] = []
-    while True:
-        inner = value.value if isinstance(value, Cast) else value
-        if not isinstance(inner, Select):
-            return value, pads
+    while isinstance(inner := value.value if isinstance(value, Cast) else value, Select):
         if not isinstance(inner.other, Const) or inner.other.number != 0:
             raise CompileError(
                 f"{nest.where} pads with something else than 0, which a load cannot do"
@@ -145,6 +142,7 @@ def _padded(nest: StatementNest) -> tuple[Expr, list[Affine]]:
                 raise CompileError(f"{nest.where}: a condition is no sum of indices")
             pads.append(form)
         value = inner.then.astype(value.dtype)
+    return value, pads
 
 
 def _computes_on_memory(nest: StatementNest) -> ScheduleError:

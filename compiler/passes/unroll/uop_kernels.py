@@ -99,7 +99,7 @@ def _plan(
 def _merged(found: list[Round]) -> tuple[Round, ...]:
     """Loops of which one goes on where the other ends are one."""
     loops = list(found)
-    while True:
+    for _ in found:  # each time two loops become one
         for a, b in itertools.permutations(range(len(loops)), 2):
             outer, inner = loops[a], loops[b]
             together = outer.extent * inner.extent
@@ -115,7 +115,8 @@ def _merged(found: list[Round]) -> tuple[Round, ...]:
                 del loops[b]
                 break
         else:
-            return tuple(loops)
+            break
+    return tuple(loops)
 
 
 def _choose(
