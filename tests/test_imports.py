@@ -1,4 +1,4 @@
-"""Which folder may import which, that imports have no circles, that no name stands twice, and more."""
+"""Which folder may import which, that imports have no circles, and what else holds of all files."""
 
 from __future__ import annotations
 
