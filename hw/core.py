@@ -19,20 +19,12 @@ from vta.hw.issue.token_queue import TokenQueue
 from vta.hw.transfer.load_module import LoadModule
 from vta.hw.transfer.scratchpad import Scratchpad
 from vta.hw.transfer.store_module import StoreModule
-from vta.isa import TOKEN_QUEUES, MemoryType
+from vta.isa import TOKEN_LINKS, TOKEN_QUEUES, MemoryType
 from vta.registers import MEMORIES, POINTERS
 
 __all__ = ["Core"]
 
 EXECUTORS = ("load", "compute", "store")
-
-TOKEN_ENDS = {
-    "l2g": (("load", "next"), ("compute", "prev")),
-    "g2l": (("compute", "prev"), ("load", "next")),
-    "g2s": (("compute", "next"), ("store", "prev")),
-    "s2g": (("store", "prev"), ("compute", "next")),
-}
-"""For each token queue who pushes it on which side, and who pops it."""
 
 
 class Core(wiring.Component):
@@ -147,13 +139,14 @@ class Core(wiring.Component):
         # Tokens.
         for name, token_queue in self.tokens.items():
             m.submodules[name] = token_queue
-            (pusher, push_side), (popper, pop_side) = TOKEN_ENDS[name]
-            giver, taker = modules[pusher].port, modules[popper].port
+        for (module, side), link in TOKEN_LINKS.items():
+            port = modules[module.name.lower()].port
+            popped, pushed = self.tokens[link.pops], self.tokens[link.pushes]
             m.d.comb += [
-                token_queue.push.eq(giver.moves[f"push_{push_side}"]),
-                giver.full[f"push_{push_side}"].eq(token_queue.full),
-                token_queue.pop.eq(taker.moves[f"pop_{pop_side}"]),
-                taker.available[f"pop_{pop_side}"].eq(token_queue.available),
+                popped.pop.eq(port.moves[f"pop_{side}"]),
+                port.available[f"pop_{side}"].eq(popped.available),
+                pushed.push.eq(port.moves[f"push_{side}"]),
+                port.full[f"push_{side}"].eq(pushed.full),
             ]
 
         # Buffers between load and compute.

@@ -1,24 +1,50 @@
 """The register map, once: hardware, driver and documentation are derived from `REGISTERS`.
 
-32-bit words on AXI4-Lite (docs/isa.md, "Registers"). Access ``rw`` is written by the host and read
-back, ``ro`` is read only, ``w1`` has bits that act when 1 is written. Writes while the machine runs
-are ignored, but for `control.reset`, `irq_enable` and `irq_status`.
+32-bit words on AXI4-Lite (docs/isa.md, "Registers").
 """
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vta.config import Config
 from vta.isa import TOKEN_BITS
 
-__all__ = ["BY_NAME", "ID", "REGISTERS", "VERSION", "Bits", "Register", "config_words"]
+__all__ = [
+    "BY_NAME",
+    "ID",
+    "MEMORIES",
+    "MODULES",
+    "POINTERS",
+    "REGISTERS",
+    "VERSION",
+    "HostAccess",
+    "Bits",
+    "Register",
+    "config_words",
+    "field_of",
+]
 
 ID = 0x2D415456
 """What `id` reads: the bytes "VTA-"."""
 
 VERSION = 0x0000_0200
 """What `version` reads: encoding 0.0.2, revision 0 of this project's own registers."""
+
+
+class HostAccess(enum.StrEnum):
+    """What the host may do with a register. The hardware is built from this."""
+
+    RW = "rw"
+    """The host writes it and reads it back; the register file keeps it."""
+
+    RO = "ro"
+    """The host only reads it."""
+
+    W1 = "w1"
+    """Its bits act when 1 is written; what it reads is the hardware's."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +59,34 @@ class Bits:
 
 @dataclass(frozen=True)
 class Register:
-    """One 32-bit word at byte `offset`."""
+    """One 32-bit word at byte `offset`.
+
+    Attributes
+    ----------
+    reset : int
+        What an ``rw`` register holds at power-on.
+    always : bool
+        The host may write it while the machine runs. Other ``rw`` registers ignore that.
+    from_core : bool
+        The core supplies the value, not the register file.
+    """
 
     offset: int
     name: str
-    access: str
+    access: HostAccess
     doc: str
     fields: tuple[Bits, ...] = ()
     reset: int = 0
+    always: bool = False
+    from_core: bool = False
+
+    def bits(self, config: Config) -> int:
+        """How many bits it has, from bit 0; the others read 0 and ignore what is written."""
+        if self.fields:
+            return max(field.low + field.bits for field in self.fields)
+        if self.name.endswith("_ptr_hi"):
+            return config.addr_width - 32
+        return 32
 
 
 POINTERS = ("insn", "uop", "inp", "wgt", "acc", "out")
@@ -57,165 +103,186 @@ STATUS_FIELDS = (
 )
 
 _CONFIG_FIELDS = (
-    ("log_inp_width", "log_wgt_width", "log_acc_width", "log_batch", "log_block", "log_bus_width"),
-    ("log_uop_buff_size", "log_inp_buff_size", "log_wgt_buff_size", "log_acc_buff_size"),
-    ("addr_width", "log_insn_queue"),
+    (
+        ("log_inp_width", 4),
+        ("log_wgt_width", 4),
+        ("log_acc_width", 4),
+        ("log_batch", 4),
+        ("log_block", 4),
+        ("log_bus_width", 4),
+    ),
+    (
+        ("log_uop_buff_size", 8),
+        ("log_inp_buff_size", 8),
+        ("log_wgt_buff_size", 8),
+        ("log_acc_buff_size", 8),
+    ),
+    (("addr_width", 8), ("log_insn_queue", 8), ("max_burst", 16)),
 )
-_CONFIG_BITS = (4, 8, 8)
+"""The words `config_0`, `config_1`, ...: keys of the configuration and their bits, from bit 0."""
+
+_EVENT_FIELDS = (Bits("done", 0, 1, "a run ended"), Bits("error", 1, 1, "the machine halted"))
 
 
-def _build() -> tuple[Register, ...]:
-    registers = [
-        Register(
-            0x00,
-            "control",
-            "w1",
-            "start and stop",
-            (
-                Bits("launch", 0, 1, "write 1 to run; reads 1 while running"),
-                Bits("done", 1, 1, "the last run ended without error"),
+def _reference_design() -> Iterator[Register]:
+    """The words that the reference design has too, so that drivers for it work."""
+    yield Register(
+        0x00,
+        "control",
+        HostAccess.W1,
+        "start and stop",
+        (
+            Bits("launch", 0, 1, "write 1 to run; reads 1 while running"),
+            Bits("done", 1, 1, "the last run ended without error"),
+            Bits(
+                "reset",
+                2,
+                1,
+                "write 1 to empty queues, tokens, counters and errors; reads 1 until that is done",
+            ),
+        ),
+    )
+    yield Register(
+        0x04, "cycle_count", HostAccess.RO, "cycles of the last run, from launch to done"
+    )
+    yield Register(0x08, "insn_count", HostAccess.RW, "instructions in the stream")
+    for index, name in enumerate(POINTERS):
+        doc = (
+            "byte address of the first instruction"
+            if name == "insn"
+            else f"base byte address of {name.upper()}, low 32 bits"
+        )
+        yield Register(0x0C + 4 * index, f"{name}_ptr", HostAccess.RW, doc)
+    yield Register(
+        0x24,
+        "tile_count",
+        HostAccess.RO,
+        "tiles written by GEMM and ALU, resets included",
+        from_core=True,
+    )
+
+
+def _identity() -> Iterator[Register]:
+    """What the hardware is."""
+    yield Register(0x40, "id", HostAccess.RO, f"{ID:#010x}, the bytes 'VTA-'")
+    yield Register(0x44, "version", HostAccess.RO, "version of the encoding, then of this map")
+    for index, keys in enumerate(_CONFIG_FIELDS):
+        fields, low = [], 0
+        for key, bits in keys:
+            fields.append(Bits(key, low, bits, key.upper()))
+            low += bits
+        yield Register(
+            0x48 + 4 * index, f"config_{index}", HostAccess.RO, "the configuration", tuple(fields)
+        )
+
+
+def _events() -> Iterator[Register]:
+    """Errors, interrupts, tokens, and the high halves of pointers."""
+    yield Register(
+        0x54,
+        "error",
+        HostAccess.RO,
+        "why the machine halted",
+        (
+            Bits("cause", 0, 4, "0 none, else a cause by its number"),
+            Bits("module", 4, 2, "0 fetch, 1 load, 2 compute, 3 store"),
+        ),
+    )
+    yield Register(
+        0x58, "error_index", HostAccess.RO, "position in the stream of the error's instruction"
+    )
+    yield Register(
+        0x5C,
+        "irq_enable",
+        HostAccess.RW,
+        "which events raise the interrupt",
+        _EVENT_FIELDS,
+        always=True,
+    )
+    yield Register(
+        0x60,
+        "irq_status",
+        HostAccess.W1,
+        "which events have happened; write 1 to clear",
+        _EVENT_FIELDS,
+    )
+    yield Register(
+        0x64,
+        "watchdog",
+        HostAccess.RW,
+        "cycles without progress until timeout; 0 for never",
+        reset=1 << 20,
+    )
+    for offset, name, doc, queues in (
+        (0x68, "tokens_prev", "load and compute", ("l2g", "g2l")),
+        (0x6C, "tokens_next", "compute and store", ("g2s", "s2g")),
+    ):
+        ends = {"l": "load", "g": "compute", "s": "store"}
+        yield Register(
+            offset,
+            name,
+            HostAccess.RO,
+            f"tokens between {doc}",
+            tuple(
                 Bits(
-                    "reset",
-                    2,
-                    1,
-                    "write 1 to empty queues, tokens, counters and errors; reads 1 until through",
-                ),
+                    queue,
+                    place * TOKEN_BITS,
+                    TOKEN_BITS,
+                    f"from {ends[queue[0]]} to {ends[queue[2]]}",
+                )
+                for place, queue in enumerate(queues)
             ),
-        ),
-        Register(0x04, "cycle_count", "ro", "cycles of the last run, from launch to done"),
-        Register(0x08, "insn_count", "rw", "instructions in the stream"),
-        *(
-            Register(
-                0x0C + 4 * index,
-                f"{name}_ptr",
-                "rw",
-                "byte address of the first instruction"
-                if name == "insn"
-                else f"base byte address of {name.upper()}, low 32 bits",
-            )
-            for index, name in enumerate(POINTERS)
-        ),
-        Register(0x24, "tile_count", "ro", "tiles written by GEMM and ALU, resets included"),
-        Register(0x40, "id", "ro", f"{ID:#010x}, the bytes 'VTA-'"),
-        Register(0x44, "version", "ro", "version of the encoding, then of this map"),
-        *(
-            Register(
-                0x48 + 4 * index,
-                f"config_{index}",
-                "ro",
-                "the configuration",
-                tuple(
-                    Bits(name, place * _CONFIG_BITS[index], _CONFIG_BITS[index], name.upper())
-                    for place, name in enumerate(names)
-                ),
-            )
-            for index, names in enumerate(_CONFIG_FIELDS)
-        ),
-        Register(
-            0x54,
-            "error",
-            "ro",
-            "why the machine halted",
-            (
-                Bits("cause", 0, 4, "0 none, else a cause by its number"),
-                Bits("module", 4, 2, "0 fetch, 1 load, 2 compute, 3 store"),
-            ),
-        ),
-        Register(0x58, "error_index", "ro", "position in the stream of the error's instruction"),
-        Register(
-            0x5C,
-            "irq_enable",
-            "rw",
-            "which events raise the interrupt",
-            (Bits("done", 0, 1, "a run ended"), Bits("error", 1, 1, "the machine halted")),
-        ),
-        Register(
-            0x60,
-            "irq_status",
-            "w1",
-            "which events have happened; write 1 to clear",
-            (Bits("done", 0, 1, "a run ended"), Bits("error", 1, 1, "the machine halted")),
-        ),
-        Register(
-            0x64,
-            "watchdog",
-            "rw",
-            "cycles without progress until timeout; 0 for never",
-            reset=1 << 20,
-        ),
-        Register(
-            0x68,
-            "tokens_prev",
-            "ro",
-            "tokens between load and compute",
-            (
-                Bits("l2g", 0, TOKEN_BITS, "from load to compute"),
-                Bits("g2l", TOKEN_BITS, TOKEN_BITS, "from compute to load"),
-            ),
-        ),
-        Register(
-            0x6C,
-            "tokens_next",
-            "ro",
-            "tokens between compute and store",
-            (
-                Bits("g2s", 0, TOKEN_BITS, "from compute to store"),
-                Bits("s2g", TOKEN_BITS, TOKEN_BITS, "from store to compute"),
-            ),
-        ),
-        *(
-            Register(0x70 + 4 * index, f"{name}_ptr_hi", "rw", f"bits 32 and up of {name}_ptr")
-            for index, name in enumerate(POINTERS)
-        ),
-    ]
-    offset = 0x90
-    for module in MODULES:
-        registers.append(
-            Register(offset, f"{module}_status", "ro", f"what {module} is doing", STATUS_FIELDS)
+            from_core=True,
         )
-        registers.append(
-            Register(
-                offset + 4, f"{module}_index", "ro", f"position of {module}'s current instruction"
-            )
+    for index, name in enumerate(POINTERS):
+        yield Register(
+            0x70 + 4 * index, f"{name}_ptr_hi", HostAccess.RW, f"bits 32 and up of {name}_ptr"
         )
-        offset += 8
-    offset = 0xC0
+
+
+def _status() -> Iterator[tuple[str, str, tuple[Bits, ...]]]:
     for module in MODULES:
-        for event, doc in (
-            ("busy", "executed"),
-            ("wait_token", "waited for a token"),
-            ("wait_memory", "waited for memory"),
-        ):
-            registers.append(
-                Register(offset, f"{module}_{event}", "ro", f"cycles in which {module} {doc}")
-            )
-            offset += 4
+        yield f"{module}_status", f"what {module} is doing", STATUS_FIELDS
+        yield f"{module}_index", f"position of {module}'s current instruction", ()
+
+
+def _counters() -> Iterator[tuple[str, str, tuple[Bits, ...]]]:
+    for module in MODULES:
+        yield f"{module}_busy", f"cycles in which {module} executed", ()
+        yield f"{module}_wait_token", f"cycles in which {module} waited for a token", ()
+        yield f"{module}_wait_memory", f"cycles in which {module} waited for memory", ()
     for memory in MEMORIES:
         verb = "written from" if memory == "out" else "read for"
-        registers.append(
-            Register(
-                offset,
-                f"{memory}_bytes",
-                "ro",
-                f"bytes {verb} {memory.upper()} by instructions that have retired",
-            )
-        )
-        offset += 4
-    for name, doc in (
-        ("gemm_ops", "tiles that GEMM multiplied; resets do not count"),
-        ("reset_ops", "tiles that GEMM set to zero"),
-        ("alu_ops", "tiles that the ALU wrote"),
-        ("load_insns", "instructions that load retired"),
-        ("compute_insns", "instructions that compute retired"),
-        ("store_insns", "instructions that store retired"),
-    ):
-        registers.append(Register(offset, name, "ro", doc))
-        offset += 4
-    return tuple(registers)
+        doc = f"bytes {verb} {memory.upper()} by instructions that have retired"
+        yield f"{memory}_bytes", doc, ()
+    yield "gemm_ops", "tiles that GEMM multiplied; resets do not count", ()
+    yield "reset_ops", "tiles that GEMM set to zero", ()
+    yield "alu_ops", "tiles that the ALU wrote", ()
+    for module in MODULES[1:]:
+        yield f"{module}_insns", f"instructions that {module} retired", ()
 
 
-REGISTERS = _build()
+def _from_core(
+    offset: int, registers: Iterator[tuple[str, str, tuple[Bits, ...]]]
+) -> Iterator[Register]:
+    """Registers that show the core's state, one after the other from `offset` on."""
+    for index, (name, doc, fields) in enumerate(registers):
+        yield Register(offset + 4 * index, name, HostAccess.RO, doc, fields, from_core=True)
+
+
+REGISTERS = (
+    *_reference_design(),
+    *_identity(),
+    *_events(),
+    *_from_core(0x90, _status()),
+    *_from_core(0xC0, _counters()),
+)
 BY_NAME = {register.name: register for register in REGISTERS}
+
+
+def field_of(register: str, name: str) -> Bits:
+    """A field of a register, by the names of both."""
+    return next(field for field in BY_NAME[register].fields if field.name == name)
 
 
 def config_words(config: Config) -> tuple[int, ...]:

@@ -1,6 +1,8 @@
-"""RegisterFile registers behind AXI4-Lite: launch, reset, errors, interrupts and counters."""
+"""The registers behind AXI4-Lite, and what starts, ends and resets a run."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -10,30 +12,23 @@ from vta.config import Config
 from vta.hw.bus.axi import AxiLiteSignature, Response
 from vta.hw.bus.payloads import INDEX_BITS
 from vta.hw.control.run_monitor import HaltReport
-from vta.isa import INSN_BYTES, Cause, ModuleId
-from vta.registers import BY_NAME, ID, POINTERS, REGISTERS, VERSION, config_words
+from vta.isa import INSN_BYTES, Cause, MemoryType, ModuleId
+from vta.registers import (
+    BY_NAME,
+    ID,
+    POINTERS,
+    REGISTERS,
+    VERSION,
+    HostAccess,
+    config_words,
+    field_of,
+)
 
 __all__ = ["ADDR_WIDTH", "READ_FROM_CORE", "RegisterFile", "bus_signature"]
 
 ADDR_WIDTH = 12
 
-_OWN = {
-    "control",
-    "cycle_count",
-    "insn_count",
-    "id",
-    "version",
-    "error",
-    "error_index",
-    "irq_enable",
-    "irq_status",
-    "watchdog",
-    *(f"{name}_ptr" for name in POINTERS),
-    *(f"{name}_ptr_hi" for name in POINTERS),
-    *(name for name in BY_NAME if name.startswith("config_")),
-}
-
-READ_FROM_CORE = tuple(register.name for register in REGISTERS if register.name not in _OWN)
+READ_FROM_CORE = tuple(register.name for register in REGISTERS if register.from_core)
 """Registers whose value the core supplies."""
 
 
@@ -42,8 +37,34 @@ def bus_signature() -> AxiLiteSignature:
     return AxiLiteSignature(addr_width=ADDR_WIDTH)
 
 
+@dataclass(frozen=True)
+class _Write:
+    """The write that the bus carries out, in the cycle in which `en` is 1."""
+
+    en: Signal
+    addr: Signal
+    data: Signal
+    mask: Signal
+
+    def to(self, register: str) -> Value:
+        """The write is to this register."""
+        return self.en & (self.addr[2:] == BY_NAME[register].offset >> 2)
+
+    def acts(self, register: str, field: str) -> Value:
+        """The write sets a bit that acts when 1 is written."""
+        bit = field_of(register, field).low
+        return self.to(register) & self.mask[bit] & self.data[bit]
+
+    def merged(self, old: Value) -> Value:
+        """The value of a register after the write, which may be to some of its bytes only."""
+        mask = self.mask[: len(old)]
+        return (old & ~mask) | (self.data[: len(old)] & mask)
+
+
 class RegisterFile(wiring.Component):
-    """The register file of `vta/registers.py`, and what starts and ends a run.
+    """The register file of `vta/registers.py`, and what starts, ends and resets a run.
+
+    Every output comes from flip-flops: none depends on an input in the same cycle.
 
     Parameters
     ----------
@@ -52,19 +73,26 @@ class RegisterFile(wiring.Component):
     Members
     -------
     bus : In(AxiLiteSignature)
+        A write acts in the cycle after its address and data have been taken, as soon as the
+        response to the write before has been taken; a read that is accepted later returns what the
+        write left.
     irq : Out(1)
         Level: an enabled event has happened and was not cleared.
     running : Out(1)
     start : Out(1)
-        Pulses at launch, unless launch is itself an error.
+        Pulses at launch, unless the launch is itself an error.
     launch : Out(1)
-        Pulses at launch: counters start anew.
-    stop, clear : Out(1)
-        A reset is under way: ask for no more bursts; forget everything (one cycle, when the bus
-        is quiet).
+        Pulses at launch: counters start from 0.
+    stop : Out(1)
+        A reset is under way: the core must ask for no more bursts.
+    clear : Out(1)
+        1 for the cycle that resets the core, once the bus is quiet.
     bus_quiet : In(1)
-    done, halt, verdict
-        From the monitor.
+        Nothing is outstanding on the memory bus. Under `stop` it stays 1 once it is 1.
+    done, halt : In(1)
+        Pulses that end a run.
+    verdict : In(HaltReport)
+        With `halt`.
     insn_count : Out(32)
     watchdog : Out(32)
     insn_ptr, uop_ptr, ... : Out(addr_width)
@@ -90,75 +118,72 @@ class RegisterFile(wiring.Component):
                 "halt": In(1),
                 "verdict": In(HaltReport),
                 "insn_count": Out(INDEX_BITS),
-                "watchdog": Out(32, init=BY_NAME["watchdog"].reset),
+                "watchdog": Out(32),
                 **{f"{name}_ptr": Out(config.addr_width) for name in POINTERS},
                 **{name: In(32) for name in READ_FROM_CORE},
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
-        config = self._config
-        done, error, error_index = Signal(), Signal(HaltReport), Signal(INDEX_BITS)
-        resetting = Signal()
-        cycle_count = Signal(32)
-        irq_enable, irq_status = Signal(2), Signal(2)
-        halted = error.cause != Cause.NONE
-
-        write_en, write_addr = Signal(), Signal(ADDR_WIDTH)
-        write_data, write_mask = Signal(32), Signal(32)
-        self._bus(
+        rests = Signal()
+        write = self._write_channels(m)
+        stored = self._host_registers(m, write, rests)
+        m.d.comb += [
+            self.insn_count.eq(stored["insn_count"]),
+            self.watchdog.eq(stored["watchdog"]),
+            *(
+                getattr(self, f"{name}_ptr").eq(
+                    Cat(stored[f"{name}_ptr"], stored[f"{name}_ptr_hi"])
+                )
+                for name in POINTERS
+            ),
+        ]
+        state = self._run_state(m, write, rests)
+        happened = state.pop("happened")
+        irq_status = self._interrupt(m, write, stored["irq_enable"], happened)
+        self._read_channels(
             m,
-            write_en,
-            write_addr,
-            write_data,
-            write_mask,
+            write,
             {
-                "control": Cat(self.running, done, resetting),
-                "cycle_count": cycle_count,
-                "insn_count": self.insn_count,
                 "id": Const(ID, 32),
                 "version": Const(VERSION, 32),
-                "error": Cat(error.cause, error.module),
-                "error_index": error_index,
-                "irq_enable": irq_enable,
-                "irq_status": irq_status,
-                "watchdog": self.watchdog,
                 **{
                     f"config_{index}": Const(word, 32)
-                    for index, word in enumerate(config_words(config))
+                    for index, word in enumerate(config_words(self._config))
                 },
-                **{f"{name}_ptr": getattr(self, f"{name}_ptr")[:32] for name in POINTERS},
-                **{f"{name}_ptr_hi": getattr(self, f"{name}_ptr")[32:] for name in POINTERS},
+                "irq_status": irq_status,
+                **state,
+                **stored,
                 **{name: getattr(self, name) for name in READ_FROM_CORE},
             },
         )
+        return m
 
-        def written(name: str) -> Value:
-            return write_en & (write_addr == BY_NAME[name].offset)
+    def _host_registers(self, m: Module, write: _Write, rests: Signal) -> dict[str, Signal]:
+        """The ``rw`` registers, by name."""
+        stored = {}
+        for register in REGISTERS:
+            if register.access != HostAccess.RW:
+                continue
+            value = Signal(
+                register.bits(self._config), name=f"host_{register.name}", init=register.reset
+            )
+            allowed = Const(1) if register.always else rests
+            with m.If(write.to(register.name) & allowed):
+                m.d.sync += value.eq(write.merged(value))
+            stored[register.name] = value
+        return stored
 
-        # Plain registers: the host's, as long as the machine rests.
-        def merge(old: Value) -> Value:
-            return (old & ~write_mask[: len(old)]) | (write_data & write_mask)[: len(old)]
-
-        plain = {"insn_count": self.insn_count, "watchdog": self.watchdog}
-        for name in POINTERS:
-            pointer = getattr(self, f"{name}_ptr")
-            plain[f"{name}_ptr"] = pointer[:32]
-            if config.addr_width > 32:
-                plain[f"{name}_ptr_hi"] = pointer[32:]
-        for name, value in plain.items():
-            with m.If(written(name) & ~self.running & ~resetting):
-                m.d.sync += value.eq(merge(value))
-        with m.If(written("irq_enable")):
-            m.d.sync += irq_enable.eq(merge(irq_enable))
-
-        # Launch. What can be wrong with it is worked out all the time.
-        alignment = {
-            "insn": INSN_BYTES,
-            **{name: getattr(config, f"{name}_elem_bytes") for name in POINTERS if name != "insn"},
-        }
+    def _launch_errors(self, m: Module) -> tuple[Signal, Signal]:
+        """What is wrong with a launch, worked out all the time: a misaligned pointer, no stream."""
         misaligned, empty = Signal(), Signal()
+        alignment = {
+            name: INSN_BYTES
+            if name == "insn"
+            else self._config.elem_bytes(MemoryType[name.upper()])
+            for name in POINTERS
+        }
         m.d.sync += [
             misaligned.eq(
                 Cat(
@@ -168,84 +193,129 @@ class RegisterFile(wiring.Component):
             ),
             empty.eq(self.insn_count == 0),
         ]
-        control = written("control") & write_mask[0]
-        launch = self.launch
-        m.d.sync += launch.eq(
-            control
-            & write_data[0]
-            & ~write_data[2]
-            & ~self.running
-            & ~launch
-            & ~resetting
-            & ~halted
-        )
-        m.d.comb += self.start.eq(launch & ~misaligned & ~empty)
-        with m.If(launch):
-            m.d.sync += [done.eq(0), cycle_count.eq(0)]
-            with m.If(misaligned | empty):
-                m.d.sync += [
-                    error.cause.eq(Mux(misaligned, Cause.MISALIGNED_BASE, Cause.NO_FINISH)),
-                    error.module.eq(ModuleId.FETCH),
-                    error_index.eq(0),
-                ]
-            with m.Else():
-                m.d.sync += self.running.eq(1)
-        with m.If(self.running):
-            m.d.sync += cycle_count.eq(cycle_count + 1)
-            with m.If(self.done):
-                m.d.sync += [self.running.eq(0), done.eq(1)]
-            with m.Elif(self.halt):
-                m.d.sync += [
-                    self.running.eq(0),
-                    error.eq(self.verdict),
-                    error_index.eq(self.verdict.index),
-                ]
+        return misaligned, empty
 
-        # Reset: stop asking, wait for what is outstanding, forget.
-        m.d.comb += [self.stop.eq(resetting), self.clear.eq(resetting & self.bus_quiet)]
-        with m.If(control & write_data[2]):
-            m.d.sync += resetting.eq(1)
-        with m.Elif(self.clear):
-            m.d.sync += [
-                resetting.eq(0),
-                self.running.eq(0),
-                done.eq(0),
-                error.eq(0),
-                error_index.eq(0),
-                cycle_count.eq(0),
-            ]
+    def _run_state(self, m: Module, write: _Write, rests: Signal) -> dict[str, Value]:
+        """The state machine of a run; gives the values of its registers, and what `happened`.
 
-        # Interrupts: what happens in the cycle in which the host clears is not lost.
-        was_halted = Signal()
-        m.d.sync += was_halted.eq(halted)
-        happened = Cat(self.running & self.done, halted & ~was_halted)
-        cleared = Mux(written("irq_status"), write_data & write_mask, 0)[:2]
-        m.d.sync += irq_status.eq((irq_status & ~cleared) | happened)
-        m.d.comb += self.irq.eq((irq_status & irq_enable).any())
-        return m
-
-    def _bus(self, m: Module, write_en, write_addr, write_data, write_mask, values) -> None:
-        """AXI4-Lite: a write takes address and data together; a read answers a cycle later."""
-        bus = self.bus
-        accepts = bus.awvalid & bus.wvalid & ~bus.bvalid
+        IDLE, until the host launches; LAUNCH for one cycle; RUNNING, until the monitor ends the
+        run, back to IDLE or HALTED, where only a reset helps. A reset is taken in all of these:
+        RESETTING, until the bus is quiet; CLEAR for one cycle; IDLE.
+        """
+        misaligned, empty = self._launch_errors(m)
+        done, error, error_index = Signal(), Signal(HaltReport), Signal(INDEX_BITS)
+        cycle_count = Signal(32)
+        ends, halts = Signal(), Signal()
+        resets, launches = Signal(), Signal()
         m.d.comb += [
-            bus.awready.eq(accepts),
-            bus.wready.eq(accepts),
+            resets.eq(write.acts("control", "reset")),
+            launches.eq(write.acts("control", "launch")),
+        ]
+        with m.FSM(name="run") as fsm:
+            with m.State("IDLE"):
+                with m.If(resets):
+                    m.next = "RESETTING"
+                with m.Elif(launches):
+                    m.d.sync += [done.eq(0), cycle_count.eq(0)]
+                    m.next = "LAUNCH"
+            with m.State("LAUNCH"):
+                with m.If(misaligned | empty):
+                    m.d.comb += halts.eq(1)
+                    m.d.sync += [
+                        error.cause.eq(Mux(misaligned, Cause.MISALIGNED_BASE, Cause.NO_FINISH)),
+                        error.module.eq(ModuleId.FETCH),
+                        error_index.eq(0),
+                    ]
+                    m.next = "HALTED"
+                with m.Else():
+                    m.d.comb += self.start.eq(1)
+                    m.next = "RUNNING"
+            with m.State("RUNNING"):
+                m.d.sync += cycle_count.eq(cycle_count + 1)
+                with m.If(resets):
+                    m.next = "RESETTING"
+                with m.Elif(self.done):
+                    m.d.comb += ends.eq(1)
+                    m.d.sync += done.eq(1)
+                    m.next = "IDLE"
+                with m.Elif(self.halt):
+                    m.d.comb += halts.eq(1)
+                    m.d.sync += [error.eq(self.verdict), error_index.eq(self.verdict.index)]
+                    m.next = "HALTED"
+            with m.State("HALTED"):
+                with m.If(resets):
+                    m.next = "RESETTING"
+            with m.State("RESETTING"):
+                with m.If(self.bus_quiet):
+                    m.d.sync += self.clear.eq(1)
+                    m.next = "CLEAR"
+            with m.State("CLEAR"):
+                m.d.sync += [
+                    self.clear.eq(0),
+                    done.eq(0),
+                    error.eq(0),
+                    error_index.eq(0),
+                    cycle_count.eq(0),
+                ]
+                m.next = "IDLE"
+        m.d.comb += [
+            rests.eq(fsm.ongoing("IDLE") | fsm.ongoing("HALTED")),
+            self.launch.eq(fsm.ongoing("LAUNCH")),
+            self.running.eq(fsm.ongoing("RUNNING")),
+            self.stop.eq(fsm.ongoing("RESETTING") | fsm.ongoing("CLEAR")),
+        ]
+        return {
+            "control": Cat(self.launch | self.running, done, self.stop),
+            "cycle_count": cycle_count,
+            "error": Cat(error.cause, error.module),
+            "error_index": error_index,
+            "happened": Cat(ends, halts),
+        }
+
+    def _interrupt(self, m: Module, write: _Write, enable: Signal, happened: Value) -> Signal:
+        """`irq`, and the value of `irq_status`. An event in the cycle of its clearing is kept."""
+        status, following = Signal(2), Signal(2)
+        cleared = Cat(
+            write.acts("irq_status", field.name) for field in BY_NAME["irq_status"].fields
+        )
+        m.d.comb += following.eq((status & ~cleared) | happened)
+        m.d.sync += [status.eq(following), self.irq.eq((following & enable).any())]
+        return status
+
+    def _write_channels(self, m: Module) -> _Write:
+        """Takes address and data in any order, then carries out the write and answers."""
+        bus = self.bus
+        write = _Write(
+            en=Signal(name="write_en"),
+            addr=Signal(ADDR_WIDTH, name="write_addr"),
+            data=Signal(32, name="write_data"),
+            mask=Signal(32, name="write_mask"),
+        )
+        has_addr, has_data = Signal(), Signal()
+        m.d.comb += [
+            bus.awready.eq(~has_addr),
+            bus.wready.eq(~has_data),
             bus.bresp.eq(Response.OKAY),
-            bus.rresp.eq(Response.OKAY),
-            bus.arready.eq(~bus.rvalid),
+            write.en.eq(has_addr & has_data & ~bus.bvalid),
         ]
-        m.d.sync += [
-            write_en.eq(accepts),
-            write_addr.eq(bus.awaddr & ~0b11),
-            write_data.eq(bus.wdata),
-            write_mask.eq(Cat(strobe.replicate(8) for strobe in bus.wstrb)),
-        ]
-        with m.If(accepts):
-            m.d.sync += bus.bvalid.eq(1)
+        with m.If(bus.awvalid & bus.awready):
+            m.d.sync += [has_addr.eq(1), write.addr.eq(bus.awaddr)]
+        with m.If(bus.wvalid & bus.wready):
+            m.d.sync += [
+                has_data.eq(1),
+                write.data.eq(bus.wdata),
+                write.mask.eq(Cat(strobe.replicate(8) for strobe in bus.wstrb)),
+            ]
+        with m.If(write.en):
+            m.d.sync += [has_addr.eq(0), has_data.eq(0), bus.bvalid.eq(1)]
         with m.Elif(bus.bready):
             m.d.sync += bus.bvalid.eq(0)
+        return write
 
+    def _read_channels(self, m: Module, write: _Write, values: dict[str, Value]) -> None:
+        """Answers a read in the cycle after it is taken; none is taken while a write acts."""
+        bus = self.bus
+        m.d.comb += [bus.arready.eq(~bus.rvalid & ~write.en), bus.rresp.eq(Response.OKAY)]
         with m.If(bus.arvalid & bus.arready):
             m.d.sync += [bus.rvalid.eq(1), bus.rdata.eq(0)]
             with m.Switch(bus.araddr[2:]):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vta.errors import DeviceError, DeviceTimeout, Fault
 from vta.isa import INSN_BYTES, TOKEN_LINKS, Cause, Isa, ModuleId
 from vta.program import RunReport
-from vta.registers import BY_NAME, ID, MODULES, REGISTERS, VERSION, config_words
+from vta.registers import BY_NAME, ID, MODULES, REGISTERS, VERSION, config_words, field_of
 from vta.sim.machine import check_call
 from vta.sim.rtl.library import Simulation
 from vta.sim.rtl.memory_model import MemoryModel
@@ -30,9 +30,6 @@ PROGRESS_CYCLES = 1 << 16
 
 DONE_SLACK = 16
 """Cycles after the last one for its end to show at the interrupt."""
-
-LAUNCH_CYCLES = 1
-"""Cycles from the answer to the write that launches to the first cycle that the machine counts."""
 
 RESET_PATIENCE = 1 << 24
 """Cycles that a reset may wait for the bus; a memory model may be slow, but not that slow."""
@@ -159,7 +156,8 @@ class RtlMachine:
         self._write("irq_status", 0xFFFF_FFFF)
         self._simulation.record(self._record)
         self._write("control", _bits("control", "launch"))
-        begin = self._simulation.cycle + LAUNCH_CYCLES
+        # The launch is answered in the cycle before the first that the machine counts.
+        begin = self._simulation.cycle
         ended = self._wait(max_cycles, progress)
         cycles = self._read("cycle_count")
         if self._record:
@@ -186,7 +184,7 @@ class RtlMachine:
         start = self._simulation.cycle
         while self._read("control") & _bits("control", "reset"):
             if self._simulation.cycle - start > RESET_PATIENCE:
-                raise DeviceTimeout(f"the reset is not through after {RESET_PATIENCE} cycles")
+                raise DeviceTimeout(f"the reset did not end within {RESET_PATIENCE} cycles")
             self._simulation.step(16)
         self._halted = None
 
@@ -320,11 +318,11 @@ def _part(word: int, low: int, bits: int) -> int:
 
 
 def _field(register: str, name: str, word: int) -> int:
-    bits = next(bits for bits in BY_NAME[register].fields if bits.name == name)
+    bits = field_of(register, name)
     return _part(word, bits.low, bits.bits)
 
 
 def _bits(register: str, name: str) -> int:
     """The mask of a field."""
-    bits = next(bits for bits in BY_NAME[register].fields if bits.name == name)
+    bits = field_of(register, name)
     return ((1 << bits.bits) - 1) << bits.low

@@ -143,7 +143,9 @@ async def register_map(dut):
             | host.config.log_inp_buff_size << 8
             | host.config.log_wgt_buff_size << 16
             | host.config.log_acc_buff_size << 24,
-            "config_2": host.config.addr_width | host.config.log_insn_queue << 8,
+            "config_2": host.config.addr_width
+            | host.config.log_insn_queue << 8
+            | host.config.max_burst << 16,
         }.get(register.name, 0), register.name
     writable = ("insn_count", *BASE_REGISTERS, "watchdog")
     for index, name in enumerate(writable):

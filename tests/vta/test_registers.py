@@ -56,8 +56,8 @@ def test_identity():
 
 def test_config_words_of_the_default():
     # widths 3, 3, 5, batch 0, block 4, bus 6, four bits each; sizes 15, 15, 18, 17 and address
-    # width 32, queue 9, eight bits each.
-    assert config_words(PRESETS["default"]) == (0x64_0533, 0x1112_0F0F, 0x0920)
+    # width 32, queue 9, eight bits each, longest burst 64.
+    assert config_words(PRESETS["default"]) == (0x64_0533, 0x1112_0F0F, 0x40_0920)
 
 
 def test_config_words_tell_configurations_apart():
@@ -76,6 +76,7 @@ def test_config_words_tell_configurations_apart():
                 {"log_bus_width": 7},
                 {"addr_width": 40},
                 {"log_insn_queue": 12},
+                {"max_burst": 256},
             )
         ),
     ]

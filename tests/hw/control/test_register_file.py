@@ -33,22 +33,19 @@ class Bench:
 
     async def write(self, ctx, addr, value, strobes=0b1111):
         bus = self.dut.bus
-        # Address and data may come in either order, and the answer may have to wait.
-        first = self.rng.choice(("aw", "w", "both"))
         ctx.set(bus.awaddr, addr)
         ctx.set(bus.wdata, value)
         ctx.set(bus.wstrb, strobes)
-        ctx.set(bus.awvalid, first != "w")
-        ctx.set(bus.wvalid, first != "aw")
-        if first != "both":
-            await rest(ctx, self.rng.randrange(1, 3))
-            ctx.set(bus.awvalid, 1)
-            ctx.set(bus.wvalid, 1)
-        while not (ctx.get(bus.awready) and ctx.get(bus.wready)):
+        # Address and data may come in either order, and the answer may have to wait.
+        order = ["aw", "w"]
+        self.rng.shuffle(order)
+        apart = self.rng.randrange(3)
+        await self._send(ctx, *(order if apart == 0 else order[:1]))
+        if apart:
+            await rest(ctx, apart - 1)
+            await self._send(ctx, order[1])
+        while not ctx.get(bus.bvalid):
             await ctx.tick()
-        await ctx.tick()
-        ctx.set(bus.awvalid, 0)
-        ctx.set(bus.wvalid, 0)
         await rest(ctx, self.rng.randrange(3))
         assert ctx.get(bus.bvalid)
         assert ctx.get(bus.bresp).value == 0
@@ -56,6 +53,18 @@ class Bench:
         await ctx.tick()
         ctx.set(bus.bready, 0)
         assert not ctx.get(bus.bvalid)
+
+    async def _send(self, ctx, *channels):
+        """Raises `valid` of these channels until each is taken."""
+        waiting = set(channels)
+        for name in waiting:
+            ctx.set(getattr(self.dut.bus, f"{name}valid"), 1)
+        while waiting:
+            taken = {name for name in waiting if ctx.get(getattr(self.dut.bus, f"{name}ready"))}
+            await ctx.tick()
+            for name in taken:
+                ctx.set(getattr(self.dut.bus, f"{name}valid"), 0)
+            waiting -= taken
 
     async def read(self, ctx, addr):
         bus = self.dut.bus
@@ -77,7 +86,6 @@ class Bench:
     async def launch(self, ctx, count=5):
         await self.write(ctx, COUNT, count)
         await self.write(ctx, CONTROL, LAUNCH)
-        await rest(ctx, 3)
 
     async def pulse(self, ctx, name, **verdict):
         ctx.set(self.dut.verdict, verdict)
@@ -149,7 +157,7 @@ def test_power_on():
                     | tiny.log_acc_buff_size << 24
                 )
             elif register.name == "config_2":
-                expected = 32 | 9 << 8
+                expected = 32 | 9 << 8 | 64 << 16
             assert await bench.read(ctx, register.offset) == expected, register.name
         # Where there is no register: zero, and no error.
         used = {register.offset for register in REGISTERS}
@@ -244,6 +252,94 @@ def test_a_run():
         await rest(ctx, 3)
         assert await bench.read(ctx, CONTROL) == LAUNCH
         assert await bench.read(ctx, CYCLES) < cycles
+
+    Bench().run(body)
+
+
+@pytest.mark.parametrize("lead", [-2, -1, 0, 1, 2])
+def test_a_launch_clears_done_for_every_later_read(lead):
+    """A master without latency that reads all the time: from the cycle after the write is taken, no
+    read returns what the run before left. `lead`: cycles from the write's address to its data."""
+
+    async def body(ctx, bench):
+        dut, bus = bench.dut, bench.dut.bus
+        await bench.launch(ctx)
+        await rest(ctx, 100)
+        await bench.pulse(ctx, "done")
+        for register in (CONTROL, CYCLES):
+            before = await bench.read(ctx, register)
+            ctx.set(bus.araddr, register)
+            ctx.set(bus.arvalid, 1)
+            ctx.set(bus.rready, 1)
+            ctx.set(bus.bready, 1)
+            ctx.set(bus.awaddr, CONTROL)
+            ctx.set(bus.wdata, LAUNCH)
+            ctx.set(bus.wstrb, 1)
+            sent, reads = {"aw": False, "w": False}, []
+            for cycle in range(16):
+                ctx.set(bus.awvalid, not sent["aw"] and cycle >= max(-lead, 0) + 2)
+                ctx.set(bus.wvalid, not sent["w"] and cycle >= max(lead, 0) + 2)
+                written = all(sent.values())
+                accepted = ctx.get(bus.arready)
+                for channel in sent:
+                    valid, ready = getattr(bus, f"{channel}valid"), getattr(bus, f"{channel}ready")
+                    sent[channel] |= bool(ctx.get(valid) and ctx.get(ready))
+                await ctx.tick()
+                if accepted:
+                    assert ctx.get(bus.rvalid)
+                    reads.append((written, ctx.get(bus.rdata)))
+            ctx.set(bus.arvalid, 0)
+            await ctx.tick()
+            later = [value for written, value in reads if written]
+            assert len(later) >= 3
+            assert [value for written, value in reads if not written][0] == before
+            if register == CONTROL:
+                assert before == DONE
+                assert later == [LAUNCH] * len(later)
+            else:
+                # The count starts from 0 again.
+                assert before > 100
+                assert later[0] == 0
+                assert later == sorted(later)
+            ctx.set(bus.rready, 0)
+            ctx.set(bus.bready, 0)
+            await rest(ctx, 100)
+            await bench.pulse(ctx, "done")
+            await bench.write(ctx, IRQ_STATUS, 3)
+            assert not ctx.get(dut.running)
+
+    Bench().run(body)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_output_depends_on_an_input_of_its_own_cycle(seed):
+    """Every output comes from flip-flops: whatever the inputs do in a cycle, it stays."""
+    rng = random.Random(seed)
+
+    async def body(ctx, bench):
+        dut, bus = bench.dut, bench.dut.bus
+        inputs = [bus.awvalid, bus.wvalid, bus.bready, bus.arvalid, bus.rready]
+        inputs += [dut.bus_quiet, dut.done, dut.halt]
+        outputs = [bus.awready, bus.wready, bus.bvalid, bus.arready, bus.rvalid, bus.rdata]
+        outputs += [dut.irq, dut.clear, dut.stop, dut.running, dut.start, dut.launch]
+        seen = [set() for _ in outputs]
+        await bench.write(ctx, IRQ_ENABLE, 3)
+        for _ in range(2000):
+            ctx.set(bus.awaddr, rng.choice((CONTROL, CONTROL, COUNT, IRQ_STATUS)))
+            ctx.set(bus.araddr, rng.choice((CONTROL, IRQ_STATUS)))
+            ctx.set(bus.wdata, rng.choice((LAUNCH, LAUNCH, LAUNCH, RESET, 3)))
+            ctx.set(bus.wstrb, 0xF)
+            values = [rng.random() < (0.1 if signal is dut.halt else 0.5) for signal in inputs]
+            for signal, value in zip(inputs, values, strict=True):
+                ctx.set(signal, not value)
+            before = [ctx.get(signal) for signal in outputs]
+            for signal, value in zip(inputs, values, strict=True):
+                ctx.set(signal, value)
+                assert [ctx.get(signal) for signal in outputs] == before, signal.name
+            for values_seen, value in zip(seen, before, strict=True):
+                values_seen.add(value)
+            await ctx.tick()
+        assert all(len(values_seen) > 1 for values_seen in seen)
 
     Bench().run(body)
 
@@ -366,7 +462,7 @@ def test_reset_waits_for_the_bus():
         for _ in range(6):
             clears.append(ctx.get(dut.clear))
             await ctx.tick()
-        assert clears == [1, 0, 0, 0, 0, 0]
+        assert clears == [0, 1, 0, 0, 0, 0]
         assert not ctx.get(dut.stop)
         assert not ctx.get(dut.running)
         assert await bench.read(ctx, CONTROL) == 0

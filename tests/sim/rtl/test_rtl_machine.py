@@ -272,7 +272,7 @@ def test_reset_waits_until_the_hardware_is_through(machine):
 def test_a_reset_that_never_ends(machine, monkeypatch):
     monkeypatch.setattr(rtl_machine, "RESET_PATIENCE", 10_000)
     machine._simulation.write(RESET_TIME, 1 << 31)
-    with pytest.raises(DeviceTimeout, match="the reset is not through after 10000 cycles"):
+    with pytest.raises(DeviceTimeout, match="the reset did not end within 10000 cycles"):
         machine.reset()
 
 
