@@ -72,6 +72,8 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 }
 """The binary operators and their meaning."""
 
+OPPOSITE = {"<<": ">>", ">>": "<<"}
+
 DIVISIONS = ("//", "%", "truncdiv", "truncmod")
 """The operators that only indices have."""
 
@@ -423,6 +425,14 @@ def _condition(left: object, right: object) -> Condition:
     return Condition(value)
 
 
+def _rebuilt(op: str, a: Expr, b: Expr) -> Expr:
+    """`op` of what came in place of its operands: a negative amount shifts the other way."""
+    if op in OPPOSITE and isinstance(b, Const) and b.number < 0:
+        most = int(np.iinfo(b.dtype).max)
+        return binary(OPPOSITE[op], a, Const(b.dtype, min(-b.number, most)))
+    return binary(op, a, b)
+
+
 def walk(expr: Expr) -> Iterator[Expr]:
     """The expression and all its parts, indices included, each once and before its own parts."""
     seen: set[int] = set()
@@ -469,7 +479,7 @@ def substitute(
         if isinstance(node, Var):
             return variables.get(node, node)
         if isinstance(node, Binary):
-            return binary(node.op, replaced(node.a), replaced(node.b))
+            return _rebuilt(node.op, replaced(node.a), replaced(node.b))
         if isinstance(node, Cast):
             return replaced(node.value).astype(node.dtype)
         if isinstance(node, Read):

@@ -91,7 +91,7 @@ class _Drawing:
         for _ in range(choices.number(1, 3)):
             self._input()
         steps = [self._alu] * 7 + [self._cast] * 3
-        steps += [self._load, self._reduce, self._store, self._store_and_load]
+        steps += [self._number, self._load, self._reduce, self._store, self._store_and_load]
         if not self.flat:
             steps += [self._reduce, self._gemm]
         for _ in range(choices.number(1, 8)):
@@ -264,6 +264,14 @@ class _Drawing:
             return self._read(source, self._indices(i, lead), i[len(lead) :], 85).astype(dtype)
 
         self._add(self._compute("C", lead, rule), "alu", ACC)
+
+    def _number(self) -> None:
+        """A stage of one number: inlined, it is a constant of what reads it."""
+        dtype = self.choices.pick(["int8", "int32"])
+        limits = np.iinfo(dtype)
+        number = min(max(self.choices.pick(SPECIAL), int(limits.min)), int(limits.max))
+        lead = self._own(self.choices.pick(self.values))
+        self._add(self._compute("N", lead, lambda i: te.const(number, dtype)), "alu", ACC)
 
     def _alu(self) -> None:
         sources = self._sources()

@@ -168,3 +168,22 @@ def test_shifts_by_the_ends_of_int32(kit, way, amount):
     expected = theirs(x, y).astype(np.int8)
     schedule, args = kit.one(SHAPE, lambda t, a, b: ours(a, b), "int32", "int32")
     kit.check(schedule, args, TINY, [x, y], [expected])
+
+
+@pytest.mark.parametrize("inlined", [False, True])
+@pytest.mark.parametrize("amount", [-128, -9, -3, 0, 5, 127])
+@pytest.mark.parametrize("way", SHIFTS)
+def test_shifts_by_a_stage_of_one_number(kit, way, amount, inlined):
+    """Inlined, the number takes the stage's place, and means the same."""
+    ours, theirs = SHIFTS[way]
+    a = te.placeholder(SHAPE, name="A", dtype="int8")
+    load = te.compute(SHAPE, lambda *i: a(*i), "L")
+    number = te.compute(SHAPE, lambda *i: te.const(amount, "int8"), "N")
+    stage = te.compute(SHAPE, lambda *i: te.max(ours(load(*i), number(*i)), -9), "S")
+    out = te.compute(SHAPE, lambda *i: stage(*i), "O")
+    s = scheduled(out, [load], [number, stage])
+    if inlined:
+        s[number].compute_inline()
+    x = numbers("int8")
+    expected = np.maximum(theirs(x, np.full(SHAPE, amount, np.int8)), -9)
+    kit.check(s, [a, out], TINY, [x], [expected])
