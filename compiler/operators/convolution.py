@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -122,15 +123,38 @@ class Conv2d(Window, Spec):
         )
         return host_padding([OutputPart(nest, slice(None), slice(None))])
 
+    @property
+    def core(self) -> Conv2d:
+        """The convolution that is compiled: this one, or with less padding where most is wasted.
+
+        Outputs whose windows see padding alone are all alike, so that one row and one column of
+        them on each side can stand for the others.
+        """
+        (top, bottom), (left, right) = map(self._alike, (0, 1))
+        y, x = self.strides
+        less = (top * y, left * x, bottom * y, right * x)
+        padding = tuple(pad - part for pad, part in zip(self.pads, less, strict=True))
+        core = replace(self, padding=padding)
+        worth_it = 2 * math.prod(core.output_shape) < math.prod(self.output_shape)
+        return core if worth_it else self
+
+    def _alike(self, dim: int) -> tuple[int, int]:
+        """How many rows (or columns, for `dim` 1) before and after are like the next one."""
+        before, stride = self.pads[dim], self.strides[dim]
+        reach = (self.weight_shape[2 + dim] - 1) * self.dilations[dim]
+        behind = -(-(before + self.data_shape[2 + dim]) // stride)
+        after = self.output_shape[2 + dim] - behind
+        return max(0, (before - reach - 1) // stride), max(0, after - 1)
+
     def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
         """Chooses tilings, unless one is given, and schedules."""
-        return plan_pieces(self.pieces(config)[0], config, tiling)
+        return plan_pieces(self.core.pieces(config)[0], config, tiling)
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         """The operands in the layout of the program's inputs."""
         blocking = self.blocking(config)
         data, weight, *bias = arrays
-        padded = pad_images(data, self.pieces(config)[1])
+        padded = pad_images(data, self.core.pieces(config)[1])
         return [
             pack_data(padded, config, blocking.input_chunk),
             pack_weight(weight, blocking),
@@ -139,9 +163,17 @@ class Conv2d(Window, Spec):
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
         """The program's outputs in the layout of the operator's result."""
-        return unpack_pieces(
-            self.pieces(config)[0], outputs, self.output_shape, self.blocking(config).output_chunk
+        core = self.core
+        found = unpack_pieces(
+            core.pieces(config)[0], outputs, core.output_shape, self.blocking(config).output_chunk
         )
+        if core is self:
+            return found
+        rows, columns = (
+            np.clip(np.arange(self.output_shape[dim]) - first, 0, core.output_shape[dim] - 1)
+            for dim, (first, _) in ((2, self._alike(0)), (3, self._alike(1)))
+        )
+        return found[:, :, rows[:, None], columns]
 
 
 @dataclass(frozen=True)
