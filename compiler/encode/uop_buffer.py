@@ -11,13 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vta.compiler.ir.insn_ir import Kernel, MicroOp
+from vta.compiler.ir.timing import TIMING
 from vta.config import Config
 from vta.errors import CompileError
 
 __all__ = ["UopLoad", "UopPlan", "plan_uops"]
-
-TOGETHER = 64
-"""Micro-ops that a load brings, unless a kernel alone has more: 32 cycles on a 64-bit bus."""
 
 AHEAD = 256
 """Instructions that are looked through for more to load."""
@@ -72,7 +70,9 @@ def plan_uops(kernels: Sequence[tuple[int, Kernel]], config: Config) -> UopPlan:
                 f"micro-op buffer's {depth}"
             )
         if kernel.uops not in held:
-            group, count = _group(kernels[number : number + AHEAD], held, min(depth, TOGETHER))
+            group, count = _group(
+                kernels[number : number + AHEAD], held, min(depth, TIMING.uops_together)
+            )
             if base + count > depth:
                 base = 0
             held = {

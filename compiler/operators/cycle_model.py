@@ -15,20 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vta.compiler.ir.timing import TIMING
 from vta.compiler.operators.gemm_nest import AXES, GemmNest
 from vta.compiler.operators.tiling import Tiling, Tilings
 from vta.config import Config
 
 __all__ = ["choose", "rough", "simulate"]
 
-START = 60
-"""Cycles from launch to the first LOAD's address: the first instructions are fetched."""
-LATENCY = 40
-"""From a LOAD's address to the GEMM that waits for its last tile, beats aside; memory's is 20."""
-HANDOVER = 12
-"""From the last operation of an instruction to the first of one in another module."""
-GAP = 3
-"""Between two instructions of one module."""
 FINALISTS = 32
 """How many of the roughly best tilings are simulated, at most."""
 SIMULATED = 40_000
@@ -59,21 +52,23 @@ def rough(tilings: Tilings) -> NDArray[np.float64]:
         * rows
         * np.maximum(columns, tilings.beats(columns * config.inp_elem_bytes))
         + tilings.weight_tiles * tilings.beats(config.wgt_elem_bytes)
-        + GAP * (tilings.data_planes + tilings.parts * tilings.outputs)
+        + TIMING.gap * (tilings.data_planes + tilings.parts * tilings.outputs)
     )
-    gemm = tilings.out_tiles * tilings.taps + GAP
-    alu = tilings.out_tiles * (1 + sum(step.cycles for step in nest.steps)) + GAP * (
+    gemm = tilings.out_tiles * tilings.taps + TIMING.gap
+    alu = tilings.out_tiles * (1 + sum(step.cycles for step in nest.steps)) + TIMING.gap * (
         1 + len(nest.steps)
     )
     bias = tilings.bias_tiles * tilings.beats(config.acc_elem_bytes)
     store = tilings.beats(tilings.out_tiles * config.out_elem_bytes)
     blocks, turns = tilings.blocks, tilings.turns
     # A thread's next step is loaded between two of its own GEMMs.
-    wait = LATENCY + HANDOVER
+    wait = TIMING.load + TIMING.handover
     turn = np.maximum(np.maximum(gemm, load), (gemm + load + wait) / tilings.threads)
     busy = turns * turn + np.maximum(alu, load - turn)
-    ends = load + LATENCY + store
-    alone = blocks * (turns * (load + LATENCY + gemm) + bias + alu + np.maximum(0, store - load))
+    ends = load + TIMING.load + store
+    alone = blocks * (
+        turns * (load + TIMING.load + gemm) + bias + alu + np.maximum(0, store - load)
+    )
     together = ends + blocks * np.maximum(np.maximum(busy, turns * load + bias), store)
     cycles: NDArray[np.float64] = np.where(tilings.threads > 1, together, alone)
     return cycles
@@ -121,7 +116,7 @@ class _Machine:
 
     def __init__(self, nest: GemmNest, tiling: Tiling, config: Config) -> None:
         self.nest, self.tiling, self.config = nest, tiling, config
-        self.load = self.compute = self.store = START
+        self.load = self.compute = self.store = TIMING.start
         one = Tilings.of(nest, config, tiling)
         self.alu = sum(step.cycles for step in nest.steps)
         self.weights = int((one.weight_tiles * one.beats(config.wgt_elem_bytes))[0])
@@ -152,7 +147,7 @@ class _Machine:
 
     @property
     def end(self) -> int:
-        return max(self.load, self.compute, self.store) + HANDOVER
+        return max(self.load, self.compute, self.store) + TIMING.handover
 
     def blocks(self, turns: list[tuple[_Thread, Place]]) -> None:
         """A block of each thread, as the program interleaves them."""
@@ -164,24 +159,26 @@ class _Machine:
                 self.load = max(self.load, thread.used) + self.loading(
                     place[3], place[4], tap_y, tap_x
                 )
-                thread.loaded = self.load + LATENCY
+                thread.loaded = self.load + TIMING.load
             for thread, place in turns:
                 if number == 0:
                     # The sums' reset waits for the store of the block before.
-                    self.compute = max(self.compute, thread.stored) + self.tiles(place) + GAP
+                    self.compute = max(self.compute, thread.stored) + self.tiles(place) + TIMING.gap
                 self.compute = (
-                    max(self.compute, thread.loaded) + GAP + (self.tiles(place) * math.prod(sizes))
+                    max(self.compute, thread.loaded)
+                    + TIMING.gap
+                    + (self.tiles(place) * math.prod(sizes))
                 )
-                thread.used = self.compute + HANDOVER
+                thread.used = self.compute + TIMING.handover
         for thread, place in turns:
             tiles = self.tiles(place)
-            self.compute += tiles * self.alu + GAP * len(self.nest.steps)
+            self.compute += tiles * self.alu + TIMING.gap * len(self.nest.steps)
             self.store = (
-                max(self.store, self.compute + HANDOVER)
-                + GAP
+                max(self.store, self.compute + TIMING.handover)
+                + TIMING.gap
                 + _cycles(tiles, self.config.out_elem_bytes, self.config)
             )
-            thread.stored = self.store + LATENCY // 2
+            thread.stored = self.store + TIMING.stored
 
     def _tiles(self, place: Place) -> int:
         """Tiles of the output in a block; those at the ends may be smaller."""
@@ -212,7 +209,7 @@ class _Machine:
             * rows
             * (_cycles(columns, self.config.inp_elem_bytes, self.config) + padding)
             + self.weights
-            + GAP * self.instructions
+            + TIMING.gap * self.instructions
         )
 
 

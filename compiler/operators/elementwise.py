@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from vta.compiler.ir.timing import TIMING
 from vta.compiler.operators.convolution import carried
-from vta.compiler.operators.cycle_model import GAP, HANDOVER, LATENCY, START
 from vta.compiler.operators.epilogue import Epilogue, apply_steps
 from vta.compiler.operators.layout import ChannelBlocking, pack_bias, pack_data, unpack_data
 from vta.compiler.operators.nest_schedule import blocks
@@ -202,13 +202,12 @@ class _Elementwise(Spec):
         store = -(-tiles * config.out_elem_bytes // bus)
         alu = tiles * (self.cycles + sum(step.cycles for step in self.epilogue.steps))
         if tiling.threads == 1:
-            return START + number * (load + LATENCY + alu + store + 2 * HANDOVER)
+            return TIMING.start + number * (load + TIMING.load + alu + store + 2 * TIMING.handover)
         steps = len(self.epilogue.steps) + 3
-        each = max(2 * tiles + alu + GAP * steps, load, store)
+        each = max(2 * tiles + alu + TIMING.gap * steps, load, store)
         if tiling.threads == 2:
-            # Part of the loads finds nothing to hide behind, by measurement.
-            each += load // 4
-        return START + load + LATENCY + number * each + store + 2 * HANDOVER
+            each += load // TIMING.exposed
+        return TIMING.start + load + TIMING.load + number * each + store + 2 * TIMING.handover
 
 
 @dataclass(frozen=True)

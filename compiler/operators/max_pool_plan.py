@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vta.compiler.operators.cycle_model import GAP, HANDOVER, LATENCY, START
+from vta.compiler.ir.timing import TIMING
 from vta.compiler.operators.epilogue import apply_steps
 from vta.compiler.operators.gemm_nest import AXES, GemmNest
 from vta.compiler.operators.nest_schedule import blocks
@@ -132,14 +132,14 @@ def _cycles(tilings: Tilings) -> NDArray[np.int64]:
     )
     alu = tilings.out_tiles * (
         NEUTRAL + REGISTER * nest.taps_y * nest.taps_x + sum(step.cycles for step in nest.steps)
-    ) + GAP * (tilings.turns * (tilings.taps + 2) + len(nest.steps))
+    ) + TIMING.gap * (tilings.turns * (tilings.taps + 2) + len(nest.steps))
     store = tilings.beats(tilings.out_tiles * config.out_elem_bytes)
     together = np.maximum(alu + loaded, load)
-    alone = load + tilings.turns * LATENCY + alu + store + 2 * HANDOVER
+    alone = load + tilings.turns * TIMING.load + alu + store + 2 * TIMING.handover
     return (
-        START
+        TIMING.start
         + load
-        + LATENCY
+        + TIMING.load
         + store
         + tilings.blocks * np.where(tilings.threads > 1, together, alone)
     )

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vta.compiler.operators.cycle_model import START, choose, simulate
+from vta.compiler.ir.timing import TIMING
+from vta.compiler.operators.cycle_model import choose, simulate
 from vta.compiler.operators.gemm_nest import GemmNest
 from vta.compiler.operators.layout import unpack_data
 from vta.compiler.operators.nest_schedule import Tensors, declare, schedule
@@ -79,7 +80,7 @@ def plan_pieces(pieces: Sequence[OutputPart], config: Config, tiling: Tiling | N
             found = tiling, simulate(piece.nest, tiling, config)
         tilings.append(found[0])
         # Only the first begins with the launch.
-        cycles += found[1] - (START if number else 0)
+        cycles += found[1] - (TIMING.start if number else 0)
         first = made[0] if made else None
         shared = first is not None and piece.nest.one_weight
         made.append(

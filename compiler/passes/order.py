@@ -16,13 +16,11 @@ import math
 
 from vta.compiler.ir.accesses import accesses
 from vta.compiler.ir.insn_ir import InsnProgram, Kernel, Op, Transfer
+from vta.compiler.ir.timing import TIMING
 from vta.config import Config
 from vta.isa import MemoryType, Opcode
 
 __all__ = ["order"]
-
-STORE_START = 200
-"""Cycles before and after a store's tiles, with some to spare."""
 
 
 def order(program: InsnProgram, config: Config) -> InsnProgram:
@@ -120,7 +118,7 @@ def _store_cycles(entry: _Entry, each: int) -> int:
     """For how long a store may still read its tiles, at `each` cycles a tile; 0 for others."""
     op = entry.op
     if isinstance(op, Transfer) and op.opcode == Opcode.STORE:
-        return each * op.x_size * op.y_size + STORE_START
+        return each * op.x_size * op.y_size + TIMING.store_margin
     return 0
 
 
