@@ -1,4 +1,4 @@
-"""The figures that the compiler reckons with, and how the simulated RTL follows memory's latency."""
+"""What the compiler reckons with in cycles, and how the simulated RTL follows memory's latency."""
 
 from __future__ import annotations
 
