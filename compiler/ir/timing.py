@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["TIMING", "Timing"]
+__all__ = ["TIMING", "MachineTiming"]
 
 
 @dataclass(frozen=True)
-class Timing:
+class MachineTiming:
     """Cycles between the parts of a program.
 
     Attributes
@@ -58,5 +58,5 @@ class Timing:
         return self.latency + 20
 
 
-TIMING = Timing()
+TIMING = MachineTiming()
 """What the compiler reckons with."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vta import top
-from vta.compiler.ir.timing import TIMING, Timing
+from vta.compiler.ir.timing import TIMING, MachineTiming
 from vta.compiler.operators import Dense
 from vta.config import PRESETS
 from vta.driver.simulated import TsimDevice
@@ -16,7 +16,7 @@ TINY = PRESETS["tiny"]
 
 
 def test_figures_at_twenty_cycles():
-    assert TIMING == Timing(latency=20)
+    assert TIMING == MachineTiming(latency=20)
     assert (TIMING.start, TIMING.load) == (60, 40)
 
 
@@ -33,6 +33,6 @@ def test_what_grows_with_the_latency(latency):
             result, report = top.run(operator, a, b, device=device)
         np.testing.assert_array_equal(result, np.clip(a.astype(int) @ b.T.astype(int), -128, 127))
         cycles.append(report.cycles)
-    other = Timing(latency=latency)
+    other = MachineTiming(latency=latency)
     growth = (other.start - TIMING.start) + (other.load - TIMING.load)
     assert cycles[1] - cycles[0] == growth
