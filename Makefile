@@ -39,7 +39,7 @@ verilog: $(READY)  ## Write build/vta.v for the current configuration
 	@mkdir -p build
 	$(BIN)/vta verilog -o build/vta.v
 
-performance: $(READY)  ## Measure docs/performance.md again (minutes; needs the reference images)
+performance: $(READY)  ## Measure docs/performance.md again (takes many minutes)
 	$(BIN)/vta bench --page docs/performance.md $(IMAGES)
 
 docs: $(READY)  ## Write the tables of docs/isa.md and docs/registers.md again
