@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vta.errors import ConfigError
+from vta.files import require_regular
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,6 +37,7 @@ def read_npz(
     """
     limit = _limit()
     try:
+        require_regular(path)
         with open(path, "rb") as file:
             # NumPy would take a stranger's bytes for a pickle, and say how to load it unsafely.
             if not zipfile.is_zipfile(file):

@@ -10,24 +10,29 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["FileTooLargeError", "read_limited", "replacing"]
+__all__ = ["FileTooLargeError", "read_limited", "replacing", "require_regular"]
 
 
 class FileTooLargeError(ValueError):
     """A file of more bytes than its kind may have."""
 
 
+def require_regular(path: str | os.PathLike[str]) -> None:
+    """Raises `OSError` for a device or a pipe, which may have no end."""
+    kind = os.stat(path).st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        raise OSError(errno.EINVAL, "not a regular file")
+
+
 def read_limited(path: str | os.PathLike[str], limit: int) -> bytes:
-    """The bytes of a regular file; a device or a pipe may have no end, and is an `OSError`.
+    """The bytes of a regular file; anything else is an `OSError`.
 
     Raises
     ------
     FileTooLargeError
         More than `limit` bytes.
     """
-    kind = os.stat(path).st_mode
-    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
-        raise OSError(errno.EINVAL, "not a regular file")
+    require_regular(path)
     with open(path, "rb") as file:
         raw = file.read(limit + 1)
     if len(raw) > limit:

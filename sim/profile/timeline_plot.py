@@ -11,15 +11,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-from matplotlib.ticker import StrMethodFormatter
 
 from vta.errors import ArgumentError
+from vta.extras import needed
 from vta.sim.profile.profile import IDLE, WAIT_MEMORY, is_token_wait
 from vta.sim.profile.timeline import lanes, utilisation
+
+with needed("a plot", "plot"):
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+    from matplotlib.ticker import StrMethodFormatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

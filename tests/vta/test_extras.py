@@ -64,6 +64,19 @@ def test_only_what_is_missing_is_named(
     )
 
 
+def test_a_plot_needs_matplotlib() -> None:
+    script = """
+import sys
+sys.modules["matplotlib"] = None
+from vta.errors import ToolError
+try:
+    import vta.sim.profile.timeline_plot
+except ToolError as error:
+    print(error)
+"""
+    assert _run(script) == "a plot needs matplotlib: pip install 'amaranth-vta[plot]'"
+
+
 def test_a_module_of_no_extra_is_an_error_of_its_own() -> None:
     with pytest.raises(ModuleNotFoundError, match="no_such_module"), needed("this", "hw", "sim"):
         importlib.import_module("no_such_module")

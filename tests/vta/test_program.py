@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import os
 import tracemalloc
 import zipfile
 
@@ -536,6 +537,15 @@ def test_two_gibibytes_of_zeros_are_refused_by_default(tmp_path):
     assert (tmp_path / "bomb.npz").stat().st_size < 3 << 20
     with pytest.raises(ProgramError, match="more than the limit of 1073741824"):
         Program.load(tmp_path / "bomb.npz")
+
+
+@pytest.mark.parametrize("load", [Program.load, Image.load])
+def test_a_device_or_a_pipe_is_not_read(tmp_path, load):
+    """They may have no end, and a pipe that nobody writes to blocks."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("/dev/zero", tmp_path / "pipe"):
+        with pytest.raises(VtaError, match=r"(zero|pipe): cannot be read \(not a regular file\)"):
+            load(path)
 
 
 def test_a_header_that_claims_more_than_is_there(saved):
