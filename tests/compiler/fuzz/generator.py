@@ -93,7 +93,7 @@ class _Drawing:
         steps = [self._alu] * 7 + [self._cast] * 3
         steps += [self._number, self._load, self._reduce, self._store, self._store_and_load]
         if not self.flat:
-            steps += [self._reduce, self._gemm]
+            steps += [self._reduce, self._gemm, self._chosen]
         for _ in range(choices.number(1, 8)):
             choices.pick(steps)()
         self._finish()
@@ -182,6 +182,8 @@ class _Drawing:
 
     def _index(self, size: int, lead: Sequence[tuple[Var, int]], dim: int) -> Any:
         choices = self.choices
+        if choices.chance(6):
+            return self._divided(size, lead)
         fitting = [(var, extent) for var, extent in lead if extent <= size]
         if not fitting or choices.chance(8):
             return choices.number(0, size - 1)
@@ -201,6 +203,22 @@ class _Drawing:
                     return var + (more - 1) - other
                 return var + other
         return var + (choices.number(0, size - extent) if choices.chance(60) else 0)
+
+    def _divided(self, size: int, lead: Sequence[tuple[Var, int]]) -> Any:
+        """A quotient or a remainder of an index, or of a sum of two."""
+        choices = self.choices
+        index, extent = choices.pick(lead)
+        total: Any = index
+        last = extent - 1
+        if choices.chance(30):
+            other, extent = choices.pick(lead)
+            factor = choices.number(1, 3)
+            total, last = index + other * factor, last + factor * (extent - 1)
+        if choices.chance(50):
+            number = choices.number(last // size + 1, last // size + 3)
+            return total // number + choices.number(0, size - 1 - last // number)
+        number = choices.number(1, size)
+        return total % number + choices.number(0, size - number)
 
     def _indices(self, i: Sequence[Expr], lead: Sequence[int]) -> list[tuple[Var, int]]:
         found = []
@@ -265,6 +283,32 @@ class _Drawing:
 
         self._add(self._compute("C", lead, rule), "alu", ACC)
 
+    def _chosen(self) -> None:
+        """Two tensors one behind the other, or one of two by an index; loaded or computed."""
+        choices = self.choices
+        loads = len(self.memory) > 0 and choices.chance(40)
+        first = choices.pick(self.memory if loads else self.values)
+        pool = [
+            item
+            for item in (self.memory if loads else self.values)
+            if self._own(item)[1:] == self._own(first)[1:]
+        ]
+        second = choices.pick(pool)
+        sizes = self._own(first)[0], self._own(second)[0]
+        behind = sum(sizes) <= MOST_TILES and choices.chance(60)
+        lead = (sum(sizes) if behind else min(sizes), *self._own(first)[1:])
+
+        def rule(i: Sequence[Expr]) -> Expr:
+            if behind:
+                condition: Any = i[0] < sizes[0]
+                return te.if_then_else(condition, first(*i), second(i[0] - sizes[0], *i[1:]))
+            place = choices.number(0, len(lead) - 1)
+            number = choices.number(0, lead[place] - 1)
+            condition = i[place] == number if choices.chance(50) else i[place] >= number
+            return te.if_then_else(condition, first(*i), second(*i))
+
+        self._add(self._compute("B", lead, rule), "load" if loads else "alu", ACC)
+
     def _number(self) -> None:
         """A stage of one number: inlined, it is a constant of what reads it."""
         dtype = self.choices.pick(["int8", "int32"])
@@ -288,7 +332,14 @@ class _Drawing:
                 terms += [
                     item(*first.indices) for item in sources[1:] if item.shape == sources[0].shape
                 ]
-            return self._expr(terms, self.choices.number(1, 3))
+            value = self._expr(terms, self.choices.number(1, 3))
+            if not self.flat and self.choices.chance(8):
+                var, extent = self.choices.pick(indices)
+                condition = var >= self.choices.number(0, extent - 1)
+                value = te.if_then_else(condition, value, self._expr(terms, 1))
+                if self.choices.chance(30):
+                    value = value + self._expr(terms, 1)
+            return value
 
         self._add(self._compute("S", lead, rule), "alu", ACC)
 

@@ -90,6 +90,8 @@ class _Evaluation:
             return np.minimum(a, b) if op == "min" else np.maximum(a, b)
         if op in ("<<", ">>"):
             return _shifted(a, b if op == ">>" else -b)
+        if op in ("//", "%"):  # of indices by numbers of 1 or more
+            return a // b if op == "//" else a % b
         return {"+": a + b, "-": a - b, "*": a * b}[op]
 
     def _select(self, expr: Select) -> np.ndarray:
