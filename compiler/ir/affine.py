@@ -63,6 +63,7 @@ class Affine:
         )
 
     def quotients(self) -> list[Quotient]:
+        """The indices that are divisions of others."""
         return [var for var in self.factors if isinstance(var, Quotient)]
 
     def span(self, extents: Extents) -> tuple[int, int]:

@@ -116,20 +116,18 @@ def transfers(
         return
     outer = rest[-1]
     others = [dim for dim in dims if dim is not outer]
+
+    def inside(first: int, dims: Sequence[Dim]) -> Iterator[Transfer]:
+        """The loops `dims` from round `first` of the outer loop on."""
+        places = (chip + first * outer.chip, dram + first * outer.dram)
+        return transfers(opcode, memory_type, buffer, *places, dims, note)
+
     if outer.padded:
         # More zeros than an instruction adds by itself: before, between and after them what fits.
         before, end = outer.valid
         data = dataclasses.replace(outer, rounds=outer.size, valid=(0, outer.size))
         yield from _filled(memory_type, buffer, chip, outer, before, others, note)
-        yield from transfers(
-            opcode,
-            memory_type,
-            buffer,
-            chip + before * outer.chip,
-            dram + before * outer.dram,
-            [*others, data],
-            note,
-        )
+        yield from inside(before, [*others, data])
         yield from _filled(
             memory_type, buffer, chip + end * outer.chip, outer, outer.rounds - end, others, note
         )
@@ -138,27 +136,11 @@ def transfers(
         for begin in range(0, outer.rounds, MAX_SIZE):
             count = min(MAX_SIZE, outer.rounds - begin)
             part = dataclasses.replace(outer, rounds=count, valid=(0, count))
-            yield from transfers(
-                opcode,
-                memory_type,
-                buffer,
-                chip + begin * outer.chip,
-                dram + begin * outer.dram,
-                [*others, part],
-                note,
-            )
+            yield from inside(begin, [*others, part])
         return
     # One loop more than fits: its rounds one by one.
     for number in range(outer.rounds):
-        yield from transfers(
-            opcode,
-            memory_type,
-            buffer,
-            chip + number * outer.chip,
-            dram + number * outer.dram,
-            others,
-            note,
-        )
+        yield from inside(number, others)
 
 
 def _filled(
