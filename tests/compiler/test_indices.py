@@ -239,6 +239,49 @@ def test_taps_in_one_axis(taps, kit):
     kit.check(s, args, config, arrays, [wanted])
 
 
+# -- what cannot be done -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (
+            lambda x, i, j: x(i, j // 2),
+            r"M: what it reads of L goes through a tile's 8 numbers in another order.*"
+            r"its indices: L\[i0, 0, i2 // 2\]",
+        ),
+        (
+            lambda x, i, j: x(i, (j + 1) % 8),
+            r"cuts through a tile of 8 numbers.*L\[i0, 0, \(i2 \+ 1\) % 8\]",
+        ),
+        (
+            lambda x, i, j: x(te.truncdiv(i - 4, 3) + 1, j),
+            r"M: an index is no sum of loop indices.*truncdiv\(i0 - 4, 3\)",
+        ),
+        (
+            lambda x, i, j: x(i // 2 + 5, j),
+            r"M reads L \[8, 1, 8\] out of its bounds: index 0, i0 // 2 \+ 5, runs from 5 to 8, "
+            "but must be 0 to 7",
+        ),
+        (lambda x, i, j: x(i, j) + i // 2, "M uses the index i0 as a value"),
+    ],
+)
+def test_the_message_names_the_index(rule, message):
+    config = PRESETS["tiny"]
+    a = te.placeholder((8, config.batch, config.block), name="A", dtype="int8")
+    load = te.compute(a.shape, lambda *i: a(*i), "L")
+    moved = te.compute(
+        a.shape, lambda *i: rule(lambda at, j: load(at, i[1], j), i[0], i[2]) + 1, "M"
+    )
+    out = te.compute(a.shape, lambda *i: moved(*i).astype("int8"), "out")
+    s = te.create_schedule(out.op)
+    for tensor, key in ((load, "dma_copy"), (moved, "alu")):
+        s[tensor].set_scope(ACC).pragma(tensor.op.axis[0], key)
+    s[out].pragma(out.op.axis[0], "dma_copy")
+    with pytest.raises((CompileError, ScheduleError), match=message):
+        build(s, [a, out], config)
+
+
 # -- by chance -------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from vta.compiler.ir.tile_ir import Domain
 from vta.compiler.passes.loops.loop_nests import TENSORIZE
 from vta.compiler.passes.match.tile_loops import TileLoops, Whole, tile_loops, whole_tensor
 from vta.compiler.te.expr import ABILITIES, Expr, Read
+from vta.compiler.te.expr_text import show_expr
 from vta.compiler.te.stage import WGT_SCOPE
 from vta.config import Config
 from vta.errors import CompileError, ScheduleError
@@ -125,7 +126,11 @@ def flat(nest: StatementNest, indices: tuple[Expr, ...], shape: tuple[int, ...])
     """Where in a tensor, in numbers, indices are."""
     form = flatten(indices, shape)
     if form is None:
-        raise CompileError(f"{nest.where}: an index is no sum of loop indices; {ABILITIES}")
+        shown = next(show_expr(index) for index in indices if affine(index) is None)
+        raise CompileError(
+            f"{nest.where}: an index is no sum of loop indices, each perhaps divided (// and %): "
+            f"{shown}; {ABILITIES}"
+        )
     return form
 
 
