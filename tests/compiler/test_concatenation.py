@@ -228,3 +228,17 @@ def test_one_row_is_another(kit):
     array = np.random.default_rng(9).integers(-128, 128, args[0].shape).astype(np.int8)
     wanted = np.stack([array[i] + np.int8(1) if i % 4 == 1 else array[i - i % 4] for i in range(6)])
     kit.check(s, args, TINY, [array], [wanted])
+
+
+@pytest.mark.parametrize(
+    ("rule", "rows"),
+    [
+        # From 3 on: i is a whole number.
+        (lambda x, i: te.if_then_else(i * 2 >= 5, x(i - 3), x(i)), [0, 1, 2, 0, 1, 2]),
+        (lambda x, i: te.if_then_else(te.all(i >= 4, i * 2 < 6), x(i + 9), x(i)), range(6)),
+    ],
+)
+def test_ranges_are_those_of_whole_numbers(rule, rows, kit):
+    s, args = chosen(rule)
+    array = np.random.default_rng(11).integers(-128, 128, args[0].shape).astype(np.int8)
+    kit.check(s, args, TINY, [array], [array[list(rows)]])

@@ -68,7 +68,7 @@ def _bounds(
         form = affine(index)
         if form is None:
             continue  # matched to nothing later, and refused there
-        span = _span(form, guards, extents)
+        span = _span(form, guards, extents, size)
         if span is not None and (span[0] < 0 or span[1] >= size):
             shown = f", {show_expr(index)}," if has_division(index) else ""
             raise CompileError(
@@ -78,25 +78,29 @@ def _bounds(
 
 
 def _span(
-    form: Affine, guards: Sequence[Affine], extents: dict[Var, int]
+    form: Affine, guards: Sequence[Affine], extents: dict[Var, int], size: int
 ) -> tuple[int, int] | None:
-    """The least and the greatest value of a form where all guards hold; None if they never do."""
-    if any(item.quotients() for item in (form, *guards)):
-        # Divisions leave gaps, which no sum of guards shows.
-        loops = sorted(
-            {var for item in (form, *guards) for var in variables(list(item.factors))},
-            key=list(extents).index,
-        )
-        if math.prod(extents[var] for var in loops) <= MOST_POINTS:
-            grid = np.ix_(*(np.arange(extents[var]) for var in loops))
-            points = dict(zip(loops, grid, strict=True))
-            holds = [item.values(points) >= 0 for item in guards]
-            values = np.broadcast_arrays(form.values(points), *holds)
-            found = values[0][np.logical_and.reduce(values[1:])] if guards else values[0]
-            return (int(found.min()), int(found.max())) if found.size else None
+    """The least and the greatest value of a form where all guards hold; None if they never do.
+
+    Where sums of guards do not show that it is within `size`, all rounds are tried.
+    """
     high = min(item.span(extents)[1] for item in _sums(form, guards))
     low = -min(item.span(extents)[1] for item in _sums(form.scaled(-1), guards))
-    return low, high
+    if low >= 0 and high < size:
+        return low, high
+    loops = sorted(
+        {var for item in (form, *guards) for var in variables(list(item.factors))},
+        key=list(extents).index,
+    )
+    if not guards or math.prod(extents[var] for var in loops) > MOST_POINTS:
+        return low, high
+    grid = np.ix_(*(np.arange(extents[var]) for var in loops))
+    points = dict(zip(loops, grid, strict=True))
+    values, *holds = np.broadcast_arrays(
+        form.values(points), *(item.values(points) >= 0 for item in guards)
+    )
+    found = values[np.logical_and.reduce(holds)]
+    return (int(found.min()), int(found.max())) if found.size else None
 
 
 def _sums(form: Affine, guards: Iterable[Affine]) -> list[Affine]:
