@@ -1,7 +1,7 @@
-"""`Conv2dTranspose`: as many ordinary convolutions as the stride has phases.
+"""`Conv2dTranspose`: one ordinary convolution for each phase of the stride.
 
-Each phase of the output's rows and columns sees its own taps of the weights and no zeros between
-the data, so that nothing is multiplied in vain.
+Each phase of the output's rows and columns uses its own taps of the weights. No zeros are inserted
+between the data, so no multiplication is wasted on them.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ __all__ = ["Conv2dTranspose"]
 
 @dataclass(frozen=True)
 class _Phase:
-    """One dimension of a phase: which outputs, which taps in which order, which data.
+    """One dimension of a phase: its outputs, its taps in order, and the data that they read.
 
-    Output number `u` of the phase is number ``first + u * stride``, and sees with tap number `t`
-    of `taps` the data at ``u + t * dilation - pad``. Without a tap that reaches, `taps` is empty.
+    Output `u` of the phase is output ``first + u * stride`` of the whole. Its tap number `t` (of
+    `taps`) reads the data at ``u + t * dilation - pad``. If no tap reads data, `taps` is empty.
     """
 
     first: int
@@ -52,7 +52,7 @@ class _Phase:
 
 @dataclass(frozen=True)
 class Conv2dTranspose(Window, Spec):
-    """A transposed convolution: each number of the data adds its multiple of the weights.
+    """A transposed convolution: each data value adds a scaled copy of the weights to the output.
 
     Parameters
     ----------
@@ -60,9 +60,9 @@ class Conv2dTranspose(Window, Spec):
     weight_shape : (C, O / groups, KH, KW)
     stride, dilation : int or (y, x)
     padding : int, (y, x) or (top, left, bottom, right)
-        What is cut off the output.
+        Rows and columns cut off the output.
     output_padding : int or (y, x)
-        What is added to the output at the bottom and at the right; less than the stride.
+        Rows and columns added to the output at the bottom and at the right; less than the stride.
     groups : int
     epilogue : Epilogue
         `bias` is (O,) int32.
@@ -191,7 +191,7 @@ class Conv2dTranspose(Window, Spec):
         for first in range(min(stride, self.output_shape[2 + dim])):
             count = -(-(self.output_shape[2 + dim] - first) // stride)
             # Output y is reached from data i by tap k where y + before = i * stride + k * dilation;
-            # of those taps some see nothing but what was cut off.
+            # taps that read no data for any output of the phase are left out.
             taps = tuple(
                 k
                 for k in range(self.weight_shape[2 + dim])
@@ -207,7 +207,7 @@ class Conv2dTranspose(Window, Spec):
 
 
 def _taps(weight: Array, rows: Sequence[int], columns: Sequence[int]) -> Array:
-    """Some taps of weights; where there are none, a single one of zeros."""
+    """The given taps of the weights, or a single tap of zeros if there are none."""
     if not rows or not columns:
         return np.zeros((*weight.shape[:2], max(1, len(rows)), max(1, len(columns))), weight.dtype)
     return weight[:, :, list(rows)][:, :, :, list(columns)]

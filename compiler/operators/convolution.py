@@ -42,7 +42,7 @@ class Conv2d(Window, Spec):
     padding : int, (y, x) or (top, left, bottom, right)
         Zeros around the data.
     groups : int
-        Of channels, each convolved apart from the others; C for a depthwise convolution.
+        Number of channel groups, which are convolved independently; C for a depthwise convolution.
     epilogue : Epilogue
         `bias` is (O,) int32.
     """
@@ -93,7 +93,7 @@ class Conv2d(Window, Spec):
         return (self.data_shape[0], self.weight_shape[0], *sizes)
 
     def blocking(self, config: Config) -> ChannelBlocking:
-        """How its channels become blocks."""
+        """How the channels become blocks."""
         return ChannelBlocking(
             block=config.block,
             groups=self.groups,
@@ -102,7 +102,7 @@ class Conv2d(Window, Spec):
         )
 
     def pieces(self, config: Config) -> tuple[list[OutputPart], Padding]:
-        """Its one loop nest, and what is padded while packing."""
+        """The loop nest, and the zeros to add around the data while packing."""
         blocking = self.blocking(config)
         images, _, rows, columns = self.output_shape
         nest = GemmNest(
@@ -125,10 +125,10 @@ class Conv2d(Window, Spec):
 
     @property
     def core(self) -> Conv2d:
-        """The convolution that is compiled: this one, or with less padding where most is wasted.
+        """The convolution that is compiled: this one, or one with less padding.
 
-        Outputs whose windows see padding alone are all alike, so that one row and one column of
-        them on each side can stand for the others.
+        All outputs whose windows see only padding are equal. So one row and one column of them on
+        each side is computed, and copied for the others.
         """
         (top, bottom), (left, right) = map(self._alike, (0, 1))
         y, x = self.strides
@@ -139,7 +139,7 @@ class Conv2d(Window, Spec):
         return core if worth_it else self
 
     def _alike(self, dim: int) -> tuple[int, int]:
-        """How many rows (or columns, for `dim` 1) before and after are like the next one."""
+        """How many rows (or columns, for `dim` 1) at the start and the end repeat the next one."""
         before, stride = self.pads[dim], self.strides[dim]
         reach = (self.weight_shape[2 + dim] - 1) * self.dilations[dim]
         behind = -(-(before + self.data_shape[2 + dim]) // stride)
@@ -205,7 +205,7 @@ class Dense(Spec):
 
     @property
     def convolution(self) -> Conv2d:
-        """The same as a convolution of images of one pixel."""
+        """The same layer as a convolution of one-pixel images."""
         return Conv2d((*self.data_shape, 1, 1), (*self.weight_shape, 1, 1), epilogue=self.epilogue)
 
     @property
@@ -237,12 +237,12 @@ class Dense(Spec):
 
 
 def carried(bias: Array, epilogue: Epilogue) -> Array:
-    """The bias with what rounding adds, wrapping as the accumulator does."""
+    """The bias plus the rounding term; overflow wraps, as it does in the accumulator."""
     return (bias.astype(np.int64) + epilogue.half).astype(np.int32)
 
 
 def check_groups(groups: int, inputs: int, outputs: int) -> None:
-    """Raises unless both numbers of channels fall into `groups`."""
+    """Raises unless `groups` divides both numbers of channels."""
     if (
         isinstance(groups, bool)
         or not isinstance(groups, (int, np.integer))

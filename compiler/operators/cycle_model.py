@@ -1,8 +1,8 @@
-"""The cycle model: how long a tiling takes, in two grades.
+"""The cycle model: how many cycles a tiling takes, as a rough and as a precise estimate.
 
-`rough` is a formula, for all tilings at once. `simulate` follows the three modules block by block:
-loads and stores move a beat a cycle, GEMM does an operation a cycle, and an instruction starts when
-the one before it in its module and all that it waits for are through.
+`rough` is a formula that handles all tilings at once. `simulate` follows the three modules block
+by block: loads and stores move one beat a cycle and GEMM does one operation a cycle. An instruction
+starts when the previous one in its module has finished, and so has everything that it waits for.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ __all__ = ["choose", "rough", "simulate"]
 FINALISTS = 32
 """How many of the roughly best tilings are simulated, at most."""
 SIMULATED = 40_000
-"""Steps that are simulated in all, which takes a fraction of a second."""
+"""How many steps are simulated in total, at most; this takes a fraction of a second."""
 
 
 def choose(nest: GemmNest, config: Config) -> tuple[Tiling, int]:
     """The best tiling and its cycles."""
     tilings = Tilings.legal(nest, config)
     order = np.argsort(rough(tilings), kind="stable")[:FINALISTS]
-    # The best of the rough ones is always simulated, the others while there is time.
+    # The roughly best tiling is always simulated, the others while steps are left.
     work = np.cumsum((tilings.blocks * tilings.turns)[order])
     finalists = [
         tilings[int(place)] for place in order[: max(1, int(np.searchsorted(work, SIMULATED)))]
@@ -43,7 +43,7 @@ def choose(nest: GemmNest, config: Config) -> tuple[Tiling, int]:
 
 
 def rough(tilings: Tilings) -> NDArray[np.float64]:
-    """Cycles of each tiling, by a formula that leaves out how blocks at the edges differ."""
+    """Cycles of each tiling, by a formula that treats blocks at the edges like all others."""
     nest, config = tilings.nest, tilings.config
     rows = np.minimum(tilings.data_rows, nest.height)
     columns = np.minimum(tilings.data_columns, nest.width)
@@ -76,7 +76,7 @@ def rough(tilings: Tilings) -> NDArray[np.float64]:
 
 @dataclass
 class _Thread:
-    """When what a virtual thread has on chip is free, or there."""
+    """When the on-chip buffers of a virtual thread are free, or filled."""
 
     loaded: int = 0
     used: int = 0
@@ -150,7 +150,7 @@ class _Machine:
         return max(self.load, self.compute, self.store) + TIMING.handover
 
     def blocks(self, turns: list[tuple[_Thread, Place]]) -> None:
-        """A block of each thread, as the program interleaves them."""
+        """One block of each thread, interleaved as in the program."""
         self.load += self.bias * len(turns)
         for number, ((_, tap_y, tap_x), sizes) in enumerate(
             zip(self.taps, self.steps, strict=True)
@@ -162,7 +162,7 @@ class _Machine:
                 thread.loaded = self.load + TIMING.load
             for thread, place in turns:
                 if number == 0:
-                    # The sums' reset waits for the store of the block before.
+                    # The reset of the sums waits for the store of the previous block.
                     self.compute = max(self.compute, thread.stored) + self.tiles(place) + TIMING.gap
                 self.compute = (
                     max(self.compute, thread.loaded)
@@ -188,7 +188,7 @@ class _Machine:
         )
 
     def _loading(self, row: int, column: int, tap_y: int, tap_x: int) -> int:
-        """Cycles of a step's loads, of the block at `row`, `column` of blocks."""
+        """Cycles of the loads of one step, in the block at `row`, `column`."""
         nest, tiling = self.nest, self.tiling
         rows, _ = _clipped(
             row * tiling.rows * nest.row_step
@@ -214,11 +214,11 @@ class _Machine:
 
 
 def _cycles(tiles: int, nbytes: int, config: Config) -> int:
-    """Cycles of a row of tiles on the bus: a beat or a tile a cycle, whichever are more."""
+    """Cycles of a row of tiles on the bus: one per beat or one per tile, whichever is more."""
     return max(tiles, -(-tiles * nbytes // config.bus_bytes))
 
 
 def _clipped(start: int, size: int, limit: int) -> tuple[int, int]:
-    """How much of a range lies within ``range(limit)``, and how much does not."""
+    """How much of a range lies inside ``range(limit)``, and how much lies outside."""
     inside = max(0, min(start + size, limit) - max(start, 0))
     return inside, size - inside

@@ -1,11 +1,11 @@
-"""Averages without a division: the nearest whole number, ties upwards, from ALU immediates.
+"""Averages without a division, by ALU immediates: the nearest whole number, ties upwards.
 
     average = floor((2 sum + count) / (2 count)) = floor(sum / count + 1/2)
 
-The power of two in ``2 count`` is shifted out. The odd rest is divided by as
-``(x * factor + offset) >> shift``, with numbers for which that is exact for every sum that there
-can be. For more than some 200 numbers there may be none in 32 bits; then the same with fewer bits
-of the sum estimates the quotient, at most one too low, and what it leaves says whether it is.
+A shift divides by the power of two in ``2 count``. The odd rest becomes
+``(x * factor + offset) >> shift``, with constants that make this exact for every possible sum.
+Beyond about 200 numbers there may be no such constants in 32 bits. Then the same formula on fewer
+bits of the sum estimates the quotient, at most one too low, and the remainder tells which it is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["average"]
 
 ACC_MAX = (1 << 31) - 1
 COUNT_MAX = 1 << 23
-"""Of so many int8 numbers the sum has a bit to spare."""
+"""The sum of this many int8 numbers leaves one bit of the accumulator unused."""
 
 Numbers = NDArray[np.int64]
 
@@ -32,7 +32,7 @@ def average(count: int) -> tuple[EpilogueStep, ...]:
     Raises
     ------
     CompileError
-        No number, or so many that immediates do not reach.
+        If `count` is less than 1, or too large for the immediates.
     """
     if count < 1:
         raise CompileError(f"an average must be of 1 number or more, not {count}")
@@ -43,7 +43,7 @@ def average(count: int) -> tuple[EpilogueStep, ...]:
             f"an average of {count} numbers is beyond 32 bits for sums and 16 for "
             "immediates; pool in two steps"
         )
-    # (2 sum + count) >> (twos + 1), which is all of it if the count is a power of two.
+    # (2 sum + count) >> (twos + 1): this is the average if the count is a power of two.
     if count // 2 <= MAX_IMM:
         steps = [EpilogueStep("+", count // 2), EpilogueStep(">>", twos)]
     else:
@@ -56,7 +56,7 @@ def average(count: int) -> tuple[EpilogueStep, ...]:
 
 def _quotient(divisor: int, low: int, high: int) -> tuple[EpilogueStep, ...]:
     """``floor(x / divisor)`` for every x of `low` to `high`."""
-    # All that is done to x is monotone: the first and the last x of each quotient decide.
+    # Every step is monotone, so it is enough to check the first and last x of each quotient.
     first = np.arange(low // divisor, high // divisor + 1, dtype=np.int64) * divisor
     x = np.concatenate([np.maximum(first, low), np.minimum(first + divisor - 1, high)])
     exact = x // divisor
@@ -73,9 +73,9 @@ def _quotient(divisor: int, low: int, high: int) -> tuple[EpilogueStep, ...]:
 def _scaled(
     divisor: float, x: Numbers, least: Numbers, most: Numbers
 ) -> tuple[EpilogueStep, ...] | None:
-    """``(x * factor + offset) >> shift`` that lies between `least` and `most`; None if none does.
+    """A ``(x * factor + offset) >> shift`` between `least` and `most`, or None if there is none.
 
-    Of several the one with the smallest shift.
+    If there are several, the one with the smallest shift is returned.
     """
     reach = int(np.abs(x).max())
     for shift in range(1, 31):

@@ -1,4 +1,4 @@
-"""`Add` and `Multiply`: two arrays, number by number; a residual addition is an `Add`."""
+"""`Add` and `Multiply`: elementwise operators on two arrays, for residual additions for example."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 __all__ = ["Add", "Multiply"]
 
 THREADS = (4, 2, 1)
-"""Loads of the accumulator wait for the stores of what they overwrite: two threads compute in the
-meantime, and a fourth has been loaded. Fewer are for arrays too small for that."""
+"""A load into the accumulator waits for the store of the data that it overwrites. Meanwhile two
+other threads compute, and a fourth is loaded already. Small arrays use fewer threads."""
 _AXES = ("images", "parts", "columns")
-"""The axes of the arrays, as `Tiling` calls them."""
+"""The axes of the arrays, by their names in `Tiling`."""
 
 
 @dataclass(frozen=True)
 class _Elementwise(Spec):
-    """What both have in common.
+    """The base class of `Add` and `Multiply`.
 
     Parameters
     ----------
     shape : tuple of int
-        Of both arrays and of the result.
+        The shape of both arrays and of the result.
     epilogue : Epilogue
-        `bias` is (C,) int32, C the second dimension.
+        `bias` is (C,) int32, where C is the second dimension.
     """
 
     shape: tuple[int, ...]
@@ -76,7 +76,7 @@ class _Elementwise(Spec):
         if tiling is None:
             tiling = self._choose(config)
         if not self.epilogue.bias:
-            # Tiles without meaning after the last make all blocks alike.
+            # Padding tiles at the end give all blocks the same size.
             block = tiling.columns * tiling.threads
             sizes = 1, 1, -(-sizes[2] // block) * block
         shape = (*sizes, config.batch, config.block)
@@ -141,14 +141,14 @@ class _Elementwise(Spec):
 
     @staticmethod
     def _flat(config: Config, array: Array) -> Array:
-        """All numbers in order, in whole tiles: without a bias nothing depends on the channel."""
+        """The values in order, in whole tiles: without a bias the channel does not matter."""
         tile = config.batch * config.block
         flat = np.zeros(-(-array.size // tile) * tile, array.dtype)
         flat[: array.size] = array.reshape(-1)
         return flat
 
     def _sizes(self, config: Config) -> tuple[int, int, int]:
-        """Tiles of images, blocks of channels and pixels; without a bias all are pixels."""
+        """Numbers of tiles along images, channels and pixels; without a bias all are pixels."""
         if self.epilogue.bias:
             return (
                 -(-self.shape[0] // config.batch),
@@ -163,10 +163,10 @@ class _Elementwise(Spec):
     def _tilings(self, config: Config) -> Iterator[Tiling]:
         images, parts, pixels = self._sizes(config)
         for threads in THREADS:
-            # Two operands a tile, of which the result takes one's place, and the bias.
+            # Two operands for each tile (the result overwrites one of them), and the bias.
             fitting = (config.acc_depth // threads - self.epilogue.bias) // 2
             if not self.epilogue.bias:
-                # Rounded up, for tiles without meaning may follow the last.
+                # Rounded up, because padding tiles may follow the last.
                 counts = {-(-pixels // number) for number in range(1, min(pixels, 512) + 1)}
                 yield from (
                     Tiling(columns=count, threads=threads, axis="columns")
@@ -188,7 +188,7 @@ class _Elementwise(Spec):
                         yield replace(tiling, axis=name)
 
     def _cycles(self, config: Config, tiling: Tiling) -> int:
-        """The model: the accumulator takes both operands' tiles and the ALU's results."""
+        """The cycle model: both operands' tiles and the ALU's results use the accumulator."""
         images, parts, pixels = self._sizes(config)
         tiles = tiling.images * tiling.parts * tiling.columns
         number = (
@@ -212,7 +212,7 @@ class _Elementwise(Spec):
 
 @dataclass(frozen=True)
 class Add(_Elementwise):
-    """int8(clip((a + b + bias) >> shift)), with relu where the epilogue has it."""
+    """int8(clip((a + b + bias) >> shift)), with relu if the epilogue has it."""
 
     operation: ClassVar[str] = "+"
     cycles: ClassVar[int] = 2
@@ -220,7 +220,7 @@ class Add(_Elementwise):
 
 @dataclass(frozen=True)
 class Multiply(_Elementwise):
-    """int8(clip((a * b + bias) >> shift)), with relu where the epilogue has it."""
+    """int8(clip((a * b + bias) >> shift)), with relu if the epilogue has it."""
 
     operation: ClassVar[str] = "*"
     cycles: ClassVar[int] = 6

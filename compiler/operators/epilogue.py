@@ -1,4 +1,4 @@
-"""What follows an operator's sums before they are stored as int8."""
+"""The epilogue: the operations on an operator's sums before they are stored as int8."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from vta.isa import MAX_IMM
 __all__ = ["INT8", "Division", "Epilogue", "EpilogueStep", "apply_steps"]
 
 INT8 = (-128, 127)
-"""The largest immediate of the ALU."""
+"""The range of int8."""
 ALU_CYCLES = {"bias": 1, "+": 1, "*": 5, ">>": 1, "max": 1, "min": 1}
-"""Of an operation on a tile: with an immediate, or (a bias) a register source that is held."""
+"""Cycles of an operation on a tile: with an immediate, or with the same source tile (a bias)."""
 
 
 COPY = 3
@@ -27,7 +27,7 @@ COPY = 3
 
 @dataclass(frozen=True)
 class Division:
-    """How a division goes about: `estimate` gives the quotient, or one less."""
+    """How to divide with ALU operations: `estimate` gives the quotient, or one less."""
 
     estimate: tuple[EpilogueStep, ...]
 
@@ -39,8 +39,8 @@ class EpilogueStep:
     Parameters
     ----------
     op : str
-        ``+ * >> max min`` with an immediate; ``bias``, which is added; ``/``, rounded towards minus
-        infinity, which is several ALU operations.
+        ``+ * >> max min`` work with an immediate; ``bias`` adds the bias; ``/`` rounds towards
+        minus infinity and takes several ALU operations.
     value : int
         The immediate, or the divisor.
     division : Division or None
@@ -55,7 +55,7 @@ class EpilogueStep:
         """Cycles for a tile."""
         if self.division is None:
             return ALU_CYCLES[self.op]
-        # Two copies and the estimate; its product, the rest, whether there is one more, the sum.
+        # Two copies and the estimate; then its product, the remainder, the correction, the sum.
         return (
             2 * COPY
             + sum(step.cycles for step in self.division.estimate)
@@ -69,26 +69,26 @@ class EpilogueStep:
 
     @property
     def live(self) -> int:
-        """Tiles of the accumulator that it needs for each tile."""
+        """Tiles of the accumulator that the step needs for each tile of sums."""
         return 1 if self.division is None else 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Epilogue:
-    """int8(clip((sum + bias) >> shift)), as every operator's arguments say it.
+    """int8(clip((sum + bias) >> shift)), with the options that every operator takes.
 
     Parameters
     ----------
     bias : bool
-        A number for each output channel is added first; operators without channels have none.
+        Whether one number per output channel is added first. The operator must have channels.
     shift : int
         Arithmetic shift to the right, 0 to 31: rounds towards minus infinity.
     rounding : bool
-        Adds half of what the shift cuts off before it: rounds to the nearest, ties upwards.
+        Whether the shift rounds to the nearest number, ties upwards: half a unit is added first.
     relu : bool
-        Negative results become 0.
+        Whether negative results become 0.
     clip : bool
-        Results beyond int8 become its nearest end; without it they wrap.
+        Whether results are limited to the range of int8; otherwise they wrap.
     """
 
     bias: bool = False
@@ -113,12 +113,12 @@ class Epilogue:
 
     @property
     def half(self) -> int:
-        """What `rounding` adds to the sums; a bias carries it, which costs nothing."""
+        """The term that `rounding` adds to the sums; as part of the bias it costs nothing."""
         return 1 << (self.shift - 1) if self.rounding and self.shift else 0
 
     @property
     def steps(self) -> tuple[EpilogueStep, ...]:
-        """The operations in order; a bias must have `half` in it."""
+        """The operations in order; a bias must already include `half`."""
         steps = []
         if self.bias:
             steps.append(EpilogueStep("bias"))
@@ -127,7 +127,7 @@ class Epilogue:
         elif self.half <= MAX_IMM:
             steps += [EpilogueStep("+", self.half), EpilogueStep(">>", self.shift)]
         else:
-            # (x + half) >> shift, with what fits an immediate.
+            # (x + half) >> shift, with immediates that fit.
             steps += [
                 EpilogueStep(">>", self.shift - 1),
                 EpilogueStep("+", 1),
@@ -161,8 +161,8 @@ def apply_steps(
         source = stages[-1] if stages else value
         if step.op == "bias":
             assert bias is not None
-            # The bias first: stages are computed in the order in which they are read, and its LOAD
-            # then comes before the sums and is hidden behind them.
+            # The bias is read first. Stages are computed in the order in which they are read, so
+            # its LOAD comes before the sums and is hidden behind them.
             stage(lambda *i, s=source, b=bias: b(*(i[dim] for dim in bias_dims)) + s(*i))
         elif step.division is not None:
             _divide(stage, source, step.value, step.division)
@@ -174,13 +174,13 @@ def apply_steps(
 def _divide(
     stage: Callable[[Callable[..., Expr]], Tensor], source: Tensor, divisor: int, division: Division
 ) -> None:
-    """The stages of a division: an estimate, and one more if at least `divisor` is left."""
+    """The stages of a division: an estimate, plus one if the remainder is `divisor` or more."""
     estimate = source
     for step in division.estimate:
         estimate = stage(lambda *i, s=estimate, step=step: _immediate(s(*i), step))
     product = stage(lambda *i: estimate(*i) * -divisor)
     left = stage(lambda *i: source(*i) + product(*i))
-    # Minus one where less than the divisor is left, else zero.
+    # Minus one if the remainder is less than the divisor, else zero.
     less = stage(lambda *i: (left(*i) + -divisor) >> 31)
     stage(lambda *i: estimate(*i) + less(*i) + 1)
 

@@ -1,10 +1,10 @@
-"""`GemmNest`: the loop nest that dense, convolutions and average pooling are for GEMM.
+"""`GemmNest`: the GEMM loop nest of dense layers, convolutions and average pooling.
 
     out[n, p, o, i, j] = epilogue(sum over c, y, x of
         data[n, p, c, i * stride + y * dilation - pad, ...] * weight[p, o, c, y, x])
 
-Every index counts tiles. `parts` (p) share nothing: a group of a convolution, or a block of
-channels of a depthwise one. A dense layer is a nest of 1 x 1 pixels.
+Every index counts tiles. The `parts` (p) are independent: a part is a group of a convolution, or a
+block of channels of a depthwise one. A dense layer is a nest with images of 1 x 1 pixels.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ class GemmNest:
     Parameters
     ----------
     images, parts, outputs, rows, columns : int
-        Of the output.
+        Sizes of the output.
     inputs, taps_y, taps_x : int
-        What is summed over.
+        Sizes of the sum.
     height, width : int
-        Of the data.
+        Sizes of the data.
     stride, dilation : (y, x)
     pad : (top, left)
-        Rows and columns of zeros before the data; negative where it starts further in. Zeros after
-        it are as many as the output needs.
+        Rows and columns of zeros before the data; negative to skip data instead. As many zeros as
+        the output needs follow the data.
     steps : tuple of EpilogueStep
-        What happens to each sum.
+        The operations on each sum.
     one_weight : bool
-        All parts and taps have the same single tile of weights.
+        Whether all parts and taps share a single tile of weights.
     """
 
     images: int = 1
@@ -71,12 +71,12 @@ class GemmNest:
 
     @property
     def out_shape(self) -> tuple[int, ...]:
-        """Of the output, without the dimensions inside a tile."""
+        """The output's shape without the dimensions inside a tile."""
         return self.images, self.parts, self.outputs, self.rows, self.columns
 
     @property
     def skips_rows(self) -> bool:
-        """Rows that no tap reads are not loaded: there is one tap, and a stride beyond it."""
+        """Whether rows that no tap reads are left out: one tap, and a stride of more than 1."""
         return (
             self.taps_y == 1
             and self.stride[0] > 1
@@ -86,7 +86,7 @@ class GemmNest:
 
     @property
     def row_step(self) -> int:
-        """Rows of the loaded data from one row of the output to the next."""
+        """How many rows of the loaded data lie between one row of the output and the next."""
         return 1 if self.skips_rows else self.stride[0]
 
     @property
@@ -99,12 +99,12 @@ class GemmNest:
 
     @property
     def operations(self) -> int:
-        """GEMM operations, resets not counted."""
+        """The number of GEMM operations without resets."""
         return self.out_tiles * self.inputs * self.taps_y * self.taps_x
 
     @property
     def out_tiles(self) -> int:
-        """Tiles of the whole output."""
+        """The number of tiles in the whole output."""
         total = 1
         for size in self.out_shape:
             total *= size

@@ -1,11 +1,11 @@
-"""Packing and unpacking: numpy's arrays as the tiles that programs read and write.
+"""Packing and unpacking: conversion between numpy arrays and the tiles of programs.
 
-A tile of data is BATCH images by BLOCK channels, a tile of weights BLOCK output channels by BLOCK
-input channels. What does not fill its last tile is padded with zeros, and cut off again.
+A tile of data is BATCH images by BLOCK channels. A tile of weights is BLOCK output channels by
+BLOCK input channels. Packing fills up the last tile with zeros, and unpacking cuts them off.
 
-Convolutions in groups keep the groups apart: `ChannelBlocking` says how the channels of a group
-become blocks. Groups with fewer channels than a block share one, as many as fit whole; then a tile
-of weights has its groups' weights on the diagonal and zeros elsewhere.
+Grouped convolutions keep the groups separate: `ChannelBlocking` says how the channels of a group
+become blocks. Groups smaller than a block share one, as many as fit completely. A tile of weights
+then has the weights of its groups on the diagonal and zeros elsewhere.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class ChannelBlocking:
     Parameters
     ----------
     block : int
-        Channels of a block, the configuration's BLOCK.
+        Channels in a block: BLOCK of the configuration.
     groups : int
-        Of the convolution; 1 for everything else.
+        Groups of the convolution; 1 for other operators.
     inputs, outputs : int
-        Channels of one group.
+        Input and output channels of one group.
     """
 
     block: int
@@ -43,12 +43,12 @@ class ChannelBlocking:
 
     @property
     def shared(self) -> int:
-        """Groups that share a block; 1 where a group needs a block or more of its own."""
+        """How many groups share a block; 1 if a group fills a block or more."""
         return max(1, min(self.groups, self.block // max(self.inputs, self.outputs)))
 
     @property
     def parts(self) -> int:
-        """Runs of blocks that are computed apart from each other."""
+        """The number of parts: runs of blocks that are computed independently."""
         return -(-self.groups // self.shared)
 
     @property
@@ -68,7 +68,7 @@ class ChannelBlocking:
 
     @property
     def output_blocks(self) -> int:
-        """Tiles that hold `output_chunk` channels, the last one perhaps in part."""
+        """Tiles that hold `output_chunk` channels; the last may be partly filled."""
         return -(-self.output_chunk // self.block)
 
 
@@ -80,7 +80,7 @@ def pack_data(data: NDArray[Any], config: Config, chunk: int | None = None) -> N
     data : (N, C, H, W)
     config : Config
     chunk : int, optional
-        Each run of so many channels begins a block of its own (`ChannelBlocking.input_chunk`);
+        Each run of this many channels starts a new block (`ChannelBlocking.input_chunk`);
         default C.
     """
     images, channels, height, width = _sizes(data, "data", 4)
@@ -104,7 +104,7 @@ def unpack_data(
     tiles : (N / BATCH, C / BLOCK, H, W, BATCH, BLOCK)
     shape : (N, C, H, W)
     chunk : int, optional
-        As `pack_data` had it (`ChannelBlocking.output_chunk`).
+        As for `pack_data` (`ChannelBlocking.output_chunk`).
     """
     rows, blocks, height, width, batch, block = _sizes(tiles, "tiles", 6)
     images, channels = shape[:2]
@@ -124,7 +124,10 @@ def unpack_data(
 
 
 def pack_weight(weight: NDArray[Any], blocking: ChannelBlocking) -> NDArray[Any]:
-    """(O, I, KH, KW), I of one group, as (parts, O, I, KH, KW, BLOCK, BLOCK), O and I in blocks."""
+    """(O, I, KH, KW) as (parts, O, I, KH, KW, BLOCK, BLOCK), the latter's O and I in blocks.
+
+    I is the number of input channels of one group.
+    """
     outputs, inputs, height, width = _sizes(weight, "weight", 4)
     if (outputs, inputs) != (blocking.groups * blocking.outputs, blocking.inputs):
         raise ArgumentError(

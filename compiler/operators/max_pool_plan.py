@@ -1,6 +1,6 @@
 """Maximum pooling: windows of tiles in the accumulator, combined by the ALU.
 
-Of a `GemmNest` only the geometry is used: `parts` are blocks of channels, and there is no weight.
+It uses only the geometry of a `GemmNest`: `parts` are blocks of channels, and there is no weight.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["plan_windows"]
 REGISTER = 2
 """Cycles of an ALU operation on a tile with another."""
 NEUTRAL = 2
-"""Cycles of setting a tile to the least number: a reset, and an immediate."""
+"""Cycles of setting a tile to the least int8: a reset, and an operation with an immediate."""
 
 
 def plan_windows(nest: GemmNest, config: Config, tiling: Tiling | None) -> Plan:
@@ -79,7 +79,7 @@ def plan_windows(nest: GemmNest, config: Config, tiling: Tiling | None) -> Plan:
 
 
 def _steps(stage: Stage, tiling: Tiling) -> Axis:
-    """Splits the taps of a window into steps; returns the loop whose rounds they are."""
+    """Splits the taps of a window into steps; returns the loop over the steps."""
     *axes, y, x = stage.axes
     y_out, y_in = stage.split(y, factor=tiling.taps_y)
     x_out, x_in = stage.split(x, factor=tiling.taps_x)
@@ -88,7 +88,7 @@ def _steps(stage: Stage, tiling: Tiling) -> Axis:
 
 
 def _maximum(nest: GemmNest, config: Config, data: Tensor) -> Tensor:
-    """The stage that pools; taps outside the data give the least number, which changes nothing."""
+    """The stage that pools; taps outside the data read the least int8, so the data decides."""
     y, x = (reduce_axis((0, size), name) for size, name in ((nest.taps_y, "y"), (nest.taps_x, "x")))
 
     def rule(n: Expr, p: Expr, o: Expr, i: Expr, j: Expr, b: Expr, q: Expr) -> Expr:
@@ -115,14 +115,14 @@ def _legal(nest: GemmNest, config: Config) -> Tilings:
     return tilings.where(
         tilings.dealt
         & tilings.countable
-        # One tile more holds the least number.
+        # One more tile holds the least int8.
         & (tilings.threads * (tiles + tilings.out_tiles + tilings.bias_tiles) < config.acc_depth)
         & (tilings.threads * (tilings.taps + 4) <= config.uop_depth)
     )
 
 
 def _cycles(tilings: Tilings) -> NDArray[np.int64]:
-    """The model: tiles of data, and what the ALU does, share the accumulator."""
+    """The cycle model: the data's tiles and the ALU's operations share the accumulator."""
     nest, config = tilings.nest, tilings.config
     rows = np.minimum(tilings.data_rows, nest.height)
     columns = np.minimum(tilings.data_columns, nest.width)

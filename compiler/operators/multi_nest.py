@@ -1,6 +1,6 @@
-"""Operators that are several nests in one program, each of which makes a part of the output.
+"""Operators with several nests in one program; each nest computes a part of the output.
 
-The parts are interleaved or put side by side when the result is unpacked.
+Unpacking puts the parts together, interleaved or side by side.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["OutputPart", "host_padding", "plan_pieces", "unpack_pieces"]
 
 @dataclass(frozen=True)
 class OutputPart:
-    """A nest and which rows and columns of the output it makes."""
+    """A nest, and the rows and columns of the output that it computes."""
 
     nest: GemmNest
     rows: slice
@@ -38,9 +38,9 @@ class OutputPart:
 
 
 def host_padding(pieces: Sequence[OutputPart]) -> tuple[list[OutputPart], Padding]:
-    """Pieces whose padding LOADs can add, and what is padded while packing instead.
+    """Pieces whose padding the LOADs can add, and the padding that packing must add instead.
 
-    That is nothing, unless a side needs more than `MAX_PAD`.
+    Packing adds none unless a side needs more than `MAX_PAD`.
     """
     sides = [_padding(piece.nest) for piece in pieces]
     top, left, bottom, right = (max(0, *(each[side] for each in sides)) for side in range(4))
@@ -62,7 +62,7 @@ def host_padding(pieces: Sequence[OutputPart]) -> tuple[list[OutputPart], Paddin
 
 
 def _padding(nest: GemmNest) -> Padding:
-    """Zeros that a nest needs on each side; negative where the data goes further."""
+    """Zeros that a nest needs on each side; negative on a side where it does not use all data."""
     top, left = nest.pad
     rows = (nest.rows - 1) * nest.stride[0] + (nest.taps_y - 1) * nest.dilation[0] + 1
     return top, left, rows - top - nest.height, nest.padded[1] - left - nest.width
@@ -79,7 +79,7 @@ def plan_pieces(pieces: Sequence[OutputPart], config: Config, tiling: Tiling | N
         else:
             found = tiling, simulate(piece.nest, tiling, config)
         tilings.append(found[0])
-        # Only the first begins with the launch.
+        # Only the first nest begins with the launch.
         cycles += found[1] - (TIMING.start if number else 0)
         first = made[0] if made else None
         shared = first is not None and piece.nest.one_weight
@@ -110,7 +110,7 @@ def plan_pieces(pieces: Sequence[OutputPart], config: Config, tiling: Tiling | N
 def unpack_pieces(
     pieces: Sequence[OutputPart], outputs: Sequence[Array], shape: tuple[int, ...], chunk: int
 ) -> Array:
-    """The output that pieces make together; `chunk` as for `unpack_data`."""
+    """The output put together from its pieces; `chunk` as for `unpack_data`."""
     result = np.zeros(shape, np.int8)
     for piece, tiles in zip(pieces, outputs, strict=True):
         images, parts, blocks, rows, columns, *rest = tiles.shape

@@ -21,7 +21,7 @@ __all__ = ["Tensors", "blocks", "declare", "schedule"]
 
 @dataclass(frozen=True, kw_only=True)
 class Tensors:
-    """What a nest is made of.
+    """The tensors of a nest.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Tensors:
     bias_load : Tensor or None
     sums : Tensor
     epilogue : tuple of Tensor
-        What happens to the sums, in order.
+        The operations on the sums, in order.
     """
 
     data: Tensor
@@ -58,7 +58,7 @@ def declare(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
 ) -> Tensors:
-    """The expressions of a nest; `name` ends every name, inputs may be there already."""
+    """The expressions of a nest; every name ends with `name`, and inputs may be passed in."""
     batch, block = config.batch, config.block
     if data is None:
         data = placeholder(
@@ -75,7 +75,7 @@ def declare(
         weight = placeholder((*tiles, block, block), "int8", f"weight{name}")
     if bias is None and nest.biased:
         bias = placeholder((nest.parts, nest.outputs, batch, block), "int32", f"bias{name}")
-    # The bias comes first, so that it is on its way while the sums are made.
+    # The bias comes first, so that it loads while the sums are computed.
     bias_load = (
         compute(bias.shape, lambda *i: bias(*i), f"bias_buf{name}") if bias is not None else None
     )
@@ -98,7 +98,7 @@ def declare(
 
 
 def _padded(nest: GemmNest, data: Tensor, name: str) -> Tensor:
-    """The data that the output needs, zeros around it included."""
+    """The data that the output needs, with the zeros around it."""
     (top, left), (rows, columns) = nest.pad, nest.padded
     step = nest.stride[0] if nest.skips_rows else 1
 
@@ -165,9 +165,9 @@ def schedule(s: Schedule, nest: GemmNest, tensors: Tensors, tiling: Tiling) -> N
 
 
 def blocks(stage: Stage, sizes: tuple[int, ...], threads: int, dealt: int) -> Axis:
-    """Splits a stored result into blocks of `sizes`, dealt to threads along one axis.
+    """Splits a stored result into blocks of `sizes`, shared among threads along one axis.
 
-    Returns the loop whose rounds are blocks; the stage stores one in each.
+    Returns the loop over the blocks; the stage stores one in each round.
     """
     axes = stage.axes
     outer, inner = [], []
@@ -186,7 +186,7 @@ def blocks(stage: Stage, sizes: tuple[int, ...], threads: int, dealt: int) -> Ax
 
 
 def _steps(stage: Stage, tiling: Tiling) -> Axis:
-    """Splits the sums into steps; returns the loop whose rounds they are."""
+    """Splits the sums into steps; returns the loop over the steps."""
     n, p, o, i, j, b, q, c, y, x, k = stage.axes
     (c_out, c_in), (y_out, y_in), (x_out, x_in) = (
         stage.split(axis, factor=size)

@@ -1,4 +1,4 @@
-"""`Spec`, an operator with all its sizes, and `Operator`, which is it compiled."""
+"""`Spec`, an operator with all its sizes, and `Operator`, the compiled form of a `Spec`."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class OperandSpec:
     dtype: str
 
     def check(self, array: object) -> Array:
-        """`array` as NumPy's, if it is what the operator takes."""
+        """`array` as a numpy array, checked for shape and dtype."""
         found = np.asarray(array)
         if found.shape != self.shape:
             raise ArgumentError(f"{self.name} must be {list(self.shape)}, not {list(found.shape)}")
         if found.dtype == self.dtype:
             return found
-        # Python's and NumPy's default integers are wider than what they hold.
+        # Python's and numpy's default integers are wider than most values need.
         limits = np.iinfo(self.dtype)
         if (
             found.dtype.kind not in "iu"
@@ -58,7 +58,7 @@ class OperandSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How a spec is computed on one configuration: scheduled, but not yet compiled.
+    """A spec scheduled for one configuration, but not yet compiled.
 
     Parameters
     ----------
@@ -66,9 +66,9 @@ class Plan:
     args : tuple of Tensor
         Inputs, then outputs.
     tilings : tuple of Tiling
-        One for each part of the program; most have one.
+        One for each part of the program; most programs have one part.
     cycles : int
-        What the cycle model expects.
+        The cycle model's estimate.
     """
 
     schedule: Schedule
@@ -78,9 +78,9 @@ class Plan:
 
 
 class Spec(abc.ABC):
-    """An operator with its shapes and options; hashable, and the same on every configuration.
+    """An operator with its shapes and options, independent of the configuration.
 
-    It never changes, and threads may share it.
+    It is hashable and immutable, and threads may share it.
     """
 
     @property
@@ -91,7 +91,7 @@ class Spec(abc.ABC):
     @property
     @abc.abstractmethod
     def output_shape(self) -> tuple[int, ...]:
-        """Of the int8 array that a call returns."""
+        """The shape of the int8 array that a call returns."""
 
     @abc.abstractmethod
     def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
@@ -107,11 +107,11 @@ class Spec(abc.ABC):
 
     @property
     def name(self) -> str:
-        """What its program is called."""
+        """The name of the program."""
         return type(self).__name__.lower()
 
     def compile(self, config: Config, tiling: Tiling | None = None) -> Operator:
-        """The operator for one configuration; `tiling` in place of the best one."""
+        """Compiles for one configuration; `tiling` replaces the best tiling."""
         if not isinstance(config, Config):
             raise CompileError(
                 f"compile takes a Config (vta.config.PRESETS has some), not {config!r}"
@@ -133,7 +133,7 @@ class Spec(abc.ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Operator:
-    """A compiled operator. It never changes, and threads may share it.
+    """A compiled operator. It is immutable, and threads may share it.
 
     Attributes
     ----------
@@ -142,7 +142,7 @@ class Operator:
     plan : Plan
         Schedule, arguments, tilings, expected cycles.
     program : Program
-        Its inputs are what `pack` gives, its outputs what `unpack` takes.
+        `pack` makes its inputs, and `unpack` takes its outputs.
     """
 
     spec: Spec
@@ -167,11 +167,11 @@ class Operator:
 
     @property
     def predicted_cycles(self) -> int:
-        """What the cycle model expects of the RTL at 20 cycles of latency."""
+        """The cycle model's estimate for the RTL at a memory latency of 20 cycles."""
         return self.plan.cycles
 
     def pack(self, *arrays: object) -> list[Array]:
-        """The operands, checked and laid out, in the order of the program's inputs."""
+        """Checks the operands and lays them out as the program's inputs, in order."""
         operands = self.spec.operands
         if len(arrays) != len(operands):
             raise ArgumentError(
@@ -200,7 +200,7 @@ class Operator:
 
 
 def _grown(array: Array, shape: tuple[int, ...]) -> Array:
-    """`array` in a shape that may have room for more, which is zeros at the end."""
+    """`array` in a shape that may be larger; zeros at the end fill it up."""
     flat = np.zeros(int(np.prod(shape)), array.dtype)
     flat[: array.size] = array.reshape(-1)
     return flat.reshape(shape)

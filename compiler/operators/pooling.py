@@ -1,4 +1,4 @@
-"""`AvgPool2d`, which GEMM sums with tiles of the identity, and `MaxPool2d`, which the ALU does."""
+"""`AvgPool2d`, summed by GEMM with identity tiles, and `MaxPool2d`, computed by the ALU."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = ["AvgPool2d", "MaxPool2d"]
 
 @dataclass(frozen=True)
 class _Pool2d(Spec):
-    """What both have in common: windows over each channel of images.
+    """The base class of both pools: windows over each channel of images.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class _Pool2d(Spec):
             self._check_windows(dim, what)
 
     def _check_windows(self, dim: int, what: str) -> None:
-        """Every window must see data along one dimension: it has no value else."""
+        """Checks along one dimension that every window sees data; otherwise it has no value."""
         blind = first_blind(
             self.data_shape[2 + dim],
             self.output_shape[2 + dim],
@@ -155,10 +155,10 @@ class _Pool2d(Spec):
 class AvgPool2d(_Pool2d):
     """The average of each window, rounded to the nearest whole number, ties upwards.
 
-    Parameters are those of all pools, and:
+    It has the parameters of all pools, and:
 
     count_include_pad : bool
-        Whether zeros of the padding count; else windows that see them are averages of fewer.
+        Whether the zeros of the padding count; otherwise only the data in a window is averaged.
     """
 
     count_include_pad: bool = field(default=True, kw_only=True)
@@ -184,7 +184,7 @@ class AvgPool2d(_Pool2d):
         )
 
     def _pieces(self, config: Config) -> tuple[list[OutputPart], Padding]:
-        """A piece for each run of windows that count alike."""
+        """One piece for each run of windows with the same count."""
         return host_padding(
             [
                 OutputPart(
@@ -204,7 +204,7 @@ class AvgPool2d(_Pool2d):
         )
 
     def _runs(self, dim: int) -> list[tuple[range, int]]:
-        """Runs of output positions, and how many numbers each of their windows counts."""
+        """Runs of output positions, and how many numbers a window of each run counts."""
         size, taps = self.output_shape[2 + dim], self._window[dim]
         if self.count_include_pad:
             return [(range(size), taps)]
@@ -221,7 +221,7 @@ class AvgPool2d(_Pool2d):
 
 @dataclass(frozen=True)
 class MaxPool2d(_Pool2d):
-    """The largest number of each window; padding is never it."""
+    """The largest number of each window; padding does not count."""
 
     def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
         """Chooses tilings, unless one is given, and schedules."""

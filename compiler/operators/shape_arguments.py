@@ -27,12 +27,12 @@ Padding = tuple[int, int, int, int]
 """Top, left, bottom, right."""
 
 Size = int | Sequence[int]
-"""As users write it."""
+"""One number, or one for each dimension."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """How windows go over images, for specs to inherit.
+    """The base class of specs with windows that move over images.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Window:
     dilation: Size = field(default=1, kw_only=True)
 
     def _normalise(self) -> None:
-        """Checks the fields and writes them out in full, so that equal specs compare equal."""
+        """Checks the fields and normalizes them, so that equal specs compare equal."""
         object.__setattr__(self, "stride", as_pair(self.stride, "stride"))
         object.__setattr__(self, "padding", as_padding(self.padding))
         object.__setattr__(self, "dilation", as_pair(self.dilation, "dilation"))
@@ -87,7 +87,7 @@ def as_shape(value: Sequence[int], what: str, ndim: int | None = None) -> tuple[
 
 
 def out_size(size: int, taps: int, stride: int, dilation: int, padding: int, what: str) -> int:
-    """Positions of a window of `taps` along `size` numbers and `padding` more."""
+    """Number of positions of a window of `taps` over `size` numbers plus `padding`."""
     reach = (taps - 1) * dilation + 1
     if reach > size + padding:
         raise CompileError(
@@ -100,14 +100,14 @@ def out_size(size: int, taps: int, stride: int, dilation: int, padding: int, wha
 def first_blind(
     size: int, positions: int, *, taps: int, stride: int, dilation: int, before: int
 ) -> int | None:
-    """The first of a window's positions where no tap falls on any of `size` numbers, or None."""
-    # A window that starts on a number sees that one. Those that start before all numbers:
+    """The first window position where no tap falls on any of `size` numbers, or None."""
+    # A window that starts on a number sees that number. Windows that start before all numbers:
     starts = np.arange(min(positions, -(-before // stride))) * stride - before
     reached = -(starts // dilation)  # the first tap that is not before the numbers
     blind = np.flatnonzero((reached >= taps) | (starts + reached * dilation >= size))
     if blind.size:
         return int(blind[0])
-    # Those that start behind all numbers see nothing.
+    # Windows that start behind all numbers see nothing.
     behind = -(-(size + before) // stride)
     return behind if behind < positions else None
 

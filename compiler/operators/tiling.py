@@ -1,4 +1,4 @@
-"""`Tiling`: the free choices of a nest's schedule, and all that are legal."""
+"""`Tiling`: the free choices in the schedule of a nest, and the search for legal ones."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Tiling:
     Parameters
     ----------
     images, parts, outputs, rows, columns : int
-        Of a block: what one virtual thread computes before it stores.
+        Sizes of a block: the part that one virtual thread computes before it stores.
     inputs, taps_y, taps_x : int
-        Of a step: what is summed before the next data and weights are loaded.
+        Sizes of a step: the part summed before the next data and weights are loaded.
     threads : int
         Virtual threads, which take turns: one loads while another computes.
     axis : str
-        The axis of the output whose blocks are dealt to the threads; one of `AXES`.
+        The axis of the output along which the threads share blocks; one of `AXES`.
     """
 
     images: int = 1
@@ -75,12 +75,12 @@ class Tiling:
 
 
 class Tilings:
-    """Many tilings at once: an array for each field, and what the tilings need as arrays too.
+    """Many tilings at once: one array for each field, and for each of their costs.
 
     Attributes
     ----------
     fields : dict of (n,) int64
-        By the name of `Tiling`'s field; `axis` is a position in `AXES`.
+        Keys are the field names of `Tiling`; `axis` is a position in `AXES`.
     """
 
     def __init__(self, nest: GemmNest, config: Config, fields: dict[str, Column]) -> None:
@@ -88,7 +88,7 @@ class Tilings:
 
     @classmethod
     def every(cls, nest: GemmNest, config: Config) -> Tilings:
-        """Every tiling of a nest with likely sizes, whether it fits or not."""
+        """All tilings of a nest with likely sizes, including those that do not fit."""
         blocks = np.array(list(_blocks(nest)), np.int64)
         steps = np.array(list(_steps(nest)), np.int64)
         threads = [(1, 0)] + [
@@ -105,13 +105,13 @@ class Tilings:
 
     @classmethod
     def legal(cls, nest: GemmNest, config: Config) -> Tilings:
-        """Those that fit, for GEMM; there is one, for a tile at a time fits any buffers."""
+        """The tilings that fit, for GEMM; at least one does: a single tile fits all buffers."""
         every = cls.every(nest, config)
         return every.where(every._fitting())
 
     @classmethod
     def of(cls, nest: GemmNest, config: Config, tiling: Tiling) -> Tilings:
-        """Of a single one."""
+        """The same for a single tiling."""
         values = [getattr(tiling, name) for name in FIELDS[:-1]] + [AXES.index(tiling.axis)]
         return cls(
             nest,
@@ -123,7 +123,7 @@ class Tilings:
         return len(self.fields["threads"])
 
     def where(self, chosen: Column | NDArray[np.bool_]) -> Tilings:
-        """Those of a mask, or at some positions."""
+        """The tilings that a mask or an array of positions selects."""
         return Tilings(
             self.nest, self.config, {name: column[chosen] for name, column in self.fields.items()}
         )
@@ -138,11 +138,11 @@ class Tilings:
         except KeyError:
             raise AttributeError(name) from None
 
-    # -- what a block or a step needs, in tiles --------------------------------------------------
+    # -- sizes of a block and a step, in tiles ---------------------------------------------------
 
     @functools.cached_property
     def blocks(self) -> Column:
-        """Blocks of the whole output, those of all threads together."""
+        """Blocks of the whole output, for all threads together."""
         counts = [
             -(-size // self.fields[name])
             for name, size in zip(AXES, self.nest.out_shape, strict=True)
@@ -204,12 +204,12 @@ class Tilings:
 
     @property
     def countable(self) -> NDArray[np.bool_]:
-        """No loop has more rounds than the hardware counts."""
+        """Whether no loop has more rounds than the hardware can count."""
         return self.out_tiles <= MAX_ITER
 
     @property
     def dealt(self) -> NDArray[np.bool_]:
-        """Every thread has a block at least; the last ones may have fewer than the first."""
+        """Whether every thread has at least one block; the last may have fewer than the first."""
         place = np.arange(len(self))
         sizes = np.array(self.nest.out_shape)[self.axis]
         rounds = -sizes // np.stack([self.fields[name] for name in AXES])[self.axis, place]
@@ -233,7 +233,7 @@ class Tilings:
 
     @functools.cached_property
     def uops(self) -> Column:
-        """Micro-ops of a step: its loops without the two that the hardware has."""
+        """Micro-ops of a step: its loops, except the two that the hardware runs."""
         loops = np.stack([self.fields[name] for name in (*AXES, "inputs", "taps_y", "taps_x")])
         loops.sort(axis=0)
         uops: Column = np.prod(loops[:-2], axis=0)
@@ -241,7 +241,7 @@ class Tilings:
 
 
 def likely_sizes(number: int) -> list[int]:
-    """Sizes to cut `number` into: its divisors, and where these lie far apart, others between."""
+    """Sizes to cut `number` into: its divisors, with more sizes between distant ones."""
     sizes = [size for size in range(1, number + 1) if number % size == 0]
     if any(larger > 4 * smaller for smaller, larger in itertools.pairwise(sizes)):
         sizes += [-(-number // (1 << log)) for log in range(1, number.bit_length())]
@@ -254,7 +254,7 @@ def _blocks(nest: GemmNest) -> Iterator[tuple[int, ...]]:
         likely_sizes(nest.outputs), likely_sizes(nest.rows), likely_sizes(nest.columns)
     ):
         yield 1, 1, outputs, rows, columns
-        # Blocks of several images or parts are worth it only where one is small.
+        # Blocks of several images or parts pay off only if one is small.
         if (outputs, rows, columns) == (nest.outputs, nest.rows, nest.columns):
             for parts in likely_sizes(nest.parts)[1:]:
                 yield 1, parts, outputs, rows, columns
