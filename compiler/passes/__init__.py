@@ -1,1 +1,1 @@
-"""The compiler's passes, one a file; `vta.compiler.pipeline` lists them in order."""
+"""The compiler's passes, one in each file; `vta.compiler.pipeline` lists them in order."""

@@ -1,8 +1,8 @@
 """Cuts elementwise work on whole tensors into parts that fit the accumulator buffer.
 
-Tensors that fit are done in one go. Larger ones become even parts that alternate between two halves
-of ACC, as two virtual threads, so that storing one part and working on the next can overlap. What a
-schedule tiles itself is left as it is.
+Tensors that fit are computed at once. Larger ones are cut into equal parts, which alternate between
+two halves of ACC as two virtual threads. So one part can be stored while the next is computed. A
+program whose schedule has tilings of its own does not change.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ __all__ = ["cut"]
 
 
 def cut(program: TileProgram, config: Config) -> TileProgram:
-    """The program with whole tensors in parts, where they do not fit.
+    """The program, in which tensors that do not fit are computed in parts.
 
     Raises
     ------
     CompileError
-        More values alive at once than ACC has tiles; a part of a tensor that the program stores
-        itself, read elsewhere than where it is stored.
+        If more values are alive at once than ACC has tiles, or if an operation reads part of a
+        tensor that the program itself stores, at another place than it was stored.
     """
     ops = [node for node in program.body if not isinstance(node, Loop)]
     if len(ops) < len(program.body):
@@ -71,7 +71,7 @@ def cut(program: TileProgram, config: Config) -> TileProgram:
 
 
 def _groups(ops: Sequence[TileOperation], constants: set[str]) -> list[list[TileOperation]]:
-    """Operations that share values, or a buffer that one stores and another loads, together."""
+    """Groups of operations that share values, or a buffer that one stores and another loads."""
     stored = {op.buffer.name for op in ops if isinstance(op, Store)}
     parent: dict[str, str] = {}
 
@@ -96,7 +96,7 @@ def _groups(ops: Sequence[TileOperation], constants: set[str]) -> list[list[Tile
 
 
 def _tiles(ops: list[TileOperation], constants: set[str]) -> int:
-    """How many tiles every operation of a group goes through one by one; 0 if they do not."""
+    """How many tiles every operation of a group processes one by one; 0 if they differ."""
     counts = set()
     for op in ops:
         if len(op.domain.loops) != 1 or op.domain.guards:
@@ -116,7 +116,7 @@ def _tiles(ops: list[TileOperation], constants: set[str]) -> int:
 
 
 def _check_stored(ops: list[TileOperation]) -> None:
-    """A part that is loaded again must be the one that was stored."""
+    """Checks that a part that is loaded again is the part that was stored."""
     stored = {op.buffer.name: op.target.offset for op in ops if isinstance(op, Store)}
     for op in ops:
         if isinstance(op, Load) and stored.get(op.buffer.name, op.source.offset) != (

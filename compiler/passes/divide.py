@@ -1,10 +1,11 @@
-"""Divisions in indices, one operation at a time: its loops are cut where a division cuts them.
+"""Removes divisions from indices by splitting loops, one operation at a time.
 
-An operation goes through its loops in even steps, so no index in it may be the quotient of a loop
-of its own. Where ``i // 4`` is read, the loop over ``i`` becomes two, the inner one of 4 rounds:
-the outer one is the quotient. If the loop begins in the middle of a block, or ends there, a guard
-says which rounds count. Where blocks do not come out even, a loop is taken out of the operation,
-which is then done once for each of its rounds; `unroll` knows the quotient in every round.
+The addresses of an operation grow by equal steps in each of its loops, so no index may divide a
+loop index of the same operation. To read ``i // 4``, the loop over ``i`` is split into two. The
+inner one has 4 rounds, and the index of the outer one is the quotient. If the loop begins or ends
+in the middle of a block, a guard says which rounds count. If the blocks are not equal, the loop
+moves out of the operation, which then runs once for each round; `unroll` can compute the quotient
+of every round.
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ from vta.errors import CompileError
 __all__ = ["divide"]
 
 MOST_OPERATIONS = 1 << 12
-"""For one operation of the schedule; more are a mistake in it."""
+"""The most operations that one operation of the schedule may become; more are refused."""
 
 
 def divide(program: LoopProgram, config: Config | None = None) -> LoopProgram:
-    """The same program, in which no operation divides a loop of its own in an index.
+    """The same program, in which no operation divides its own loop indices.
 
     Raises
     ------
     CompileError
-        An index that would take an operation apart into too many; the message shows it.
+        If an index would turn one operation into too many; the message shows the index.
     """
     return dataclasses.replace(program, body=tuple(_divided(stmt, {}) for stmt in program.body))
 
@@ -63,7 +64,7 @@ def _divided(stmt: Stmt, outside: Mapping[Var, int]) -> Stmt:
 
 
 def _shown(assign: Assign) -> str:
-    """The reads and conditions that divide an index, as the program has them; "" if none does."""
+    """The text of the reads and conditions that divide an index; "" if there are none."""
     found = dict.fromkeys(
         show_expr(node)
         for node in walk(assign.value)
@@ -97,17 +98,17 @@ class _DividedNest:
         self.divisions = divisions
         self.extents = dict(outside)
         self.own: dict[Var, int] = {}
-        """The operation's loops and how many rounds they have."""
+        """The operation's loops and their numbers of rounds."""
         for item in chain:
             if isinstance(item, For):
                 self.own[item.var] = item.extent
         self.extents.update(self.own)
         self.taken: list[For] = []
-        """The loops taken out of it."""
+        """The loops moved out of the operation."""
         self.assign = self._simple(assign, {})
 
     def done(self) -> Stmt:
-        """The nest without a division of its own loops."""
+        """The nest without divisions of its own loop indices."""
         while (found := next(self._quotients(), None)) is not None:
             self._remove(found)
         body: Stmt = self.assign
@@ -122,7 +123,7 @@ class _DividedNest:
         return body
 
     def _quotients(self) -> Iterator[Quotient]:
-        """Divisions of the operation's own loops, in what it writes, reads and asks."""
+        """Divisions of the operation's own loop indices, in its write, reads and conditions."""
         assign = self.assign
         forms = [flatten(assign.indices, assign.buffer.shape), *map(affine, assign.guards)]
         for node in walk(assign.value):
@@ -136,7 +137,7 @@ class _DividedNest:
                     yield item
 
     def _remove(self, item: Quotient) -> None:
-        """A step towards a program without a division: a loop is cut, or taken out."""
+        """One step towards a program without divisions: splits a loop, or moves it out."""
         inner = item.form.quotients()
         for deeper in inner:
             if not variables([deeper]).isdisjoint(self.own):
@@ -145,7 +146,7 @@ class _DividedNest:
         factors = item.form.factors
         own = sorted((var for var in factors if var in self.own), key=lambda var: self.own[var])
         for var in reversed(own):
-            # What else there is goes in steps of `step`: below that, only this loop counts.
+            # All other terms are multiples of `step`: only this loop decides the rest.
             others = (factor for other, factor in factors.items() if other is not var)
             step = math.gcd(item.divisor, *others)
             factor = abs(factors[var])
@@ -164,7 +165,7 @@ class _DividedNest:
         self._take_out(own[0])
 
     def _cut(self, var: Var, block: int, shift: int) -> None:
-        """Two loops for one: ``var = outer * block + inner - shift``."""
+        """Splits a loop into two: ``var = outer * block + inner - shift``."""
         extent = self.own.pop(var)
         rounds = (extent - 1 + shift) // block + 1
         outer, inner = (Var("int32", f"{var.name}.{part}") for part in ("outer", "inner"))
@@ -191,7 +192,7 @@ class _DividedNest:
         )
 
     def _take_out(self, var: Var) -> None:
-        """Does the operation once for each round of a loop."""
+        """Runs the operation once for each round of a loop."""
         loop = next(item for item in self.chain if isinstance(item, For) and item.var is var)
         self.chain.remove(loop)
         self.taken.append(loop)

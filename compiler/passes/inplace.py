@@ -1,8 +1,8 @@
-"""From three operands to the ALU's two: an operation overwrites its first.
+"""Turns operations with three operands into the ALU's form with two, which overwrites the first.
 
-That is the operand that nobody reads afterwards, if it was computed in the same round of the same
-loops and is read where the result is written. Otherwise it is copied first; the ALU has no move, so
-a copy is a reset and an addition.
+An operand may be overwritten if nothing reads it afterwards, if it was computed in the same round
+of the same loops, and if it is read where the result is written. Otherwise it is copied first. The
+ALU has no move, so a copy is a reset and an addition.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COMMUTATIVE = (AluOp.ADD, AluOp.MUL, AluOp.MIN, AluOp.MAX)
 
 
 def homes(body: tuple[Node, ...]) -> set[str]:
-    """The values that belong to a round of `body`: used in it, and not in one loop of it alone."""
+    """The values that belong to a round of `body`: used directly, or by several inner loops."""
     found: set[str] = set()
     seen: set[str] = set()
     for node in body:
@@ -75,7 +75,8 @@ class _Rewriter:
             if isinstance(node, Loop):
                 found.append(dataclasses.replace(node, body=self.body(node.body, outside | own)))
             elif isinstance(node, Alu) and node.dst.value != node.a.value:
-                # What lives longer than a round must not lie where the next round begins anew.
+                # A value that lives longer than a round must not share storage with one that every
+                # round computes again.
                 dying = {
                     name
                     for name in own

@@ -1,7 +1,7 @@
 """Leaves the work of some stages out of a program, so that the rest can be timed alone.
 
-A schedule asks for it with the pragmas and the intrinsic of `env.mock`. What is left reads and
-stores whatever lies in the buffers.
+A schedule asks for it with the pragmas and the intrinsic of `env.mock`. The remaining operations
+read and store whatever the buffers hold.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ def left_out_stages(schedule: Schedule) -> frozenset[str]:
 def leave_out(
     program: TileProgram, stages: Collection[str], values: Mapping[str, Value]
 ) -> TileProgram:
-    """The program without the operations of `stages`, and without constants that no other reads.
+    """The program without the operations of `stages`, and without constants only they read.
 
     Parameters
     ----------
     program : TileProgram
-        With values in places, so that what is left keeps its addresses.
+        Its values have places already, so the remaining operations keep their addresses.
     stages : names of stages
     values : dict
-        All values that there were before some took over the storage of others: whose they are.
+        All values as they were before some took over the storage of others; they name the stages.
     """
     if not stages:
         return program

@@ -1,11 +1,12 @@
-"""The order of instructions in the compute module: what waits less if it comes later, or sooner.
+"""Reorders the instructions of the compute module so that they wait less.
 
-The module issues in order, so that an instruction which waits for a token holds up all behind it.
+The module issues in order, so an instruction that waits for a token delays all later ones.
 
-- A reset waits for the store that still reads what it clears. It goes down to right before the
-  first instruction that needs it, so that another thread's work can run in the meantime.
-- A LOAD of ACC takes its time on the bus. It goes up past computations that do not touch its tiles,
-  and runs beside them; but not so close behind a store of those tiles that it would wait for it.
+- A reset waits for the store that still reads the tiles that it clears. It moves down to just
+  before the first instruction that needs it, so that another thread can compute in the meantime.
+- A LOAD of ACC takes a long time on the bus. It moves up past computations that do not touch its
+  tiles, and overlaps with them. But it stays far enough behind a store of the same tiles that it
+  does not wait for the store.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ __all__ = ["order"]
 
 
 def order(program: InsnProgram, config: Config) -> InsnProgram:
-    """The same instructions in a better order, as right as the one before."""
+    """The same instructions in a better order, with the same results."""
     entries = [_Entry(op, *_ranges(op, config)) for op in program.ops]
     # Cycles for each tile of a store.
     cycles = -(-config.out_elem_bytes // config.bus_bytes)
@@ -43,7 +44,7 @@ class _Entry:
 
     @functools.cached_property
     def cycles(self) -> int:
-        """Of a computation: an operation on a tile each; 0 for other instructions."""
+        """Cycles of a computation, one for each tile operation; 0 for other instructions."""
         if not isinstance(self.op, Kernel):
             return 0
         return math.prod(loop.extent for loop in self.op.loops) * len(self.op.uops)
@@ -87,7 +88,7 @@ def _meet(a: dict[str, tuple[int, int]], b: dict[str, tuple[int, int]]) -> bool:
 
 
 def _lowered(entries: list[_Entry]) -> list[_Entry]:
-    """With every reset right before what needs it."""
+    """The instructions, with every reset just before the first one that needs it."""
     found: list[_Entry] = []
     waiting: list[_Entry] = []
     for entry in entries:
@@ -98,12 +99,12 @@ def _lowered(entries: list[_Entry]) -> list[_Entry]:
         found += needed
         waiting = [item for item in waiting if item not in needed]
         found.append(entry)
-    assert not waiting or found, "a program is no resets alone"
+    assert not waiting or found, "a program must not consist of resets only"
     return found[:-1] + waiting + found[-1:]
 
 
 def _raised(entries: list[_Entry], store_cycles: int) -> list[_Entry]:
-    """With every LOAD of ACC as early as it can run without waiting, or making others wait."""
+    """The instructions, with every LOAD of ACC as early as possible without extra waiting."""
     found: list[_Entry] = []
     longest = max((_store_cycles(entry, store_cycles) for entry in entries), default=0)
     for entry in entries:
@@ -115,7 +116,7 @@ def _raised(entries: list[_Entry], store_cycles: int) -> list[_Entry]:
 
 
 def _store_cycles(entry: _Entry, each: int) -> int:
-    """For how long a store may still read its tiles, at `each` cycles a tile; 0 for others."""
+    """How long a store may still read its tiles, at `each` cycles a tile; 0 for other ops."""
     op = entry.op
     if isinstance(op, Transfer) and op.opcode == Opcode.STORE:
         return each * op.x_size * op.y_size + TIMING.store_margin
@@ -123,12 +124,12 @@ def _store_cycles(entry: _Entry, each: int) -> int:
 
 
 def _earliest(found: list[_Entry], entry: _Entry, store_cycles: int, longest: int) -> int:
-    """Where a LOAD of ACC is best put into what comes before it."""
+    """The best place for a LOAD of ACC among the instructions before it."""
     place = len(found)
     while place and not (found[place - 1].is_acc_load or found[place - 1].touches(entry)):
         place -= 1
     if place and found[place - 1].is_acc_load:
-        # Those loads are for the computation that follows them: it is issued first.
+        # Those loads belong to the computation after them, which is issued first.
         place = _behind(found, place, 1)
     blocker = _blocker(found, place, entry, longest)
     if blocker is not None:
@@ -140,8 +141,8 @@ def _earliest(found: list[_Entry], entry: _Entry, store_cycles: int, longest: in
 def _blocker(found: list[_Entry], place: int, entry: _Entry, longest: int) -> int | None:
     """The last instruction before `place` that must stay before `entry`.
 
-    None if there is none, or if so much is computed in between that even the `longest` store has
-    ended by then.
+    None if there is none, or if the computations in between take so long that even the `longest`
+    store has ended.
     """
     cycles = 0
     for index in range(place - 1, -1, -1):
@@ -154,7 +155,7 @@ def _blocker(found: list[_Entry], place: int, entry: _Entry, longest: int) -> in
 
 
 def _behind(found: list[_Entry], place: int, cycles: int) -> int:
-    """The place from `place` on that has computations of so many cycles before it."""
+    """The first place from `place` on with computations of `cycles` cycles in between."""
     while place < len(found) and cycles > 0:
         cycles -= found[place].cycles
         place += 1

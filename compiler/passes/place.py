@@ -31,13 +31,14 @@ __all__ = ["place", "places_at_once"]
 def place(program: TileProgram, config: Config) -> TileProgram:
     """The program with every position counted from the start of its buffer.
 
-    Values that live at different times share a place only where they would not all fit otherwise:
-    a place of its own needs no waiting.
+    Values that live at different times share a place only if they would not all fit otherwise,
+    because a shared place causes waiting.
 
     Raises
     ------
     ScheduleError
-        More tiles at once than a buffer has; the message names the stages and what they need.
+        If more tiles are needed at once than a buffer has; the message names the stages and their
+        tiles.
     """
     survey = _Survey(program.values)
     survey.body(program.body, (), set())
@@ -49,7 +50,7 @@ def place(program: TileProgram, config: Config) -> TileProgram:
 
 
 def places_at_once(ops: Sequence[TileOperation], values: Mapping[str, Value]) -> int:
-    """How many of some values, all of one size, need a place at the same time."""
+    """How many of the given values, all of one size, need a place at the same time."""
     lives: dict[str, tuple[int, int]] = {}
     for index, op in enumerate(ops):
         for name in names_of(op):
@@ -60,7 +61,7 @@ def places_at_once(ops: Sequence[TileOperation], values: Mapping[str, Value]) ->
 
 @dataclass
 class _Life:
-    """From which operation to which a value is needed, and the threads around it."""
+    """The first and last operation that need a value, and the threads around it."""
 
     value: Value
     threads: tuple[tuple[Var, int], ...]
@@ -81,7 +82,7 @@ class _Survey:
     def body(
         self, body: tuple[Node, ...], threads: tuple[tuple[Var, int], ...], outside: set[str]
     ) -> set[str]:
-        """Records the values of a body; returns all that it touches."""
+        """Records the values of a body; returns all values that it touches."""
         own = homes(body) - outside
         for name in (name for name in self.values if name in own):
             self.lives[name] = _Life(self.values[name], threads, -1, -1)
@@ -97,7 +98,7 @@ class _Survey:
             for name in names & own:
                 life = self.lives[name]
                 life.first = first if life.first < 0 else life.first
-                # In a loop inside, every round may need it.
+                # Every round of an inner loop may need it.
                 life.last = self.position - 1
             touched |= names
         return touched
@@ -108,7 +109,7 @@ def _allocate(scope: str, lives: list[_Life], config: Config) -> dict[str, Affin
     depth = config.depth(kind)
     arenas: dict[tuple[tuple[Var, int], ...] | str, list[_Life]] = {}
     for life in lives:
-        # Outside all threads each value has a place of its own.
+        # Outside all threads, each value has its own place.
         arenas.setdefault(life.threads or life.value.name, []).append(life)
     for apart, alone in ((True, True), (False, True), (False, False)):
         fits = {
@@ -152,7 +153,7 @@ def _allocate(scope: str, lives: list[_Life], config: Config) -> dict[str, Affin
 def _places(
     base: int, threads: tuple[tuple[Var, int], ...], offsets: list[int], size: int
 ) -> Iterator[Affine]:
-    """Where the values of some threads are: each thread has `size` tiles of its own."""
+    """The addresses of a value in each thread; every thread has `size` tiles of its own."""
     factors: dict[Var, int] = {}
     step = size
     for var, extent in reversed(threads):
@@ -163,11 +164,11 @@ def _places(
 
 
 def _fit(lives: Sequence[tuple[int, int, int]], apart: bool) -> tuple[list[int], int]:
-    """An offset for each (first, last, tiles), and how much they take together.
+    """An offset for each (first, last, tiles), and the total number of tiles.
 
-    Those that are not needed at the same time may overlap, unless all are to be `apart`. In order
-    of their starts, places of one size are as few as can be; with the longest lives first, a small
-    one that stays does not part the space for large ones that come and go.
+    Values that are not needed at the same time may overlap, unless `apart` is set. Two orders are
+    tried. The order of their starts needs the fewest places for values of one size. With the
+    longest lives first, a small value that stays does not split the space for large ones.
     """
     starts = sorted(range(len(lives)), key=lambda number: lives[number][0])
     longest = sorted(starts, key=lambda number: lives[number][0] - lives[number][1])

@@ -1,4 +1,4 @@
-"""Drops loops of one round, so that what remains shows the shape of the work."""
+"""Drops loops of one round, so that the remaining loops show the shape of the work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["simplify"]
 
 
 def simplify(program: LoopProgram, config: Config | None = None) -> LoopProgram:
-    """The same program, in which every loop goes round at least twice."""
+    """The same program, in which every loop has at least two rounds."""
     return dataclasses.replace(program, body=_body(program.body, {}))
 
 
