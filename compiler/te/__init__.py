@@ -1,1 +1,1 @@
-"""Tensor expressions and schedules, as users write them. Read `tensor` first."""
+"""Tensor expressions and schedules that users write. Read `tensor` first."""

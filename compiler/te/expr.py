@@ -1,8 +1,8 @@
-"""Scalar expressions: what one element of a tensor is computed from.
+"""Scalar expressions: the rule that computes one element of a tensor.
 
-Nodes are immutable and carry their dtype. Arithmetic follows numpy: operands of two dtypes become
-the wider one, and a Python number takes the dtype of what it meets. Whatever the hardware has no
-operation for is refused where it is written.
+Nodes are immutable and have a dtype. Arithmetic follows numpy: operands of different dtypes become
+the wider one, and a Python number takes the dtype of the other operand. An operation that the
+hardware does not have raises an error where it is written.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 DTYPES = ("int8", "int32")
-"""What tensors and values may be made of."""
+"""The dtypes of tensors and values."""
 
 ABILITIES = "VTA computes + - * << >> min max and astype on int8 and int32"
 """Ends every message about something that VTA cannot do."""
@@ -79,7 +79,7 @@ DIVISIONS = ("//", "%", "truncdiv", "truncmod")
 
 
 class Source(Protocol):
-    """What a `Read` reads: a tensor of an expression, or a buffer of the loop IR."""
+    """The source of a `Read`: a tensor of an expression, or a buffer of the loop IR."""
 
     @property
     def name(self) -> str:
@@ -95,7 +95,7 @@ class Source(Protocol):
 
 
 def dtype_name(dtype: Any, what: str) -> str:
-    """The name of a dtype that VTA has; `what` begins the message where it has not."""
+    """The name of a dtype, checked; `what` names the value in the error message."""
     try:
         name = np.dtype(dtype).name if dtype is not None else ""
     except TypeError:
@@ -108,7 +108,7 @@ def dtype_name(dtype: Any, what: str) -> str:
 
 
 def items_of(value: object) -> tuple[Any, ...]:
-    """The items of a list, a tuple or an array of one dimension; else the value alone."""
+    """The items of a list, a tuple or an array of one dimension; otherwise the value itself."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         return tuple(value)
     if isinstance(value, np.ndarray) and value.ndim == 1:
@@ -117,12 +117,12 @@ def items_of(value: object) -> tuple[Any, ...]:
 
 
 class _Operators:
-    """Python's operators on expressions, and on axes, which stand for their index."""
+    """Python's operators for expressions and axes; an axis means its index."""
 
     def __array_ufunc__(
         self, ufunc: np.ufunc, method: str, *inputs: object, **options: object
     ) -> Expr:
-        """NumPy's functions, and its operators with a number on the left, as ours."""
+        """Maps numpy's functions, and operators with a numpy number on the left, to ours."""
         for op, known in OPERATORS.items():
             if ufunc is known and method == "__call__" and not options:
                 return (divided if op in DIVISIONS else binary)(op, *inputs)
@@ -237,14 +237,14 @@ class Expr(_Operators):
 
 @dataclass(frozen=True, eq=False)
 class Var(Expr):
-    """A loop index, known by identity; `name` is for people."""
+    """A loop index, compared by identity; `name` is only for printing."""
 
     name: str
 
 
 @dataclass(frozen=True, eq=False)
 class Axis(_Operators):
-    """A dimension of an operation, or one that it reduces: `var` runs over ``range(extent)``."""
+    """A dimension of an operation, or a reduced one: `var` runs over ``range(extent)``."""
 
     var: Var
     extent: int
@@ -292,7 +292,7 @@ class Read(Expr):
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """Holds where `value`, an expression of indices alone, is 0 or more."""
+    """True where `value`, an expression of indices only, is 0 or more."""
 
     value: Expr
 
@@ -305,9 +305,10 @@ class Condition:
 
 @dataclass(frozen=True, eq=False)
 class Equality:
-    """``a == b``, or ``a != b`` if `negated`, as `te.if_then_else` takes it of indices.
+    """``a == b`` of two indices, or ``a != b`` if `negated`, for `te.if_then_else`.
 
-    Its truth value says whether both are one object: by that, tables and lists know an index.
+    Its truth value tells whether both are the same object, so that lists and dicts can find an
+    index.
     """
 
     a: object
@@ -316,12 +317,12 @@ class Equality:
 
     def __bool__(self) -> bool:
         if not isinstance(self.a, Var | Axis) or not isinstance(self.b, Var | Axis):
-            # Nobody means identity who compares with a number, or values.
+            # A comparison with a number, or of values, cannot mean identity.
             raise CompileError(CANNOT_EQUAL)
         return (self.a is self.b) != self.negated
 
     def conditions(self) -> tuple[Condition, ...]:
-        """What must hold of two indices."""
+        """The conditions under which the two indices are equal."""
         if self.negated:
             raise CompileError(
                 "te.if_then_else takes no != of indices; say == and exchange the values"
@@ -331,7 +332,7 @@ class Equality:
 
 @dataclass(frozen=True, eq=False)
 class Select(Expr):
-    """`then` where all `conditions` hold, else `other`; the one not taken is not computed."""
+    """`then` where all `conditions` hold, else `other`; only the chosen one is computed."""
 
     conditions: tuple[Condition, ...]
     then: Expr
@@ -340,7 +341,7 @@ class Select(Expr):
 
 @dataclass(frozen=True, eq=False)
 class Reduce(Expr):
-    """`value` combined by `op` (``+ min max``) over all that `axes` run through."""
+    """`value` combined by `op` (``+ min max``) over all rounds of `axes`."""
 
     op: str
     value: Expr
@@ -348,7 +349,7 @@ class Reduce(Expr):
 
 
 def const(value: int, dtype: Any = "int32") -> Const:
-    """A number of a dtype of its own, as against a plain one, which takes its neighbour's."""
+    """A constant with its own dtype; a plain number takes that of the other operand."""
     name = dtype_name(dtype, "a constant")
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise CompileError(f"a constant must be a whole number, not {value!r}; {ABILITIES}")
@@ -362,7 +363,7 @@ def const(value: int, dtype: Any = "int32") -> Const:
 
 
 def as_expr(value: object, dtype: str = "int32") -> Expr:
-    """An expression as it is; a number as a constant (of `dtype` if it has none of its own)."""
+    """An expression unchanged; a number as a constant (of `dtype`, if it has none itself)."""
     if isinstance(value, Expr):
         return value
     if isinstance(value, Axis):
@@ -384,7 +385,7 @@ def as_expr(value: object, dtype: str = "int32") -> Expr:
 
 
 def binary(op: str, left: object, right: object) -> Expr:
-    """`op` of two operands, of which numbers take the other's dtype."""
+    """`op` of two operands; a plain number takes the dtype of the other operand."""
     a = as_expr(left, right.dtype if isinstance(right, Expr) else "int32")
     b = as_expr(right, a.dtype)
     dtype = np.promote_types(a.dtype, b.dtype).name
@@ -401,7 +402,7 @@ def binary(op: str, left: object, right: object) -> Expr:
 
 
 def divided(op: str, left: object, right: object) -> Expr:
-    """`op`, one of `DIVISIONS`, of an index by a number of 1 or more; values have no such thing."""
+    """`op`, one of `DIVISIONS`, of an index by a number of 1 or more; values cannot be divided."""
     index = as_expr(left)
     if any(isinstance(node, Read) for node in walk(index)) or (
         isinstance(right, Expr) and any(isinstance(node, Read) for node in walk(right))
@@ -426,7 +427,7 @@ def _condition(left: object, right: object) -> Condition:
 
 
 def _rebuilt(op: str, a: Expr, b: Expr) -> Expr:
-    """`op` of what came in place of its operands: a negative amount shifts the other way."""
+    """`op` of replaced operands; a shift by a negative constant becomes the opposite shift."""
     if op in OPPOSITE and isinstance(b, Const) and b.number < 0:
         most = int(np.iinfo(b.dtype).max)
         return binary(OPPOSITE[op], a, Const(b.dtype, min(-b.number, most)))
@@ -434,7 +435,7 @@ def _rebuilt(op: str, a: Expr, b: Expr) -> Expr:
 
 
 def walk(expr: Expr) -> Iterator[Expr]:
-    """The expression and all its parts, indices included, each once and before its own parts."""
+    """The expression and all its parts (also indices), each once; a node comes before its parts."""
     seen: set[int] = set()
     todo = [expr]
     while todo:
@@ -446,7 +447,7 @@ def walk(expr: Expr) -> Iterator[Expr]:
 
 
 def parts(expr: Expr) -> tuple[Expr, ...]:
-    """What an expression is directly made of."""
+    """The direct parts of an expression."""
     if isinstance(expr, Binary):
         return (expr.a, expr.b)
     if isinstance(expr, Cast | Reduce):
@@ -464,9 +465,10 @@ def substitute(
     reads: Callable[[Read], Expr] = lambda read: read,
     conditions: Callable[[Expr], Expr] = lambda value: value,
 ) -> Expr:
-    """The expression with variables replaced, and each read, its indices done, by `reads` of it.
+    """The expression with variables replaced.
 
-    `conditions` changes what must be 0 or more. What several parts share is shared afterwards too.
+    `reads` replaces each read, after its indices were replaced. `conditions` replaces the value of
+    each condition. Shared parts of the expression stay shared.
     """
     done: dict[int, Expr] = {}
 

@@ -1,4 +1,4 @@
-"""Expressions as text, with no more brackets than they need."""
+"""Expressions as text, with as few brackets as possible."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MOST_NODES = 300
 
 
 def show_expr(expr: Expr) -> str:
-    """An expression; one whose text would be beyond reading, by its size alone."""
+    """The text of an expression; only its size if the text would be too long to read."""
     nodes = sum(1 for _ in itertools.islice(walk(expr), MOST_NODES + 1))
     if nodes > MOST_NODES or _text_nodes(expr, {}) > MOST_NODES:
         return f"<{sum(isinstance(node, Binary) for node in walk(expr))} operations>"
@@ -21,14 +21,14 @@ def show_expr(expr: Expr) -> str:
 
 
 def _text_nodes(expr: Expr, known: dict[int, int]) -> int:
-    """How many nodes the text has, in which what is shared appears each time."""
+    """How many nodes the text has; shared nodes count each time they appear."""
     if id(expr) not in known:
         known[id(expr)] = 1 + sum(_text_nodes(part, known) for part in parts(expr))
     return known[id(expr)]
 
 
 def _expr(expr: Expr, outer: int = 0) -> str:
-    """An expression, with brackets where an operator of strength `outer` around it needs them."""
+    """The text of an expression, in brackets if the operator around it binds tighter (`outer`)."""
     if isinstance(expr, Const):
         return str(expr.number)
     if isinstance(expr, Var):

@@ -11,7 +11,7 @@ __all__ = ["GemmIntrin", "gemm"]
 class GemmIntrin:
     """``out[b, o] += sum(inp[b, i] * wgt[o, i])`` for one tile of each.
 
-    The sizes are those of the configuration that a schedule is compiled for.
+    The sizes come from the configuration that a schedule is compiled for.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What rules are written with beside operators: reductions, extremes, conditions."""
+"""Functions for rules, in addition to operators: reductions, min and max, conditions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ __all__ = [
 
 
 def reduce_axis(bounds: Sequence[int], name: str = "rv") -> Axis:
-    """An axis to reduce over: an index of ``range(0, n)``, for ``bounds = (0, n)``."""
+    """An axis to reduce over, with an index in ``range(0, n)`` for ``bounds = (0, n)``."""
     numbers = items_of(bounds)
     if (
         len(numbers) != 2
@@ -65,12 +65,12 @@ def reduce_sum(value: object, axis: Axis | Sequence[Axis]) -> Reduce:
 
 
 def maximum(a: object, b: object = None, *, axis: Any = None) -> Expr:
-    """The larger of two values, signed; or the largest of one over reduce axes."""
+    """The larger of two signed values, or the maximum of one value over reduce axes."""
     return _extreme("max", a, b, axis)
 
 
 def minimum(a: object, b: object = None, *, axis: Any = None) -> Expr:
-    """The smaller of two values, signed; or the smallest of one over reduce axes."""
+    """The smaller of two signed values, or the minimum of one value over reduce axes."""
     return _extreme("min", a, b, axis)
 
 
@@ -115,7 +115,7 @@ def all_of(*conditions: object) -> tuple[Condition, ...]:
 def if_then_else(
     condition: Condition | Equality | tuple[Condition, ...], then: object, other: object
 ) -> Expr:
-    """`then` where a condition on indices (or all of several) holds, else `other`."""
+    """`then` where a condition on indices (or each of several) holds, else `other`."""
     conditions = all_of(*condition) if isinstance(condition, tuple) else all_of(condition)
     first = as_expr(then, other.dtype if isinstance(other, Expr) else "int32")
     second = as_expr(other, first.dtype)
@@ -124,12 +124,12 @@ def if_then_else(
 
 
 def floordiv(index: object, number: object) -> Expr:
-    """An index divided by a number of 1 or more, rounded down, as by ``//``."""
+    """An index divided by a number of 1 or more, rounded down like ``//``."""
     return divided("//", index, number)
 
 
 def floormod(index: object, number: object) -> Expr:
-    """What `floordiv` leaves, 0 or more, as ``%``."""
+    """The remainder of `floordiv`, 0 or more like ``%``."""
     return divided("%", index, number)
 
 
@@ -139,7 +139,7 @@ def truncdiv(index: object, number: object) -> Expr:
 
 
 def truncmod(index: object, number: object) -> Expr:
-    """What `truncdiv` leaves, with the sign of the index."""
+    """The remainder of `truncdiv`, with the sign of the index."""
     return divided("truncmod", index, number)
 
 
@@ -156,6 +156,6 @@ def max_value(dtype: Any) -> Const:
 
 
 def neutral(op: str, dtype: str) -> int:
-    """The number that changes nothing in a reduction by `op`."""
+    """The neutral element of a reduction by `op`."""
     limits = np.iinfo(dtype)
     return {"+": 0, "max": int(limits.min), "min": int(limits.max)}[op]

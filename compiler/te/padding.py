@@ -1,4 +1,4 @@
-"""Zero padding as a stage of its own, which a LOAD then does by itself."""
+"""Zero padding as a separate stage, which a LOAD can then do itself."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def pad(
     ----------
     data : Tensor
     pad_before, pad_after : sequence of int
-        How many, one number a dimension; `pad_after` is `pad_before` unless given.
+        Elements to add, one number for each dimension; `pad_after` defaults to `pad_before`.
     pad_value : number or Expr
-        A LOAD pads with zeros only; reductions by max and min leave out what is padded with their
-        neutral value.
+        A LOAD can only pad with zeros. Reductions by max and min skip padding with their neutral
+        value.
     """
     if not isinstance(data, Tensor):
         raise CompileError(f"pad takes a tensor, not {data!r}")
@@ -56,7 +56,7 @@ def pad(
 
 
 def _whole(value: object) -> Any:
-    """0.0, as scripts write it, is a whole number as well."""
+    """`value` as an int if it is a whole number such as 0.0, which scripts write."""
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return int(value)
     return value

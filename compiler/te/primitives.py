@@ -1,4 +1,4 @@
-"""What a schedule keeps of the primitives that were called on it."""
+"""The record that a schedule keeps of the primitives called on it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from vta.errors import ScheduleError
 __all__ = ["Fuse", "ScheduleLog", "Split", "Step", "ThreadAxis", "thread_axis"]
 
 VIRTUAL_THREAD = "cthread"
-"""The one kind of thread that VTA has: loops whose rounds take turns."""
+"""The only kind of thread in VTA: the rounds of a loop take turns."""
 
 
 @dataclass(frozen=True)
 class ThreadAxis:
-    """What `bind` binds an axis to."""
+    """The thread that `bind` binds an axis to."""
 
     tag: str
 
 
 def thread_axis(dom: object = None, thread_tag: str = "", name: str = "") -> ThreadAxis:
-    """The virtual threads ``te.thread_axis("cthread")``; as many as the axis has rounds.
+    """The virtual threads ``te.thread_axis("cthread")``, one for each round of the axis.
 
-    `name` is for scripts that give one, and changes nothing.
+    `name` has no effect; it is accepted for existing scripts.
     """
     tag = thread_tag or dom
     if tag != VIRTUAL_THREAD:
@@ -35,16 +35,16 @@ def thread_axis(dom: object = None, thread_tag: str = "", name: str = "") -> Thr
 
 @dataclass(frozen=True)
 class Step:
-    """One call of a primitive, as the line of Python that makes it.
+    """One call of a primitive; its text is the line of Python that makes it.
 
     Attributes
     ----------
     stage : str
-        The stage that it was called on; "" for a primitive of the schedule itself.
+        The stage that it was called on; "" for a primitive of the schedule.
     primitive : str
         The primitive's name, such as ``split``.
     arguments : tuple of str
-        As they are written in the call.
+        The arguments as written in the call.
     results : tuple of str
         The names of the axes that it makes.
     """
@@ -62,7 +62,10 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """`axis` became `outer` and `inner`: one of them has `number` rounds, the inner by `factor`."""
+    """`axis` became `outer` and `inner`; `number` is the rounds of one of them.
+
+    It is `inner` if `counts_inner`, otherwise `outer`.
+    """
 
     axis: Axis
     outer: Axis
@@ -73,7 +76,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Fuse:
-    """`axes`, which follow each other, became `fused`."""
+    """Consecutive `axes` became `fused`."""
 
     axes: tuple[Axis, ...]
     fused: Axis

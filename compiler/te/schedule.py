@@ -1,9 +1,8 @@
 """Schedules: how a computation is carried out.
 
-`create_schedule` finds the stages that the outputs need. Each primitive checks what it is given and
-appends one `Step`, so that a schedule can be printed; what depends on extents (how far the rounds
-of a split go where a stage is computed inside another) is worked out by
-`vta.compiler.passes.loops.bounds`.
+`create_schedule` finds the stages that the outputs need. Each primitive checks its arguments and
+appends one `Step`, so that a schedule can be printed. `vta.compiler.passes.loops.bounds` finds out
+the extents later: for example those of split loops in a stage that is computed inside another.
 """
 
 from __future__ import annotations
@@ -21,14 +20,15 @@ __all__ = ["Schedule", "create_schedule"]
 
 
 class Schedule(ScheduleLog):
-    """The stages that some outputs need, each after what it reads, and the steps taken on them.
+    """The stages that the outputs need, in the order of their data, and the steps taken on them.
 
-    For one thread at a time. Tensors never change, so that threads may make schedules of the same.
+    Only one thread may use a schedule at a time. Tensors are immutable, so different threads may
+    schedule the same tensors.
 
     Attributes
     ----------
     stages : list of Stage
-        Those that are outputs have `is_output` set.
+        `is_output` is set for the outputs.
     steps : list of Step
     """
 
@@ -38,7 +38,7 @@ class Schedule(ScheduleLog):
         self.stages = [Stage(self, _unique(op.name, self._names), op) for op in _ordered(outputs)]
         for stage in self.stages:
             stage.is_output = stage.op in outputs
-        # An operation that a cache took the place of still leads to its stage.
+        # An operation that a cache replaced still leads to its stage.
         self._stage_of = {stage.op: stage for stage in self.stages}
 
     def __getitem__(self, item: Tensor | Operation) -> Stage:
@@ -61,7 +61,7 @@ class Schedule(ScheduleLog):
     def cache_read(
         self, tensor: Tensor, scope: str, readers: Tensor | Operation | Sequence[Tensor | Operation]
     ) -> Tensor:
-        """A copy of `tensor` in `scope`, which `readers` read in its place."""
+        """Makes a copy of `tensor` in `scope`; `readers` read the copy instead."""
         source = self[tensor]
         check_scope(source, scope)
         listed: list[Any] = [*readers] if isinstance(readers, (list, tuple)) else [readers]
@@ -101,7 +101,7 @@ class Schedule(ScheduleLog):
         return Tensor(copy)
 
     def cache_write(self, tensor: Tensor, scope: str) -> Tensor:
-        """Computes `tensor` in `scope`; its own stage becomes a copy of that."""
+        """Computes `tensor` in `scope`; its own stage becomes a copy of the result."""
         stage = self[tensor]
         check_scope(stage, scope)
         if not isinstance(stage.op, ComputeOp):
@@ -132,7 +132,7 @@ class Schedule(ScheduleLog):
         self._stage_of[op] = stage
         self.stages.insert(place, stage)
         stage.set_scope(scope)
-        self.steps.pop()  # the cache's own step says it
+        self.steps.pop()  # the step of the cache includes this one
 
     def _replace(self, stage: Stage, body: Expr) -> None:
         op = stage.op
@@ -157,7 +157,7 @@ def _body(stage: Stage) -> Expr:
 
 
 def create_schedule(ops: Operation | Tensor | Sequence[Operation | Tensor]) -> Schedule:
-    """The default schedule of one output or several: every stage at the root, in main memory."""
+    """The default schedule of one or more outputs: all stages at the root and in main memory."""
     listed = list(ops) if isinstance(ops, (list, tuple)) else [ops]
     outputs: list[Operation] = []
     for item in listed:
@@ -174,7 +174,7 @@ def create_schedule(ops: Operation | Tensor | Sequence[Operation | Tensor]) -> S
 
 
 def _ordered(outputs: Iterable[Operation]) -> list[Operation]:
-    """Operations after all that they read; without recursion, since chains may be long."""
+    """Operations, each after those that it reads; not recursive, because chains may be long."""
     done: dict[int, Operation] = {}
     todo: list[tuple[Operation, bool]] = [(op, False) for op in reversed(list(outputs))]
     while todo:

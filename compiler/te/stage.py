@@ -1,4 +1,4 @@
-"""Stages: one operation of a schedule each, with its loops and the primitives on them."""
+"""Stages: each is one operation of a schedule, with its loops and their primitives."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SCOPES = {
     WGT_SCOPE: "the weight buffer",
     ACC_SCOPE: "the accumulator buffer",
 }
-"""Where a stage's tensor may live."""
+"""The memories that can hold a stage's tensor."""
 
 DMA_COPY = "dma_copy"
 ALU = "alu"
@@ -47,13 +47,13 @@ PRAGMAS = {
     DMA_COPY: "the loop is one bulk copy between memories",
     ALU: "the loop runs on the vector ALU",
 }
-"""What a pragma may ask for."""
+"""The pragmas and their meanings."""
 LEFT_OUT = {f"skip_{key}": key for key in PRAGMAS}
-"""Pragmas that leave the stage's work out of the program, and what it would be."""
+"""Pragmas that leave the stage's work out of the program, and the pragma each one replaces."""
 
 
 class PrimitiveError(ScheduleError, AttributeError):
-    """Also what Python expects of an attribute that is not there."""
+    """A `ScheduleError` that is also an `AttributeError`, as Python expects."""
 
 
 class Stage:
@@ -64,11 +64,11 @@ class Stage:
     name : str
         The operation's name, made unique within the schedule.
     op : Operation
-        What it computes; `op.axis` and `op.reduce_axis` are its axes.
+        The operation itself; `op.axis` and `op.reduce_axis` are its axes.
     leaf_iter_vars : list of Axis
-        Its loops from outside in, as splits, fusions and reorderings leave them.
+        Its loops after all splits, fusions and reorderings, outermost first.
     scope : str
-        Where its tensor lives.
+        The memory of its tensor.
     left_out : bool
         Whether its work is left out of the program, to time the rest.
     """
@@ -91,10 +91,10 @@ class Stage:
 
     @property
     def axes(self) -> tuple[Axis, ...]:
-        """Its own axes, those that it reduces last."""
+        """The operation's axes; reduced axes come last."""
         return (*self.op.axis, *self.op.reduce_axis) if isinstance(self.op, ComputeOp) else ()
 
-    # -- where -------------------------------------------------------------------------------
+    # -- place -------------------------------------------------------------------------------
 
     def set_scope(self, scope: str) -> Stage:
         """Puts the stage's tensor into a memory, a key of `SCOPES`."""
@@ -109,7 +109,7 @@ class Stage:
         return self._add("set_scope", repr(scope))
 
     def compute_at(self, consumer: Stage, axis: Axis) -> Stage:
-        """Computes the stage inside a loop of another, as much of it as is needed there."""
+        """Computes the stage inside a loop of another, but only the part needed there."""
         self._computes("compute_at")
         if not isinstance(consumer, Stage) or consumer.schedule is not self.schedule:
             raise ScheduleError(
@@ -142,7 +142,7 @@ class Stage:
     def split(
         self, axis: Axis, factor: int | None = None, nparts: int | None = None
     ) -> tuple[Axis, Axis]:
-        """Two loops for one: the inner of `factor` rounds, or the outer of `nparts`."""
+        """Splits a loop in two: the inner has `factor` rounds, or the outer has `nparts`."""
         place = self._leaf(axis, "split")
         if (factor is None) == (nparts is None):
             raise ScheduleError(
@@ -167,7 +167,7 @@ class Stage:
         return x_outer, y_outer, x_inner, y_inner
 
     def fuse(self, *axes: Any) -> Axis:
-        """One loop for several that follow each other."""
+        """Joins consecutive loops into one."""
         listed: list[Any] = [*axes]
         if len(axes) == 1 and isinstance(axes[0], (list, tuple)):
             listed = list(axes[0])
@@ -195,7 +195,7 @@ class Stage:
         return fused
 
     def reorder(self, *axes: Axis) -> Stage:
-        """Puts loops into this order; the places that they have together stay the same."""
+        """Puts the given loops into the given order; all other loops stay where they are."""
         places = [self._leaf(axis, "reorder") for axis in axes]
         if len(set(places)) != len(places):
             twice = next(axis.name for axis in axes if axes.count(axis) > 1)
@@ -205,7 +205,7 @@ class Stage:
         return self._add("reorder", *(axis.name for axis in axes))
 
     def unroll(self, axis: Axis) -> Stage:
-        """Makes the rounds of a loop micro-ops or instructions of their own."""
+        """Makes each round of a loop separate micro-ops or instructions."""
         self._leaf(axis, "unroll")
         self.unrolled.add(axis)
         return self._add("unroll", axis.name)
@@ -225,10 +225,10 @@ class Stage:
         self.threads.add(axis)
         return self._add("bind", axis.name, f"te.thread_axis({thread.tag!r})")
 
-    # -- what ----------------------------------------------------------------------------------
+    # -- hardware operations -------------------------------------------------------------------
 
     def tensorize(self, axis: Axis, intrin: GemmIntrin) -> Stage:
-        """Does the loops from `axis` inwards with a tensor intrinsic, `env.gemm`."""
+        """Replaces the loops from `axis` inwards by a tensor intrinsic, `env.gemm`."""
         self._leaf(axis, "tensorize")
         if not isinstance(intrin, GemmIntrin):
             raise ScheduleError(f"stage {self.name}: tensorize needs env.gemm, not {intrin!r}")
@@ -238,7 +238,7 @@ class Stage:
     def pragma(self, axis: Axis, key: str, value: object = None) -> Stage:
         """Marks the loop of an axis with a key of `PRAGMAS` or `LEFT_OUT`.
 
-        `value` is for scripts that give one, and changes nothing.
+        `value` has no effect; it is accepted for existing scripts.
         """
         if not isinstance(key, str) or key not in {*PRAGMAS, *LEFT_OUT}:
             raise ScheduleError(
@@ -268,7 +268,7 @@ class Stage:
             raise ScheduleError(f"stage {self.name} is a placeholder: there is nothing to {what}")
 
     def _leaf(self, axis: Axis, what: str) -> int:
-        """Where among the stage's loops an axis is."""
+        """The position of an axis among the stage's loops."""
         for place, own in enumerate(self.leaf_iter_vars):
             if own is axis:
                 return place
@@ -308,7 +308,7 @@ class Stage:
 
 
 def _path(stage: Stage) -> list[Stage]:
-    """The stages that a stage is computed inside of, from the next one outwards."""
+    """The stages that a stage is computed inside, innermost first."""
     found: list[Stage] = []
     while stage.attached is not None:
         stage = stage.attached[0]
@@ -317,7 +317,7 @@ def _path(stage: Stage) -> list[Stage]:
 
 
 def check_scope(stage: Stage, scope: object) -> None:
-    """Raises `ScheduleError` where `scope` is no scope of a buffer."""
+    """Raises `ScheduleError` if `scope` is not a memory in `SCOPES`."""
     if not isinstance(scope, str) or scope not in SCOPES:
         raise ScheduleError(
             f"stage {stage.name}: unknown scope {scope!r}" + _choices(scope, SCOPES)

@@ -1,7 +1,7 @@
 """Tensors and the operations that make them: `placeholder` and `compute`.
 
-Declaring computes nothing: a tensor knows the operation that it comes from, and an operation the
-rule for one element.
+Declaring a tensor computes nothing. A tensor has the operation that makes it, and an operation has
+the rule for one element.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ __all__ = ["ComputeOp", "Operation", "PlaceholderOp", "Tensor", "compute", "plac
 
 @dataclass(frozen=True, eq=False)
 class Operation:
-    """What a tensor comes from."""
+    """The operation that makes a tensor."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
 
     def output(self, index: int = 0) -> Tensor:
-        """The tensor that it makes; there is one, number 0."""
+        """The tensor that the operation makes; `index` must be 0."""
         if index != 0:
             raise CompileError(f"{self.name} has one output, number 0, not {index}")
         return Tensor(self)
@@ -48,7 +48,7 @@ class ComputeOp(Operation):
 
     @property
     def reduce_axis(self) -> tuple[Axis, ...]:
-        """The axes that the body reduces; none unless it is a `Reduce`."""
+        """The axes that the body reduces; empty unless the body is a `Reduce`."""
         return self.body.axes if isinstance(self.body, Reduce) else ()
 
     @property
@@ -118,7 +118,7 @@ class Tensor:
     __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = _whole
 
     def __iter__(self) -> Any:
-        # Python would try T[0], T[1], ... for ever.
+        # Without this, Python would read T[0], T[1], ... forever.
         raise CompileError(f"{self.name} cannot be iterated over; index it, {self.name}(*i)")
 
     def __repr__(self) -> str:
@@ -155,7 +155,7 @@ def compute(
 ) -> Tensor:
     """The tensor whose element at ``i`` is ``fcompute(*i)``.
 
-    `fcompute` takes one argument a dimension, or ``*i``.
+    `fcompute` takes one argument for each dimension, or ``*i``.
     """
     sizes = _check_shape(shape, _check_name(name))
     axis = tuple(
