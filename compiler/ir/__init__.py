@@ -1,3 +1,3 @@
-"""The three intermediate forms, how they are printed, and what passes ask of them.
+"""The three intermediate forms, their text, and helpers for the passes.
 
 Read `loop_ir` first."""

@@ -1,4 +1,4 @@
-"""Which tiles an instruction reads and writes, before it is encoded."""
+"""The tiles that an instruction reads and writes, known before it is encoded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SPACES = {
     MemoryType.OUT: "acc",
     MemoryType.ACC_8BIT: "acc",
 }
-"""The memory that a transfer's on-chip side is; OUT is a narrow view of ACC."""
+"""The on-chip memory of each kind of transfer; OUT is a narrow view of ACC."""
 
 
 class Access(NamedTuple):
@@ -53,12 +53,12 @@ class Access(NamedTuple):
 
     @property
     def elements(self) -> Index:
-        """What selects the elements, each of them once, in an array over the whole space."""
+        """An index that selects each element once, in an array over the whole space."""
         return _elements(self.starts, self.loops)
 
 
 def accesses(op: Op, config: Config) -> tuple[Access, ...]:
-    """What an instruction reads and writes. Buffers in main memory count by tiles of OUT."""
+    """The accesses of an instruction. Elements of main memory are tiles of OUT."""
     if isinstance(op, Transfer):
         return _transfer(op, config)
     if isinstance(op, Kernel):
@@ -72,7 +72,7 @@ def _elements(starts: Sequence[int], loops: tuple[tuple[int, int], ...]) -> Inde
     loops = tuple(loop for loop in loops if loop[1] or not loop[0])
     count = len(starts)
     if count == 1 or isinstance(starts, range) and starts.step == 1 and count:
-        # The usual case, without making the indices: each loop goes on where the one inside ends.
+        # The usual case, without an array of indices: each loop continues where its inner one ends.
         for extent, step in reversed(loops):
             if extent != 1 and step != count:
                 break

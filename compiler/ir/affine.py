@@ -1,9 +1,8 @@
-"""Index expressions as sums of loop indices times numbers: what access patterns are read from.
+"""Affine forms: index expressions as sums of loop indices times numbers, for access patterns.
 
-A division by a number that does not come out even is a `Quotient`, which stands in such a sum as an
-index of its own; a remainder is written with it, ``e % n = e - n * (e // n)``. Sums are brought to
-one form as they are made, so that what belongs together cancels: with ``w`` a width,
-``(k // w) * w + k % w`` is ``k``.
+A division that leaves a remainder is a `Quotient`, which counts as an index in such a sum. The
+remainder uses it too: ``e % n = e - n * (e // n)``. Sums are normalized when they are made, so that
+terms cancel: with a width ``w``, ``(k // w) * w + k % w`` is ``k``.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ Extents = Mapping[Var, int]
 """How many rounds each loop has."""
 
 MOST_POINTS = 1 << 20
-"""Up to so many combinations of indices are tried for the range of a sum with divisions."""
+"""How many combinations of indices are tried, at most, for the range of a sum with divisions."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,8 @@ class Affine:
     def span(self, extents: Extents) -> tuple[int, int]:
         """The least and the greatest value while each index runs over ``range(extent)``.
 
-        With so many indices under divisions that not all their values can be tried, a range that
-        may be wider.
+        If divisions depend on more than `MOST_POINTS` combinations of indices, the range may be
+        too wide.
         """
         low = high = self.offset
         divided = variables(self.quotients())
@@ -86,7 +85,7 @@ class Affine:
         return low, high
 
     def values(self, points: Mapping[Var, np.ndarray]) -> np.ndarray:
-        """The form's values, int64, where each loop's rounds are an array; they are broadcast."""
+        """The form's int64 values; each loop has an array of rounds, and the arrays broadcast."""
         total = np.array(self.offset, np.int64)
         for var, factor in self.factors.items():
             if isinstance(var, Quotient):
@@ -96,7 +95,7 @@ class Affine:
         return total
 
     def with_values(self, values: Mapping[Var, int]) -> Affine:
-        """The form with some indices at one value each."""
+        """The form with some indices set to fixed values."""
         given = {var: Affine(value, {}) for var, value in values.items()}
         return self.substituted(given)
 
@@ -122,7 +121,7 @@ class Affine:
 
 @dataclass(frozen=True, eq=False)
 class Quotient(Var):
-    """``form // divisor``, rounded down; two are equal if they are the same division."""
+    """``form // divisor``, rounded down; equal divisions compare equal."""
 
     form: Affine
     divisor: int
@@ -139,7 +138,7 @@ class Quotient(Var):
 
 
 def variables(indices: Sequence[Var]) -> set[Var]:
-    """The loops that some indices depend on: themselves, or what is divided."""
+    """The loop indices that some indices depend on: themselves, or those in a quotient."""
     found: set[Var] = set()
     for var in indices:
         found |= variables(list(var.form.factors)) if isinstance(var, Quotient) else {var}
@@ -150,14 +149,14 @@ def variables(indices: Sequence[Var]) -> set[Var]:
 
 
 def quotient(form: Affine, divisor: int, extents: Extents | None = None) -> Affine:
-    """``form // divisor``, rounded down, in as simple a form as is known.
+    """``form // divisor``, rounded down and simplified.
 
-    `extents`, if they are given, must have every loop in `form`; then the ranges of its parts are
-    used too: ``(4 * i + j) // 4`` is ``i`` where ``j`` is below 4.
+    `extents`, if given, must have every loop in `form`. Then the ranges of its parts are used too:
+    ``(4 * i + j) // 4`` is ``i`` if ``j`` is always below 4.
     """
     if divisor == 1:
         return form
-    # Whatever is a multiple of the divisor is none of its business.
+    # Multiples of the divisor come out of the division.
     outside = {var: int(factor / divisor) for var, factor in form.factors.items()}
     whole = Affine(form.offset // divisor, {var: part for var, part in outside.items() if part})
     rest = form.plus(whole.scaled(-divisor))
@@ -181,7 +180,7 @@ def quotient(form: Affine, divisor: int, extents: Extents | None = None) -> Affi
 
 
 def _steps(form: Affine, divisor: int) -> list[int]:
-    """Numbers by which what is divided may go, all of it but what is less than one of them."""
+    """Candidate steps, largest first: common divisors of `divisor` and some of the factors."""
     found = {divisor}
     for factor in form.factors.values():
         found |= {math.gcd(factor, other) for other in found}
@@ -189,7 +188,7 @@ def _steps(form: Affine, divisor: int) -> list[int]:
 
 
 def _range(form: Affine, divided: set[Var], extents: Extents) -> tuple[int, int]:
-    """The least and the greatest value of a form in which all hangs together by divisions."""
+    """The least and the greatest value of a form whose indices all depend on divisions."""
     points = {var: _ends(form, var, divided, extents[var]) for var in divided}
     if math.prod(map(len, points.values())) <= MOST_POINTS:
         shape = dict(zip(points, np.ix_(*points.values()), strict=True))
@@ -206,7 +205,7 @@ def _range(form: Affine, divided: set[Var], extents: Extents) -> tuple[int, int]
 
 
 def _period(form: Affine, var: Var) -> int:
-    """After so many rounds of a loop the form has only grown by a number, whatever the others."""
+    """The period of a loop: over this many rounds, the form grows by a fixed number."""
     period = 1
     for item in form.quotients():
         if var in variables([item]):
@@ -217,7 +216,7 @@ def _period(form: Affine, var: Var) -> int:
 
 
 def _ends(form: Affine, var: Var, divided: set[Var], extent: int) -> np.ndarray:
-    """The rounds of a loop among which the extremes are: one period at each end, if it grows."""
+    """The rounds of a loop that include the extremes: one period at each end if the form grows."""
     period = _period(form, var)
     if extent <= 2 * period:
         return np.arange(extent)
@@ -231,7 +230,7 @@ def _ends(form: Affine, var: Var, divided: set[Var], extent: int) -> np.ndarray:
 
 
 def affine(expr: Expr, extents: Extents | None = None) -> Affine | None:
-    """The affine form of an index, or None where it has none; `extents` as for `quotient`."""
+    """The affine form of an index, or None if it has none; `extents` as for `quotient`."""
     if isinstance(expr, Const):
         return Affine(expr.number, {})
     if isinstance(expr, Var):
@@ -254,7 +253,7 @@ def affine(expr: Expr, extents: Extents | None = None) -> Affine | None:
 def _divided(op: str, form: Affine, divisor: int, extents: Extents | None) -> Affine | None:
     sign = 1
     if op in ("truncdiv", "truncmod"):
-        # Rounded towards 0: known only where the sign is.
+        # Rounding towards 0 can be resolved only if the sign is known.
         low, high = (-1, 1) if extents is None else form.span(extents)
         if low < 0 < high:
             return None
@@ -264,7 +263,7 @@ def _divided(op: str, form: Affine, divisor: int, extents: Extents | None) -> Af
 
 
 def as_expression(form: Affine) -> Expr:
-    """An affine form as an index again."""
+    """An affine form, turned back into an index expression."""
     parts: list[Expr] = []
     for inner, divisor, times in _remainders(form):
         form = form.plus(inner.scaled(-times))
@@ -285,7 +284,7 @@ def as_expression(form: Affine) -> Expr:
 
 
 def _remainders(form: Affine) -> Iterator[tuple[Affine, int, int]]:
-    """Parts ``times * (inner % divisor)`` of a form, wherever that is shorter."""
+    """The parts of a form that are shorter as ``times * (inner % divisor)``."""
     for item in form.quotients():
         factor = form.factors.get(item, 0)
         divisor = math.gcd(factor, item.divisor)
@@ -311,7 +310,7 @@ def flatten(indices: Sequence[Expr], shape: Sequence[int]) -> Affine | None:
 
 
 def has_division(expr: Expr) -> bool:
-    """Whether some index is divided."""
+    """Whether any index is divided."""
     return any(isinstance(node, Binary) and node.op in DIVISIONS for node in walk(expr))
 
 
@@ -324,7 +323,7 @@ def simple(index: Expr, extents: Extents | None = None) -> Expr:
 def with_simple_indices(
     expr: Expr, extents: Extents, known: Mapping[Var, Expr] | None = None
 ) -> Expr:
-    """An expression with what is divided in its indices and conditions as simple as is known."""
+    """An expression with simplified divisions in its indices and conditions."""
     if not has_division(expr):
         return expr
 

@@ -1,7 +1,7 @@
 """The last intermediate form: instructions with addresses and tokens.
 
-Micro-ops still stand beside the instruction that uses them. A program is shown as the calls that
-VTA's users know (`VTALoadBuffer2D`, `VTAUopLoopBegin`, `coproc_dep_push` ...), with the same
+Micro-ops are still kept with the instruction that uses them. The text of a program shows the calls
+that VTA's users know (`VTALoadBuffer2D`, `VTAUopLoopBegin`, `coproc_dep_push` ...), with the same
 arguments in the same order.
 """
 
@@ -27,13 +27,13 @@ __all__ = [
 ]
 
 MOST_UOPS, FIRST_UOPS = 16, 4
-"""A longer kernel shows its first micro-ops; `env.DEBUG_DUMP_UOP` logs them all."""
+"""How many micro-ops of a kernel the text shows; `env.DEBUG_DUMP_UOP` logs them all."""
 HANDLE = "T.tvm_thread_context(T.tir.vta.command_handle())"
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """What an instruction waits for before it starts, and gives when it has finished."""
+    """The tokens that an instruction waits for at its start, and sends when it has finished."""
 
     pop_prev: bool = False
     pop_next: bool = False
@@ -43,7 +43,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Transfer:
-    """A LOAD or STORE; `pads` are y_pad_0, y_pad_1, x_pad_0, x_pad_1. `note` is for people."""
+    """A LOAD or STORE; `pads` are y_pad_0, y_pad_1, x_pad_0, x_pad_1. `note` is a comment."""
 
     opcode: Opcode
     memory_type: MemoryType
@@ -59,7 +59,7 @@ class Transfer:
 
     @property
     def module(self) -> ModuleId:
-        """The module that executes it: loads of ACC and of micro-ops are compute's."""
+        """The module that executes it; compute loads ACC and micro-ops."""
         if self.opcode == Opcode.STORE:
             return ModuleId.STORE
         if self.memory_type in (MemoryType.INP, MemoryType.WGT):
@@ -69,7 +69,7 @@ class Transfer:
 
 @dataclass(frozen=True)
 class UopLoop:
-    """One of the two loops around a micro-op kernel: its count, and what it adds to the indices."""
+    """One of the two loops around a micro-op kernel: its count, and its steps for the indices."""
 
     extent: int
     dst: int
@@ -78,7 +78,7 @@ class UopLoop:
 
 
 class MicroOp(NamedTuple):
-    """The indices of one operation at the loops' start."""
+    """The indices of one operation in the first round of the loops."""
 
     dst: int
     src: int
@@ -119,7 +119,7 @@ class Finish:
 
 @dataclass(frozen=True)
 class Nop:
-    """Moves nothing; it passes tokens on between load and store, which are no neighbours."""
+    """Moves nothing; it passes tokens between load and store, which have no queue in common."""
 
     tokens: Tokens = Tokens()
     note: str = ""
@@ -135,7 +135,7 @@ Op = Transfer | Kernel | Nop | Finish
 
 @dataclass(frozen=True)
 class InsnProgram:
-    """The instructions in stream order; `notes` puts comments for people into its text."""
+    """The instructions in stream order; `notes` are comments for the text."""
 
     name: str
     args: tuple[Buffer, ...]

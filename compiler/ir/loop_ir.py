@@ -27,7 +27,7 @@ INDENT = "    "
 
 @dataclass(frozen=True)
 class Buffer:
-    """An array: its name is unique in the program; `scope` is the memory that it lives in."""
+    """An array; its name is unique in the program, and `scope` is its memory."""
 
     name: str
     shape: tuple[int, ...]
@@ -39,7 +39,7 @@ class Buffer:
 class For:
     """`body` for `var` in ``range(extent)``.
 
-    The rounds of a `thread` take turns; those of an `unrolled` loop are no hardware loop.
+    The rounds of a `thread` take turns. An `unrolled` loop does not become a hardware loop.
     """
 
     var: Var
@@ -51,9 +51,9 @@ class For:
 
 @dataclass(frozen=True)
 class PragmaBlock:
-    """`body` is to be carried out as `key` says; `axis` is where the schedule asked for it.
+    """`body` must be carried out as the pragma `key` says; the schedule set it on `axis`.
 
-    `note` ends the message where that cannot be done: what is divided in its indices.
+    If that is impossible, `note` ends the error message: it lists divisions in the indices.
     """
 
     key: str
@@ -66,7 +66,7 @@ class PragmaBlock:
 class Assign:
     """``buffer[indices] = value``, where all `guards` are 0 or more.
 
-    With `reduce`, an operator, the value is combined with what is there.
+    If `reduce` is given, this operator combines the value with the element's old value.
     """
 
     buffer: Buffer
@@ -99,7 +99,7 @@ class LoopProgram:
 def show_program(
     name: str, args: Sequence[Buffer], allocs: Sequence[Buffer], body: Iterable[str]
 ) -> str:
-    """A program of any form as text, without a newline at its end; `body` are its lines."""
+    """The text of a program in any form, without a newline at the end; `body` has its lines."""
     listed = ", ".join(f"{arg.name}: {_shape(arg)}" for arg in args)
     lines = [f"def {name}({listed}):"]
     lines += [f"{INDENT}{item.name} = allocate({_shape(item)}, {item.scope!r})" for item in allocs]

@@ -1,9 +1,9 @@
 """The intermediate form between loops and instructions: loops around operations on tiles.
 
-A *value* is what one stage (or a part of its expression) puts into an on-chip buffer; it has a
-number of tiles, and one place for each virtual thread that it is computed in. An *operation* is
-what becomes one instruction, or a few, each time it is reached: its own loops run inside it. Where
-an operation touches a value is an affine form, in tiles, of its own loops and of those outside.
+A *value* is the result of one stage (or of a part of its expression) in an on-chip buffer. It has a
+number of tiles, and one place for each virtual thread that computes it. An *operation* becomes one
+instruction, or a few, each time it is reached; its own loops run inside it. The tiles of a value
+that an operation touches are affine forms of its own loops and of those outside.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Domain:
-    """An operation's own loops, outermost first, and what must be 0 or more for a round to count.
+    """An operation's own loops, outermost first; a round counts if all guards are 0 or more.
 
     The rounds of `unrolled` loops are micro-ops.
     """
@@ -54,7 +54,7 @@ class Domain:
 class TileOperand:
     """The tiles of a value that an operation touches.
 
-    Once storage is shared, `value` is whose storage it is, and `name` what is there now.
+    After storage has been shared, `value` is the owner of the storage, and `name` the value in it.
     """
 
     value: str
@@ -63,13 +63,13 @@ class TileOperand:
 
     @property
     def shown(self) -> str:
-        """The name for people: of the stage, where it is known."""
+        """The name to print: that of the stage, if it is known."""
         return self.name or self.value
 
 
 @dataclass(frozen=True)
 class Load:
-    """``dst = buffer``, zeros where `pads` are not all 0 or more; `source` counts tiles in DRAM."""
+    """``dst = buffer``, or zeros if one of `pads` is negative; `source` counts tiles in DRAM."""
 
     dst: TileOperand
     buffer: Buffer
@@ -81,7 +81,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Store:
-    """``buffer = src``, the low bits."""
+    """``buffer = src``, of which the low bits are stored."""
 
     buffer: Buffer
     target: Affine
@@ -109,9 +109,9 @@ class Gemm:
 
 @dataclass(frozen=True)
 class Alu:
-    """``dst = op(a, b)``; once storage is given out, `a` is what `dst` overwrites.
+    """``dst = op(a, b)``; after storage has been assigned, `dst` overwrites `a`.
 
-    `b` is a number of 16 bits, or a value; `reduces` where many rounds meet the same tile.
+    `b` is a 16-bit number or a value. `reduces` is set if many rounds write the same tile.
     """
 
     op: AluOp
@@ -140,7 +140,7 @@ Node = Loop | TileOperation
 
 @dataclass(frozen=True)
 class Value:
-    """What lives in an on-chip buffer: `tiles` of it for each virtual thread around it."""
+    """A value in an on-chip buffer, with `tiles` tiles for each virtual thread around it."""
 
     name: str
     stage: str
@@ -151,7 +151,7 @@ class Value:
 
 @dataclass(frozen=True)
 class TileProgram:
-    """A program of loops around operations; `values` are all that these touch on chip."""
+    """A program of loops around operations; `values` are all values that they touch on chip."""
 
     name: str
     args: tuple[Buffer, ...]
