@@ -1,1 +1,1 @@
-"""From the last intermediate form to a `vta.program.Program`. Read `emit` first."""
+"""Encodes the last intermediate form as a `vta.program.Program`. Read `emit` first."""

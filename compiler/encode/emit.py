@@ -1,4 +1,4 @@
-"""From instructions of the last intermediate form to a `vta.program.Program`."""
+"""Encodes the instructions of the last intermediate form as a `vta.program.Program`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def emit(program: InsnProgram, config: Config) -> Program:
     emitter = _Emitter(program, config)
     before: dict[int, list[UopLoad]] = {}
     for index, load in plan.loads.items():
-        # Not behind LOADs of ACC, which have the same way to memory and take much longer.
+        # Goes before LOADs of ACC, which use the same bus and take much longer.
         while index and not isinstance(program.ops[index - 1], Kernel):
             index -= 1
         before.setdefault(index, []).append(load)
@@ -51,7 +51,7 @@ def emit(program: InsnProgram, config: Config) -> Program:
 
 
 class _Table:
-    """Instructions of one format, by column, to be encoded at once."""
+    """Instructions of one format, stored by column and encoded together."""
 
     def __init__(self, form: Format, *names: str) -> None:
         self.form = form
@@ -89,12 +89,12 @@ class _Emitter:
         self.buffers = {name: place for place, name in enumerate(self.names)}
 
     def _place(self, buffer: str | None = None) -> int:
-        """The number of the next instruction, which refers to a buffer or to none."""
+        """The number of the next instruction; records the buffer that it uses, if any."""
         self.refs.append(-1 if buffer is None else self.buffers[buffer])
         return len(self.refs) - 1
 
     def load_uops(self, load: UopLoad) -> None:
-        """The next instruction: micro-ops from main memory."""
+        """Adds a LOAD of micro-ops from main memory."""
         self.transfers.add(
             self._place(self.uop_name),
             Opcode.LOAD,
@@ -109,11 +109,11 @@ class _Emitter:
         )
 
     def op(self, op: Op, first: int) -> None:
-        """The next instruction; the micro-ops of a kernel are at `first` in their buffer."""
+        """Adds an instruction; the micro-ops of a kernel start at `first` in their buffer."""
         if isinstance(op, Finish):
             self.ends.add(self._place(), Opcode.FINISH, op.tokens)
         elif isinstance(op, Nop):
-            # A LOAD of no tiles does nothing but its tokens.
+            # A LOAD of no tiles only handles its tokens.
             nothing = (0,) * len(TRANSFER)
             self.transfers.add(
                 self._place(), Opcode.LOAD, op.tokens, MemoryType.UOP, *nothing, *NO_PADS
@@ -150,7 +150,7 @@ class _Emitter:
             self.gemms.add(self._place(), op.opcode, op.tokens, *loops, wgt_out, wgt_in, op.reset)
 
     def finish(self, program: InsnProgram, uops: list[MicroOp]) -> Program:
-        """The program of all instructions so far; `uops` are what main memory holds."""
+        """The program of all instructions so far; `uops` are the micro-ops in main memory."""
         words = np.zeros((len(self.refs), 2), np.uint64)
         for table in (self.transfers, self.gemms, self.alus, self.ends):
             table.encode(words)
@@ -185,7 +185,7 @@ class _Emitter:
 
 
 def _two(op: Kernel) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int]]:
-    """The outer and the inner loop as (count, dst, src, wgt); one that is not there goes once."""
+    """The outer and the inner loop as (count, dst, src, wgt); a missing loop has one round."""
     loops = [(loop.extent, loop.dst, loop.src, loop.wgt) for loop in op.loops]
     assert len(loops) <= 2, "the machine has two loops"
     while len(loops) < 2:

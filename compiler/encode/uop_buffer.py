@@ -1,8 +1,8 @@
 """Micro-op kernels in the micro-op buffer: each is loaded once and kept until room is needed.
 
-Kernels are loaded shortly before their first use, small ones together with those that come next, so
-that a load is worth its latency and the first ones do not wait for all. The buffer is filled round
-and round; what is overwritten and used again is loaded again.
+Kernels are loaded shortly before their first use. Small ones are loaded together with the next
+ones, so that a load is worth its latency and the first kernels do not wait for all others. The
+buffer is a ring; a kernel that was overwritten is loaded again when it is used again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vta.errors import CompileError
 __all__ = ["UopLoad", "UopPlan", "plan_uops"]
 
 AHEAD = 256
-"""Instructions that are looked through for more to load."""
+"""How many of the next instructions are searched for more kernels to load."""
 
 Uops = tuple[MicroOp, ...]
 
@@ -34,16 +34,16 @@ class UopLoad:
 
 @dataclass(frozen=True)
 class UopPlan:
-    """Where a program's micro-ops are.
+    """The places of a program's micro-ops.
 
     Attributes
     ----------
     uops : list of MicroOp
-        What main memory holds.
+        The micro-ops in main memory.
     loads : dict of int to UopLoad
         The load that an instruction needs, by the instruction's index.
     places : dict of int to int
-        Where in the buffer an instruction's kernel begins, by the instruction's index.
+        The start of an instruction's kernel in the buffer, by the instruction's index.
     """
 
     uops: list[MicroOp]
@@ -57,7 +57,7 @@ def plan_uops(kernels: Sequence[tuple[int, Kernel]], config: Config) -> UopPlan:
     Raises
     ------
     CompileError
-        A kernel of more micro-ops than the buffer holds.
+        If a kernel has more micro-ops than the buffer holds.
     """
     depth = config.uop_depth
     plan = UopPlan([], {}, {})
@@ -92,7 +92,7 @@ def plan_uops(kernels: Sequence[tuple[int, Kernel]], config: Config) -> UopPlan:
 def _group(
     coming: Sequence[tuple[int, Kernel]], held: dict[Uops, int], most: int
 ) -> tuple[list[Uops], int]:
-    """The kernels to load before the first of those that come, and how many micro-ops they are."""
+    """The kernels to load before the first kernel in `coming`, and their number of micro-ops."""
     group, count = [coming[0][1].uops], len(coming[0][1].uops)
     taken = {coming[0][1].uops}
     for _, kernel in coming[1:]:
