@@ -1,7 +1,6 @@
 """amaranth-vta: the Versatile Tensor Accelerator, from its hardware to the programs on it.
 
-Everything here loads when it is first used, so that `import vta` costs nothing and a board needs
-numpy alone.
+Each name is imported when it is first used. So `import vta` is fast, and a board needs only numpy.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ def __getattr__(name: str) -> Any:
         try:
             value = version("amaranth-vta")
         except PackageNotFoundError:
-            # A checkout that was not installed.
+            # The package runs from a checkout and is not installed.
             value = "0+unknown"
     else:
         raise AttributeError(f"module 'vta' has no attribute {name!r}")

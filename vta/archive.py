@@ -1,6 +1,6 @@
-"""Reading the project's ``.npz`` files, which may come from strangers.
+"""Reads the project's ``.npz`` files, which may come from untrusted sources.
 
-Nothing of a file is unpacked before its size is known, and no pickle is ever loaded.
+Data is unpacked only after its size has been checked, and pickles are never loaded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_UNPACKED_BYTES", "read_npz"]
 
 MAX_UNPACKED_BYTES = 1 << 30
-"""What the arrays of a file may take together, unless `LIMIT_VARIABLE` says otherwise."""
+"""The most bytes that all arrays of a file may take, unless `LIMIT_VARIABLE` sets another limit."""
 
 LIMIT_VARIABLE = "VTA_MAX_UNPACKED_BYTES"
 
@@ -30,20 +30,21 @@ LIMIT_VARIABLE = "VTA_MAX_UNPACKED_BYTES"
 def read_npz(
     path: str | os.PathLike[str], kind: str, version: int, error: type[Exception]
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """The manifest and the other arrays of an ``.npz`` of ours; raises `error` naming the file.
+    """The manifest and the other arrays of an ``.npz`` file of this project.
 
-    `kind` and `version` are what the manifest's ``format`` and ``version`` must be. Arrays of more
-    than `MAX_UNPACKED_BYTES` together are refused; ``$VTA_MAX_UNPACKED_BYTES`` is another limit.
+    The manifest's ``format`` and ``version`` must equal `kind` and `version`. The arrays must not
+    have more than `MAX_UNPACKED_BYTES` bytes in total, or ``$VTA_MAX_UNPACKED_BYTES`` if it is set.
+    Problems raise `error` with the file's name.
     """
     limit = _limit()
     try:
         require_regular(path)
         with open(path, "rb") as file:
-            # NumPy would take a stranger's bytes for a pickle, and say how to load it unsafely.
+            # Numpy would take other bytes for a pickle, and suggest an unsafe way to load them.
             if not zipfile.is_zipfile(file):
                 raise error(f"{path}: not a {kind} file, or a truncated one (no .npz archive)")
             with zipfile.ZipFile(file) as archive:
-                # No member gives more bytes than it declares: zipfile stops there.
+                # zipfile never reads more bytes of a member than the member declares.
                 unpacked = sum(member.file_size for member in archive.infolist())
                 if unpacked > limit:
                     raise error(
@@ -88,7 +89,7 @@ def _limit() -> int:
 
 
 def _check_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-    """Refuses an array whose header claims more than there is, which NumPy would make room for."""
+    """Refuses an array whose header claims too many bytes, because numpy would allocate them."""
     if not member.filename.endswith(".npy"):
         return
     with archive.open(member) as file:
@@ -98,7 +99,7 @@ def _check_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
         )
         shape, _, dtype = read(file)
         claimed, there = math.prod(shape) * dtype.itemsize, member.file_size - file.tell()
-    # An array of Python objects has no size of its own; NumPy refuses it.
+    # An array of Python objects has no fixed size; numpy refuses it.
     if claimed != there and not dtype.hasobject:
         name = member.filename.removesuffix(".npy")
         raise ValueError(f"{name} must have {there} bytes, not {claimed} as its header says")

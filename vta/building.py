@@ -1,4 +1,4 @@
-"""`build`, `lower` and their options: the compiler, for the current environment."""
+"""`build`, `lower` and their options: the compiler for the current environment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["BuildOptions", "build", "build_config", "lower", "program_fpga", "re
 logger = logging.getLogger(__name__)
 
 KIND = "ext_dev"
-"""The kind of target that VTA is."""
+"""The target kind of VTA."""
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,20 @@ _options: ContextVar[BuildOptions | None] = ContextVar("vta_build_options", defa
 def build_config(
     *, debug_flag: int = 0, disabled_pass: Collection[str] = ()
 ) -> Iterator[BuildOptions]:
-    """Options for the builds within a ``with``.
+    """Options for the builds inside a ``with`` block.
 
     Parameters
     ----------
     debug_flag : int
         The sum of `env.DEBUG_DUMP_INSN` (2) and `env.DEBUG_DUMP_UOP` (4): what `build` logs.
     disabled_pass : names
-        Passes of the compiler to leave out. None of its own can be, for each does a part of the
-        translation; names that it does not know are another compiler's and change nothing.
+        Compiler passes to leave out. Every pass of this compiler is needed, so naming one is an
+        error. Names of other compilers' passes have no effect.
 
     Raises
     ------
     CompileError
-        A pass that cannot be left out.
+        If a pass cannot be left out.
     """
     from vta.compiler.pipeline import PASSES
 
@@ -77,7 +77,7 @@ def build_config(
 def lower(
     schedule: Schedule, args: Sequence[Tensor], name: str = "main", *, simple_mode: bool = False
 ) -> LoweredModule:
-    """The VTA instructions of a schedule, to be printed."""
+    """The VTA instructions of a schedule, in a form to print."""
     from vta.compiler.pipeline import lower_vta
 
     return lower_vta(schedule, args, get_env().config, name, simple_mode=simple_mode)
@@ -99,12 +99,12 @@ def build(
     args : sequence of Tensor
         The arguments of a call, in order.
     target : Target, str, mapping or Environment
-        ``ext_dev``, as text or as `env.target`; default: the target that a ``with`` entered, else
-        `env.target`.
+        ``ext_dev``, as text or as `env.target`. The default is the target of the innermost
+        ``with``, or else `env.target`.
     target_host : Target or str
-        Older scripts name their host here; it changes nothing.
+        No effect; it is accepted for older scripts, which name their host here.
     name : str
-        The entry's name.
+        The name of the program.
     """
     from vta.compiler import pipeline
 
@@ -119,25 +119,25 @@ def build(
 
 
 def reconfig_runtime(remote: Session) -> None:
-    """Makes a session's runtime fit the current environment's configuration.
+    """Adapts a session's runtime to the configuration of the current environment.
 
-    There is nothing to do where that is so already, as it is for a simulator.
+    A simulator always matches, so nothing changes.
 
     Raises
     ------
     ConfigError
-        The session's machine is another, or there is no back end for the target.
+        If the session's machine has another configuration, or if the target has no back end.
     """
     _check_session(remote)
 
 
 def program_fpga(remote: Session, bitstream: str | None = None) -> None:
-    """Programs the FPGA of a session's board. A simulator has none, which is no error.
+    """Programs the FPGA of a session's board. Does nothing for a simulator.
 
     Raises
     ------
     ConfigError
-        As for `reconfig_runtime`; or a bitstream for a simulator.
+        As for `reconfig_runtime`, and if `bitstream` is given for a simulator.
     """
     _check_session(remote)
     if bitstream is not None:
@@ -155,7 +155,7 @@ def _check_session(remote: Session) -> None:
 
 
 def _dump(program: Program, flag: int) -> None:
-    """Logs what `debug_flag` asks for, loud enough to show where logging is not set up."""
+    """Logs what `debug_flag` asks for, as warnings, which show even if logging is not set up."""
     isa = Isa(program.config)
     if flag & Environment.DEBUG_DUMP_INSN:
         for insn in isa.decode_stream(program.insns):

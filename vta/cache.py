@@ -1,12 +1,12 @@
-"""The user's cache folder: what takes long to make is made once.
+"""The user's cache folder, for results that take long to make.
 
-An entry is a folder that appears complete or not at all: it is made beside its place and renamed
-into it. Processes that want the same entry wait for the one that makes it; if locks do not work
-where the cache lies (some network file systems), several make it and one wins.
+An entry is a folder. It is made under a temporary name and then renamed, so it appears complete or
+not at all. Processes that need the same entry wait for the one that makes it. If locks do not work
+in the cache's folder (on some network file systems), several may make it and one wins.
 
-An entry carries the digests of its files (`MANIFEST`). They are checked whenever it is used, and an
-entry that has changed is made again. Beyond `MAX_BYTES` the entries that were used least recently
-are removed.
+An entry includes the digests of its files (`MANIFEST`). They are checked at every use, and an entry
+that has changed is made again. If the cache grows beyond `MAX_BYTES`, the least recently used
+entries are removed.
 """
 
 from __future__ import annotations
@@ -48,23 +48,24 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _LOCKS = ".locks"
 
 MANIFEST = ".entry.json"
-"""In each entry: SHA-256 digests of its files, and what the entry is. Its time is the last use."""
+"""A file in each entry: SHA-256 digests of the other files, and a description of the entry.
+The file's modification time is the time of the last use."""
 
 MAX_BYTES = 2 << 30
 """Bytes above which old entries are removed; `$VTA_CACHE_MAX_BYTES` sets another limit."""
 
 IN_USE = 3600.0
-"""Seconds after its last use in which an entry is not removed: somebody may be about to read it."""
+"""For this many seconds after its last use, an entry is not removed: it may still be read."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing in the cache.
+    """One entry of the cache.
 
-    `about` says what it is, in words; `nbytes` is the size of its files; `made` and `used` are when
-    it was made and last used (seconds since 1970).
+    `about` describes it in words; `nbytes` is the size of its files; `made` and `used` are the
+    times when it was made and last used (seconds since 1970).
     """
 
     kind: str
@@ -77,7 +78,7 @@ class Entry:
 
 
 def cache_dir() -> Path:
-    """The cache's folder, which need not exist: `$VTA_CACHE_PATH`, else the user's own."""
+    """The cache's folder, which may not exist yet: `$VTA_CACHE_PATH`, else the user's default."""
     named = os.environ.get("VTA_CACHE_PATH")
     if named:
         return Path(named).expanduser().absolute()
@@ -87,7 +88,7 @@ def cache_dir() -> Path:
 
 
 def digest(*parts: str | bytes) -> str:
-    """A key that differs wherever any of the parts, or their division, differs."""
+    """A key that differs if any of the parts differs, or where one ends and the next begins."""
     total = hashlib.sha256()
     for part in parts:
         raw = part.encode() if isinstance(part, str) else part
@@ -97,37 +98,37 @@ def digest(*parts: str | bytes) -> str:
 
 
 def lookup(kind: str, key: str) -> Path | None:
-    """The folder of an entry, or None if there is none that is whole."""
+    """The folder of an entry, or None if there is no intact one."""
     path = _path(kind, key)
     if not path.is_dir() or _damage(path):
         return None
-    with contextlib.suppress(OSError):  # a cache that can only be read
+    with contextlib.suppress(OSError):  # the cache may be read-only
         os.utime(path / MANIFEST)
     return path
 
 
 def cached(kind: str, key: str, make: Callable[[Path], None], about: str = "") -> Path:
-    """The folder of an entry; if there is none, `make` fills an empty folder, which becomes it.
+    """The folder of an entry; if there is none, `make` fills an empty folder to become the entry.
 
-    `about` is what `vta cache` says of the entry. If `make` raises, nothing is stored and its
-    exception passes on.
+    `vta cache` shows `about` as the entry's description. If `make` raises an exception, nothing is
+    stored and the exception is passed on.
 
     Raises
     ------
     ToolError
-        The cache's folder cannot be written.
+        If the cache's folder cannot be written.
     """
     return lookup(kind, key) or _make(kind, key, make, about)
 
 
 def store(kind: str, key: str, make: Callable[[Path], None], about: str = "") -> Path:
-    """Like `cached`, but makes the entry again, in place of the one that there may be."""
+    """Like `cached`, but always makes the entry again and replaces an existing one."""
     discard(kind, key)
     return _make(kind, key, make, about)
 
 
 def discard(kind: str, key: str) -> None:
-    """Removes an entry; files of it that another process has open stay usable there."""
+    """Removes an entry; another process that has its files open can still read them."""
     _remove(_path(kind, key))
 
 
@@ -148,17 +149,17 @@ def entries() -> list[Entry]:
 
 
 def size() -> int:
-    """Bytes that the cache takes, what is half made included."""
+    """Size of the cache in bytes, with unfinished entries."""
     return sum(map(_nbytes, _ours()))
 
 
 def clear() -> int:
-    """Removes everything that is in the cache; returns how many bytes that were.
+    """Removes everything in the cache; returns the number of bytes removed.
 
     Raises
     ------
     ToolError
-        Some of it could not be removed.
+        If some of it could not be removed.
     """
     total, ours = size(), list(_ours())
     failures = [failure for path in ours if (failure := _remove(path))]
@@ -169,20 +170,20 @@ def clear() -> int:
             f"({failures[0].strerror or failures[0]})"
         )
     for kind in {path.parent for path in ours}:
-        with contextlib.suppress(OSError):  # something else is in it
+        with contextlib.suppress(OSError):  # the folder has other files in it
             kind.rmdir()
     _remove(cache_dir() / _LOCKS)
     return total
 
 
 def _ours() -> Iterator[Path]:
-    """The folders of entries, half made ones too.
+    """The folders of entries, with unfinished ones.
 
-    Only what this module put there: the folder may have been chosen carelessly, and each entry that
-    was ever begun has left a lock.
+    Only folders that this module made count, because the user may have chosen a folder with other
+    files in it. Every entry that was ever started has a lock file.
     """
     for path in cache_dir().glob("*/*"):
-        # A half made one is named `.KEY.` and a random end.
+        # The name of an unfinished entry is `.KEY.` and a random suffix.
         key = path.name[1:].rpartition(".")[0] if path.name.startswith(".") else path.name
         if path.is_dir() and (cache_dir() / _LOCKS / f"{path.parent.name}.{key}").is_file():
             yield path
@@ -201,11 +202,11 @@ def _make(kind: str, key: str, make: Callable[[Path], None], about: str) -> Path
     path = _path(kind, key)
     partial: Path | None = None
     try:
-        # The lock's file also tells that what lies in the cache is ours.
+        # The lock's file also shows that the entry was made by this module.
         with processes.unwound_by_sigterm(), _locked(kind, key) as alone:
             if path.is_dir():
                 damage = _damage(path)
-                if not damage:  # made while this process waited
+                if not damage:  # another process made it in the meantime
                     return path
                 _log.warning("%s in the cache %s; it is made again", path, damage)
                 if failure := _remove(path):
@@ -236,14 +237,14 @@ def _make(kind: str, key: str, make: Callable[[Path], None], about: str) -> Path
 
 
 def _seal(path: Path, about: str) -> None:
-    """Writes the manifest of an entry that is complete."""
+    """Writes the manifest of a complete entry."""
     files = {name: _sha256(path / name) for name in _files(path)}
     text = json.dumps({"about": about, "files": files}, indent=1)
     (path / MANIFEST).write_text(text, encoding="utf-8")
 
 
 def _damage(path: Path) -> str:
-    """What is wrong with an entry, as the end of a sentence; "" if it is as it was made."""
+    """The damage of an entry, as the end of a sentence; "" if it is intact."""
     sums = _manifest(path).get("files")
     if not isinstance(sums, dict):
         return "has no digests"
@@ -270,7 +271,7 @@ def _sha256(path: Path) -> str:
 
 
 def _sweep(mine: Path) -> None:
-    """Removes what killed processes left half made: nobody holds the lock of such an entry.
+    """Removes unfinished entries of killed processes; the lock of such an entry is free.
 
     The caller holds the lock of `mine`.
     """
@@ -287,7 +288,7 @@ def _sweep(mine: Path) -> None:
 
 
 def _evict(kept: Path) -> None:
-    """Removes the entries that were used least recently while there are too many bytes."""
+    """Removes the least recently used entries until the cache is small enough."""
     text = os.environ.get("VTA_CACHE_MAX_BYTES", "")
     if text and not text.isdecimal():
         raise ToolError(f"VTA_CACHE_MAX_BYTES must be a number of bytes, not {text!r}")
@@ -310,7 +311,7 @@ def _lock_file(kind: str, key: str) -> Path:
 
 @contextlib.contextmanager
 def _locked(kind: str, key: str) -> Iterator[bool]:
-    """Keeps other processes from making the same entry; False where locks do not work."""
+    """Keeps other processes from making the same entry; False if locks do not work."""
     path = _lock_file(kind, key)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", encoding="ascii") as file:
@@ -325,7 +326,7 @@ def _locked(kind: str, key: str) -> Iterator[bool]:
 
 
 def _remove(path: Path) -> OSError | None:
-    """Removes a folder; what kept it from doing so."""
+    """Removes a folder; returns what prevented it, if anything."""
     try:
         shutil.rmtree(path)
     except FileNotFoundError:
@@ -336,7 +337,7 @@ def _remove(path: Path) -> OSError | None:
 
 
 def _files(path: Path) -> Iterator[str]:
-    """The files of an entry but its manifest, by their paths inside of it."""
+    """The files of an entry without its manifest, by their paths inside the entry."""
     for folder, _, names in os.walk(path):
         for name in sorted(names):
             inner = os.path.relpath(os.path.join(folder, name), path)

@@ -1,7 +1,7 @@
-"""Calls with arguments that a public function does not have: an error that lists what it has.
+"""Clear errors for calls with wrong arguments: the message lists the arguments that exist.
 
-`check_calls` is applied once, at the end of each public module. TVM's names for arguments are
-understood too, and those of its arguments that change nothing here are left out (`TVM_NAMES`).
+Each public module calls `check_calls` once, at its end. TVM's argument names work too, and TVM's
+arguments that have no effect here are dropped (`TVM_NAMES`).
 """
 
 from __future__ import annotations
@@ -66,24 +66,24 @@ TVM_NAMES: dict[str, dict[str, str | None]] = {
     "Stage.tile": {"x_parent": "x", "y_parent": "y"},
     "Stage.unroll": _STAGE,
 }
-"""For each function TVM's name of an argument, and ours; None where it changes nothing here."""
+"""TVM's and our name of each argument, by function; None for an argument without effect here."""
 
 
 def check_calls(
     place: str, names: dict[str, Any], listed: Iterable[str], *classes: type[Any]
 ) -> None:
-    """Makes calls with wrong arguments a `CallError`, of a module's functions and classes.
+    """Makes a module's functions and classes raise `CallError` on wrong arguments.
 
     Parameters
     ----------
     place : str
-        What to show before a function's name, such as ``te.``.
+        The text before a function's name in messages, such as ``te.``.
     names : dict
         The module's namespace, in which functions are replaced.
     listed : names
-        Of these, functions and classes are checked.
+        The names of the functions and classes to check.
     classes : types
-        Further ones whose methods users call. Classes are changed in place.
+        More classes whose methods users call. Classes are changed in place.
     """
     found = [(name, names[name]) for name in listed if name in names]
     for name, item in found:
@@ -123,7 +123,7 @@ def _checked(function: Callable[..., Any], shown: str) -> Callable[..., Any]:
 
 
 def _translated(shown: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments by our names, without those that change nothing."""
+    """Keyword arguments by our names, without those that have no effect."""
     renamed = TVM_NAMES.get(shown, {})
     given = {renamed.get(name, name): value for name, value in kwargs.items()}
     return {name: value for name, value in given.items() if name is not None}
@@ -132,7 +132,7 @@ def _translated(shown: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
 def _misfit(
     signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> str | None:
-    """Why arguments do not fit a signature; None where they do."""
+    """Why arguments do not fit a signature; None if they fit."""
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:

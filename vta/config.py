@@ -1,8 +1,8 @@
-"""The machine's configuration: VTA's JSON file, checked, with every size that follows from it.
+"""The machine's configuration: VTA's JSON file, checked, with all sizes that follow from it.
 
-A `Config` that exists is a `Config` that is valid: the constructor refuses everything else with a
-`ConfigError` that names the key, its value and what is allowed. Derived sizes are properties and
-are stored nowhere. Sizes in JSON are base-2 logarithms, as VTA's users know them.
+Every `Config` object is valid. The constructor raises a `ConfigError` for all others; it names the
+key, its value and the allowed values. Derived sizes are properties and are not stored. Sizes in
+JSON are base-2 logarithms, as VTA's users know them.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ __all__ = ["PRESETS", "SIMULATED_TARGETS", "TARGETS", "Config", "default_path"]
 SIMULATED_TARGETS = ("sim", "tsim")
 TARGETS = (*SIMULATED_TARGETS, "pynq", "ultra96", "zcu104", "de10nano", "intelfocl")
 HW_VERSIONS = ("0.0.1", "0.0.2", "0.0.3")
-"""All have the same configuration keys. 0.0.1 and 0.0.2 are one encoding, of which 0.0.3 is a
-superset (docs/isa.md, "Encoding 0.0.3")."""
+"""All versions have the same configuration keys. 0.0.1 and 0.0.2 are the same encoding; 0.0.3 is a
+superset of it (docs/isa.md, "Encoding 0.0.3")."""
 
 MAX_FILE_BYTES = 1 << 20
-"""Of a configuration file; one needs a few hundred."""
+"""The most bytes of a configuration file; a few hundred are enough."""
 
 
 def _key(doc: str, allowed: tuple[int, ...] | range, **options: Any) -> Any:
@@ -41,16 +41,16 @@ def _key(doc: str, allowed: tuple[int, ...] | range, **options: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """One configuration of the accelerator. It never changes, and threads may share it.
+    """One configuration of the accelerator. It is immutable, and threads may share it.
 
-    Field names are the JSON keys in lower case. The first eleven are VTA's and required; the rest
-    are this project's and optional.
+    Field names are the JSON keys in lower case. The first eleven come from VTA and are required;
+    the rest are additions of this project and optional.
 
     Raises
     ------
     ConfigError
-        A value outside its range, or a combination whose instruction fields do not fit
-        (docs/isa.md, "Encoding").
+        If a value is out of range, or if the instruction fields do not fit (docs/isa.md,
+        "Encoding").
     """
 
     target: str = field(metadata={"doc": "where programs run"})
@@ -89,7 +89,7 @@ class Config:
             raise ConfigError(f"{key} must be one of {', '.join(allowed)}, not {value!r}")
 
     def _problems(self) -> Iterator[Problem]:
-        """All that is wrong with the numbers."""
+        """All problems with the numbers."""
         outside = [name for name, allowed in _ALLOWED.items() if getattr(self, name) not in allowed]
         for name in outside:
             supported = "" if len(_ALLOWED[name]) > 1 else " (other widths are not supported)"
@@ -99,13 +99,13 @@ class Config:
             yield from encoding_problems(self)
 
     def _explain(self, problem: Problem) -> str:
-        """The message of a problem, with the values that would be accepted in its place."""
+        """The message of a problem, with the values that are allowed instead."""
         if len(problem.names) > 1:
             *names, last = (name.upper() for name in problem.names)
             return f"{', '.join(names)} and {last} must be smaller{problem.reason}"
         (name,) = problem.names
         left = {value: list(self._with(name, value)._problems()) for value in _ALLOWED[name]}
-        # Where another key is wrong too, the range is that of this key alone.
+        # If another key is wrong too, this is the range of this key alone.
         accepted = [value for value, problems in left.items() if not problems] or [
             value
             for value, problems in left.items()
@@ -118,7 +118,7 @@ class Config:
         return f"{name.upper()} must be {spelled}, not {getattr(self, name)}{problem.reason}"
 
     def _with(self, name: str, value: int) -> Config:
-        """A copy with one number changed and nothing checked."""
+        """A copy with one number changed, without checks."""
         changed = copy.copy(self)
         object.__setattr__(changed, name, value)
         return changed
@@ -127,10 +127,10 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: object, source: str = "configuration") -> Config:
-        """The configuration that a JSON object's keys and values describe.
+        """The configuration described by a JSON object.
 
-        Keys of older files are taken where they only repeat another: `LOG_BLOCK_IN` and
-        `LOG_BLOCK_OUT`, together or beside `LOG_BLOCK`; `LOG_OUT_WIDTH`.
+        Keys of older files are accepted if they only repeat another key: `LOG_BLOCK_IN` and
+        `LOG_BLOCK_OUT`, together or with `LOG_BLOCK`; and `LOG_OUT_WIDTH`.
         """
         if not isinstance(values, dict):
             raise ConfigError(f"{source}: must be a JSON object, not {type(values).__name__}")
@@ -155,9 +155,9 @@ class Config:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None) -> Config:
-        """The configuration of a file: `path`, or `$VTA_CONFIG`, or the package's own.
+        """The configuration in a file: `path`, or `$VTA_CONFIG`, or the package's default.
 
-        A name of `PRESETS` is taken in place of a path.
+        `path` may also be a name in `PRESETS`.
         """
         if not isinstance(path, (str, os.PathLike, type(None))):
             raise ConfigError(f"a configuration must be a path or a preset's name, not {path!r}")
@@ -182,7 +182,7 @@ class Config:
         return cls.from_dict(values, str(file))
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object; this project's own keys appear only where they differ from default."""
+        """The JSON object; keys that this project added appear only if they are not default."""
         return {
             item.name.upper(): getattr(self, item.name)
             for item in dataclasses.fields(self)
@@ -190,13 +190,13 @@ class Config:
         }
 
     def replace(self, **changes: Any) -> Config:
-        """A copy with some fields changed, checked again."""
+        """A copy with some fields changed; it is checked again."""
         return dataclasses.replace(self, **changes)
 
     def hardware(self) -> dict[str, Any]:
-        """What the machine itself is made of: every key but `TARGET` and `HW_VER`.
+        """The values that define the hardware: every key except `TARGET` and `HW_VER`.
 
-        A machine with encoding 0.0.3 has one entry more.
+        A machine with encoding 0.0.3 has one more entry.
         """
         sizes = {
             item.name.upper(): getattr(self, item.name)
@@ -206,20 +206,20 @@ class Config:
         return sizes | ({"REQUANTISES": True} if self.requantises else {})
 
     def encoding(self) -> dict[str, Any]:
-        """The part of `hardware` that a linked stream depends on: numbers, tiles and depths.
+        """The part of `hardware` that a linked stream depends on: number widths, tiles, depths.
 
-        Encoding 0.0.3 is not in it, since it only adds instructions: `vta.isa.Isa.first_new`
-        finds a stream's first instruction that needs it.
+        Encoding 0.0.3 is not included, because it only adds instructions. `vta.isa.Isa.first_new`
+        finds the first instruction in a stream that needs it.
         """
         unseen = ("LOG_BUS_WIDTH", "ADDR_WIDTH", "MAX_BURST", "LOG_INSN_QUEUE", "REQUANTISES")
         return {key: value for key, value in self.hardware().items() if key not in unseen}
 
     def difference(self, other: Config) -> str:
-        """In words, how the hardware of two configurations differs; empty if it does not."""
+        """The differences in hardware between two configurations, in words; "" if none."""
         return _difference(self.hardware(), other.hardware())
 
     def encoding_difference(self, other: Config) -> str:
-        """As `difference`, of what decides whether one runs programs for the other."""
+        """Like `difference`, but only what decides whether one can run the other's programs."""
         return _difference(self.encoding(), other.encoding())
 
     @property
@@ -260,13 +260,13 @@ class Config:
 
     @property
     def block(self) -> int:
-        """BLOCK_IN and BLOCK_OUT, which are always equal here."""
+        """BLOCK_IN and BLOCK_OUT, which are always equal in this project."""
         return 1 << self.log_block
 
     # -- elements (tiles), in bytes --------------------------------------------------------------
 
     def elem_bytes(self, kind: MemoryType) -> int:
-        """Bytes in DRAM of one element of a memory; by name: `uop_elem_bytes` and so on."""
+        """Bytes in DRAM of one element of a memory; also as `uop_elem_bytes` and so on."""
         return int(getattr(self, f"{kind.name.lower()}_elem_bytes"))
 
     def log_elem_bytes(self, kind: MemoryType) -> int:
@@ -301,7 +301,7 @@ class Config:
     # -- depths, in elements ---------------------------------------------------------------------
 
     def depth(self, kind: MemoryType) -> int:
-        """Elements that a memory holds: ACC's for ACC_8BIT; by name: `uop_depth` and so on."""
+        """Elements in a memory (for ACC_8BIT those of ACC); also as `uop_depth` and so on."""
         return 1 << self.log_depth(kind)
 
     def log_depth(self, kind: MemoryType) -> int:
@@ -380,10 +380,10 @@ _ALLOWED: dict[str, tuple[int, ...] | range] = {
     for item in dataclasses.fields(Config)
     if "allowed" in item.metadata
 }
-"""What each number may be at all; what it may be beside the others is less."""
+"""The allowed values of each number; the other numbers may restrict them further."""
 
 _TILE = ("log_inp_width", "log_wgt_width", "log_acc_width", "log_batch", "log_block")
-"""The numbers that an element's bytes depend on."""
+"""The numbers that the size of an element depends on."""
 
 
 def _difference(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
@@ -393,7 +393,7 @@ def _difference(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
 
 
 def _without_repeats(values: dict[str, Any], source: str) -> dict[str, Any]:
-    """`values` with `LOG_BLOCK` for both of its older spellings, and without what follows."""
+    """`values` with `LOG_BLOCK` instead of its two older keys, and without derived keys."""
     for groups in (
         ("LOG_BLOCK", "LOG_BLOCK_IN", "LOG_BLOCK_OUT"),
         ("LOG_OUT_WIDTH", "LOG_INP_WIDTH"),
@@ -415,7 +415,7 @@ def _without_repeats(values: dict[str, Any], source: str) -> dict[str, Any]:
 
 
 def _unique(source: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object's pairs as a dict, refusing a key that is given twice."""
+    """The pairs of a JSON object as a dict; refuses a key that is given twice."""
     values = dict(pairs)
     if len(values) != len(pairs):
         names = [key for key, _ in pairs]
@@ -425,7 +425,7 @@ def _unique(source: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def default_path() -> Path:
-    """Where `Config.load()` looks: `$VTA_CONFIG`, else the file in the package."""
+    """The file that `Config.load()` reads: `$VTA_CONFIG`, else the one in the package."""
     named = os.environ.get("VTA_CONFIG")
     return Path(named) if named else Path(__file__).with_name("vta_config.json")
 
@@ -446,7 +446,7 @@ _DEFAULT = Config(
 
 PRESETS = {
     "default": _DEFAULT,
-    # Small buffers build and run fast, and reach the ends of their ranges soon.
+    # Small buffers build and run fast, and tests soon reach the ends of their ranges.
     "tiny": _DEFAULT.replace(
         log_block=3,
         log_uop_buff_size=8,
@@ -454,7 +454,7 @@ PRESETS = {
         log_wgt_buff_size=11,
         log_acc_buff_size=11,
     ),
-    # Two rows a tile, odd buffer sizes, a bus wider than an INP element.
+    # Two rows in a tile, odd buffer sizes, a bus wider than an INP element.
     "small": _DEFAULT.replace(
         log_batch=1,
         log_block=3,
@@ -490,4 +490,4 @@ PRESETS = {
         log_acc_buff_size=16,
     ),
 }
-"""Named configurations: for tests, for bug reports, and in place of a file's path."""
+"""Named configurations for tests and bug reports; a name can replace a file's path."""

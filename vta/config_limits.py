@@ -1,4 +1,4 @@
-"""How large a configuration's buffers may be: depths, and instruction words that must fit."""
+"""Limits on a configuration's buffers: their depths, and the fields of instruction words."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _OPERANDS = ("log_acc_buff_size", "log_inp_buff_size", "log_wgt_buff_size")
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with the numbers of some keys; `reason` follows "must be A, not B"."""
+    """A problem with the numbers of some keys; `reason` follows "must be A, not B"."""
 
     names: tuple[str, ...]
     reason: str
 
 
 def depth_problems(config: Config) -> Iterator[Problem]:
-    """Buffers that hold too few elements, or more than `sram_base` reaches."""
+    """Buffers that hold too few elements, or more than `sram_base` can address."""
     for kind in _MEMORIES:
         log_depth, name = config.log_depth(kind), f"log_{kind.name.lower()}_buff_size"
         if log_depth < 3:
@@ -42,7 +42,7 @@ def depth_problems(config: Config) -> Iterator[Problem]:
 
 
 def encoding_problems(config: Config) -> Iterator[Problem]:
-    """Words whose fields need more bits than there are (docs/isa.md, "Encoding")."""
+    """Words whose fields need more bits than the word has (docs/isa.md, "Encoding")."""
     isa = Isa(config)
     widths = ", ".join(f"LOG_{kind.name}_DEPTH {config.log_depth(kind)}" for kind in _MEMORIES)
     for what, form, word, names in (

@@ -23,7 +23,7 @@ __all__ = ["DevConstants", "Environment", "get_env"]
 
 
 class DevConstants:
-    """Numbers of the hardware interface, as `env.dev` has them."""
+    """The numbers of the hardware interface in `env.dev`."""
 
     MEM_ID_UOP = int(MemoryType.UOP)
     MEM_ID_WGT = int(MemoryType.WGT)
@@ -36,7 +36,7 @@ class DevConstants:
     ALU_OPCODE_ADD = int(AluOp.ADD)
     ALU_OPCODE_SHR = int(AluOp.SHR)
     ALU_OPCODE_MUL = int(AluOp.MUL)
-    # Pipeline stages, as dependency pushes and pops in printed programs name them.
+    # Pipeline stages, by the numbers in the dependency pushes and pops of printed programs.
     QID_LOAD_INP = 1
     QID_LOAD_WGT = 1
     QID_LOAD_OUT = 2
@@ -45,7 +45,7 @@ class DevConstants:
 
 
 def _sizes(config: Config) -> dict[str, int | str]:
-    """What a configuration says, under the names of `Environment`'s attributes."""
+    """The values of a configuration, by the names of `Environment`'s attributes."""
     sizes: dict[str, int | str] = {
         "TARGET": config.target,
         "HW_VER": config.hw_ver,
@@ -80,20 +80,20 @@ class _EnvironmentType(type):
 
     @property
     def current(cls) -> Environment:
-        """The innermost environment that a ``with`` entered, else the default one."""
+        """The environment of the innermost ``with``, else the default."""
         return get_env()
 
 
 class Environment(metaclass=_EnvironmentType):
-    """A read-only view on one `Config`; with ``with``, the current one.
+    """A read-only view of one `Config`; ``with`` makes it the current environment.
 
-    Threads may share one. ``with`` makes it the current environment of its own thread (or task)
+    Threads may share one. ``with`` changes the current environment of its own thread (or task)
     only; a new thread starts with the default environment.
 
     Parameters
     ----------
     config : Config, mapping, path, or None
-        A configuration, a JSON object of one, the path of one, or (None) what `Config.load` finds.
+        A configuration, its JSON object, or its path; None means what `Config.load` finds.
 
     Attributes
     ----------
@@ -101,8 +101,8 @@ class Environment(metaclass=_EnvironmentType):
     BATCH, BLOCK_IN, BLOCK_OUT : int
         The shape of a tile.
     {INP,WGT,ACC,OUT}_WIDTH : int
-        Bits of a number; `LOG_` before it for the logarithm. Likewise `{UOP,…}_BUFF_SIZE` (bytes
-        of a buffer) and `{UOP,…}_ELEM_BITS`, `_ELEM_BYTES` (of a tile).
+        Bits of a number; with `LOG_` before the name, the logarithm. Likewise `{UOP,…}_BUFF_SIZE`
+        (bytes of a buffer) and `{UOP,…}_ELEM_BITS`, `_ELEM_BYTES` (of a tile).
     {inp,wgt,acc,out}_dtype : str
     {inp,wgt,acc}_scope : str
         On-chip buffers, for `set_scope`.
@@ -113,7 +113,7 @@ class Environment(metaclass=_EnvironmentType):
     DEBUG_DUMP_INSN: ClassVar[int] = 2
     DEBUG_DUMP_UOP: ClassVar[int] = 4
     MAX_XFER: ClassVar[int] = 1 << 22
-    """Bytes of the largest transfer that scripts should ask for at once."""
+    """The largest transfer, in bytes, that scripts should request at once."""
 
     inp_scope: ClassVar[str] = "local.inp_buffer"
     wgt_scope: ClassVar[str] = "local.wgt_buffer"
@@ -143,7 +143,7 @@ class Environment(metaclass=_EnvironmentType):
         super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
-        """Only for a name that is not there: the sizes are plain attributes."""
+        """Raises for an unknown name; the sizes are plain attributes and do not come here."""
         near = difflib.get_close_matches(name, vars(self), 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise AttributeError(f"an environment has no {name!r}{hint}")
@@ -168,7 +168,7 @@ class Environment(metaclass=_EnvironmentType):
     def mock(self) -> MockEnvironment:
         """An environment whose `dma_copy`, `alu` and `gemm` leave that work out of a program.
 
-        What is left can be timed alone; its results mean nothing.
+        The rest of the program can then be timed alone; its results are meaningless.
         """
         return MockEnvironment(self.config)
 
@@ -183,7 +183,7 @@ class Environment(metaclass=_EnvironmentType):
 
     @property
     def target(self) -> Target:
-        """What `vta.build` compiles for."""
+        """The target that `vta.build` compiles for."""
         return Target("ext_dev", host=self.target_host)
 
     def __enter__(self) -> Environment:
@@ -222,13 +222,13 @@ _default: dict[str, Environment] = {}
 def get_env() -> Environment:
     """The current environment: the innermost ``with Environment(...)``, else the default.
 
-    The default is read from the configuration file once; a change of ``$VTA_CONFIG`` reads anew.
+    The default is read from the configuration file once, and again if ``$VTA_CONFIG`` changes.
     """
     if entered := _entered.get():
         return entered[-1]
     key = os.environ.get("VTA_CONFIG", "")
     if key not in _default:
-        # Of two threads that come here first, both get the one that is kept.
+        # If two threads come here first at the same time, both get the same object.
         _default.setdefault(key, Environment())
     return _default[key]
 

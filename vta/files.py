@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves no half of one, and reading no more than is meant to be."""
+"""Safe file access: atomic writes, and reads with a size limit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["FileTooLargeError", "read_limited", "replacing", "require_regular"]
 
 
 class FileTooLargeError(ValueError):
-    """A file of more bytes than its kind may have."""
+    """A file with more bytes than are allowed for its kind."""
 
 
 def require_regular(path: str | os.PathLike[str]) -> None:
@@ -30,7 +30,7 @@ def read_limited(path: str | os.PathLike[str], limit: int) -> bytes:
     Raises
     ------
     FileTooLargeError
-        More than `limit` bytes.
+        If it has more than `limit` bytes.
     """
     require_regular(path)
     with open(path, "rb") as file:
@@ -42,12 +42,12 @@ def read_limited(path: str | os.PathLike[str], limit: int) -> bytes:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """The file to write into: it takes `path`'s place when all is written, and goes if that fails.
+    """A temporary file to write; it replaces `path` at the end, or is removed if writing fails.
 
-    Processes and threads may write one path at a time each; the last one stays.
+    Several processes and threads may write the same path; the last one wins.
 
-    What is there and no ordinary file (a device, a pipe) is written itself; so is what a link
-    points to.
+    If `path` is a device or a pipe, it is written directly. If it is a link, the file that it
+    points to is replaced.
     """
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():

@@ -1,4 +1,4 @@
-"""Memory images: one run of a machine as plain arrays (memory before, and what it must become).
+"""Memory images: one run of a machine as plain arrays (memory before the run, and after it).
 
 The format is described in `docs/images.md`: a JSON ``manifest`` and segments ``before_addr``,
 ``before_0`` …, ``after_addr``, ``after_0`` ….
@@ -26,12 +26,12 @@ FORMAT = "vta-image"
 VERSION = 1
 
 BASES = ("uop", "inp", "wgt", "acc", "out")
-"""The base registers, in the manifest's order."""
+"""The base registers, in the order of the manifest."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """`data` (uint8) from byte `addr` on."""
+    """The bytes `data` (uint8), which start at byte address `addr`."""
 
     addr: int
     data: NDArray[np.uint8]
@@ -43,11 +43,11 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """A run: configuration, stream, base registers, memory before and (or None) after.
+    """A run: configuration, stream, base registers, memory before, and memory after (or None).
 
-    Keys that `base` and `tokens_before` leave out are 0.
+    Missing keys in `base` and `tokens_before` mean 0.
 
-    It never changes, and threads may share it.
+    It is immutable, and threads may share it.
     """
 
     config: Config
@@ -74,12 +74,12 @@ class Image:
             object.__setattr__(self, name, _counts(name, getattr(self, name), keys, most))
 
     def stream(self) -> NDArray[np.uint64]:
-        """The (n, 2) uint64 instructions that lie in `before`; zeros where it says nothing.
+        """The (n, 2) uint64 instructions in `before`; zeros where it has no data.
 
         Raises
         ------
         ImageError
-            More instructions than the segments could hold.
+            If there are more instructions than the segments could hold.
         """
         size = sum(len(segment.data) for segment in self.before)
         if self.insn_count * INSN_BYTES > size:
@@ -98,7 +98,7 @@ class Image:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Image:
-        """The image in a file; raises `ImageError` naming the file and what is wrong with it."""
+        """The image in a file; raises `ImageError` with the file's name and the problem."""
         manifest, arrays = read_npz(path, FORMAT, VERSION, ImageError)
         try:
             known = {
@@ -121,7 +121,7 @@ class Image:
             raise ImageError(f"{path}: {error}") from None
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the file, atomically: a crash leaves no half of one."""
+        """Writes the file atomically."""
         manifest = {
             "format": FORMAT,
             "version": VERSION,

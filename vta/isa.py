@@ -1,10 +1,10 @@
-"""The instruction set: every format once; layouts, packing, decoding and text are derived.
+"""The instruction set: defines every format once, and derives layouts, packing, decoding, text.
 
 `docs/isa.md` is the specification. Words used throughout:
 
 - *element* (tile): one row of an on-chip buffer; every base, size and stride counts elements.
-- Modules stand in the order ``load``, ``compute``, ``store``; *prev* and *next* are neighbours in
-  it. Token queues keep their traditional names, in which g is the compute module:
+- Modules have the order ``load``, ``compute``, ``store``; *prev* and *next* are a module's
+  neighbours. Token queues keep their traditional names, in which g is the compute module:
   ``l2g`` load to compute, ``g2l`` compute to load, ``g2s`` compute to store, ``s2g`` store to
   compute.
 """
@@ -61,21 +61,21 @@ __all__ = [
 
 INSN_BYTES = 16
 WORD_BITS = 64
-"""An instruction is two words; no field crosses from one into the other."""
+"""An instruction has two words; no field crosses from one into the other."""
 
 UOP_BITS = 32
 SRAM_BITS = 16
-"""Of `sram_base`: no buffer is deeper than this can count."""
+"""Bits of `sram_base`, which limit the depth of every buffer."""
 
 DRAM_BITS = 32
 """Of `dram_base`."""
 
 SIZE_BITS = 16
-"""Of `y_size`, `x_size` and `x_stride`."""
+"""Bits of `y_size`, `x_size` and `x_stride`."""
 
 PAD_BITS = 4
 LOOP_BITS = 14
-"""Of `iter_out` and `iter_in`."""
+"""Bits of `iter_out` and `iter_in`."""
 
 IMM_BITS = 16
 MAX_SIZE = (1 << SIZE_BITS) - 1
@@ -84,7 +84,7 @@ MAX_ITER = (1 << LOOP_BITS) - 1
 MAX_IMM = (1 << (IMM_BITS - 1)) - 1
 TOKEN_BITS = 16
 MAX_TOKENS = (1 << TOKEN_BITS) - 1
-"""What a token counter holds; one more stalls the producer."""
+"""The most tokens that a queue holds; one more stalls the producer."""
 
 TOKEN_QUEUES = ("l2g", "g2l", "g2s", "s2g")
 
@@ -132,7 +132,7 @@ class AluOp(enum.IntEnum):
 
 
 class ModuleId(enum.IntEnum):
-    """Who executes an instruction, as the error registers number them."""
+    """The module that executes an instruction, by its number in the error registers."""
 
     FETCH = 0
     LOAD = 1
@@ -146,11 +146,11 @@ TOKEN_LINKS = {
     (ModuleId.COMPUTE, "next"): TokenLink(pops="s2g", pushes="g2s"),
     (ModuleId.STORE, "prev"): TokenLink(pops="g2s", pushes="s2g"),
 }
-"""By module and side; a side that is not here has no neighbour, and a token for it is illegal."""
+"""Queues by module and side; a missing side has no neighbour, and a token for it is illegal."""
 
 
 class Cause(enum.IntEnum):
-    """Why a machine stopped, in the order in which causes are looked for."""
+    """Why a machine stopped; the causes are checked in this order."""
 
     NONE = 0
     ILLEGAL_OPCODE = 1
@@ -185,17 +185,17 @@ class Field:
 
 
 class Format:
-    """An ordered list of fields in one or two words; no field crosses from a word into the next.
+    """An ordered list of fields in one or two words; no field crosses a word boundary.
 
     Parameters
     ----------
     name : str
-        For messages and the documentation.
+        The name in messages and in the documentation.
     word_bits : int
         64 for instructions, 32 for micro-ops.
     words : tuple of tuples of Field
-        From bit 0 of each word. What is left at a word's end is ignored by the machine and packed
-        as zero.
+        The fields of each word, from bit 0 on. The machine ignores the remaining bits of a word;
+        they are packed as zero.
     """
 
     def __init__(self, name: str, word_bits: int, *words: tuple[Field, ...]) -> None:
@@ -217,11 +217,11 @@ class Format:
         return self.word_bits * len(self.words)
 
     def used_bits(self, word: int) -> int:
-        """Bits that the fields of word number `word` take; more than `word_bits` do not fit."""
+        """Bits of all fields of word number `word`; more than `word_bits` do not fit."""
         return sum(field.bits for field in self.words[word])
 
     def field(self, name: str) -> Field:
-        """The field of a name."""
+        """The field called `name`."""
         return self._places[name][0]
 
     def offset(self, name: str) -> int:
@@ -244,12 +244,12 @@ class Format:
         return StructLayout(members)
 
     def pack(self, **values: int) -> int:
-        """One integer of `bits`; fields that are not named are 0.
+        """One integer of `bits` bits; fields that are not named are 0.
 
         Raises
         ------
         EncodingError
-            An unknown field, or a value that does not fit.
+            If a field is unknown, or if a value does not fit.
         """
         word = 0
         for name, value in values.items():
@@ -286,7 +286,7 @@ class Format:
         return packed.astype("<u8", copy=False)
 
     def unpack(self, word: int) -> dict[str, int]:
-        """Every field's value, from an integer of `bits`."""
+        """The value of every field in an integer of `bits` bits."""
         values = {}
         for name, (field, _, _) in self._places.items():
             value = (word >> self.offset(name)) & ((1 << field.bits) - 1)
@@ -336,10 +336,10 @@ COMMON = (
 
 @dataclass(frozen=True)
 class Insn:
-    """One decoded instruction: what simulators, printer, verifier and statistics read.
+    """One decoded instruction, for simulators, printer, verifier and statistics.
 
-    `values` holds every field of the instruction's format by name; a field reads as an attribute
-    too (``insn.x_size``). `opcode` is the number in the stream, which may be illegal.
+    `values` holds every field of the instruction's format by name; fields can also be read as
+    attributes (``insn.x_size``). `opcode` is the number in the stream, which may be illegal.
     """
 
     index: int
@@ -354,12 +354,12 @@ class Insn:
 
     @property
     def name(self) -> str:
-        """`LOAD`, `STORE`, `GEMM`, `FINISH`, `ALU`, or `OPCODE_n` where illegal."""
+        """`LOAD`, `STORE`, `GEMM`, `FINISH`, `ALU`, or `OPCODE_n` if illegal."""
         return _name(Opcode, self.opcode, "OPCODE")
 
     @property
     def module(self) -> ModuleId:
-        """Whose queue fetch sends it to (docs/isa.md, "Dispatch")."""
+        """The module to which fetch sends it (docs/isa.md, "Dispatch")."""
         if self.opcode == Opcode.STORE:
             return ModuleId.STORE
         if self.opcode == Opcode.LOAD and self.memory_type in (MemoryType.INP, MemoryType.WGT):
@@ -368,12 +368,12 @@ class Insn:
 
     @property
     def pops(self) -> tuple[str, ...]:
-        """Neighbours whose tokens it waits for: "prev", "next" or both."""
+        """The neighbours whose tokens it waits for: "prev", "next", both or none."""
         return tuple(side for side in ("prev", "next") if self.values[f"pop_{side}"])
 
     @property
     def pushes(self) -> tuple[str, ...]:
-        """Neighbours that it gives tokens to: "prev", "next" or both."""
+        """The neighbours that it sends tokens to: "prev", "next", both or none."""
         return tuple(side for side in ("prev", "next") if self.values[f"push_{side}"])
 
     def __str__(self) -> str:
@@ -382,7 +382,7 @@ class Insn:
 
     @property
     def operation(self) -> str:
-        """What it does, without operands: ``LOAD INP``, ``ALU ADD``, ``GEMM RESET``."""
+        """The operation without operands: ``LOAD INP``, ``ALU ADD``, ``GEMM RESET``."""
         if self.opcode in (Opcode.LOAD, Opcode.STORE):
             return f"{self.name} {_name(MemoryType, self.memory_type, 'TYPE')}"
         if self.opcode == Opcode.ALU:
@@ -427,12 +427,12 @@ class Insn:
 
 
 def pack_qnt(zero_point: int, lower: int) -> int:
-    """`imm` of a QNT.
+    """The `imm` field of a QNT.
 
     Raises
     ------
     EncodingError
-        A number that is not int8.
+        If a number is not an int8.
     """
     for name, number in (("zero_point", zero_point), ("lower", lower)):
         if not -128 <= number <= 127:
@@ -441,7 +441,7 @@ def pack_qnt(zero_point: int, lower: int) -> int:
 
 
 def unpack_qnt(imm: int) -> tuple[int, int]:
-    """`zero_point` and `lower`, both int8, from a QNT's `imm`."""
+    """`zero_point` and `lower` (both int8) of a QNT's `imm`."""
     return (imm & 0xFF ^ 0x80) - 0x80, imm >> 8
 
 
@@ -451,9 +451,9 @@ class Isa:
     Attributes
     ----------
     mem, gemm, alu, common : Format
-        128-bit instructions; `common` reads the fields that all of them share.
+        128-bit instructions; `common` has the fields that all of them share.
     alu_ops : tuple of AluOp
-        The operations that the configuration's encoding has.
+        The ALU operations in the configuration's encoding.
     uop : Format
         The 32-bit micro-op.
     """
@@ -536,12 +536,12 @@ class Isa:
         return alu_opcode <= self.alu_ops[-1] and not (alu_opcode == AluOp.QNT and use_imm)
 
     def first_new(self, insns: NDArray[np.uint64]) -> Insn | None:
-        """The first instruction of a stream that only encoding 0.0.3 has, if there is one.
+        """The first instruction in a stream that needs encoding 0.0.3, or None.
 
         Parameters
         ----------
         insns : (n, 2) uint64
-            A stream for a configuration with that encoding.
+            A stream for a configuration with encoding 0.0.3.
         """
         for insn in self.decode_stream(insns):
             new_op = insn.opcode == Opcode.ALU and insn.alu_opcode in (AluOp.QNT, AluOp.MOV)
@@ -560,7 +560,7 @@ class Isa:
         return formats.get(opcode, self.common)
 
     def decode(self, word: int, index: int = 0) -> Insn:
-        """The instruction in a 128-bit integer."""
+        """Decodes an instruction from a 128-bit integer."""
         opcode = word & 7
         return Insn(index, opcode, self.format_of(opcode).unpack(word))
 

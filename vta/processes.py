@@ -1,4 +1,4 @@
-"""Runs tools (compilers, Verilator, Yosys) so that none of them outlives what started it."""
+"""Runs tools (compilers, Verilator, Yosys) so that no tool outlives its caller."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from vta.errors import ToolError
 __all__ = ["TERMINATED", "cause", "end_group", "end_groups", "run", "unwound_by_sigterm"]
 
 TERMINATED = 128 + signal.SIGTERM
-"""The exit status of a process that SIGTERM ended while it had something to tidy up."""
+"""The exit status of a process that cleaned up after SIGTERM."""
 
 GRACE = 2.0
-"""Seconds that a tool has to remove its own temporary files once it is told to end."""
+"""Seconds that a tool has to remove its temporary files after it is told to end."""
 
 
 def run(
@@ -29,15 +29,15 @@ def run(
     environment: Mapping[str, str] | None = None,
     running: set[subprocess.Popen[str]] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a tool to its end, in a process group of its own; the caller looks at the exit code.
+    """Runs a tool to its end in its own process group; the caller checks the exit code.
 
-    If anything interrupts the wait, the tool and all that it has started are ended first. While it
-    runs it is in `running`, so that another thread can end it.
+    If the wait is interrupted, the tool and all its child processes are ended first. While the
+    tool runs, it is in `running`, so that another thread can end it.
 
     Raises
     ------
     ToolError
-        The tool cannot be started.
+        If the tool cannot be started.
     """
     try:
         process = subprocess.Popen(
@@ -66,7 +66,7 @@ def run(
 
 
 def end_group(process: subprocess.Popen[str]) -> None:
-    """Ends a process that leads a group, and the group; returns once the process is gone."""
+    """Ends a process and its group; returns when the process has ended."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
@@ -76,7 +76,7 @@ def end_group(process: subprocess.Popen[str]) -> None:
 
 
 def end_groups(running: Iterable[subprocess.Popen[str]]) -> None:
-    """Tells tools that other threads wait for in `run` to end."""
+    """Tells all tools that `run` is running in other threads to end."""
     for process in list(running):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGTERM)
@@ -84,9 +84,9 @@ def end_groups(running: Iterable[subprocess.Popen[str]]) -> None:
 
 @contextlib.contextmanager
 def unwound_by_sigterm() -> Iterator[None]:
-    """While it lasts, SIGTERM raises SystemExit(`TERMINATED`), so that what is half made goes away.
+    """A context in which SIGTERM raises SystemExit(`TERMINATED`), so that cleanup code runs.
 
-    Nothing changes where the program handles SIGTERM itself, nor outside of the main thread.
+    It has no effect if the program handles SIGTERM itself, or outside the main thread.
     """
     if (
         threading.current_thread() is not threading.main_thread()
@@ -96,7 +96,7 @@ def unwound_by_sigterm() -> Iterator[None]:
         return
 
     def unwind(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal must not interrupt this
         raise SystemExit(TERMINATED)
 
     signal.signal(signal.SIGTERM, unwind)
@@ -122,7 +122,7 @@ _ERROR = re.compile(r"%Error|\berror\b|ERROR|\bcannot\b|not found", re.IGNORECAS
 
 
 def cause(done: subprocess.CompletedProcess[str], lines: int = 20) -> str:
-    """Why a tool failed: the line that names it and what helps, then the first lines it printed."""
+    """Why a tool failed: the line with the cause and a remedy, then the start of its output."""
     said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
     if done.returncode < 0:
         said.append(f"it was ended by {signal.Signals(-done.returncode).name}")

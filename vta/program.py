@@ -1,8 +1,8 @@
-"""`Program`: what passes from the compiler to simulators and devices, and its file format.
+"""`Program`: the compiler's output, which simulators and devices run, and its file format.
 
-A program is plain data: instructions whose DRAM addresses are relative to named buffers, the
-buffers, and the configuration it was made for. It is saved as an ``.npz`` of plain arrays with a
-JSON manifest and no pickles, so that loading one from a stranger is safe.
+A program is plain data: instructions with DRAM addresses relative to named buffers, the buffers,
+and the configuration it was made for. Its file is an ``.npz`` of plain arrays with a JSON manifest
+and without pickles, so it is safe to load a file from an untrusted source.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ VERSION = 1
 
 ROLES = ("input", "output", "temp", "const")
 
-# Places that no buffer has, in elements.
+# Invalid places, in elements, which no buffer can have.
 _MISALIGNED = -1
 _BEYOND = 1 << 60
 
@@ -45,7 +45,7 @@ class DramBuffer:
     """An array in DRAM, contiguous and row-major.
 
     `role` is ``input`` or ``output`` for an argument of the program, ``temp`` for scratch memory,
-    ``const`` for data that comes with the program (`data`, uint8, the array's bytes).
+    and ``const`` for data that comes with the program (`data`, uint8, is the array's bytes).
     """
 
     name: str
@@ -61,21 +61,20 @@ class DramBuffer:
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A compiled program. It never changes, and threads may share it.
+    """A compiled program. It is immutable, and threads may share it.
 
     Attributes
     ----------
     name : str
     config : Config
-        What it was compiled for.
+        The configuration that it was compiled for.
     insns : (n, 2) uint64
         The instruction stream. `dram_base` of each LOAD and STORE counts elements from its
         buffer's start.
     refs : (n,) int32
-        For each instruction the buffer that it reads or writes, an index into `buffers`; -1 for
-        none.
+        The buffer that each instruction reads or writes, as an index into `buffers`; -1 for none.
     buffers : tuple of DramBuffer
-        Arguments first, in the order of the call; then temporaries and constants (micro-ops).
+        The arguments in the order of the call, then temporaries and constants (micro-ops).
     """
 
     name: str
@@ -115,12 +114,12 @@ class Program:
 
     @property
     def args(self) -> tuple[DramBuffer, ...]:
-        """The buffers that a call passes, in order."""
+        """The buffers of the arguments of a call, in order."""
         return tuple(buffer for buffer in self.buffers if buffer.role in ("input", "output"))
 
     @property
     def digest(self) -> str:
-        """SHA-256, in hex, of all that decides what the program does."""
+        """SHA-256, in hex, of everything that decides what the program does."""
         digest = hashlib.sha256(json.dumps(self._manifest(), sort_keys=True).encode())
         digest.update(self.insns.astype("<u8").tobytes())
         digest.update(self.refs.astype("<i4").tobytes())
@@ -135,7 +134,7 @@ class Program:
         Raises
         ------
         ProgramError
-            An address that is not a multiple of the element's bytes, or too high for `dram_base`.
+            If an address is not a multiple of the element's bytes, or too high for `dram_base`.
         """
         isa, linked = Isa(self.config), self.insns.copy()
         where = np.flatnonzero(self.refs >= 0)
@@ -159,7 +158,7 @@ class Program:
         return linked
 
     def _starts(self, buffer: DramBuffer, addresses: Mapping[str, int]) -> list[int]:
-        """Where a buffer lies, in elements of each memory type."""
+        """The place of a buffer, in elements of each memory type."""
         if buffer.name not in addresses:
             raise ProgramError(f"addresses must have buffer {buffer.name} of {self.name}")
         address = int(addresses[buffer.name])
@@ -174,7 +173,7 @@ class Program:
     def _refuse(
         self, isa: Isa, index: int, addresses: Mapping[str, int], *, misaligned: bool
     ) -> NoReturn:
-        """Says why instruction `index` cannot be linked."""
+        """Raises an error that says why instruction `index` cannot be linked."""
         low, high = (int(word) for word in self.insns[index])
         insn = isa.decode(low | high << 64, index)
         if insn.opcode not in (Opcode.LOAD, Opcode.STORE):
@@ -213,7 +212,7 @@ class Program:
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the file, atomically; its name's suffix says nothing about the content."""
+        """Writes the file atomically; the content does not depend on the name's suffix."""
         arrays: dict[str, NDArray[Any]] = {
             f"buffer_{index}": buffer.data
             for index, buffer in enumerate(self.buffers)
@@ -237,7 +236,7 @@ class Program:
         Raises
         ------
         ProgramError
-            A file that is missing, truncated, foreign, or of a later version.
+            If the file is missing, truncated, of another kind, or of a later version.
         """
         manifest, arrays = read_npz(path, FORMAT, VERSION, ProgramError)
         try:
@@ -264,7 +263,7 @@ class Program:
         except (ConfigError, ProgramError) as error:
             raise ProgramError(f"{path}: {error}") from None
         except (KeyError, TypeError, ValueError, OverflowError, SyntaxError) as error:
-            # Some texts are a syntax error to numpy when it makes a dtype of them.
+            # Numpy raises a syntax error for some texts that are not a dtype.
             raise ProgramError(f"{path}: damaged program file ({error!r})") from None
 
     @property
@@ -275,12 +274,12 @@ class Program:
 
 @dataclass(frozen=True, kw_only=True)
 class RunReport:
-    """What a run did, whichever machine ran it.
+    """The report of a run, the same for all machines.
 
-    `stats` counts what the ISA defines and both simulators therefore agree on:
+    `stats` has the counters that the ISA defines, so both simulators agree on them:
     ``{load,compute,store}_insns``, ``{uop,inp,wgt,acc}_load_nbytes``, ``out_store_nbytes`` (bytes
-    really moved, of retired instructions), ``gemm_counter``, ``reset_counter``, ``alu_counter``
-    (tiles). `cycles` is None where the machine has no clock.
+    actually moved by retired instructions), ``gemm_counter``, ``reset_counter``, ``alu_counter``
+    (tiles). `cycles` is None if the machine has no clock.
     """
 
     target: str

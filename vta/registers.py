@@ -1,6 +1,6 @@
-"""The register map, once: hardware, driver and documentation are derived from `REGISTERS`.
+"""The register map: hardware, driver and documentation are derived from `REGISTERS`.
 
-32-bit words on AXI4-Lite (docs/isa.md, "Registers").
+Registers are 32-bit words on AXI4-Lite (docs/isa.md, "Registers").
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ __all__ = [
 ]
 
 ID = 0x2D415456
-"""What `id` reads: the bytes "VTA-"."""
+"""The value of `id`: the bytes "VTA-"."""
 
 VERSION = 0x0000_0200
-"""What `version` reads: encoding 0.0.2, revision 0 of this project's own registers."""
+"""The value of `version`: encoding 0.0.2, revision 0 of the registers that this project added."""
 
 
 class HostAccess(enum.StrEnum):
-    """What the host may do with a register. The hardware is built from this."""
+    """How the host may access a register. The hardware is built from this."""
 
     RW = "rw"
-    """The host writes it and reads it back; the register file keeps it."""
+    """The host writes it and reads it back; the register file stores it."""
 
     RO = "ro"
-    """The host only reads it."""
+    """The host can only read it."""
 
     W1 = "w1"
-    """Its bits act when 1 is written; what it reads is the hardware's."""
+    """Writing 1 to a bit triggers an action; the hardware supplies the value that is read."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,12 @@ class Register:
     Attributes
     ----------
     reset : int
-        What an ``rw`` register holds at power-on.
+        The value of an ``rw`` register at power-on.
     always : bool
-        The host may write it while the machine runs. Other ``rw`` registers ignore that.
+        Whether the host may write it while the machine runs. Other ``rw`` registers ignore such
+        writes.
     from_core : bool
-        The core supplies the value, not the register file.
+        Whether the core supplies the value instead of the register file.
     """
 
     offset: int
@@ -81,7 +82,7 @@ class Register:
     from_core: bool = False
 
     def bits(self, config: Config) -> int:
-        """How many bits it has, from bit 0; the others read 0 and ignore what is written."""
+        """The number of its bits, from bit 0; the others read 0 and ignore writes."""
         if self.fields:
             return max(field.low + field.bits for field in self.fields)
         if self.name.endswith("_ptr_hi"):
@@ -125,7 +126,7 @@ _EVENT_FIELDS = (Bits("done", 0, 1, "a run ended"), Bits("error", 1, 1, "the mac
 
 
 def _reference_design() -> Iterator[Register]:
-    """The words that the reference design has too, so that drivers for it work."""
+    """The registers of the reference design, so that its drivers work."""
     yield Register(
         0x00,
         "control",
@@ -163,7 +164,7 @@ def _reference_design() -> Iterator[Register]:
 
 
 def _identity() -> Iterator[Register]:
-    """What the hardware is."""
+    """The identity of the hardware."""
     yield Register(0x40, "id", HostAccess.RO, f"{ID:#010x}, the bytes 'VTA-'")
     yield Register(0x44, "version", HostAccess.RO, "version of the encoding, then of this map")
     for index, keys in enumerate(_CONFIG_FIELDS):
@@ -265,7 +266,7 @@ def _counters() -> Iterator[tuple[str, str, tuple[Bits, ...]]]:
 def _from_core(
     offset: int, registers: Iterator[tuple[str, str, tuple[Bits, ...]]]
 ) -> Iterator[Register]:
-    """Registers that show the core's state, one after the other from `offset` on."""
+    """Consecutive registers from `offset` on that show the core's state."""
     for index, (name, doc, fields) in enumerate(registers):
         yield Register(offset + 4 * index, name, HostAccess.RO, doc, fields, from_core=True)
 
@@ -281,12 +282,12 @@ BY_NAME = {register.name: register for register in REGISTERS}
 
 
 def field_of(register: str, name: str) -> Bits:
-    """A field of a register, by the names of both."""
+    """A field of a register, by the register's and the field's name."""
     return next(field for field in BY_NAME[register].fields if field.name == name)
 
 
 def config_words(config: Config) -> tuple[int, ...]:
-    """What `config_0`, `config_1`, ... read on hardware of this configuration."""
+    """The values of `config_0`, `config_1`, ... on hardware of this configuration."""
     return tuple(
         sum(getattr(config, bits.name) << bits.low for bits in BY_NAME[f"config_{index}"].fields)
         for index in range(len(_CONFIG_FIELDS))

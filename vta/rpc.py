@@ -1,4 +1,4 @@
-"""Sessions: `rpc.LocalSession()` runs programs on a device of this process."""
+"""Sessions: `rpc.LocalSession()` runs programs on a device in this process."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["LocalSession"]
 class LocalSession(session.Session):
     """A session on the device that the current environment's `TARGET` names.
 
-    Threads may share it, as `vta.driver.session.Session` says.
+    Threads may share it; see `vta.driver.session.Session`.
 
     Parameters
     ----------
     config : Config, optional
-        In place of the current environment's.
+        The default is the configuration of the current environment.
     """
 
     def __init__(self, config: Config | None = None) -> None:

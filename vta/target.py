@@ -1,4 +1,4 @@
-"""`Target`: what a program is compiled for, as `vta.build` takes it."""
+"""`Target`: the device that `vta.build` compiles a program for."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ __all__ = ["Target", "arm_cpu", "vta"]
 
 @dataclass(frozen=True, init=False)
 class Target:
-    """A kind of device (``ext_dev`` is VTA), and the host beside it.
+    """A kind of device (``ext_dev`` is VTA) and its host.
 
-    The host and all options are kept for scripts that name them: a program is data, and needs no
-    code on the host. With ``with`` it is what `vta.build` takes by default, in this thread.
+    The host and the options have no effect: a program is data and needs no code on the host. They
+    are kept for scripts that name them. ``with`` makes it the default target of `vta.build` in this
+    thread.
 
     Parameters
     ----------
     kind : str, Target or mapping
-        ``"ext_dev"``, with options behind it as in ``"ext_dev -model=x"``; or another target; or
-        a mapping with a ``kind``, which may have a ``host``, and options.
+        ``"ext_dev"``, perhaps with options, such as ``"ext_dev -model=x"``; or another target; or
+        a mapping with a ``kind``, and perhaps a ``host`` and options.
     host : Target or str, optional
-        Default: the host of what `kind` is.
+        The default is the host in `kind`.
     """
 
     kind: str
@@ -58,7 +59,7 @@ class Target:
 
     @staticmethod
     def current(allow_none: bool = True) -> Target | None:
-        """The innermost target that a ``with`` entered, or None."""
+        """The target of the innermost ``with``, or None."""
         if not _entered.get() and not allow_none:
             raise ConfigError("there is no current target: enter one with `with Target(...):`")
         return _entered.get()[-1] if _entered.get() else None
@@ -80,12 +81,12 @@ class Target:
 
 
 def vta(model: str = "unknown", options: str = "") -> Target:
-    """VTA itself, as `env.target` is; model and options change nothing."""
+    """The target VTA, like `env.target`; model and options have no effect."""
     return Target(f"ext_dev -model={model} {options}")
 
 
 def arm_cpu(model: str = "unknown", options: str = "") -> Target:
-    """A host beside VTA, to be named as one."""
+    """The target of a host, for scripts that name one."""
     return Target(f"llvm -model={model} {options}")
 
 

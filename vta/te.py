@@ -1,4 +1,4 @@
-"""Tensor expressions and schedules, under the names that VTA's users know."""
+"""Tensor expressions and schedules, by the names that VTA's users know."""
 
 import contextlib
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ __all__ = [
 
 @contextlib.contextmanager
 def tag_scope(tag: str) -> Iterator[None]:
-    """For scripts that tag what they declare, with ``with`` or as a decorator; changes nothing."""
+    """Has no effect; for scripts that tag declarations, with ``with`` or as a decorator."""
     yield
 
 

@@ -1,8 +1,8 @@
 """The operator library: functions on arrays, and the specs and operators behind them.
 
-Functions run on the current environment's device. Threads may call all of them at once: an operator
-is compiled once, and a device serves one call at a time. The current environment is each thread's
-own.
+Functions run on the device of the current environment. Threads may call them at the same time: each
+operator is compiled once, and a device runs one call at a time. Every thread has its own current
+environment.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ P = ParamSpec("P")
 
 
 def compile(spec: Spec) -> Operator:
-    """The operator for the current environment's configuration; the same one when asked again."""
+    """The operator for the current configuration; repeated calls return the same object."""
     if not isinstance(spec, Spec):
         raise ArgumentError(f"compile takes a spec, such as Conv2d(...), not {spec!r}")
     return _compiled(spec, get_env().config)
@@ -98,9 +98,9 @@ def run(
     ----------
     operator : Operator
     arrays : arrays
-        Its operands.
+        The operands.
     device : Device or session, optional
-        Default: one that the process keeps for the operator's configuration.
+        The default is a device that the process keeps for the operator's configuration.
     """
     if not isinstance(operator, Operator):
         raise ArgumentError(f"run takes an Operator, as vta.top.compile gives it, not {operator!r}")
@@ -110,7 +110,7 @@ def run(
 
 
 class EpilogueOptions(TypedDict, total=False):
-    """The fields of an `Epilogue` that every function takes; its `bias` follows from the array."""
+    """The fields of an `Epilogue` that every function takes; the array decides about `bias`."""
 
     shift: int
     rounding: bool
@@ -119,7 +119,7 @@ class EpilogueOptions(TypedDict, total=False):
 
 
 def _operator(function: Callable[P, Array]) -> Callable[P, Array]:
-    """Shows the epilogue's options in the function's signature, in place of ``**options``."""
+    """Shows the epilogue's options in the function's signature instead of ``**options``."""
     signature = inspect.signature(function)
     options = inspect.signature(Epilogue).parameters
     shown = [item for item in signature.parameters.values() if item.kind is not item.VAR_KEYWORD]
@@ -148,7 +148,7 @@ def dense(
     epilogue : Epilogue, optional
     device : Device or session, optional
     shift, rounding, relu, clip
-        The fields of an `Epilogue`, in place of `epilogue`.
+        The fields of an `Epilogue`, instead of `epilogue`.
 
     Returns
     -------
@@ -173,7 +173,7 @@ def conv2d(
     device: Device | Session | None = None,
     **options: Unpack[EpilogueOptions],
 ) -> Array:
-    """A convolution (a correlation, as everywhere in deep learning), grouped or depthwise.
+    """A convolution, perhaps grouped or depthwise (a correlation, as usual in deep learning).
 
     Parameters
     ----------
@@ -228,9 +228,9 @@ def conv2d_transpose(
     bias : (O,) int32, optional
     stride, dilation : int or (y, x)
     padding : int, (y, x) or (top, left, bottom, right)
-        What is cut off the output.
+        Rows and columns cut off the output.
     output_padding : int or (y, x)
-        What the output has more at the bottom and at the right.
+        Rows and columns added to the output at the bottom and at the right.
     groups : int
     epilogue, device, shift, rounding, relu, clip
         As in `dense`.
@@ -266,10 +266,10 @@ def max_pool2d(
     device: Device | Session | None = None,
     **options: Unpack[EpilogueOptions],
 ) -> Array:
-    """The largest number of each window of (N, C, H, W) int8 `data`; padding is never it.
+    """The largest number of each window of (N, C, H, W) int8 `data`; padding does not count.
 
-    `stride` is the window's size unless given; a `bias` (C,), `shift` and the rest apply to the
-    pooled numbers, as in `dense`.
+    `stride` defaults to the window's size. `bias` (C,), `shift` and the rest apply to the pooled
+    numbers, as in `dense`.
     """
     arrays = _arrays(data, bias)
     spec = MaxPool2d(
@@ -297,10 +297,10 @@ def avg_pool2d(
     device: Device | Session | None = None,
     **options: Unpack[EpilogueOptions],
 ) -> Array:
-    """The average of each window of (N, C, H, W) int8 `data`, to the nearest, ties upwards.
+    """The average of each window of (N, C, H, W) int8 `data`, rounded to nearest, ties upwards.
 
-    Zeros of the padding count unless `count_include_pad` is False. The other arguments are
-    `max_pool2d`'s.
+    The zeros of the padding count unless `count_include_pad` is False. The other arguments are
+    those of `max_pool2d`.
     """
     arrays = _arrays(data, bias)
     spec = AvgPool2d(
@@ -325,10 +325,10 @@ def add(
     device: Device | Session | None = None,
     **options: Unpack[EpilogueOptions],
 ) -> Array:
-    """int8(clip((a + b + bias) >> shift)) of int8 arrays of one shape; a residual addition.
+    """int8(clip((a + b + bias) >> shift)) of int8 arrays of the same shape.
 
-    `bias`, int32, has a number for each index of the second dimension. The other arguments are
-    `dense`'s.
+    `bias`, int32, has one number for each index of the second dimension. The other arguments are
+    those of `dense`.
     """
     arrays = _arrays(a, b, bias)
     return _call(Add(arrays[0].shape, epilogue=_epilogue(bias, epilogue, options)), arrays, device)
@@ -344,7 +344,7 @@ def multiply(
     device: Device | Session | None = None,
     **options: Unpack[EpilogueOptions],
 ) -> Array:
-    """int8(clip((a * b + bias) >> shift)) of int8 arrays of one shape; otherwise as `add`."""
+    """int8(clip((a * b + bias) >> shift)), otherwise like `add`."""
     arrays = _arrays(a, b, bias)
     return _call(
         Multiply(arrays[0].shape, epilogue=_epilogue(bias, epilogue, options)), arrays, device
@@ -352,7 +352,7 @@ def multiply(
 
 
 def _epilogue(bias: Any, given: Epilogue | None, options: EpilogueOptions) -> Epilogue:
-    """The epilogue that a function's arguments mean; options that do not exist are a TypeError."""
+    """The epilogue from a function's arguments; unknown options raise a TypeError."""
     if given is None:
         return Epilogue(bias=bias is not None, **options)
     if options:
@@ -372,7 +372,7 @@ def _call(spec: Spec, arrays: list[Array], device: Device | Session | None) -> A
 
 
 class _Slot:
-    """A compiled operator, or the place where one will be; whoever holds the lock may compile."""
+    """A place for a compiled operator; the thread that holds the lock may compile it."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -389,7 +389,7 @@ def _slot(spec: Spec, config: Config) -> _Slot:
 
 
 def _compiled(spec: Spec, config: Config) -> Operator:
-    """The operator, compiled once even where several threads ask at the same time."""
+    """The operator, compiled only once even if several threads ask at the same time."""
     with _slots_lock:
         slot = _slot(spec, config)
     with slot.lock:
@@ -399,7 +399,7 @@ def _compiled(spec: Spec, config: Config) -> Operator:
 
 
 def _device(config: Config) -> Device:
-    """The process's own device of a configuration, open until its end."""
+    """The process's device for a configuration, open until the process ends."""
     with _devices_lock:
         return _opened(config)
 
@@ -412,7 +412,7 @@ def _opened(config: Config) -> Device:
 
 
 def _arrays(*arrays: Any) -> list[Array]:
-    """Operands as NumPy's; the last one, the bias, may be missing."""
+    """Operands as numpy arrays; the last one, the bias, may be missing."""
     given = arrays if arrays[-1] is not None else arrays[:-1]
     return [_numpy(array) for array in given]
 
@@ -434,7 +434,7 @@ def _numpy(array: Any) -> Array:
 
 
 def _device_of(device: object) -> Device:
-    """A device, or a session's."""
+    """The given device, or the device of the given session."""
     if isinstance(device, Session):
         return device.machine
     if not isinstance(device, Device):

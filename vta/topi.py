@@ -1,7 +1,7 @@
-"""Operators that scripts build schedules around, under the names that VTA's users know.
+"""Operators for scripts that write their own schedules, by the names that VTA's users know.
 
-Each declares one stage, which a schedule then places like any other; `vta.top` has operators that
-schedule themselves.
+Each operator declares one stage, which is scheduled like any other stage. `vta.top` has operators
+that schedule themselves.
 """
 
 from __future__ import annotations
@@ -36,46 +36,46 @@ __all__ = [
 ]
 
 Operand = Tensor | Expr | int
-"""What operators take: a tensor, or one value for all of its elements."""
+"""An operand: a tensor, or one value for all elements."""
 
 
 def add(lhs: Operand, rhs: Operand, name: str = "T_add") -> Any:
-    """The sum, element by element; shapes go together as in numpy, and numbers with any."""
+    """The elementwise sum; shapes broadcast as in numpy."""
     return _broadcast(lambda a, b: a + b, lhs, rhs, name)
 
 
 def subtract(lhs: Operand, rhs: Operand, name: str = "T_subtract") -> Any:
-    """The difference, as `add`."""
+    """The elementwise difference, like `add`."""
     return _broadcast(lambda a, b: a - b, lhs, rhs, name)
 
 
 def multiply(lhs: Operand, rhs: Operand, name: str = "T_multiply") -> Any:
-    """The product, as `add`."""
+    """The elementwise product, like `add`."""
     return _broadcast(lambda a, b: a * b, lhs, rhs, name)
 
 
 def maximum(lhs: Operand, rhs: Operand, name: str = "T_maximum") -> Any:
-    """The larger of two, as `add`."""
+    """The elementwise maximum, like `add`."""
     return _broadcast(larger, lhs, rhs, name)
 
 
 def minimum(lhs: Operand, rhs: Operand, name: str = "T_minimum") -> Any:
-    """The smaller of two, as `add`."""
+    """The elementwise minimum, like `add`."""
     return _broadcast(smaller, lhs, rhs, name)
 
 
 def right_shift(lhs: Operand, rhs: Operand, name: str = "T_right_shift") -> Any:
-    """``lhs >> rhs``, as `add`."""
+    """``lhs >> rhs``, elementwise like `add`."""
     return _broadcast(lambda a, b: a >> b, lhs, rhs, name)
 
 
 def left_shift(lhs: Operand, rhs: Operand, name: str = "T_left_shift") -> Any:
-    """``lhs << rhs``, as `add`."""
+    """``lhs << rhs``, elementwise like `add`."""
     return _broadcast(lambda a, b: a << b, lhs, rhs, name)
 
 
 def clip(x: Tensor, a_min: int, a_max: int, name: str = "compute") -> Tensor:
-    """Every element within `a_min` to `a_max`."""
+    """Limits every element to the range `a_min` to `a_max`."""
     return compute(_tensor(x, "clip").shape, lambda *i: larger(smaller(x(*i), a_max), a_min), name)
 
 
@@ -87,14 +87,14 @@ def cast(x: Tensor | Expr, dtype: Any, name: str = "T_cast") -> Any:
 
 
 def relu(x: Tensor, name: str = "compute") -> Tensor:
-    """Every element, but nothing below 0."""
+    """Replaces negative elements by 0."""
     return compute(_tensor(x, "relu").shape, lambda *i: larger(x(*i), 0), name)
 
 
 def dilate(
     data: Tensor, strides: Sequence[int], dilation_value: int = 0, name: str = "DilatedInput"
 ) -> Tensor:
-    """The tensor with `stride` - 1 elements of `dilation_value` between any two, by dimension."""
+    """Inserts `stride` - 1 elements of `dilation_value` between neighbours in each dimension."""
     steps = items_of(strides)
     if len(steps) != _tensor(data, "dilate").ndim or any(
         isinstance(step, bool) or not isinstance(step, (int, np.integer)) or step < 1
@@ -123,7 +123,7 @@ def _tensor(x: object, what: str) -> Tensor:
 def _broadcast(
     operation: Callable[[Any, Any], Expr], lhs: Operand, rhs: Operand, name: str
 ) -> Tensor | Expr:
-    """An operation on every pair of elements; on one pair of values where neither is a tensor."""
+    """An elementwise operation on two tensors, or on two values if neither is a tensor."""
     operands = (lhs, rhs)
     shapes = [item.shape for item in operands if isinstance(item, Tensor)]
     if not shapes:
@@ -139,7 +139,7 @@ def _broadcast(
         if not isinstance(item, Tensor):
             return item
         own = indices[len(indices) - item.ndim :]
-        # Of a dimension that is 1 long there is one element for all.
+        # A dimension of size 1 broadcasts.
         return item(
             *(0 if size == 1 else index for size, index in zip(item.shape, own, strict=True))
         )

@@ -1,4 +1,4 @@
-"""The tutorial's vector add, as the command `vta vadd` and the tests use it."""
+"""The tutorial's vector addition, for the command `vta vadd` and the tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the simulated devices of this process did: bytes moved, tiles computed, cycles."""
+"""Statistics of the simulated devices in this process: bytes moved, tiles computed, cycles."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from vta.errors import ArgumentError
 __all__ = ["DEBUG_SKIP_EXEC", "clear_stats", "debug_mode", "enabled", "stats"]
 
 DEBUG_SKIP_EXEC = 1
-"""For `debug_mode`: don't execute, only count."""
+"""A flag for `debug_mode`: only count, do not execute."""
 
 
 def stats() -> dict[str, int]:
     """Sums over all runs since `clear_stats`.
 
-    Bytes that were moved: ``uop_load_nbytes``, ``inp_load_nbytes``, ``wgt_load_nbytes``,
-    ``acc_load_nbytes``, ``out_store_nbytes``; tiles: ``gemm_counter`` (multiplied, resets not
-    counted), ``reset_counter``, ``alu_counter``; instructions: ``load_insns``, ``compute_insns``,
-    ``store_insns``; and ``cycle_count`` once the RTL has run.
+    Bytes moved: ``uop_load_nbytes``, ``inp_load_nbytes``, ``wgt_load_nbytes``,
+    ``acc_load_nbytes``, ``out_store_nbytes``. Tiles: ``gemm_counter`` (multiplied, without
+    resets), ``reset_counter``, ``alu_counter``. Instructions: ``load_insns``, ``compute_insns``,
+    ``store_insns``. If the RTL has run, also ``cycle_count``.
     """
     return PROFILE.totals()
 
 
 def clear_stats() -> None:
-    """Starts counting from zero."""
+    """Resets all counters to zero."""
     PROFILE.clear()
 
 
@@ -36,7 +36,7 @@ def enabled() -> bool:
 
 
 def debug_mode(flag: int) -> None:
-    """What later runs do beside running: the sum of `DEBUG_SKIP_EXEC` (1) and 2 (log the
+    """Sets the mode of later runs: the sum of `DEBUG_SKIP_EXEC` (1) and 2 (log the
     instructions); 0 for neither."""
     if flag not in range(4):
         raise ArgumentError(f"flag must be 0 to 3, not {flag!r}")

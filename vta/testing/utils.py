@@ -1,4 +1,4 @@
-"""A temporary folder for saved programs; running a function on the environment's device."""
+"""A temporary folder for saved programs, and a way to run a function on the current device."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["TempDirectory", "run", "tempdir"]
 
 
 class TempDirectory:
-    """A folder that goes when it is closed, collected, or the process ends.
+    """A folder that is removed when it is closed or collected, or when the process ends.
 
     Threads may share it.
     """
 
     def __init__(self) -> None:
         self.path = tempfile.mkdtemp(prefix="vta-")
-        # Unlike tempfile.TemporaryDirectory, it does not warn if it is never removed.
+        # Unlike tempfile.TemporaryDirectory, it does not warn if it is never closed.
         self._remove = weakref.finalize(self, shutil.rmtree, self.path, True)
 
     def relpath(self, name: str) -> str:
@@ -65,7 +65,7 @@ def run(run_func: Callable[[Environment, Session], object]) -> None:
     Raises
     ------
     ConfigError
-        The target has no back end yet.
+        If the target has no back end yet.
     """
     from vta import rpc
 

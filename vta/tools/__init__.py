@@ -1,1 +1,1 @@
-"""What the commands `vta bench` and `vta synth` measure with."""
+"""The measurements behind the commands `vta bench` and `vta synth`."""
