@@ -127,6 +127,26 @@ OWN: dict[str, Callable[[], Image]] = {
     "own_second_call": second_call,
 }
 
+
+def outside(*, alu_too_far: bool) -> Image:
+    """The third instruction leaves ACC: an operation on its last tile and the next, or a LOAD."""
+    stream = Stream(CONFIG)
+    stream.uops([(0, 0, 0)])
+    stream.load(MemoryType.ACC)
+    last = CONFIG.acc_depth - 1
+    if alu_too_far:
+        stream.alu(use_imm=1, iter_out=2, dst_factor_out=last, iter_in=2, dst_factor_in=1)
+    else:
+        stream.load(MemoryType.ACC, sram=last, cols=2)
+    return stream.image("ends in an error")
+
+
+FAULTY = {
+    "own_load_outside": functools.partial(outside, alu_too_far=False),
+    "own_alu_outside": functools.partial(outside, alu_too_far=True),
+}
+"""Each ends in sram_range, in compute, at instruction 2."""
+
 REFERENCE: dict[str, Callable[[], Image]] = {
     path.stem: functools.partial(Image.load, path) for path in sorted(_VECTORS.glob("*.npz"))
 }
@@ -137,4 +157,4 @@ NAMES = (*OWN, *REFERENCE)
 @functools.cache
 def image(name: str) -> Image:
     """One of them; it is made or read only once."""
-    return {**OWN, **REFERENCE}[name]()
+    return {**OWN, **FAULTY, **REFERENCE}[name]()

@@ -6,7 +6,7 @@ import functools
 
 import pytest
 
-from tests.images import NAMES, image
+from tests.images import FAULTY, NAMES, image
 from vta.driver.verilog_cache import cached_verilog
 from vta.sim.replay import replay
 from vta.sim.rtl.memory_model import MemoryModel
@@ -41,6 +41,13 @@ def test_image(name, model):
     assert result.report.fault is None, str(result.report.fault)
     assert result.difference is None
     assert result.match is True
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_image_with_an_error(name):
+    fault = play(name, MemoryModel()).report.fault
+    assert fault is not None
+    assert (fault.cause, fault.module, fault.insn_index) == ("sram_range", "compute", 2)
 
 
 @pytest.mark.parametrize("name", [name for name in ("own_vector_add", "vadd") if name in NAMES])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.bench import BASE, Bench
-from tests.images import NAMES, image
+from tests.images import FAULTY, NAMES, image
 from vta.config import PRESETS
 from vta.errors import DeviceError
 from vta.isa import AluOp, MemoryType
@@ -38,6 +38,13 @@ def test_images(name):
         )
         assert result.report.fault is None
         assert result.match, f"seed {seed}: {result.difference}"
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_image_with_an_error(name):
+    fault = replay(image(name), FunctionalMachine).report.fault
+    assert fault is not None
+    assert (fault.cause, fault.module, fault.insn_index) == ("sram_range", "compute", 2)
 
 
 def test_statistics_of_a_vector_add():
