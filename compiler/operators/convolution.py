@@ -135,7 +135,7 @@ class Conv2d(Window, Spec):
         less = (top * y, left * x, bottom * y, right * x)
         padding = tuple(pad - part for pad, part in zip(self.pads, less, strict=True))
         core = replace(self, padding=padding)
-        worth_it = 2 * math.prod(core.output_shape) < math.prod(self.output_shape)
+        worth_it = 4 * math.prod(core.output_shape) < math.prod(self.output_shape)
         return core if worth_it else self
 
     def _alike(self, dim: int) -> tuple[int, int]:

@@ -40,7 +40,7 @@ EPILOGUE = top.Epilogue(bias=True)
         (90, 1, (12, 12)),  # ten outputs with data, and one of padding alone on each side
         ((40, 3), 1, (12, 12)),
         ((0, 50, 0, 0), 1, (6, 9)),
-        ((0, 0, 60, 0), (7, 1), (3, 6)),
+        ((0, 0, 120, 0), (7, 1), (3, 6)),
         (100, 9, (3, 3)),
     ],
 )
