@@ -1,4 +1,4 @@
-"""`Allocator`: which bytes of a device's memory are in use."""
+"""`Allocator`: keeps track of the bytes of a device's memory that are in use."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["Allocator"]
 
 
 class Allocator:
-    """Aligned first fit over the bytes `start` to `end - 1`.
+    """Allocates aligned blocks in the bytes `start` to `end - 1`, first fit.
 
-    For one thread at a time: a device calls it under its lock.
+    Only one thread may use it at a time: a device calls it under its lock.
 
     Parameters
     ----------
     start, end : int
-        The range to give out.
+        The range of byte addresses.
     alignment : int
         A power of two; every address is a multiple of it.
     """
@@ -30,10 +30,10 @@ class Allocator:
         self._sizes: dict[int, int] = {}
 
     def allocate(self, nbytes: int) -> int:
-        """The address of `nbytes` bytes that nobody else has, until `free`."""
+        """The address of `nbytes` free bytes, which are reserved until `free`."""
         if nbytes < 0:
             raise DeviceError(f"nbytes must be at least 0, not {nbytes}")
-        # An empty buffer gets an address of its own too, so that freeing it means something.
+        # An empty buffer gets its own address too, so that it can be freed.
         size = self._round(max(nbytes, 1))
         for index, (low, high) in enumerate(self._holes):
             if high - low >= size:
@@ -49,7 +49,7 @@ class Allocator:
         )
 
     def free(self, addr: int) -> None:
-        """Gives back what `allocate` gave out."""
+        """Frees a block from `allocate`."""
         size = self._sizes.pop(addr, None)
         if size is None:
             raise DeviceError(f"{addr:#x} is not allocated (freed twice, or never given out)")
@@ -64,7 +64,7 @@ class Allocator:
 
     @property
     def used(self) -> int:
-        """Bytes given out, alignment included."""
+        """Bytes in use, including alignment."""
         return sum(self._sizes.values())
 
     def _round(self, nbytes: int) -> int:

@@ -1,4 +1,4 @@
-"""Which device a configuration's `TARGET` means."""
+"""The device for each value of a configuration's `TARGET`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 __all__ = ["BACKENDS", "open_device", "require_backend"]
 
 BACKENDS = {"sim": "vta.driver.simulated:SimDevice", "tsim": "vta.driver.simulated:TsimDevice"}
-"""Target to class: a new board is a new row."""
+"""The device class of each target; a new board is a new row."""
 
 
 def require_backend(target: str) -> str:
-    """The row of `BACKENDS` for a target; raises `ConfigError` where there is none."""
+    """The row of `BACKENDS` for a target; raises `ConfigError` if there is none."""
     if target not in BACKENDS:
         have = f"those that have: {', '.join(BACKENDS)}"
         if target in TARGETS:
@@ -32,7 +32,7 @@ def require_backend(target: str) -> str:
 
 
 def open_device(config: Config) -> Device:
-    """A device of the configuration's target."""
+    """Opens a device for the target of the configuration."""
     module, name = require_backend(config.target).split(":")
     device: Device = getattr(importlib.import_module(module), name)(config)
     return device

@@ -1,4 +1,4 @@
-"""`Device`: what every back end offers, and how a program runs on any of them."""
+"""`Device`: the interface of all back ends, and the steps to run a program on any of them."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ __all__ = ["Device"]
 
 
 class Device(abc.ABC):
-    """A VTA with memory of its own.
+    """A VTA with its own memory.
 
     A back end supplies `_allocate`, `_free`, `_write`, `_read`, `_launch`, `_reset` and `_close`,
-    which are called one at a time and never after `close`. Keeping caches coherent is its own
-    affair: the machine sees what `_write` put there, and `_read` gives what the machine stored. A
+    which are called one at a time and never after `close`. The back end must keep caches coherent:
+    the machine sees the data of `_write`, and `_read` returns the data that the machine stored. A
     device is a context manager; `close` may be called twice.
 
     Threads may share a device: it serves one call at a time, and the others wait. `run` and `call`
-    are each one call, allocations included. Who wants several calls in a row holds `lock`.
+    are each one call, including their allocations. Hold `lock` to make several calls in a row.
 
     Parameters
     ----------
     config : Config
-        What the machine is; programs that mean something else on it are refused.
+        The configuration of the machine; programs for an incompatible one are refused.
     target : str
-        The name that reports carry.
+        The device's name in reports.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Device(abc.ABC):
     Raises
     ------
     DeviceError
-        From any method: the device is closed.
+        From any method, if the device is closed.
     """
 
     def __init__(self, config: Config, target: str) -> None:
@@ -80,29 +80,29 @@ class Device(abc.ABC):
     def _launch(
         self, insn_addr: int, insn_count: int, base: Mapping[str, int], timeout: float | None
     ) -> RunReport:
-        """Runs a stream that lies in memory, and waits for its end.
+        """Runs a stream in memory and waits for its end.
 
         Raises
         ------
         DeviceTimeout
-            It took longer than `timeout` seconds (None: no limit).
+            If it takes longer than `timeout` seconds (None: no limit).
         """
 
     @abc.abstractmethod
     def _reset(self) -> None:
-        """The machine's reset: empties queues, tokens, counters and errors."""
+        """Resets the machine: clears queues, tokens, counters and errors."""
 
     @abc.abstractmethod
     def _close(self) -> None:
-        """Gives back memory and machine."""
+        """Releases the memory and the machine."""
 
     # -- memory ----------------------------------------------------------------------------------
 
     def allocate(self, nbytes: int) -> int:
         """The address of `nbytes` bytes, aligned for every kind of element.
 
-        What is given out reaches to the end of the last element, whatever its kind: programs
-        compute a tile that is not full like the others, and write all of it.
+        The block is rounded up to whole elements of every kind, because programs write the last
+        tile completely even if it is partly used.
         """
         with self._open():
             while self._discarded:
@@ -110,7 +110,7 @@ class Device(abc.ABC):
             return self._allocate(nbytes)
 
     def free(self, addr: int) -> None:
-        """Gives back what `allocate` gave out; what is freed after `close` went with the memory."""
+        """Frees a block from `allocate`; does nothing after `close`, which frees all memory."""
         with self.lock:
             if not self._closed:
                 self._free(addr)
@@ -118,18 +118,18 @@ class Device(abc.ABC):
     def discard(self, addr: int) -> None:
         """Frees `addr` at the next allocation.
 
-        For finalizers: Python may run one in the middle of any other call, whose lock it neither
-        waits for nor enters.
+        For finalizers: Python may run one in the middle of any other call, so it must not take the
+        lock.
         """
         self._discarded.append(addr)
 
     def write(self, addr: int, data: NDArray[Any]) -> None:
-        """Puts the bytes of `data`, row-major, at byte `addr`."""
+        """Writes the bytes of `data`, row-major, to byte address `addr`."""
         with self._open():
             self._write(addr, data)
 
     def read(self, addr: int, nbytes: int) -> NDArray[np.uint8]:
-        """A copy of `nbytes` bytes from byte `addr` on."""
+        """A copy of `nbytes` bytes from byte address `addr` on."""
         with self._open():
             return self._read(addr, nbytes)
 
@@ -138,7 +138,7 @@ class Device(abc.ABC):
     def call(
         self, program: Program, inputs: Sequence[NDArray[Any]], *, timeout: float | None = None
     ) -> tuple[list[NDArray[Any]], RunReport]:
-        """Runs a program on arrays of the host, in memory that it has for this call only.
+        """Runs a program on host arrays, in device memory that is allocated for this call.
 
         Parameters
         ----------
@@ -157,7 +157,7 @@ class Device(abc.ABC):
         Raises
         ------
         ArgumentError
-            Arrays that do not fit the program's inputs.
+            If the arrays do not fit the program's inputs.
         """
         _check_inputs(program, inputs)
         given = iter(inputs)
@@ -186,18 +186,18 @@ class Device(abc.ABC):
         ----------
         program : Program
         addresses : mapping
-            Where each argument's buffer lies, by name; all of its other buffers are made here.
+            The address of each argument's buffer, by name; other buffers are allocated here.
         timeout : float, optional
             Seconds that the run may take; waiting for other threads does not count.
 
         Raises
         ------
         ProgramError
-            A program for another configuration.
+            If the program was compiled for another configuration.
         DeviceTimeout
-            It took longer than `timeout`.
+            If the run takes longer than `timeout`.
         MachineError
-            The machine reported an error. The device is reset and can be used again.
+            If the machine reports an error. The device is reset and can be used again.
         """
         self.check(program)
         with self._open(), contextlib.ExitStack() as stack:
@@ -225,7 +225,7 @@ class Device(abc.ABC):
             )
         with self._open(), self._scratch(insns.nbytes) as insn_addr:
             self._write(insn_addr, insns.astype("<u8", copy=False))
-            # Our programs leave no tokens behind; an interrupted run before may have.
+            # Our programs leave no tokens behind, but an interrupted run may have left some.
             self._reset()
             try:
                 report = self._launch(insn_addr, len(insns), registers, timeout)
@@ -239,14 +239,15 @@ class Device(abc.ABC):
         return report
 
     def reset(self) -> None:
-        """The machine's reset: empties queues, tokens, counters and errors."""
+        """Resets the machine: clears queues, tokens, counters and errors."""
         with self._open():
             self._reset()
 
     def check(self, program: Program) -> None:
         """Refuses a program whose instructions mean something else on this machine.
 
-        Bus, burst length, instruction queues and address width may differ: no stream notices.
+        Bus width, burst length, instruction queues and address width may differ: they do not change
+        what a stream does.
         """
         if difference := self.config.encoding_difference(program.config):
             raise ProgramError(
@@ -277,7 +278,7 @@ class Device(abc.ABC):
         self._statistics.clear()
 
     def close(self) -> None:
-        """Gives back memory and machine, after the call that another thread may have begun."""
+        """Releases memory and machine, after waiting for a call in another thread."""
         with self.lock:
             if not self._closed:
                 self._closed = True
@@ -285,7 +286,7 @@ class Device(abc.ABC):
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[None]:
-        """Holds the lock of a device that is not closed."""
+        """Holds the lock; raises `DeviceError` if the device is closed."""
         with self.lock:
             if self._closed:
                 raise DeviceError(f"the {self.target} device is closed")

@@ -1,4 +1,4 @@
-"""`Module`, what `vta.build` returns, and `LoadedModule`, which a device runs."""
+"""`Module`, the result of `vta.build`, and `LoadedModule`, which runs on a device."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["LoadedModule", "Module", "TimingResult"]
 
 
 class Module:
-    """A compiled program on the host, to be saved. It never changes, and threads may share it.
+    """A compiled program on the host, which can be saved. It is immutable; threads may share it.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Module:
         return self.program.name
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the program's file; the name's suffix says nothing about the content."""
+        """Writes the program's file; the content does not depend on the name's suffix."""
         try:
             self.program.save(path)
         except OSError as error:
@@ -50,14 +50,14 @@ class Module:
 
 
 class MissingFunction(ArgumentError, KeyError):
-    """A name that a program does not have."""
+    """The requested function is not in the program."""
 
-    __str__ = Exception.__str__  # not KeyError's, which shows a message as text in quotes
+    __str__ = Exception.__str__  # KeyError would show the message in quotes
 
 
 @dataclass(frozen=True)
 class TimingResult:
-    """Seconds of a call, for each of the repeats."""
+    """The time of a call in seconds, for each repeat."""
 
     results: tuple[float, ...]
 
@@ -83,10 +83,10 @@ class TimingResult:
 
 
 class LoadedModule:
-    """A program that a device can run: calling it with its arguments runs it.
+    """A program loaded on a device; call it with its arguments to run it.
 
-    Threads may share it. The device serves one call at a time; threads that pass the same array
-    must agree on who writes it when.
+    Threads may share it. The device serves one call at a time. Threads that pass the same array
+    must coordinate their writes to it.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class LoadedModule:
     Raises
     ------
     ProgramError
-        The program was compiled for another configuration than the device's.
+        If the program was compiled for another configuration than that of the device.
     """
 
     def __init__(self, program: Program, device: Device) -> None:
@@ -112,40 +112,40 @@ class LoadedModule:
         self.run(*args)
 
     def __getitem__(self, name: str) -> LoadedModule:
-        """Its one function: itself, by the name that it was built with."""
+        """The module's only function, by the name that it was built with: the module itself."""
         if name != self.entry_name:
             raise MissingFunction(f"there is no function {name!r}, only {self.entry_name!r}")
         return self
 
     def run(self, *args: NDArray, timeout: float | None = None) -> RunReport:
-        """Runs the program on arrays that lie in the device's memory.
+        """Runs the program on arrays in the device's memory.
 
         Raises
         ------
         ArgumentError
-            Arrays that do not fit the signature.
+            If the arrays do not fit the signature.
         MachineError
-            The machine reported an error.
+            If the machine reports an error.
         DeviceTimeout
-            It took longer than `timeout` seconds.
+            If the run takes longer than `timeout` seconds.
         """
         return self.device.run(self.program, self._addresses(args), timeout=timeout)
 
     def time_evaluator(
         self, name: str, ctx: Context, number: int = 10, repeat: int = 1
     ) -> Callable[..., TimingResult]:
-        """A function that calls this one and measures it.
+        """A function that calls the program and measures the time.
 
         Parameters
         ----------
         name : str
-            The entry's name, `entry_name`.
+            The name of the program, `entry_name`.
         ctx : Context
             The device that it runs on.
         number : int
-            Calls in one measurement, which is their mean.
+            The number of calls in a measurement; the result is their mean.
         repeat : int
-            Measurements.
+            The number of measurements.
         """
         if name != self.entry_name:
             raise ArgumentError(f"name must be {self.entry_name!r}, not {name!r}")
@@ -156,7 +156,7 @@ class LoadedModule:
                 raise ArgumentError(f"{what} must be a whole number of at least 1, not {value!r}")
 
         def measure(*args: NDArray) -> TimingResult:
-            self(*args)  # what is made at the first run is not measured
+            self(*args)  # the first run also builds things, so it is not measured
             results = []
             for _ in range(repeat):
                 start = time.perf_counter()
@@ -168,7 +168,7 @@ class LoadedModule:
         return measure
 
     def _addresses(self, args: tuple[Any, ...]) -> dict[str, int]:
-        """Each argument's address by its buffer's name, after checking all of them."""
+        """Checks all arguments; returns their addresses by buffer name."""
         wanted = self.program.args
         if len(args) != len(wanted):
             raise ArgumentError(

@@ -1,4 +1,4 @@
-"""`NDArray`: a tensor on the host or in a device's memory, and `array`, `empty` that make it."""
+"""`NDArray`, a tensor on the host or on a device, and `array` and `empty`, which make one."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from vta.errors import ArgumentError
 __all__ = ["Context", "NDArray", "array", "cpu", "empty"]
 
 _KINDS = "biufc"
-"""NumPy's kinds of dtype that are numbers (truth values, too)."""
+"""Numpy's dtype kinds for numbers (and booleans)."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """Where an array lives: a device, or (None) the host's memory. Threads may share it."""
+    """The place of an array: a device, or the host if None. Threads may share it."""
 
     device_type: str
     device_id: int = 0
@@ -43,20 +43,20 @@ def cpu(device_id: int = 0) -> Context:
 class NDArray:
     """A contiguous row-major array; made by `array` and `empty`.
 
-    On a device its memory is given back when nothing refers to the array any more. DLPack and
-    NumPy see a copy on the host: a device's memory is not theirs to keep.
+    Device memory is freed when the array is no longer referenced. DLPack and numpy get a copy on
+    the host, because they must not keep references to device memory.
 
-    Threads may share an array; each copy to or from it is whole. Whether one thread reads before or
-    after another writes is for them to arrange.
+    Threads may share an array; each copy to or from it is atomic. The threads themselves must
+    order their reads and writes.
 
     Attributes
     ----------
     shape : tuple of int
     dtype : str
-        NumPy's name, such as ``int8``.
+        Numpy's name, such as ``int8``.
     ctx : Context
     addr : int or None
-        Byte address in the device's memory.
+        The byte address in the device's memory; None on the host.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: str, ctx: Context) -> None:
@@ -101,7 +101,7 @@ class NDArray:
         return target.copyfrom(self)
 
     def __getitem__(self, index: Any) -> Any:
-        """A copy of an element or a part, as NumPy indexes; each time all of the array is read."""
+        """A copy of an element or a part, indexed as in numpy; it always reads the whole array."""
         return self.numpy()[index]
 
     def __iter__(self) -> Iterator[Any]:
@@ -115,7 +115,7 @@ class NDArray:
         self.copyfrom(values)
 
     def numpy(self) -> np.ndarray[Any, Any]:
-        """A copy as a NumPy array."""
+        """A copy as a numpy array."""
         if self.ctx.device is None or self.addr is None:
             return self._host.copy()
         raw = self.ctx.device.read(self.addr, self.nbytes)
@@ -143,7 +143,7 @@ class NDArray:
         return self.numpy().__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return 1, 0  # the host's memory, where `__dlpack__` puts the copy
+        return 1, 0  # host memory, because `__dlpack__` returns a copy there
 
     def __repr__(self) -> str:
         return f"NDArray({_spell(self.shape, self.dtype)}, {self.ctx})"
@@ -152,8 +152,8 @@ class NDArray:
 def array(source: Any, ctx: Context | None = None) -> NDArray:
     """An array on `ctx` (default: the host) with the values of an array-like.
 
-    `source` is a NumPy array, nested lists, an `NDArray`, or anything that speaks DLPack or
-    NumPy's array protocol.
+    `source` is a numpy array, nested lists, an `NDArray`, or an object that supports DLPack or
+    numpy's array protocol.
     """
     values = _as_numpy(source)
     return empty(values.shape, values.dtype, ctx).copyfrom(values)
@@ -162,7 +162,7 @@ def array(source: Any, ctx: Context | None = None) -> NDArray:
 def empty(
     shape: int | Sequence[int], dtype: DTypeLike = "float32", ctx: Context | None = None
 ) -> NDArray:
-    """An array on `ctx` (default: the host) whose values nobody has set."""
+    """An array on `ctx` (default: the host) with undefined values."""
     try:
         sizes = tuple(map(operator.index, shape if isinstance(shape, Iterable) else (shape,)))
     except TypeError:

@@ -1,4 +1,4 @@
-"""A saved program as a memory image: buffers laid out, inputs filled."""
+"""Makes a memory image of a program: places its buffers and fills its inputs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["to_image"]
 
 _START = 4096
 _ALIGNMENT = 4096
-"""A page for each buffer: a multiple of every kind of element."""
+"""Each buffer starts on a page, whose size is a multiple of all element sizes."""
 
 
 def to_image(
     program: Program, inputs: Mapping[str, NDArray[Any]] | None = None, *, seed: int = 0
 ) -> Image:
-    """A run of `program`, without an expectation.
+    """The image of a run of `program`, without the expected memory.
 
     Parameters
     ----------
@@ -34,12 +34,12 @@ def to_image(
     inputs : mapping, optional
         Values of inputs by name; the others are random.
     seed : int
-        Of the random inputs, and of the bytes that outputs hold before.
+        The seed of the random inputs, and of the outputs' bytes before the run.
 
     Raises
     ------
     ArgumentError
-        Values of the wrong shape or dtype, or for what is no input.
+        If a value has the wrong shape or dtype, or is not for an input.
     """
     values = dict(inputs or {})
     names = [buffer.name for buffer in program.buffers if buffer.role == "input"]
@@ -73,7 +73,7 @@ def to_image(
 def _content(
     buffer: DramBuffer, given: NDArray[Any] | None, rng: np.random.Generator
 ) -> NDArray[np.uint8] | None:
-    """The bytes of a buffer before the run; None leaves zeros."""
+    """The bytes of a buffer before the run; None means zeros."""
     if given is not None:
         if given.shape != buffer.shape or given.dtype != np.dtype(buffer.dtype):
             raise ArgumentError(
@@ -83,5 +83,5 @@ def _content(
         return np.ascontiguousarray(given).reshape(-1).view(np.uint8)
     if buffer.role == "temp":
         return None
-    # Outputs too: a run that does nothing must not look right.
+    # Outputs are random too: a run that does nothing must not look right.
     return buffer.data if buffer.role == "const" else rng.integers(0, 256, buffer.nbytes, np.uint8)

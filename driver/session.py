@@ -1,4 +1,4 @@
-"""`Session`: a device of this process, used as if it were far away."""
+"""`Session`: a device in this process, with the interface of a remote device."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ __all__ = ["Session"]
 
 
 class Session:
-    """A folder for uploads and one device; a context manager, and `close` may be called twice.
+    """A folder for uploads and one device. It is a context manager; `close` may be called twice.
 
     Threads may share a session: its device serves one call at a time, and the others wait. `close`
-    waits for the call that is under way; every later use is a `DeviceError`.
+    waits for the running call; every later use raises a `DeviceError`.
 
     Parameters
     ----------
     config : Config
-        Its `TARGET` chooses the device.
+        The configuration; its `TARGET` chooses the device.
 
     Raises
     ------
     ConfigError
-        The target has no back end yet.
+        If the target has no back end yet.
     """
 
     def __init__(self, config: Config) -> None:
@@ -49,8 +49,8 @@ class Session:
         self._lock = threading.Lock()
         self._device: Device | None = None
         self._folder = Path(tempfile.mkdtemp(prefix="vta-session-"))
-        # When the session is closed, collected, or the process ends. Scripts seldom close one, and
-        # that is no reason for the warning that tempfile.TemporaryDirectory would give.
+        # Runs when the session is closed or collected, or when the process ends. Scripts seldom
+        # close one, and should not get the warning of tempfile.TemporaryDirectory.
         self._remove = weakref.finalize(self, shutil.rmtree, self._folder, True)
         self._closed = False
 
@@ -65,12 +65,12 @@ class Session:
             raise DeviceError(f"{path}: cannot be uploaded ({error.strerror or error})") from None
 
     def load_module(self, name: str) -> LoadedModule:
-        """The program of an uploaded file, ready to be called.
+        """Loads the program in an uploaded file.
 
         Raises
         ------
         ProgramError
-            A file that is damaged or foreign, or a program for another configuration.
+            If the file is damaged or of another kind, or made for another configuration.
         """
         self._check_open()
         place = self._place(name)
@@ -91,7 +91,7 @@ class Session:
         return cpu(device_id)
 
     def device(self, device_type: str, device_id: int = 0) -> Context:
-        """A memory by its name, ``ext_dev`` or ``cpu``."""
+        """The context of a device type, ``ext_dev`` or ``cpu``."""
         if device_type == "ext_dev":
             return self.ext_dev(device_id)
         if device_type in ("cpu", "llvm"):
@@ -110,11 +110,11 @@ class Session:
             return self._device
 
     def close(self) -> None:
-        """Closes the device and removes what was uploaded."""
+        """Closes the device and removes the uploaded files."""
         with self._lock:
             self._closed = True
             device = self._device
-        # Another thread may be in a call of the device and need the session before it is through.
+        # Another thread may be in a call of the device and need the session to finish it.
         if device is not None:
             device.close()
         self._remove()

