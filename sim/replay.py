@@ -1,4 +1,4 @@
-"""Runs a memory image on a machine, and compares memory with what it must become."""
+"""Runs a memory image on a machine, and compares memory with the expected memory."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ __all__ = ["MachineFactory", "ReplayResult", "replay"]
 MachineFactory = Callable[["Config", Memory], Machine]
 
 PIECE = 1 << 22
-"""Bytes that are compared at a time."""
+"""The number of bytes compared at a time."""
 
 GAP = 256
-"""Changed bytes no farther apart than this are kept as one segment."""
+"""Changed bytes with at most this distance form one segment."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayResult:
-    """What became of an image.
+    """The result of running an image.
 
     Attributes
     ----------
     image : Image
-        What was run.
+        The image that was run.
     report : RunReport
-        Of the image's run, without the one that made `tokens_before`.
+        The report of the image's run, without the run that made `tokens_before`.
     match : bool or None
-        Whether memory is `before` overlaid with `after`, everywhere; None if the image has no
-        expectation.
+        Whether the whole memory equals `before` overlaid with `after`; None if the image has no
+        `after`.
     difference : str or None
-        The first byte that differs, in words.
+        A description of the first byte that differs.
     after : tuple of Segment
-        What the run changed.
+        The memory that the run changed.
     """
 
     image: Image
@@ -59,7 +59,7 @@ class ReplayResult:
     after: tuple[Segment, ...]
 
     def to_image(self) -> Image:
-        """The image, with what the run changed as its expectation."""
+        """The image, with the memory that the run changed as its `after`."""
         return dataclasses.replace(self.image, after=self.after)
 
 
@@ -70,7 +70,7 @@ def replay(
     max_cycles: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> ReplayResult:
-    """Runs `image` on a machine as after power-on.
+    """Runs `image` on a new machine.
 
     Parameters
     ----------
@@ -83,9 +83,9 @@ def replay(
     Raises
     ------
     ImageError
-        An image that leaves no room for the instructions that make its `tokens_before`.
+        If the image has no free memory for the instructions that make its `tokens_before`.
     MachineError
-        Those instructions failed.
+        If those instructions fail.
     """
     with Memory(image.config.addr_width) as memory:
         for segment in image.before:
@@ -106,11 +106,11 @@ def replay(
         return _compare(image, memory, report)
 
 
-# -- tokens that are there before ----------------------------------------------------------------
+# -- tokens before the run -----------------------------------------------------------------------
 
 
 def _make_tokens(image: Image, machine: Machine) -> None:
-    """Fills the token queues by a run of no-ops, which leaves no trace in memory."""
+    """Fills the token queues by a run of no-ops, which does not change memory."""
     stream = _token_stream(Isa(image.config), image.tokens_before)
     if len(stream) == 1:
         return
@@ -123,7 +123,7 @@ def _make_tokens(image: Image, machine: Machine) -> None:
 
 
 def _token_stream(isa: Isa, tokens: dict[str, int]) -> NDArray[np.uint64]:
-    """Transfers of nothing, each of which pushes a token; FINISH."""
+    """Empty transfers, each of which pushes a token, and a FINISH."""
     pushers = (
         ("l2g", Opcode.LOAD, MemoryType.INP, "push_next"),
         ("g2l", Opcode.LOAD, MemoryType.UOP, "push_prev"),
@@ -146,7 +146,7 @@ def _token_stream(isa: Isa, tokens: dict[str, int]) -> NDArray[np.uint64]:
 
 
 def _free_address(image: Image, nbytes: int) -> int:
-    """The highest place for `nbytes` that nothing of the image touches."""
+    """The highest place for `nbytes` bytes that the image does not use."""
     segments = (*image.before, *(image.after or ()))
     taken = sorted((segment.addr, segment.end) for segment in segments if len(segment.data))
     end = 1 << image.config.addr_width
@@ -167,17 +167,17 @@ def _free_address(image: Image, nbytes: int) -> int:
 
 
 class _Overlay:
-    """Segments over zeros, readable in any range; they may be many and large."""
+    """Memory with segments over zeros; any range can be read, and segments may be large."""
 
     def __init__(self, segments: Sequence[Segment]) -> None:
-        # Empty ones hold nothing, and two may share an address.
+        # Empty segments have no bytes, and two of them may share an address.
         self._segments = sorted(
             (segment for segment in segments if len(segment.data)), key=lambda segment: segment.addr
         )
         self._ends = [segment.end for segment in self._segments]
 
     def put(self, start: int, into: NDArray[np.uint8]) -> None:
-        """Overwrites the parts of `into`, which lies at byte `start`, that a segment covers."""
+        """Overwrites the parts of `into` (at byte address `start`) that segments cover."""
         end = start + len(into)
         for segment in self._segments[bisect.bisect_right(self._ends, start) :]:
             if segment.addr >= end:
@@ -197,7 +197,7 @@ class _Overlay:
 
 def _compare(image: Image, memory: Memory, report: RunReport) -> ReplayResult:
     before, after = _Overlay(image.before), _Overlay(image.after or ())
-    # What is neither written nor expected to change cannot differ.
+    # Bytes that are neither written nor expected to change cannot differ.
     pages = np.union1d(memory.dirty_pages(), after.pages())
     difference: str | None = None
     changed: list[Segment] = []
@@ -224,7 +224,7 @@ def _compare(image: Image, memory: Memory, report: RunReport) -> ReplayResult:
 
 
 def _ranges(pages: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Byte ranges that cover `pages` (ascending), neighbours together, `PIECE` at most."""
+    """Byte ranges of at most `PIECE` bytes that cover `pages` (ascending); neighbours are joined."""
     for run in np.split(pages, np.flatnonzero(np.diff(pages) != 1) + 1):
         if len(run):
             first, end = int(run[0]) * PAGE_BYTES, (int(run[-1]) + 1) * PAGE_BYTES
@@ -233,7 +233,7 @@ def _ranges(pages: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 
 
 def _changes(start: int, found: NDArray[np.uint8], before: NDArray[np.uint8]) -> Iterator[Segment]:
-    """The parts of `found`, which lies at byte `start`, that are not as before."""
+    """The parts of `found` (at byte address `start`) that have changed."""
     places = np.flatnonzero(found != before)
     for run in np.split(places, np.flatnonzero(np.diff(places) > GAP) + 1):
         if len(run):

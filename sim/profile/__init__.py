@@ -1,1 +1,1 @@
-"""Where the cycles of a run went, and pictures of it. Read `profile` first."""
+"""Profiles: how a run spent its cycles, and pictures of it. Read `profile` first."""

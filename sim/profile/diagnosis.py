@@ -1,23 +1,24 @@
-"""What limits a run, in words.
+"""Says in words what limits a run.
 
-Each cycle is one of four:
+Each cycle is of one of four kinds:
 
-- *computing*: a GEMM or ALU executes (whether or not the bus moves data as well);
-- *moving*: none does, and a beat moves on the bus;
-- *latency*: neither, and a module waits for memory; or compute is idle, having no instruction, and
-  memory has still to answer, as when the first instructions are fetched;
-- *overhead*: none of these: launch, checks, hand-over of tokens, pipelines filling and draining.
+- *computing*: a GEMM or ALU instruction executes (the bus may move data as well);
+- *moving*: nothing executes, and a beat moves on the bus;
+- *latency*: nothing executes, no beat moves, and a module waits for memory; or compute has no
+  instruction and memory has not answered yet, for example while the first ones are fetched;
+- *overhead*: all other cycles: launch, checks, passing of tokens, filling and draining pipelines.
 
-The rules, of which the first that holds decides:
+The first rule that applies decides:
 
-1. GEMM and ALU execute, or read data move, or written data move, in at least `BOUND` of the
-   cycles: the run is **compute-bound** or **memory-bound**, whichever of the three is more.
-2. Else the verdict is what could save the most cycles. **latency-bound**: the latency cycles.
-   **overhead-bound**: those of overhead. **serialised**: those that would go if computing, reading
-   and writing took no turns; what is *computing* or *moving* could then be as short as the most
-   used of the three.
+1. If computation, read data or written data take at least `BOUND` of the cycles, the run is
+   **compute-bound** or **memory-bound**, whichever of the three takes the most.
+2. Otherwise the verdict is the change that could save the most cycles. **latency-bound**: removing
+   the latency cycles. **overhead-bound**: removing the overhead cycles. **serialised**: overlapping
+   computing, reading and writing. The *computing* and *moving* cycles together could then be as few
+   as those of the busiest of the three.
 
-After it stand the busy shares, and what else compute did in at least `MENTION` of the cycles.
+The text then gives the busy shares, and other states of compute with at least `MENTION` of the
+cycles.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ EXECUTING = ("GEMM", "ALU")
 
 @dataclass(frozen=True, kw_only=True)
 class Shares:
-    """Figures of a run, as parts of its cycles.
+    """Figures of a run, as shares of its cycles.
 
-    `computing`, `moving`, `latency` and `overhead` add up to 1, as the cycles do.
+    `computing`, `moving`, `latency` and `overhead` add up to 1.
     """
 
     gemm: float
@@ -58,12 +59,12 @@ class Shares:
 
     @property
     def most_used(self) -> float:
-        """The part in which the most used of arithmetic, read bus and write bus is at work."""
+        """The share of cycles in which the busiest of arithmetic, read bus and write bus works."""
         return max(self.computing, self.read, self.write)
 
     @property
     def turns(self) -> float:
-        """The part that would go if computing, reading and writing overlapped."""
+        """The share of cycles saved if computing, reading and writing overlapped."""
         return self.computing + self.moving - self.most_used
 
 

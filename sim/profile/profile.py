@@ -1,14 +1,14 @@
-"""Where the cycles of a run went: per instruction, per module, on the bus.
+"""How a run spent its cycles: per instruction, per module, on the bus.
 
-The RTL's port `events` says when a module issues and retires an instruction and when it waits.
-Instructions do both in the order of their module's queue, so that the k-th pulse is the k-th
-instruction's. Every cycle of a module then has one state, the first of these that holds:
+The RTL's port `events` shows when a module issues and retires an instruction and when it waits.
+Instructions are issued and retired in the order of their module's queue, so the k-th pulse belongs
+to the k-th instruction. Every cycle of a module has one state, the first of these that applies:
 
 1. waiting for a token (nothing is in flight), or for room in a full token queue;
 2. compute only: executing a GEMM or ALU;
-3. waiting for memory: something is in flight, and what it needs next has not come;
+3. waiting for memory: an instruction is in flight, and its next data has not arrived;
 4. busy with the oldest instruction in flight;
-5. idle: no instruction has come, or it is being checked.
+5. idle: there is no instruction, or it is being checked.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _DRAIN = 24
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """An instruction in time: the cycles of its issue and retirement, None if they never came."""
+    """The timing of an instruction: cycles of its issue and retirement, None if it had none."""
 
     insn: Insn
     issue: int | None
@@ -64,10 +64,10 @@ class Span:
 
 @dataclass(frozen=True)
 class ModuleProfile:
-    """What a module did: `states[k]` from cycle `starts[k]` on, until the next.
+    """The states of a module: it has `states[k]` from cycle `starts[k]` until the next start.
 
-    A state is what keeps the module busy (``LOAD INP``, ``GEMM``, ``STORE`` ...), ``idle``,
-    ``memory``, or the token queue that it waits for (``l2g``; ``g2l full`` for room).
+    A state is the operation that keeps the module busy (``LOAD INP``, ``GEMM``, ``STORE`` ...),
+    ``idle``, ``memory``, or the token queue that it waits for (``l2g``; ``g2l full`` for room).
     """
 
     name: str
@@ -77,7 +77,7 @@ class ModuleProfile:
     states: tuple[str, ...]
 
     def stretches(self) -> Iterator[tuple[int, int, str]]:
-        """Begin, end and state of each stretch."""
+        """The begin, end and state of each stretch."""
         ends = [*self.starts.tolist(), self.cycles][1:]
         yield from zip(self.starts.tolist(), ends, self.states, strict=True)
 
@@ -89,7 +89,7 @@ class ModuleProfile:
         return totals
 
     def busy(self) -> dict[str, int]:
-        """Cycles at work, by what on."""
+        """Busy cycles, by operation."""
         return {
             state: count
             for state, count in self.totals().items()
@@ -97,7 +97,7 @@ class ModuleProfile:
         }
 
     def wait_token(self) -> dict[str, int]:
-        """Cycles of waiting for a token, or for room for one, by queue."""
+        """Cycles of waiting for a token, or for room for a token, by queue."""
         return {state: count for state, count in self.totals().items() if is_token_wait(state)}
 
     @property
@@ -111,18 +111,18 @@ class ModuleProfile:
 
 @dataclass(frozen=True)
 class Profile:
-    """A run, analysed.
+    """The analysis of a run.
 
     Attributes
     ----------
     cycles : int
     bus_bytes : int
-        Bytes of a beat.
+        Bytes in a beat.
     modules : dict
         A `ModuleProfile` for load, compute and store.
     recording : Recording
     replay : ReplayResult or None
-        What became of memory, if an image was run.
+        The result for memory, if an image was run.
     """
 
     cycles: int
@@ -136,19 +136,19 @@ class Profile:
         return int(self.recording.lengths()[self.recording.beats(direction)].sum())
 
     def spans(self) -> list[Span]:
-        """Every instruction, in the order of the stream."""
+        """All instructions in stream order."""
         return sorted(
             (span for module in self.modules.values() for span in module.spans),
             key=lambda span: span.insn.index,
         )
 
     def slowest(self, count: int) -> list[Span]:
-        """The `count` instructions that took longest, the longest first."""
+        """The `count` instructions that took the longest, slowest first."""
         return sorted(self.spans(), key=lambda span: -span.cycles)[:count]
 
 
 def is_token_wait(state: str) -> bool:
-    """Whether a state is a wait for a token or for room for one."""
+    """Whether a state is a wait for a token, or for room for a token."""
     return state[1:2] == "2"
 
 
@@ -173,8 +173,8 @@ def profile(
     Raises
     ------
     ImageError, MachineError
-        As from `replay`. A fault of the image's own run is in the result's `replay.report`; the
-        profile then shows how far it came.
+        As for `replay`. If the image's run has a fault, it is in `replay.report` of the result, and
+        the profile shows the cycles up to it.
     """
     machines: list[RtlMachine] = []
 
@@ -196,7 +196,7 @@ def analyse(
     bus_bytes: int,
     replay: ReplayResult | None = None,
 ) -> Profile:
-    """A profile of the stream `insns` from what was recorded of its run."""
+    """A profile of the stream `insns` from the recording of its run."""
     finish = next(
         (number for number, insn in enumerate(insns) if insn.opcode == Opcode.FINISH), len(insns)
     )
@@ -215,7 +215,7 @@ def analyse(
 def _module(name: str, insns: Sequence[Insn], recording: Recording) -> ModuleProfile:
     issues = recording.pulses("issue", name)
     retires = recording.pulses("retire", name)
-    # What a pulse belongs to must exist, whatever a program does to its own stream.
+    # Every pulse needs an instruction, even if a program overwrites its own stream.
     issues, retires = issues[: len(insns)], retires[: len(insns)]
     spans = tuple(_spans(insns, issues.tolist(), retires.tolist(), recording.cycles))
     loops = _loops(spans) if name == "compute" else []
@@ -271,13 +271,13 @@ def _spans(
 
 
 def _wait(module: str, side: str, *, full: bool) -> str:
-    """The queue on a side; `full` if something is in flight, which then cannot push."""
+    """The queue on a side; `full` if an instruction in flight cannot push."""
     link = TOKEN_LINKS[ModuleId[module.upper()], side]
     return f"{link.pushes} full" if full else link.pops
 
 
 def _kind(insn: Insn) -> str:
-    """What an instruction keeps its module busy with."""
+    """The name of the operation with which an instruction keeps its module busy."""
     if insn.module == ModuleId.STORE:
         return "STORE"
     if insn.opcode in (Opcode.GEMM, Opcode.ALU):
@@ -288,10 +288,10 @@ def _kind(insn: Insn) -> str:
 def _loops(spans: Sequence[Span]) -> list[tuple[int, int, str]]:
     """When each GEMM and ALU executed: begin, end, kind.
 
-    They execute one after the other, and as a rule retire when they end. One that ends while an
-    older LOAD is in flight retires right after that LOAD: it then counts for as long as its steps
-    can take, and the rest is the LOAD's. One that is issued while a LOAD is in flight and retires
-    well after it may have been held back by it: then it counts from when its steps must have begun.
+    They execute one after the other, and usually retire when they end. If an older LOAD is still in
+    flight, they retire just after that LOAD. Then only the cycles that the steps can take count,
+    and the rest belongs to the LOAD. An instruction that is issued during a LOAD and retires well after
+    it may have been delayed by it: then it counts from the cycle when its steps must have begun.
     """
     loops: list[tuple[int, int, str]] = []
     free, load = 0, -1
@@ -308,7 +308,7 @@ def _loops(spans: Sequence[Span]) -> list[tuple[int, int, str]]:
             if load_retire is not None and span.retire - load_retire <= number - load:
                 end = min(end, begin + _steps(span.insn) + _DRAIN)
             elif load_retire is not None and load_retire > span.issue:
-                # It waited for tiles of that LOAD.
+                # It waited for the tiles of that LOAD.
                 begin = max(begin, end - _steps(span.insn) - _DRAIN)
         if begin < end:
             loops.append((begin, end, span.insn.name))
@@ -317,7 +317,7 @@ def _loops(spans: Sequence[Span]) -> list[tuple[int, int, str]]:
 
 
 def _steps(insn: Insn) -> int:
-    """Steps of a GEMM or ALU at most, one a cycle."""
+    """The most steps of a GEMM or ALU, at one step a cycle."""
     tiles = max(0, insn.uop_end - insn.uop_bgn) * insn.iter_out * insn.iter_in
     if insn.opcode == Opcode.GEMM:
         return tiles

@@ -1,9 +1,9 @@
 """A profile as a Chrome trace, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
 
-One microsecond of the trace is one cycle. Load, compute and store are processes. In each of them
-an instruction is a complete event on one of a few lanes, from its issue to its retirement;
-instructions in flight at once lie on different lanes, because events on one track must nest. What
-the module does in each cycle lies on a track of its own. The bus is two counters, in bytes a cycle.
+One microsecond of the trace is one cycle. Load, compute and store are processes. Each instruction
+is a complete event from its issue to its retirement. Instructions in flight at the same time are on
+different lanes, because events on one track must nest. Another track shows the module's state in
+each cycle. The bus has two counters, in bytes per cycle.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["chrome_trace", "lanes", "utilisation"]
 
 COUNTER_POINTS = 2048
-"""Points of each counter, at most."""
+"""The most points of each counter."""
 
 _STATE_TRACK = 0
 _BUS = "bus"
@@ -54,7 +54,7 @@ def lanes(spans: Iterable[Span]) -> Iterator[tuple[int, Span]]:
 
 
 def utilisation(profile: Profile, direction: str, points: int) -> tuple[int, NDArray[np.float64]]:
-    """The part of a bus's cycles with a beat, in intervals: their length in cycles, and the parts.
+    """The length of intervals in cycles, and for each the share of cycles with a beat on a bus.
 
     There are at most `points` intervals; the last may be shorter.
     """
@@ -63,7 +63,7 @@ def utilisation(profile: Profile, direction: str, points: int) -> tuple[int, NDA
     edges = np.append(np.arange(0, profile.cycles, width), profile.cycles)
     beats = recording.beats(direction) * recording.lengths()
     total = np.concatenate([[0], np.cumsum(beats)])
-    # Within a stretch a beat moves in every cycle or in none, so the count grows linearly.
+    # In a stretch, a beat moves in every cycle or in none, so the count grows linearly.
     counts = np.interp(edges, np.append(recording.starts, profile.cycles), total)
     return width, np.diff(counts) / np.diff(edges)
 

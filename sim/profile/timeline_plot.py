@@ -1,4 +1,4 @@
-"""A profile as a picture: what load, compute, store and the bus do over time.
+"""Draws a profile as a picture: load, compute, store and the bus over time.
 
 Importing this module imports matplotlib.
 """
@@ -48,22 +48,22 @@ _COLOURS = {
 }
 _OTHER = "#555555"
 _DARK = ("LOAD WGT", "LOAD ACC", "LOAD UOP", "GEMM")
-"""Colours that want white letters."""
+"""Colours that need white text."""
 _HATCHES = {WAIT_MEMORY: "....", WAIT_TOKEN: "////"}
 _LABELS = {WAIT_MEMORY: "waits for memory"}
 _BUS = {"read": "#0072b2", "write": "#cc79a7"}
 
 _DETAIL = 300
-"""Stretches or instructions of a module up to which each is drawn by itself."""
+"""Up to this many stretches or instructions of a module, each one is drawn by itself."""
 
 _POINTS = 480
-"""Intervals across a picture that shows shares."""
+"""Number of intervals in a picture that shows shares."""
 
 _LISTED = 3
-"""States whose shares stand beside a module's track."""
+"""How many states have their shares printed next to a module's track."""
 
 _LETTERS = 160
-"""Letters that fit into the width of the picture."""
+"""How many characters fit into the width of the picture."""
 
 _STYLE: Any = {
     "font.size": 9,
@@ -86,24 +86,24 @@ def plot_timeline(
     note: str = "",
     window: Window | None = None,
 ) -> None:
-    """Draws the timeline into a file, PNG or SVG by its suffix.
+    """Draws the timeline into a PNG or SVG file, depending on the suffix.
 
-    Few instructions are shown one by one; of more, for each interval, which part of it a module
-    spent on what.
+    A few instructions are drawn one by one. For more, the picture shows the share of each state in
+    each interval.
 
     Parameters
     ----------
     profile : Profile
     path : path
     title, note : str
-        Above the picture; the note may be long.
+        Text above the picture; the note may be long.
     window : (int, int), optional
-        The first cycle that is shown, and the one after the last; default all.
+        The first cycle to show, and the one after the last; default all.
 
     Raises
     ------
     ArgumentError
-        Another suffix; a window outside the run.
+        If the suffix is another, or if the window is outside the run.
     """
     begin, end = window or (0, max(1, profile.cycles))
     if not 0 <= begin < end or begin >= max(1, profile.cycles):
@@ -117,7 +117,7 @@ def plot_timeline(
     picture = io.BytesIO()
     with mpl.rc_context(_STYLE):
         figure = _draw(profile, title, note, (begin, end))
-        # Without a date the same run gives the same file.
+        # Without a date, the same run gives the same file.
         figure.savefig(
             picture, format=kind, dpi=120, metadata={"Date": None} if kind == "svg" else None
         )
@@ -172,7 +172,7 @@ def _patch(state: str, label: str) -> Patch:
 
 
 def _list_totals(module: ModuleProfile, axis: Axes) -> None:
-    """What the module did most, at the right."""
+    """Prints the module's main states at the right."""
     totals = sorted(module.totals().items(), key=lambda item: -item[1])
     lines = [
         f"{state} {100 * count / module.cycles:.0f} %"
@@ -204,12 +204,12 @@ def _lanes(module: ModuleProfile, window: Window) -> list[tuple[int, Span]]:
 
 
 def _rows(module: ModuleProfile, window: Window) -> int:
-    """One for the state, and one for each lane of instructions."""
+    """The number of rows: one for the state, and one for each lane of instructions."""
     return 1 + max((lane + 1 for lane, _ in _lanes(module, window)), default=0)
 
 
 def _draw_each(module: ModuleProfile, axis: Axes, window: Window) -> None:
-    """The module's state at the top, its instructions on lanes below."""
+    """Draws the module's state at the top, and its instructions on lanes below."""
     for begin, end, state in _stretches(module, window):
         if state == IDLE:
             continue
@@ -263,7 +263,7 @@ def _write(
     colour: str = "black",
     box: bool = False,
 ) -> None:
-    """Text inside a bar, shortened to its first word or left out where it does not fit."""
+    """Writes text in a bar; shortens it to its first word or omits it if it does not fit."""
     begin, end, cycles = max(begin, window[0]), min(end, window[1]), window[1] - window[0]
     for candidate in (text, text.split()[0]):
         if end - begin > cycles * (len(candidate) + 1) / _LETTERS:
@@ -285,7 +285,7 @@ def _write(
 
 
 def _draw_shares(module: ModuleProfile, axis: Axes, window: Window) -> None:
-    """For each interval, one above the other, which part the module spent on what."""
+    """Draws the shares of the module's states in each interval, stacked."""
     cycles = module.cycles
     edges = np.unique(np.linspace(*window, _POINTS + 1).astype(np.int64))
     lengths = np.diff(module.starts, append=cycles)
@@ -312,7 +312,7 @@ def _draw_shares(module: ModuleProfile, axis: Axes, window: Window) -> None:
 
 
 def _draw_bus(profile: Profile, axis: Axes, window: Window) -> None:
-    """The part of each interval in which each bus moves data; writes point down."""
+    """Draws the share of each interval in which a bus moves data; writes point down."""
     for direction, sign in (("read", 1), ("write", -1)):
         points = _POINTS * profile.cycles // (window[1] - window[0])
         width, parts = utilisation(profile, direction, max(_POINTS, points))

@@ -60,30 +60,30 @@ _RECORD_BITS = 24
 
 
 class Simulation:
-    """A device just out of reset, with its memory; `verilog` is built first if it has to be.
+    """A device after reset, with its memory; `verilog` is built first if it is not cached.
 
-    For one thread at a time, though not always the same; several simulations may run in threads of
-    their own, side by side: Python's own lock is free while cycles are simulated.
+    Only one thread at a time may use it. Several simulations may run in parallel, each in its own
+    thread, because Python's global lock is released while cycles are simulated.
 
     Parameters
     ----------
     verilog : str
         A design whose top module `vta` has the accelerator's ports.
     memory : Memory
-        What the bus reads and writes, without copies; writes mark `memory.dirty`.
+        The memory that the bus reads and writes, without copies; writes mark `memory.dirty`.
     model : MemoryModel
-        How the memory behaves in time.
+        The timing of the memory.
     max_burst : int
-        Beats of the longest burst that the device may ask for.
+        The longest burst that the device may request, in beats.
     waves : Path or None
-        A file to trace into: FST, or VCD if the name ends in ``.vcd``.
+        The waveform file to write: FST, or VCD if the name ends in ``.vcd``.
 
     Raises
     ------
     ToolError
-        The library cannot be built, or the waveform file cannot be written.
+        If the library cannot be built, or the waveform file cannot be written.
     DeviceError
-        From any method: the device has violated the bus protocol, which is a bug of the hardware.
+        From any method, if the device violates the bus protocol, which is a hardware bug.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Simulation:
     ) -> None:
         self._handle: int | None = None
         self._library = _load(verilog, None if waves is None else wave_format(waves))
-        # Views keep the mapping alive for as long as the C++ side points into it.
+        # Views keep the mapping alive while the C++ side points into it.
         self._views: tuple[NDArray[np.uint8], ...] = memory.array, memory.dirty
         settings = _Settings(
             memory=memory.array.ctypes.data,
@@ -114,7 +114,10 @@ class Simulation:
         self._handle = self._library.vta_create(ctypes.byref(settings))
 
     def step(self, cycles: int, *, until_irq: bool = False) -> int:
-        """Runs up to `cycles` cycles, fewer if `until_irq` and the interrupt is high; how many."""
+        """Runs up to `cycles` cycles and returns their number.
+
+        With `until_irq`, it stops early when the interrupt is high.
+        """
         done = int(self._library.vta_step(self._open(), cycles, until_irq))
         self._check()
         return done
@@ -132,15 +135,15 @@ class Simulation:
         self._answered(status, f"a write to register {addr:#05x}")
 
     def record(self, on: bool) -> None:
-        """Starts to record what happens, forgetting what was recorded before, or stops."""
+        """Starts a new recording of events, which replaces the last one, or stops it."""
         self._library.vta_record(self._open(), on)
 
     def changes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The record, as changes: the cycle of each, and the word from then on.
+        """The recording, as changes: the cycle of each change, and the word from then on.
 
-        Bits 14:0 of a word are the device's `events`; bit 15 is high in a cycle in which a beat of
-        read data was taken, bit 16 in one in which a beat of write data was, bit 17 in one in which
-        memory had a burst to answer.
+        Bits 14:0 of a word are the device's `events`. Bit 15 is high in cycles with a beat of read
+        data, bit 16 in cycles with a beat of write data, and bit 17 in cycles in which memory had a
+        burst to answer.
         """
         first = ctypes.POINTER(ctypes.c_uint64)()
         count = int(self._library.vta_changes(self._open(), ctypes.byref(first)))
@@ -157,11 +160,11 @@ class Simulation:
         return int(self._library.vta_cycle(self._open()))
 
     def close(self) -> None:
-        """Ends the simulation and the waveform file; calling it twice is no error."""
+        """Ends the simulation and completes the waveform file; it may be called twice."""
         if self._handle is not None:
             self._library.vta_destroy(self._handle)
             self._handle = None
-            # The memory may be large; nothing points into it any more.
+            # The memory may be large, and the C++ side no longer points into it.
             self._views = ()
 
     def _open(self) -> int:
@@ -185,12 +188,12 @@ class Simulation:
 
 
 def wave_format(waves: Path) -> str:
-    """The format that a waveform file's name asks for: ``fst`` or ``vcd``.
+    """The format of a waveform file by its suffix: ``fst`` or ``vcd``.
 
     Raises
     ------
     ToolError
-        Another suffix.
+        If the suffix is another.
     """
     suffix = waves.suffix.lower()
     if suffix not in (".fst", ".vcd"):
@@ -211,7 +214,7 @@ def _load(verilog: str, waves: str | None) -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(str(path))
     except OSError:
-        # From a shared home directory, say, and made for another machine.
+        # For example, it was made for another machine and is in a shared home directory.
         path = verilator.rebuilt_library(verilog, waves=waves)
         try:
             library = ctypes.CDLL(str(path))

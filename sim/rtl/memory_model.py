@@ -1,4 +1,4 @@
-"""`MemoryModel`: how the simulated RTL's memory behaves in time."""
+"""`MemoryModel`: the timing of the memory in the RTL simulation."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ MAX_SEED = (1 << 32) - 1
 
 @dataclass(frozen=True)
 class MemoryModel:
-    """Parameters of the memory behind the AXI bus. Data never depend on them, only cycles do.
+    """Timing parameters of the memory on the AXI bus. They affect only cycles, never data.
 
     Parameters
     ----------
     latency : int
         Cycles from a read burst's address to its first beat, at least 1. The other beats follow
-        one a cycle, bursts in order.
+        at one a cycle; bursts are answered in order.
     write_response : int
         Cycles from a write burst's last beat to its response, at least 1.
     outstanding : int or None
-        Read bursts, and likewise write bursts, that may be in flight at once; None for no limit.
+        How many read bursts, and how many write bursts, may be in flight; None for no limit.
     stall_seed : int or None
         Seed of random stalls on every channel; None for no stalls.
 
     Raises
     ------
     ConfigError
-        A value out of its range.
+        If a value is out of range.
     """
 
     latency: int = 20

@@ -1,4 +1,4 @@
-"""`Recording`: what the RTL simulator noted of a run, cycle by cycle, in little space."""
+"""`Recording`: a compact record of the events in an RTL run, cycle by cycle."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["MODULES", "Recording"]
 
 MODULES = ("load", "compute", "store")
-"""In the order of the bits of each group of events."""
+"""The modules, in the order of the bits in each group of events."""
 
 _GROUPS = {
     name: 3 * index
@@ -24,7 +24,7 @@ _READ, _WRITE, _PENDING = 15, 16, 17
 
 @dataclass(frozen=True)
 class Recording:
-    """A run of `cycles` cycles, the first being the one after the launch.
+    """A run of `cycles` cycles, starting with the cycle after the launch.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Recording:
     starts : (n,) int64
         The first cycle of each stretch in which nothing changes, ascending from 0 on.
     words : (n,) int64
-        What holds in each cycle of the stretch, as `Simulation.changes` has it.
+        The events in each cycle of the stretch, as in `Simulation.changes`.
     """
 
     cycles: int
@@ -43,7 +43,7 @@ class Recording:
     def cut(
         cls, at: NDArray[np.int64], words: NDArray[np.int64], begin: int, cycles: int
     ) -> Recording:
-        """The `cycles` cycles from `begin` on, out of changes that began before."""
+        """The `cycles` cycles from `begin` on; the changes may start earlier."""
         first = max(0, int(np.searchsorted(at, begin, "right")) - 1)
         last = int(np.searchsorted(at, begin + cycles))
         if cycles == 0 or first >= last:
@@ -51,23 +51,23 @@ class Recording:
         return cls(cycles, np.maximum(at[first:last] - begin, 0), words[first:last])
 
     def bit(self, event: str, module: str) -> NDArray[np.bool_]:
-        """Per stretch, whether an event holds; `event` is one of the groups of `events`."""
+        """Whether an event is active in each stretch; `event` is one of the groups of `events`."""
         return self._bit(_GROUPS[event] + MODULES.index(module))
 
     def beats(self, direction: str) -> NDArray[np.bool_]:
-        """Per stretch, whether each of its cycles moves a beat; ``read`` or ``write``."""
+        """Whether the cycles of each stretch move a beat; ``read`` or ``write``."""
         return self._bit({"read": _READ, "write": _WRITE}[direction])
 
     def pending(self) -> NDArray[np.bool_]:
-        """Per stretch, whether memory had a burst to answer."""
+        """Whether memory had a burst to answer in each stretch."""
         return self._bit(_PENDING)
 
     def lengths(self) -> NDArray[np.int64]:
-        """Cycles of each stretch."""
+        """The number of cycles of each stretch."""
         return np.diff(self.starts, append=self.cycles)
 
     def pulses(self, event: str, module: str) -> NDArray[np.int64]:
-        """The cycles in which an event holds, one by one."""
+        """All cycles in which an event is active."""
         chosen = self.bit(event, module)
         begins, lengths = self.starts[chosen], self.lengths()[chosen]
         before = np.cumsum(lengths) - lengths

@@ -1,6 +1,6 @@
-"""`RtlMachine`: the accelerator's own RTL under Verilator, driven over its registers.
+"""`RtlMachine`: the accelerator's RTL under Verilator, controlled through its registers.
 
-Nothing here knows how the Verilog was made, and importing this module loads no Amaranth.
+This module does not depend on how the Verilog was made, and does not import Amaranth.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 __all__ = ["RtlMachine"]
 
 PROGRESS_CYCLES = 1 << 16
-"""Cycles between two calls of `progress`, and between two looks at Python's signals."""
+"""Cycles between two calls of `progress`, and between two checks of Python's signals."""
 
 DONE_SLACK = 16
-"""Cycles after the last one for its end to show at the interrupt."""
+"""Cycles from the end of a run until the interrupt shows it, at most."""
 
 RESET_PATIENCE = 1 << 24
-"""Cycles that a reset may wait for the bus; a memory model may be slow, but not that slow."""
+"""The most cycles that a reset may wait for the bus; no realistic memory model is this slow."""
 
 _WAITS = tuple(
     (module.name.lower(), flag, queue)
     for (module, side), link in TOKEN_LINKS.items()
     for flag, queue in ((f"pop_{side}", link.pops), (f"push_{side}", f"{link.pushes} full"))
 )
-"""Module, flag of its status register, and the queue that the flag is about."""
+"""Each module, a flag in its status register, and the queue that the flag refers to."""
 
 _STATS = {
     "load_insns": ("load_insns",),
@@ -54,7 +54,7 @@ _STATS = {
     "reset_counter": ("reset_ops",),
     "alu_counter": ("alu_ops",),
 }
-"""The statistics that the ISA defines, each as the sum of some counter registers."""
+"""The statistics that the ISA defines, each the sum of some counter registers."""
 
 _COUNTERS = tuple(
     register.name
@@ -62,7 +62,7 @@ _COUNTERS = tuple(
     if register.name == "tile_count" or register.offset >= BY_NAME["fetch_busy"].offset
 )
 
-# Faults that are about no single instruction, or about one that cannot be read.
+# Faults that do not belong to one instruction, or whose instruction cannot be read.
 _NO_INSN = ("misaligned_base", "no_finish")
 
 
@@ -76,25 +76,25 @@ class RtlMachine:
         The hardware of that configuration; top module `vta`.
     memory : Memory
     model : MemoryModel
-        How the memory behaves in time.
+        The timing of the memory.
     waves : Path or None
-        A file to trace every signal into: FST, or VCD if its name ends in ``.vcd``. Tracing has its
-        own library, several times slower.
+        A waveform file for all signals: FST, or VCD if its name ends in ``.vcd``. Tracing needs
+        its own library, which is several times slower.
     record : bool
         Whether to record each run.
 
     Attributes
     ----------
     recording : Recording or None
-        What happened in the last run, if it was to be recorded.
+        The recording of the last run, if `record` is set.
 
     Raises
     ------
     DeviceError
-        The hardware was not made for this configuration; or, from any method, it has violated the
-        bus protocol.
+        If the hardware was not made for this configuration; from any method, if it violates the bus
+        protocol.
     ToolError
-        The simulator cannot be built.
+        If the simulator cannot be built.
     """
 
     target = "tsim"
@@ -146,7 +146,7 @@ class RtlMachine:
         Raises
         ------
         DeviceError
-            The machine is halted by an earlier error, or a number is no pointer or count.
+            If an earlier error halted the machine, or if a number is not a valid pointer or count.
         """
         check_call(self.memory, self._halted, insn_addr, insn_count, base, max_cycles)
         for name, address in {"insn": insn_addr, **base}.items():
@@ -156,7 +156,7 @@ class RtlMachine:
         self._write("irq_status", 0xFFFF_FFFF)
         self._simulation.record(self._record)
         self._write("control", _bits("control", "launch"))
-        # The launch is answered in the cycle before the first that the machine counts.
+        # The launch is answered one cycle before the first cycle that the machine counts.
         begin = self._simulation.cycle
         ended = self._wait(max_cycles, progress)
         cycles = self._read("cycle_count")
@@ -173,12 +173,12 @@ class RtlMachine:
         return self._report(cycles, fault)
 
     def reset(self) -> None:
-        """Empties queues, tokens, counters and errors; the buffers keep their content.
+        """Clears queues, tokens, counters and errors; the buffers keep their content.
 
         Raises
         ------
         DeviceTimeout
-            The hardware does not come to rest.
+            If the reset does not end.
         """
         self._write("control", _bits("control", "reset"))
         start = self._simulation.cycle
@@ -189,11 +189,11 @@ class RtlMachine:
         self._halted = None
 
     def close(self) -> None:
-        """Ends the simulation and completes the waveform file; the memory is the caller's."""
+        """Ends the simulation and completes the waveform file; the caller keeps the memory."""
         self._simulation.close()
 
     def _wait(self, max_cycles: int | None, progress: Callable[[int], None] | None) -> bool:
-        """Until the run has ended, or `max_cycles` and some are over; whether it has ended."""
+        """Simulates until the run ends, or just beyond `max_cycles`; returns whether it ended."""
         simulation, start = self._simulation, self._simulation.cycle
         limit = None if max_cycles is None else max_cycles + DONE_SLACK
         while True:
@@ -209,7 +209,7 @@ class RtlMachine:
             if progress is not None:
                 progress(simulation.cycle - start)
 
-    # -- what it says ----------------------------------------------------------------------------
+    # -- registers -------------------------------------------------------------------------------
 
     def _read(self, name: str) -> int:
         return self._simulation.read(BY_NAME[name].offset)
@@ -218,7 +218,7 @@ class RtlMachine:
         self._simulation.write(BY_NAME[name].offset, value)
 
     def _identify(self) -> None:
-        """Refuses hardware that is not this accelerator, or of another configuration."""
+        """Refuses hardware that is not this accelerator, or that has another configuration."""
         for name, expected in (("id", ID), ("version", VERSION)):
             found = self._read(name)
             if found != expected:
@@ -257,7 +257,7 @@ class RtlMachine:
     # -- faults ----------------------------------------------------------------------------------
 
     def _fault(self, insn_addr: int, insn_count: int) -> Fault:
-        """What the error registers say, with the instruction and, for a deadlock, who waits."""
+        """The fault in the error registers, with its instruction and the waiting modules."""
         error, index = self._read("error"), self._read("error_index")
         cause = Cause(_field("error", "cause", error)).name.lower()
         module = ModuleId(_field("error", "module", error)).name.lower()
@@ -266,7 +266,7 @@ class RtlMachine:
         return Fault(cause=cause, module=module, insn_index=index, insn=insn, waiting=waiting)
 
     def _timeout(self, insn_addr: int, insn_count: int, max_cycles: int | None) -> Fault:
-        """The run is longer than allowed: who is at work on the earliest instruction."""
+        """The fault of a run that takes too long, in the module with the earliest instruction."""
         active = [
             (self._read(f"{module}_index"), module)
             for module in MODULES

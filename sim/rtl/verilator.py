@@ -1,7 +1,7 @@
 """Verilator and the C++ compiler: finding them, linting Verilog, building simulator libraries.
 
-The C++ that Verilator writes is compiled here, without make and perl: the makefile that comes with
-Verilator holds paths of the machine that Verilator was built on.
+This module compiles Verilator's C++ itself, without make and perl, because Verilator's makefile
+has paths of the machine that Verilator was built on.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 MODEL_DIR = Path(__file__).resolve().parent / "model"
-"""Our C++: the memory model and the C interface."""
+"""The project's own C++: the memory model and the C interface."""
 
 MIN_VERSION = (5, 36)
 TOP = "vta"
@@ -75,8 +75,8 @@ VERILATE = (
     "--prefix",
     PREFIX,
 )
-"""Assertions belong to the RTL tests; lint is `lint`'s affair. The compiler is quicker with short
-functions, and their code no slower. Nobody reads the C++, so it needs no indentation."""
+"""No assertions, which are for the RTL tests, and no lint, which `lint` does. Short functions
+compile faster and run as fast. The C++ needs no indentation, because it is not meant to be read."""
 
 COMPILE = (
     "-std=c++17",
@@ -85,21 +85,21 @@ COMPILE = (
     "-fvisibility=hidden",
     "-DVL_IGNORE_UNKNOWN_ARCH",
 )
-"""Native code runs GEMM half as fast again. Hidden symbols: several libraries with the same names
-live in one process."""
+"""Native code runs GEMM 1.5 times as fast. Symbols are hidden because several libraries with the
+same names are loaded into one process."""
 OPTIMISE = "-O1"
 """At -O2 the code is 3 % faster, and takes half as long again to compile."""
 OPTIMISE_SLOW = "-O0"
-"""For code that runs once (constructors, initial values)."""
+"""The optimisation of code that runs once (constructors, initial values)."""
 
 FAST_UNITS = 2
-"""Files that a design's own code is compiled in. Each reads Verilator's headers, which takes a
-second of processor time; two keep two processors busy."""
+"""The number of files into which a design's code is split. Each reads Verilator's headers, which
+takes a second of processor time; two files keep two processors busy."""
 
 
 @dataclass(frozen=True)
 class Verilator:
-    """An installed Verilator: its `command`, the folder of its own sources, its version."""
+    """An installed Verilator: its `command`, the folder of its sources, its version."""
 
     command: tuple[str, ...]
     root: Path
@@ -110,13 +110,13 @@ class Verilator:
         return {**os.environ, "VERILATOR_ROOT": str(self.root)}
 
     def run(self, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-        """Runs it; what it printed is in `stderr`, and the caller looks at the exit code."""
+        """Runs it; its output is in `stderr`, and the caller checks the exit code."""
         return processes.run([*self.command, *arguments], cwd, self.environment)
 
 
 @dataclass(frozen=True)
 class Compiler:
-    """A C++ compiler: its `command` and what it says about itself."""
+    """A C++ compiler: its `command` and its version text."""
 
     command: tuple[str, ...]
     version: str
@@ -124,12 +124,12 @@ class Compiler:
 
 @functools.cache
 def find() -> Verilator:
-    """The Verilator of the Python package `verilator`, else one on the path.
+    """The Verilator of the Python package `verilator`, otherwise the one on the path.
 
     Raises
     ------
     ToolError
-        There is none, or only one that is too old.
+        If there is none, or only one that is too old.
     """
     return _find_package() or _find_system()
 
@@ -167,12 +167,12 @@ def _find_system() -> Verilator:
 
 @functools.cache
 def find_compiler() -> Compiler:
-    """The C++ compiler that `$CXX` names, else ``c++``, ``g++`` or ``clang++``.
+    """The C++ compiler in `$CXX`, otherwise ``c++``, ``g++`` or ``clang++``.
 
     Raises
     ------
     ToolError
-        There is none.
+        If there is none.
     """
     named = shlex.split(os.environ.get("CXX", ""))
     for command in [named] if named else [["c++"], ["g++"], ["clang++"]]:
@@ -187,12 +187,12 @@ def find_compiler() -> Compiler:
 
 
 def cocotb_environment() -> dict[str, str]:
-    """Environment variables with which cocotb's runner finds the same Verilator.
+    """Environment variables that make cocotb's runner use the same Verilator.
 
     Raises
     ------
     ToolError
-        Verilator, the compiler, make or perl is missing: cocotb needs them all.
+        If Verilator, the compiler, make or perl is missing: cocotb needs all of them.
     """
     verilator, compiler = find(), find_compiler()
     for tool in ("make", "perl"):
@@ -215,12 +215,12 @@ def lint(verilog: str, *, top: str = TOP) -> list[str]:
     Raises
     ------
     ToolError
-        Verilator is missing, or the design has errors.
+        If Verilator is missing, or the design has errors.
     """
     with tempfile.TemporaryDirectory(prefix="vta-lint-") as folder:
         file = Path(folder) / f"{top}.v"
         file.write_text(verilog, encoding="utf-8")
-        # All modules lie in one file, so no file can be named for its module.
+        # All modules are in one file, so a file cannot have the name of its module.
         done = find().run(
             "--lint-only",
             "-Wall",
@@ -238,12 +238,12 @@ def lint(verilog: str, *, top: str = TOP) -> list[str]:
 
 
 def cached_library(verilog: str, *, waves: str | None = None) -> Path:
-    """The library of `build`, from the cache if this machine has built it before."""
+    """The library from `build`, or from the cache if this machine has built it before."""
     return _library(cache.cached, verilog, waves)
 
 
 def rebuilt_library(verilog: str, *, waves: str | None = None) -> Path:
-    """Like `cached_library`, but builds in any case: what is cached cannot be loaded."""
+    """Like `cached_library`, but always builds, for a cached library that cannot be loaded."""
     return _library(cache.store, verilog, waves)
 
 
@@ -265,7 +265,7 @@ def design_name(verilog: str) -> str:
 
 @functools.cache
 def _tools() -> tuple[str, ...]:
-    """What compiled code depends on beside its source: tools, flags and, being native, the CPU."""
+    """What compiled code depends on besides its source: tools, flags and the CPU (it is native)."""
     verilator, compiler = find(), find_compiler()
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
@@ -296,9 +296,10 @@ def _library_key(verilog: str, waves: str | None) -> str:
 
 
 def _build(verilog: str, folder: Path, waves: str | None) -> None:
-    """Fills a cache entry: the library alone, not the megabytes that it was made of.
+    """Fills a cache entry with the library, without the megabytes of intermediate files.
 
-    They lie in the entry's own folder meanwhile: what a killed build leaves goes with that.
+    During the build, they are in the folder of the entry, so they are removed with it if the build
+    is killed.
     """
     work = folder / "work"
     work.mkdir()
@@ -315,12 +316,12 @@ def build(verilog: str, folder: Path, *, waves: str | None = None) -> Path:
     verilog : str
         A design whose top module `vta` has the ports of the accelerator.
     waves : None, ``"fst"`` or ``"vcd"``
-        The format that the library can trace into; None makes the fastest library.
+        The waveform format that the library can write; None makes the fastest library.
 
     Raises
     ------
     ToolError
-        A tool is missing or fails; the message ends with what it said.
+        If a tool is missing or fails; the message ends with the tool's output.
     """
     verilator, compiler = find(), find_compiler()
     (folder / "vta.v").write_text(verilog, encoding="utf-8")
@@ -374,7 +375,7 @@ def _flags(verilator: Verilator, waves: str | None) -> list[str]:
 
 
 def _own_fst(verilator: Verilator) -> bool:
-    """Whether our compressors serve its FST writer; an older one's wants more of zlib."""
+    """Whether our compressors are enough for its FST writer; older writers need more of zlib."""
     return (verilator.root / "include" / "fstcpp").is_dir()
 
 
@@ -397,7 +398,7 @@ def _jobs(folder: Path, classes: dict[str, list[str]]) -> list[tuple[Path, str]]
 
 
 def _unit(folder: Path, name: str, sources: list[str]) -> Path:
-    """One file of C++ that includes others (names or paths without ``.cpp``), in `folder`."""
+    """Writes a C++ file in `folder` that includes others (names or paths without ``.cpp``)."""
     path = folder / f"{name}.cpp"
     path.write_text("".join(f'#include "{source}.cpp"\n' for source in sources), encoding="utf-8")
     return path
@@ -410,7 +411,7 @@ def _runtime(
     waves: str | None,
     classes: dict[str, list[str]],
 ) -> list[Path]:
-    """Verilator's own run time, compiled: the same for all designs, so it is cached apart."""
+    """Verilator's compiled runtime; it is cached separately, as all designs share it."""
     names = classes["VM_GLOBAL_FAST"] + classes["VM_GLOBAL_SLOW"]
     key = cache.digest(
         *_tools(),
@@ -434,7 +435,7 @@ def _compile(
     """Compiles each (source, optimisation), as many at a time as there are processors."""
     objects = [folder / f"{index}_{source.stem}.o" for index, (source, _) in enumerate(jobs)]
 
-    # The compiler's own temporary files go with the folder.
+    # The compiler's temporary files are removed with the folder.
     environment = {**os.environ, "TMPDIR": str(folder)}
     running: set[subprocess.Popen[str]] = set()
 
@@ -449,7 +450,7 @@ def _compile(
         if done.returncode != 0:
             raise ToolError(f"the C++ compiler failed on {source.name}: {processes.cause(done)}")
 
-    # The largest first, so that none is left alone at the end.
+    # The largest file first, so that it does not run alone at the end.
     order = sorted(range(len(jobs)), key=lambda index: -jobs[index][0].stat().st_size)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting = [pool.submit(compile_one, index) for index in order]
@@ -465,7 +466,7 @@ def _compile(
 
 
 def _classes(makefile: Path) -> dict[str, list[str]]:
-    """The lists of sources in the makefile fragment that Verilator writes beside its C++."""
+    """The lists of sources in the makefile fragment that Verilator writes next to its C++."""
     text = makefile.read_text(encoding="utf-8").replace("\\\n", " ")
     return {
         name: words.split()
