@@ -1,11 +1,11 @@
-"""Makes the notebooks: each is its script, cell by cell, with what the cells showed.
+"""Makes the notebooks: each has the cells of its script, with their outputs.
 
     python examples/notebooks.py [NAME...]           runs the cells and writes the notebooks
     python examples/notebooks.py --check [NAME...]   fails if it would write something else
 
-A check compares text, of the cells and of what they print. Pictures must be there, but their bytes
-depend on fonts. Numbers in a line about cycles may be a little off, so that not every change of the
-hardware is one of the notebooks.
+A check compares the text of the cells and of their outputs. Pictures must exist, but are not
+compared, because they depend on fonts. Numbers in a line about cycles may differ a little, so that
+a small change of the hardware does not change the notebooks.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def notebook(script: str) -> nbformat.NotebookNode:
     """The notebook of a script's text, not run."""
     cells = jupytext.reads(script, fmt="py:percent").cells
     for number, cell in enumerate(cells):
-        # The same at every run, and no settings of any editor.
+        # The same in every run, and without an editor's settings.
         cell.id, cell.metadata = f"cell-{number}", nbformat.NotebookNode()
     return nbformat.v4.new_notebook(
         cells=cells,
@@ -59,9 +59,9 @@ def execute(book: nbformat.NotebookNode) -> None:
     Raises
     ------
     nbclient.exceptions.CellExecutionError
-        A cell failed.
+        If a cell fails.
     ValueError
-        A cell wrote to stderr, as warnings do.
+        If a cell writes to stderr, for example a warning.
     """
     left_out = ("VTA_CONFIG", "PICTURES")
     env = {key: value for key, value in os.environ.items() if key not in left_out}
@@ -92,7 +92,7 @@ def execute(book: nbformat.NotebookNode) -> None:
 def differences(
     book: nbformat.NotebookNode, other: nbformat.NotebookNode, *, outputs: bool
 ) -> Iterator[str]:
-    """In words, where two notebooks differ: in their cells and, with `outputs`, what these show."""
+    """How two notebooks differ, in words: in the cells and, if `outputs`, in their outputs."""
     if len(book.cells) != len(other.cells):
         yield f"{len(other.cells)} cells, not {len(book.cells)}"
         return
@@ -104,7 +104,7 @@ def differences(
 
 
 def _shown(cell: nbformat.NotebookNode) -> list[str]:
-    """The lines of a cell's outputs, and of which kinds they are."""
+    """The lines of a cell's outputs, and the kinds of the outputs."""
     shown: list[str] = []
     for output in cell.get("outputs", ()):
         data = output.get("data", {})
@@ -125,7 +125,7 @@ def _alike(shown: Sequence[str], other: Sequence[str]) -> bool:
 
 
 def _close(line: str, other: str) -> bool:
-    """Whether the same words stand around about the same numbers."""
+    """Whether two lines have the same words and about the same numbers."""
     # Every other part is a number.
     parts, others = _NUMBER.split(line), _NUMBER.split(other)
     return parts[::2] == others[::2] and all(

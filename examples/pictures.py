@@ -1,7 +1,7 @@
 """Pictures for the walk-throughs: the timeline of a program on the RTL, and its roofline.
 
-A notebook shows what these functions return. A script has nowhere to show it, and writes it into
-the folder that ``$PICTURES`` names, if it names one.
+A notebook shows the picture that a function returns. A script cannot show pictures; it writes them
+into the folder ``$PICTURES``, if that is set.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SHOWN_UOPS = 4
 
 
 class Picture:
-    """A PNG, which a notebook shows where a cell ends with it."""
+    """A PNG, which a notebook shows if it is the last value of a cell."""
 
     def __init__(self, name: str, file: Path) -> None:
         small = io.BytesIO()
@@ -63,10 +63,10 @@ class Picture:
 
 
 def timeline(name: str, module: Module, window: tuple[int, int] | None = None) -> Picture:
-    """What load, compute, store and the bus do in each cycle, and in words what limits the run.
+    """Draws load, compute, store and the bus over time, and prints what limits the run.
 
-    `window` is the first cycle that is shown, and the one after the last; default all. The inputs
-    are random: no instruction takes longer for the numbers in its tiles.
+    `window` is the first cycle to show, and the one after the last; default all. The inputs are
+    random, because the values do not affect the cycles of an instruction.
     """
     _, found = _measure(module)
     text = verdict(found).text
@@ -80,7 +80,7 @@ def timeline(name: str, module: Module, window: tuple[int, int] | None = None) -
 
 
 def roofline(name: str, modules: Mapping[str, Module]) -> Picture:
-    """What each program reached, under what the machine allows at its operations per byte."""
+    """Draws each program's performance below the machine's limit at its operations per byte."""
     results = [_stream(title, *_measure(module)) for title, module in modules.items()]
     for result in results:
         assert result.bound is not None

@@ -224,7 +224,7 @@ def _compare(image: Image, memory: Memory, report: RunReport) -> ReplayResult:
 
 
 def _ranges(pages: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Byte ranges of at most `PIECE` bytes that cover `pages` (ascending); neighbours are joined."""
+    """Byte ranges of at most `PIECE` bytes that cover `pages` (ascending), neighbours joined."""
     for run in np.split(pages, np.flatnonzero(np.diff(pages) != 1) + 1):
         if len(run):
             first, end = int(run[0]) * PAGE_BYTES, (int(run[-1]) + 1) * PAGE_BYTES

@@ -1,7 +1,7 @@
 """Affine forms: index expressions as sums of loop indices times numbers, for access patterns.
 
 A division that leaves a remainder is a `Quotient`, which counts as an index in such a sum. The
-remainder uses it too: ``e % n = e - n * (e // n)``. Sums are normalized when they are made, so that
+remainder uses it too: ``e % n = e - n * (e // n)``. Sums are normalised when they are made, so that
 terms cancel: with a width ``w``, ``(k // w) * w + k % w`` is ``k``.
 """
 

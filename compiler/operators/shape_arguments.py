@@ -45,7 +45,7 @@ class Window:
     dilation: Size = field(default=1, kw_only=True)
 
     def _normalise(self) -> None:
-        """Checks the fields and normalizes them, so that equal specs compare equal."""
+        """Checks the fields and normalises them, so that equal specs compare equal."""
         object.__setattr__(self, "stride", as_pair(self.stride, "stride"))
         object.__setattr__(self, "padding", as_padding(self.padding))
         object.__setattr__(self, "dilation", as_pair(self.dilation, "dilation"))

@@ -290,8 +290,9 @@ def _loops(spans: Sequence[Span]) -> list[tuple[int, int, str]]:
 
     They execute one after the other, and usually retire when they end. If an older LOAD is still in
     flight, they retire just after that LOAD. Then only the cycles that the steps can take count,
-    and the rest belongs to the LOAD. An instruction that is issued during a LOAD and retires well after
-    it may have been delayed by it: then it counts from the cycle when its steps must have begun.
+    and the rest belongs to the LOAD. An instruction that is issued during a LOAD and retires well
+    after it may have been delayed by it: then it counts from the cycle when its steps must have
+    begun.
     """
     loops: list[tuple[int, int, str]] = []
     free, load = 0, -1
