@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vta.config import Config
 
 __all__ = [
+    "ALU_OPCODE_BITS",
     "DRAM_BITS",
     "IMM_BITS",
     "INSN_BYTES",
@@ -37,6 +38,8 @@ __all__ = [
     "MAX_PAD",
     "MAX_SIZE",
     "MAX_TOKENS",
+    "MEMORY_TYPE_BITS",
+    "OPCODE_BITS",
     "PAD_BITS",
     "SIZE_BITS",
     "SRAM_BITS",
@@ -64,6 +67,9 @@ WORD_BITS = 64
 """An instruction has two words; no field crosses from one into the other."""
 
 UOP_BITS = 32
+OPCODE_BITS = 3
+MEMORY_TYPE_BITS = 3
+ALU_OPCODE_BITS = 3
 SRAM_BITS = 16
 """Bits of `sram_base`, which limit the depth of every buffer."""
 
@@ -326,12 +332,15 @@ def _name(kind: type[enum.IntEnum], value: int, otherwise: str) -> str:
 
 
 COMMON = (
-    Field("opcode", 3, "what to do"),
+    Field("opcode", OPCODE_BITS, "what to do"),
     Field("pop_prev", 1, "wait for a token of the module before"),
     Field("pop_next", 1, "wait for a token of the module after"),
     Field("push_prev", 1, "give the module before a token at the end"),
     Field("push_next", 1, "give the module after a token at the end"),
 )
+
+
+_OPCODE_MASK = (1 << OPCODE_BITS) - 1
 
 
 @dataclass(frozen=True)
@@ -477,7 +486,7 @@ class Isa:
             WORD_BITS,
             (
                 *COMMON,
-                Field("memory_type", 3, "which buffer"),
+                Field("memory_type", MEMORY_TYPE_BITS, "which buffer"),
                 Field("sram_base", SRAM_BITS, "first element on chip"),
                 Field(
                     "dram_base", DRAM_BITS, "first element in memory, relative to the base register"
@@ -516,7 +525,7 @@ class Isa:
                 Field("dst_factor_in", acc, "step of the destination in the inner loop"),
                 Field("src_factor_out", acc, "step of the source in the outer loop"),
                 Field("src_factor_in", acc, "step of the source in the inner loop"),
-                Field("alu_opcode", 3, "the operation"),
+                Field("alu_opcode", ALU_OPCODE_BITS, "the operation"),
                 Field("use_imm", 1, "the second operand is imm, not acc[src]"),
                 Field("imm", IMM_BITS, "the immediate operand", signed=True),
             ),
@@ -561,13 +570,13 @@ class Isa:
 
     def decode(self, word: int, index: int = 0) -> Insn:
         """Decodes an instruction from a 128-bit integer."""
-        opcode = word & 7
+        opcode = word & _OPCODE_MASK
         return Insn(index, opcode, self.format_of(opcode).unpack(word))
 
     def decode_stream(self, words: NDArray[np.uint64], first: int = 0) -> list[Insn]:
         """The instructions of an (n, 2) uint64 array, numbered from `first` on."""
         decoded: list[Insn | None] = [None] * len(words)
-        opcodes = (words[:, 0] & np.uint64(7)).astype(int)
+        opcodes = (words[:, 0] & np.uint64(_OPCODE_MASK)).astype(int)
         for opcode in np.unique(opcodes):
             where = np.flatnonzero(opcodes == opcode)
             columns = self.format_of(opcode).unpack_array(words[where])

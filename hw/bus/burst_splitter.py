@@ -7,8 +7,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
-from vta.hw.bus.payloads import burst_beats, burst_layout, transfer_layout
-from vta.isa import MemoryType
+from vta.hw.bus.payloads import COUNT_BITS, burst_beats, burst_layout, transfer_layout
+from vta.isa import SIZE_BITS, MemoryType
 
 __all__ = ["BurstSplitter"]
 
@@ -54,14 +54,14 @@ class BurstSplitter(wiring.Component):
         shifts = {kind: config.log_elem_bytes(kind) for kind in self._kinds}
         # A run fits its buffer, so its bytes need no more bits than the buffer's size.
         run_bits = max(
-            16 + 1,
+            COUNT_BITS,
             *(config.log_depth(kind) + config.log_elem_bytes(kind) + 1 for kind in self._kinds),
         )
 
         run_addr = Signal(config.addr_width)
         run_bytes = Signal(run_bits)
-        stride_bytes = Signal(16 + max(shifts.values()))
-        runs_left = Signal(16)
+        stride_bytes = Signal(SIZE_BITS + max(shifts.values()))
+        runs_left = Signal(SIZE_BITS)
         addr = Signal(config.addr_width - log_bus)
         beats = Signal(run_bits)
         # The next job may be here already while the last run of this one is being asked for.

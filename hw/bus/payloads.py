@@ -4,8 +4,10 @@ from amaranth import *
 from amaranth.lib import data
 
 from vta.config import Config
+from vta.isa import INSN_BYTES, MEMORY_TYPE_BITS, PAD_BITS, SIZE_BITS, SRAM_BITS
 
 __all__ = [
+    "COUNT_BITS",
     "INDEX_BITS",
     "LOG_BURST_BYTES_LIMIT",
     "Events",
@@ -21,6 +23,9 @@ __all__ = [
 INDEX_BITS = 32
 """Bits of a position in the stream, as `insn_count` has them."""
 
+COUNT_BITS = SRAM_BITS + 1
+"""Bits of a number of elements: up to all of the deepest buffer."""
+
 LOG_BURST_BYTES_LIMIT = 12
 """A burst that is aligned to its own length and has at most 4 KiB never crosses 4 KiB."""
 
@@ -28,7 +33,7 @@ LOG_BURST_BYTES_LIMIT = 12
 class QueuedInsn(data.Struct):
     """An instruction on its way to a module, with its position in the stream."""
 
-    insn: 128
+    insn: 8 * INSN_BYTES
     index: INDEX_BITS
 
 
@@ -100,20 +105,20 @@ def transfer_layout(config: Config) -> data.StructLayout:
     """
     return data.StructLayout(
         {
-            "kind": 3,
+            "kind": MEMORY_TYPE_BITS,
             "addr": config.addr_width,
-            "runs": 16,
-            "run_elems": 17,
-            "run_stride": 16,
-            "sram_base": 16,
-            "data_addr": 17,
-            "rows": 16,
-            "cols": 16,
-            "gap": 5,
-            "lead": 17,
-            "tail": 17,
-            "tail_addr": 17,
-            "moved": 17,
-            "sram_end": 17,
+            "runs": SIZE_BITS,
+            "run_elems": COUNT_BITS,
+            "run_stride": SIZE_BITS,
+            "sram_base": SRAM_BITS,
+            "data_addr": COUNT_BITS,
+            "rows": SIZE_BITS,
+            "cols": SIZE_BITS,
+            "gap": PAD_BITS + 1,
+            "lead": COUNT_BITS,
+            "tail": COUNT_BITS,
+            "tail_addr": COUNT_BITS,
+            "moved": COUNT_BITS,
+            "sram_end": COUNT_BITS,
         }
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -19,7 +21,7 @@ LATENCY_BITS = 8
 """Latencies beyond 2**8 cycles are not hidden entirely."""
 
 MARGIN = 12
-"""Beats beyond the latency that are asked for, so that a burst in time never comes late."""
+"""Beats that are requested beyond the latency, so that the next burst is never late."""
 
 
 def bus_signature(config: Config) -> AxiSignature:
@@ -36,8 +38,9 @@ class ReadDma(wiring.Component):
     each client gets its own beats in the order of its bursts. Clients take beats in bounded time
     whatever the others do, so none can block another for good.
 
-    As much is asked for ahead as hides memory's latency, and no more: a small load that comes while
-    a large one runs waits for all of it. The latency is measured whenever memory was at rest.
+    The DMA requests as many beats ahead as hide memory's latency, and no more, because a small load
+    waits for everything that a large one has already requested. It measures the latency of each
+    burst that starts when nothing is outstanding.
 
     Parameters
     ----------
@@ -121,9 +124,30 @@ class ReadDma(wiring.Component):
             address.o.ready.eq(bus.arready),
         ]
 
+        received = self._answer(m, beats)
+        timing, timer = Signal(), Signal(LATENCY_BITS)
+        with m.If(asked & (outstanding == 0)):
+            m.d.sync += [timing.eq(1), timer.eq(0)]
+        with m.Elif(timing & received):
+            m.d.sync += [timing.eq(0), latency.eq(timer)]
+        with m.Elif(timer != (1 << LATENCY_BITS) - 1):
+            m.d.sync += timer.eq(timer + 1)
+        m.d.sync += [
+            outstanding.eq(outstanding + Mux(asked, granted.beats, 0) - received),
+            Assert(~received | (outstanding != 0), "a beat came for no request"),
+        ]
+        m.d.comb += [
+            self.quiet.eq((outstanding == 0) & address.empty & ~asked),
+            self.moved.eq((bus.arvalid & bus.arready) | (bus.rvalid & bus.rready)),
+        ]
+        return m
+
+    def _answer(self, m: Module, beats: list[Any]) -> Value:
+        """Hands each beat from the bus to its client; whether one is handed over in this cycle."""
+        bus = self.bus
         # Responses: through a slice, so that no client's `ready` reaches the bus in the same
         # cycle, and on to the client that the identifier names.
-        answer = data.StructLayout({"id": ID_WIDTH, "beat": beat_layout(config)})
+        answer = data.StructLayout({"id": ID_WIDTH, "beat": beat_layout(self._config)})
         m.submodules.response = response = SkidBuffer(answer)
         m.d.comb += [
             response.i.valid.eq(bus.rvalid),
@@ -141,20 +165,4 @@ class ReadDma(wiring.Component):
             with m.If(is_mine):
                 m.d.comb += response.o.ready.eq(beat.ready)
 
-        received = response.o.valid & response.o.ready
-        timing, timer = Signal(), Signal(LATENCY_BITS)
-        with m.If(asked & (outstanding == 0)):
-            m.d.sync += [timing.eq(1), timer.eq(0)]
-        with m.Elif(timing & received):
-            m.d.sync += [timing.eq(0), latency.eq(timer)]
-        with m.Elif(timer != (1 << LATENCY_BITS) - 1):
-            m.d.sync += timer.eq(timer + 1)
-        m.d.sync += [
-            outstanding.eq(outstanding + Mux(asked, granted.beats, 0) - received),
-            Assert(~received | (outstanding != 0), "a beat came that nobody asked for"),
-        ]
-        m.d.comb += [
-            self.quiet.eq((outstanding == 0) & address.empty & ~asked),
-            self.moved.eq((bus.arvalid & bus.arready) | (bus.rvalid & bus.rready)),
-        ]
-        return m
+        return response.o.valid & response.o.ready

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
 from vta.hw.compute.lane import Lane, LaneControl, LaneOperation, OperandSource
+from vta.isa import IMM_BITS
 
 __all__ = ["Accumulator", "acc_step_layout"]
 
@@ -22,7 +23,7 @@ def acc_step_layout(config: Config) -> data.StructLayout:
         {
             "operation": LaneOperation,
             "operand": OperandSource,
-            "imm": signed(16),
+            "imm": signed(IMM_BITS),
             "addr": config.log_acc_depth,
             "reads": 1,
             "writes": 1,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from amaranth import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
+from amaranth.lib.data import View
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from vta.config import Config
@@ -12,22 +15,41 @@ from vta.hw.compute.acc_writer import AccWriter
 from vta.hw.compute.execute import Execute
 from vta.hw.compute.hazards import AccGuard, Hazards
 from vta.hw.compute.index_generator import IndexGenerator
+from vta.hw.issue.executor import Executor
 from vta.hw.issue.range_check import RangeCheck
-from vta.hw.issue.sequencer import ModuleSignature, Sequencer
+from vta.hw.issue.sequencer import Sequencer
 from vta.hw.transfer.load_engine import LoadEngine
 from vta.hw.transfer.scratchpad import Scratchpad
-from vta.isa import AluOp, Cause, Isa, MemoryType, Opcode
+from vta.isa import UOP_BITS, AluOp, Cause, Isa, MemoryType, ModuleId, Opcode
 
 __all__ = ["KINDS", "ComputeModule"]
 
 KINDS = (MemoryType.UOP, MemoryType.ACC, MemoryType.ACC_8BIT)
 
-EXECUTE, LOAD_ACC, LOAD_UOP, NOBODY = range(4)
+EXECUTE, LOAD_ACC, LOAD_UOP, NO_UNIT = range(4)
 """The units that finish instructions, each in its own order."""
 
 
-class ComputeModule(wiring.Component):
+@dataclass(frozen=True)
+class _Head:
+    """The instruction at the head, decoded."""
+
+    mem: View
+    gemm: View
+    alu: View
+    is_alu: Value
+    is_uop: Value
+    loads: Value
+    """It is a LOAD that writes something."""
+
+    loops: Value
+    """It is a GEMM or ALU with at least one iteration."""
+
+
+class ComputeModule(Executor):
     """Executes its queue in order; LOADs, GEMMs and ALUs overlap where they may.
+
+    Its instructions are all that go neither to load nor to store, illegal ones included.
 
     Parameters
     ----------
@@ -35,20 +57,16 @@ class ComputeModule(wiring.Component):
 
     Members
     -------
-    port : Out(ModuleSignature)
-        Its instructions are all that concern neither load nor store, illegal ones included.
-    uop_base, acc_base : In(addr_width)
-        Constant during a run.
+    port, uop_base, acc_base, waiting
+        As in `Executor`.
     burst, beat
         To and from the read DMA.
-    inp_en ... wgt_data
+    inp_en, inp_addr, inp_data, wgt_en, wgt_addr, wgt_data
         The read ports of INP and WGT; data comes in the cycle after.
     out_en, out_addr, out_data
         The read port of OUT.
     gemm_op, reset_op, alu_op : Out(1)
         A tile was written.
-    waiting : Out(1)
-        For memory.
     active : Out(1)
         A step is under way.
 
@@ -56,12 +74,12 @@ class ComputeModule(wiring.Component):
     """
 
     def __init__(self, config: Config) -> None:
-        self._config = config
         super().__init__(
-            {
-                "port": Out(ModuleSignature()),
-                "uop_base": In(config.addr_width),
-                "acc_base": In(config.addr_width),
+            config,
+            module=ModuleId.COMPUTE,
+            kinds=KINDS,
+            units=3,
+            members={
                 "burst": Out(stream.Signature(burst_layout(config))),
                 "beat": In(stream.Signature(beat_layout(config))),
                 "inp_en": Out(1),
@@ -76,29 +94,88 @@ class ComputeModule(wiring.Component):
                 "gemm_op": Out(1),
                 "reset_op": Out(1),
                 "alu_op": Out(1),
-                "waiting": Out(1),
                 "active": Out(1),
-            }
+            },
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
-        config, isa = self._config, Isa(self._config)
-        m.submodules.sequencer = sequencer = Sequencer(units=3, check_latency=RangeCheck.LATENCY)
-        m.submodules.check = check = RangeCheck(config, KINDS)
+        config = self._config
+        sequencer, check = self._front_end(m)
         m.submodules.loader = loader = LoadEngine(config, KINDS)
-        m.submodules.uops = uops = Scratchpad(config, elem_bits=32, depth=config.uop_depth)
+        m.submodules.uops = uops = Scratchpad(config, elem_bits=UOP_BITS, depth=config.uop_depth)
         m.submodules.index = index = IndexGenerator(config)
         m.submodules.acc_writer = acc_writer = AccWriter(config, KINDS)
         m.submodules.execute = execute = Execute(config)
         m.submodules.hazards = hazards = Hazards(config)
         m.submodules.guard = guard = AccGuard(config)
-        connect(m, flipped(self.port), sequencer.port)
-        connect(m, flipped(self.burst), loader.burst)
-        connect(m, flipped(self.beat), loader.beat)
         connect(m, index.iteration, guard.i)
         connect(m, guard.o, execute.iteration)
         connect(m, acc_writer.load, execute.load)
+
+        stopped = sequencer.port.status.cause != Cause.NONE
+        m.d.comb += [loader.discard.eq(stopped), guard.stop.eq(stopped)]
+        self._connect_loader(m, loader, uops, acc_writer)
+        self._connect_execute(m, execute, acc_writer)
+        m.d.comb += [
+            uops.read_en.eq(index.uop_en),
+            uops.read_addr.eq(index.uop_addr),
+            index.uop_data.eq(uops.read_data),
+        ]
+        self._complete(m, sequencer, loader, acc_writer, execute)
+
+        head = self._decode(m, sequencer, check)
+        issue = sequencer.port.issue
+        m.d.comb += [
+            loader.job.payload.eq(check.transfer),
+            loader.job.valid.eq(issue & head.loads),
+            index.job.valid.eq(issue & head.loops),
+            sequencer.hindered.eq(
+                hazards.hinders | (head.loads & ~loader.job.ready) | (head.loops & ~index.job.ready)
+            ),
+        ]
+        self._make_loop(m, head, index.job.payload)
+
+        m.d.comb += [
+            hazards.load_uop.eq(head.loads & head.is_uop),
+            hazards.load_acc.eq(head.loads & ~head.is_uop),
+            hazards.loop.eq(head.loops),
+            hazards.issue.eq(issue),
+            hazards.load_begin.eq(head.mem.sram_base),
+            hazards.load_end.eq(check.transfer.sram_end),
+            hazards.loop_begin.eq(head.gemm.uop_bgn),
+            hazards.loop_end.eq(head.gemm.uop_end),
+            hazards.loops_busy.eq(index.busy | guard.busy),
+            hazards.reach.eq(index.reach),
+            hazards.load_uop_done.eq(sequencer.done[LOAD_UOP]),
+            guard.load.eq(issue & head.loads & ~head.is_uop),
+            guard.load_begin.eq(head.mem.sram_base),
+            guard.load_end.eq(check.transfer.sram_end),
+            guard.load_done.eq(execute.load.valid & execute.load.payload.mark),
+        ]
+        return m
+
+    def _connect_loader(
+        self, m: Module, loader: LoadEngine, uops: Scratchpad, acc_writer: AccWriter
+    ) -> None:
+        """From the bus to the loader, and on to the UOP buffer and the ACC writer."""
+        connect(m, flipped(self.burst), loader.burst)
+        connect(m, flipped(self.beat), loader.beat)
+        m.d.comb += [
+            uops.write_en.eq(loader.write_en & (loader.write.kind == MemoryType.UOP)),
+            uops.write_addr.eq(loader.write.addr),
+            uops.write_lanes.eq(1),
+            uops.write_zero.eq(loader.write.zero),
+            uops.write_data.eq(loader.write.data),
+            acc_writer.write.eq(loader.write),
+            acc_writer.write_en.eq(loader.write_en),
+            loader.room.eq(acc_writer.room),
+            self.waiting.eq(loader.waiting),
+        ]
+
+    def _connect_execute(self, m: Module, execute: Execute, acc_writer: AccWriter) -> None:
+        """The execution pipeline's ports to the other buffers."""
+        m.d.comb += [acc_writer.take.eq(execute.load_take), execute.load_data.eq(acc_writer.tile)]
         for name in (
             "inp_en",
             "inp_addr",
@@ -114,29 +191,19 @@ class ComputeModule(wiring.Component):
         for name in ("inp_data", "wgt_data", "out_en", "out_addr"):
             m.d.comb += getattr(execute, name).eq(getattr(self, name))
 
-        # Buffers.
+    def _complete(
+        self,
+        m: Module,
+        sequencer: Sequencer,
+        loader: LoadEngine,
+        acc_writer: AccWriter,
+        execute: Execute,
+    ) -> None:
+        """When units finish: a LOAD of UOP with the loader, a LOAD of ACC when its mark has gone
+        through the execution pipeline."""
+        is_uop = loader.write.kind == MemoryType.UOP
         m.d.comb += [
-            uops.write_en.eq(loader.write_en & (loader.write.kind == MemoryType.UOP)),
-            uops.write_addr.eq(loader.write.addr),
-            uops.write_lanes.eq(1),
-            uops.write_zero.eq(loader.write.zero),
-            uops.write_data.eq(loader.write.data),
-            uops.read_en.eq(index.uop_en),
-            uops.read_addr.eq(index.uop_addr),
-            index.uop_data.eq(uops.read_data),
-            acc_writer.write.eq(loader.write),
-            acc_writer.write_en.eq(loader.write_en),
-            acc_writer.take.eq(execute.load_take),
-            execute.load_data.eq(acc_writer.tile),
-            loader.room.eq(acc_writer.room),
-            loader.discard.eq(sequencer.port.status.cause != Cause.NONE),
-            self.waiting.eq(loader.waiting),
-        ]
-
-        # Completion. A LOAD of UOP is done when the loader is; of ACC when its mark is through.
-        is_uop_done = loader.done & (loader.write.kind == MemoryType.UOP)
-        m.d.comb += [
-            acc_writer.done.eq(loader.done & (loader.write.kind != MemoryType.UOP)),
+            acc_writer.done.eq(loader.done & ~is_uop),
             acc_writer.error.eq(loader.error),
             sequencer.done[EXECUTE].eq(execute.done),
             sequencer.failed[EXECUTE].eq(Mux(execute.fault, Cause.SRAM_RANGE, Cause.NONE)),
@@ -144,92 +211,67 @@ class ComputeModule(wiring.Component):
             sequencer.failed[LOAD_ACC].eq(
                 Mux(execute.load_error, Cause.MEMORY_RESPONSE, Cause.NONE)
             ),
-            sequencer.done[LOAD_UOP].eq(is_uop_done),
+            sequencer.done[LOAD_UOP].eq(loader.done & is_uop),
             sequencer.failed[LOAD_UOP].eq(Mux(loader.error, Cause.MEMORY_RESPONSE, Cause.NONE)),
         ]
 
-        # Decoding.
-        word = sequencer.head.insn
-        common, mem = isa.common.layout(word), isa.mem.layout(word)
-        gemm, alu = isa.gemm.layout(word), isa.alu.layout(word)
-        is_load = common.opcode == Opcode.LOAD
-        is_alu = common.opcode == Opcode.ALU
-        is_loop = (common.opcode == Opcode.GEMM) | is_alu
-        # A LOAD's own checks take five cycles; these two are registered to keep issue short.
+    def _decode(self, m: Module, sequencer: Sequencer, check: RangeCheck) -> _Head:
+        """What the instruction at the head is, its errors, and which unit executes it."""
+        isa, word = Isa(self._config), sequencer.head.insn
+        mem, gemm, alu = isa.mem.layout(word), isa.gemm.layout(word), isa.alu.layout(word)
+        opcode = mem.opcode
+        is_load, is_alu = opcode == Opcode.LOAD, opcode == Opcode.ALU
+        # The range check takes a few cycles; these two are registered to keep issue short.
         loads_nothing, is_kind = Signal(), Signal()
         m.d.sync += [
             loads_nothing.eq(mem.x_size == 0),
             is_kind.eq(Cat(mem.memory_type == kind for kind in KINDS).any()),
         ]
         loops_nothing = (gemm.uop_bgn >= gemm.uop_end) | (gemm.iter_out == 0) | (gemm.iter_in == 0)
-        does_load = is_load & ~loads_nothing
-        does_loop = is_loop & ~loops_nothing
-        with m.If(common.opcode > Opcode.ALU):
-            m.d.comb += sequencer.cause.eq(Cause.ILLEGAL_OPCODE)
-        with m.Elif(does_load & ~is_kind):
-            m.d.comb += sequencer.cause.eq(Cause.ILLEGAL_MEMORY_TYPE)
-        with m.Elif(does_load):
-            m.d.comb += sequencer.cause.eq(check.cause)
+        head = _Head(
+            mem=mem,
+            gemm=gemm,
+            alu=alu,
+            is_alu=is_alu,
+            is_uop=mem.memory_type == MemoryType.UOP,
+            loads=is_load & ~loads_nothing,
+            loops=((opcode == Opcode.GEMM) | is_alu) & ~loops_nothing,
+        )
+        static = Signal(4)
+        with m.If(opcode > Opcode.ALU):
+            m.d.comb += static.eq(Cause.ILLEGAL_OPCODE)
+        with m.Elif(head.loads & ~is_kind):
+            m.d.comb += static.eq(Cause.ILLEGAL_MEMORY_TYPE)
         with m.Elif(is_alu & (alu.alu_opcode > AluOp.MUL)):
-            m.d.comb += sequencer.cause.eq(Cause.ILLEGAL_ALU_OPCODE)
-        m.d.comb += [
-            check.insn.eq(word),
-            check.base.eq(Mux(mem.memory_type == MemoryType.UOP, self.uop_base, self.acc_base)),
-            sequencer.quick.eq(~is_load),
-            sequencer.tokens.pop_prev.eq(common.pop_prev),
-            sequencer.tokens.pop_next.eq(common.pop_next),
-            sequencer.tokens.push_prev.eq(common.push_prev),
-            sequencer.tokens.push_next.eq(common.push_next),
-            sequencer.moved.kind.eq(mem.memory_type),
-            sequencer.moved.moved.eq(Mux(does_load, check.transfer.moved, 0)),
-        ]
-        is_uop = mem.memory_type == MemoryType.UOP
-        with m.If(does_load):
-            m.d.comb += sequencer.unit.eq(Mux(is_uop, LOAD_UOP, LOAD_ACC))
-        with m.Elif(does_loop):
+            m.d.comb += static.eq(Cause.ILLEGAL_ALU_OPCODE)
+        self._decide(m, sequencer, check, static=static, transfers=head.loads, kind=mem.memory_type)
+        m.d.comb += sequencer.quick.eq(~is_load)
+        with m.If(head.loads):
+            m.d.comb += sequencer.unit.eq(Mux(head.is_uop, LOAD_UOP, LOAD_ACC))
+        with m.Elif(head.loops):
             m.d.comb += sequencer.unit.eq(EXECUTE)
         with m.Else():
-            m.d.comb += sequencer.unit.eq(NOBODY)
+            m.d.comb += sequencer.unit.eq(NO_UNIT)
+        return head
 
-        # Issue.
-        issue = sequencer.port.issue
+    def _make_loop(self, m: Module, head: _Head, loop: View) -> None:
+        """The loop of a GEMM or ALU, whose second words differ."""
+        gemm, alu = head.gemm, head.alu
         m.d.comb += [
-            loader.job.payload.eq(check.transfer),
-            loader.job.valid.eq(issue & does_load),
-            index.job.valid.eq(issue & does_loop),
-            index.job.payload.context.is_alu.eq(is_alu),
-            index.job.payload.context.reset.eq(gemm.reset),
-            index.job.payload.context.alu_opcode.eq(alu.alu_opcode),
-            index.job.payload.context.use_imm.eq(alu.use_imm),
-            index.job.payload.context.imm.eq(alu.imm),
+            loop.context.is_alu.eq(head.is_alu),
+            loop.context.reset.eq(gemm.reset),
+            loop.context.alu_opcode.eq(alu.alu_opcode),
+            loop.context.use_imm.eq(alu.use_imm),
+            loop.context.imm.eq(alu.imm),
         ]
-        for name in ("uop_bgn", "uop_end", "iter_out", "iter_in"):
-            m.d.comb += index.job.payload[name].eq(gemm[name])
+        for name in (
+            "uop_bgn",
+            "uop_end",
+            "iter_out",
+            "iter_in",
+            "wgt_factor_out",
+            "wgt_factor_in",
+        ):
+            m.d.comb += loop[name].eq(gemm[name])
         for name in ("dst_factor_out", "dst_factor_in", "src_factor_out", "src_factor_in"):
-            m.d.comb += index.job.payload[name].eq(Mux(is_alu, alu[name], gemm[name]))
-        for name in ("wgt_factor_out", "wgt_factor_in"):
-            m.d.comb += index.job.payload[name].eq(gemm[name])
-
-        # Hazards.
-        m.d.comb += [
-            hazards.load_uop.eq(does_load & is_uop),
-            hazards.load_acc.eq(does_load & ~is_uop),
-            hazards.loop.eq(does_loop),
-            hazards.issue.eq(issue),
-            hazards.load_begin.eq(mem.sram_base),
-            hazards.load_end.eq(check.transfer.sram_end),
-            hazards.loop_begin.eq(gemm.uop_bgn),
-            hazards.loop_end.eq(gemm.uop_end),
-            hazards.loops_busy.eq(index.busy | guard.busy),
-            hazards.reach.eq(index.reach),
-            hazards.load_uop_done.eq(is_uop_done),
-            guard.load.eq(issue & does_load & ~is_uop),
-            guard.load_begin.eq(mem.sram_base),
-            guard.load_end.eq(check.transfer.sram_end),
-            guard.load_done.eq(execute.load.valid & execute.load.payload.mark),
-            guard.stop.eq(sequencer.port.status.cause != Cause.NONE),
-            sequencer.hindered.eq(
-                hazards.hinders | (does_load & ~loader.job.ready) | (does_loop & ~index.job.ready)
-            ),
-        ]
-        return m
+            m.d.comb += loop[name].eq(Mux(head.is_alu, alu[name], gemm[name]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.data import View
 from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
@@ -32,7 +33,7 @@ _MUL_STEPS = (
 
 
 def acc_load_layout(config: Config) -> data.StructLayout:
-    """A tile that a LOAD writes into ACC; with `mark`, no tile but the end of a LOAD."""
+    """A tile that a LOAD writes into ACC, or, with `mark`, the end of a LOAD."""
     return data.StructLayout({"addr": config.log_acc_depth, "zero": 1, "mark": 1, "error": 1})
 
 
@@ -41,8 +42,8 @@ class Execute(wiring.Component):
 
     An iteration is one step; an ALU iteration with a new register source is two (read the source,
     then read, compute and write the destination); MUL is five, or six. A tile that a LOAD brings
-    takes a step of its own as soon as it is there, even between two steps of an iteration: so
-    there is one writer, no stall once a step has begun, and nothing to arbitrate at the buffer.
+    takes a step of its own as soon as it arrives, even between two steps of an iteration. So ACC
+    has one writer and needs no arbiter, and a step that has begun never stalls.
 
     Parameters
     ----------
@@ -108,7 +109,7 @@ class Execute(wiring.Component):
         m.submodules.products = products = DotProducts(config)
         m.submodules.accumulator = accumulator = Accumulator(config, sum_bits=products.sum_bits)
 
-        # What a step does, and whom it concerns once it is through.
+        # What a step does, and what to report when it completes.
         step_layout = data.StructLayout(
             {
                 "acc": acc_step_layout(config),
@@ -177,7 +178,7 @@ class Execute(wiring.Component):
         ]
         return m
 
-    def _choose(self, m: Module, step) -> None:
+    def _choose(self, m: Module, step: View) -> None:
         """The next step: a loaded tile if there is one, else the iteration's next."""
         config = self._config
         iteration, load = self.iteration.payload, self.load.payload
@@ -187,8 +188,8 @@ class Execute(wiring.Component):
         by_register = context.is_alu & ~context.use_imm
         src = iteration.src[: config.log_acc_depth]
 
-        # The operand register keeps a source tile for as long as nobody changes the tile in ACC
-        # or uses the register otherwise.
+        # The operand register keeps a source tile until that tile changes in ACC or the register is
+        # used for something else.
         kept, kept_addr = Signal(), Signal(config.log_acc_depth)
         has_source = kept & (kept_addr == src)
         needs_source = by_register & ~has_source
@@ -196,7 +197,7 @@ class Execute(wiring.Component):
         halted = Signal()
         final = Signal()
 
-        # A LOAD's tile is never kept waiting: the bus may stand behind it.
+        # A LOAD's tile never waits, because the bus may wait behind it.
         m.d.comb += self.load.ready.eq(1)
         takes = self.iteration.valid & ~halted & ~self.load.valid
         m.d.comb += self.iteration.ready.eq(~halted & ~self.load.valid & final)
@@ -240,21 +241,29 @@ class Execute(wiring.Component):
                 m.d.comb += step.acc.operand.eq(OperandSource.IMM)
             with m.If(is_gemm | (context.is_alu & context.use_imm)):
                 m.d.sync += kept.eq(0)
-            with m.If(is_gemm):
-                m.d.comb += step.acc.operation.eq(LaneOperation.ADD)
-            with m.Elif(~context.is_alu):
-                m.d.comb += step.acc.operation.eq(LaneOperation.ZERO)
-            with m.Elif(is_mul):
+            with m.If(is_mul):
                 m.d.sync += mul_step.eq(Mux(final, 0, mul_step + 1))
-                with m.Switch(mul_step):
-                    for number, operation in enumerate(_MUL_STEPS):
-                        with m.Case(number):
-                            m.d.comb += step.acc.operation.eq(operation)
-            with m.Else():
-                with m.Switch(context.alu_opcode):
-                    for opcode, operation in _ALU_OPERATIONS.items():
-                        with m.Case(opcode):
-                            m.d.comb += step.acc.operation.eq(operation)
+            self._choose_operation(m, step, is_gemm, is_mul, mul_step)
         # The last rule wins: a step that writes the kept tile makes the copy stale.
         with m.If(step.acc.writes & (step.acc.addr == kept_addr)):
             m.d.sync += kept.eq(0)
+
+    def _choose_operation(
+        self, m: Module, step: View, is_gemm: Value, is_mul: Value, mul_step: Signal
+    ) -> None:
+        """What the lanes do in a step of an iteration."""
+        context = self.iteration.payload.context
+        with m.If(is_gemm):
+            m.d.comb += step.acc.operation.eq(LaneOperation.ADD)
+        with m.Elif(~context.is_alu):
+            m.d.comb += step.acc.operation.eq(LaneOperation.ZERO)
+        with m.Elif(is_mul):
+            with m.Switch(mul_step):
+                for number, operation in enumerate(_MUL_STEPS):
+                    with m.Case(number):
+                        m.d.comb += step.acc.operation.eq(operation)
+        with m.Else():
+            with m.Switch(context.alu_opcode):
+                for opcode, operation in _ALU_OPERATIONS.items():
+                    with m.Case(opcode):
+                        m.d.comb += step.acc.operation.eq(operation)

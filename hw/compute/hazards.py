@@ -7,6 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
+from vta.hw.bus.payloads import COUNT_BITS
 from vta.hw.compute.index_generator import iteration_layout, reach_layout
 from vta.hw.issue.sequencer import IN_FLIGHT
 
@@ -56,8 +57,8 @@ class Hazards(wiring.Component):
                 "load_acc": In(1),
                 "loop": In(1),
                 "issue": In(1),
-                "load_begin": In(17),
-                "load_end": In(17),
+                "load_begin": In(COUNT_BITS),
+                "load_end": In(COUNT_BITS),
                 "loop_begin": In(bits),
                 "loop_end": In(bits),
                 "loops_busy": In(1),
@@ -160,8 +161,8 @@ class AccGuard(wiring.Component):
                 "i": In(stream.Signature(iteration_layout(config))),
                 "o": Out(stream.Signature(iteration_layout(config))),
                 "load": In(1),
-                "load_begin": In(17),
-                "load_end": In(17),
+                "load_begin": In(COUNT_BITS),
+                "load_end": In(COUNT_BITS),
                 "load_done": In(1),
                 "stop": In(1),
                 "busy": Out(1),

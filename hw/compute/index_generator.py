@@ -8,14 +8,16 @@ from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
 from vta.hw.bus.streams import Queue
-from vta.isa import Isa
+from vta.isa import ALU_OPCODE_BITS, IMM_BITS, LOOP_BITS, UOP_BITS, Isa
 
 __all__ = ["IndexGenerator", "context_layout", "iteration_layout", "loop_layout", "reach_layout"]
 
 
 def context_layout() -> data.StructLayout:
     """What an instruction does in each of its iterations."""
-    return data.StructLayout({"is_alu": 1, "reset": 1, "alu_opcode": 3, "use_imm": 1, "imm": 16})
+    return data.StructLayout(
+        {"is_alu": 1, "reset": 1, "alu_opcode": ALU_OPCODE_BITS, "use_imm": 1, "imm": IMM_BITS}
+    )
 
 
 def loop_layout(config: Config) -> data.StructLayout:
@@ -27,8 +29,8 @@ def loop_layout(config: Config) -> data.StructLayout:
             "context": context_layout(),
             "uop_bgn": config.log_uop_depth,
             "uop_end": config.log_uop_depth + 1,
-            "iter_out": 14,
-            "iter_in": 14,
+            "iter_out": LOOP_BITS,
+            "iter_in": LOOP_BITS,
             "dst_factor_out": acc,
             "dst_factor_in": acc,
             "src_factor_out": src,
@@ -148,7 +150,7 @@ class IndexGenerator(wiring.Component):
                 "job": In(stream.Signature(loop_layout(config))),
                 "uop_en": Out(1),
                 "uop_addr": Out(config.log_uop_depth),
-                "uop_data": In(32),
+                "uop_data": In(UOP_BITS),
                 "iteration": Out(stream.Signature(iteration_layout(config))),
                 "busy": Out(1),
                 "reach": Out(reach_layout(config)),
@@ -174,7 +176,7 @@ class IndexGenerator(wiring.Component):
         loop = Signal(loop_layout(config))
         active, read_valid = Signal(), Signal()
         uop = Signal(config.log_uop_depth + 1)
-        out_left, in_left = Signal(14), Signal(14)
+        out_left, in_left = Signal(LOOP_BITS), Signal(LOOP_BITS)
         uop_last = uop + 1 == loop.uop_end
         last = uop_last & (in_left == 1) & (out_left == 1)
         first, passes = Signal(), Signal()
@@ -290,10 +292,15 @@ class IndexGenerator(wiring.Component):
         """
         bits, iteration = self._config.log_acc_depth, self.iteration.payload
         # The counts less one, from the highest bit on.
-        outer, inner, bits_left = Signal(14), Signal(14), Signal(range(15))
+        outer, inner = Signal(LOOP_BITS), Signal(LOOP_BITS)
+        bits_left = Signal(range(LOOP_BITS + 1))
         spans = {name: _Span(m, name, bits) for name in ("dst", "src")}
         with m.If(begins):
-            m.d.sync += [outer.eq(new.iter_out - 1), inner.eq(new.iter_in - 1), bits_left.eq(14)]
+            m.d.sync += [
+                outer.eq(new.iter_out - 1),
+                inner.eq(new.iter_in - 1),
+                bits_left.eq(LOOP_BITS),
+            ]
             for span in spans.values():
                 span.clear()
         with m.Elif(bits_left != 0):

@@ -5,6 +5,7 @@ from amaranth.lib import data, enum, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from vta.hw.compute import lane_arithmetic
+from vta.isa import IMM_BITS
 
 __all__ = ["Lane", "LaneControl", "OperandSource", "LaneOperation"]
 
@@ -51,7 +52,7 @@ class LaneControl(data.Struct):
     """
 
     operand: OperandSource
-    imm: signed(16)
+    imm: signed(IMM_BITS)
     operation: LaneOperation
     forward_1: 1
     forward_2: 1

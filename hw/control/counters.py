@@ -7,6 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
+from vta.hw.bus.payloads import COUNT_BITS
 from vta.hw.issue.sequencer import Retired
 from vta.isa import MemoryType
 from vta.registers import MEMORIES, MODULES
@@ -72,7 +73,7 @@ class Counters(wiring.Component):
             for memory in memories:
                 kind = MemoryType[memory.upper()]
                 total = getattr(self, f"{memory}_bytes")
-                moved = Signal(17, name=f"{memory}_moved")
+                moved = Signal(COUNT_BITS, name=f"{memory}_moved")
                 m.d.sync += moved.eq(
                     Mux(
                         getattr(self, f"retire_{module}") & (retired.kind == kind), retired.moved, 0

@@ -1,4 +1,4 @@
-"""Notices how a run ends: done, an error, a deadlock, or a memory that never answers."""
+"""Detects how a run ends: done, an error, a deadlock, or a memory that never answers."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
@@ -10,7 +10,7 @@ from vta.isa import Cause, ModuleId
 __all__ = ["RunMonitor", "HaltReport"]
 
 STABLE_CYCLES = 6
-"""Nothing travels between two modules for longer than this without showing in either."""
+"""Whatever travels from one module to another shows in one of them within fewer cycles."""
 
 EXECUTORS = (ModuleId.LOAD, ModuleId.COMPUTE, ModuleId.STORE)
 
@@ -26,9 +26,9 @@ class HaltReport(data.Struct):
 class RunMonitor(wiring.Component):
     """Watches the modules of a running machine.
 
-    When nobody has been able to move for a few cycles, the run is over: with the error of the
-    lowest instruction if some module stopped, else with a deadlock at the lowest waiting
-    instruction if somebody waits, else well if FINISH was among what was executed.
+    The run is over when no module has been able to move for a few cycles. It ends with the error of
+    the lowest instruction if a module has stopped; else with a deadlock at the lowest waiting
+    instruction if a module waits; else with `done` if FINISH was dispatched; else with `NO_FINISH`.
 
     Members
     -------
@@ -37,7 +37,7 @@ class RunMonitor(wiring.Component):
     settled : In(3)
         Per executor: it holds nothing, waits for a neighbour, or has stopped.
     fetch_settled : In(1)
-        Fetch is through, or its next instruction's queue is full.
+        Fetch has finished, or its next instruction's queue is full.
     fetch_finished : In(1)
         It has seen FINISH.
     fetch_cause : In(4)
@@ -49,9 +49,9 @@ class RunMonitor(wiring.Component):
     watchdog : In(32)
         Cycles without progress that are a timeout; 0 for never.
     done : Out(1)
-        Pulses at a good end.
+        Pulses when the run ends without an error.
     halt : Out(1)
-        Pulses at a bad one.
+        Pulses when it ends with one.
     verdict : Out(HaltReport)
         With `halt`.
 
@@ -76,9 +76,7 @@ class RunMonitor(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        statuses = [self.load_status, self.compute_status, self.store_status]
-
-        # Both come from all over the core; what is decided here has time for a register.
+        # Both depend on the whole core, and there is time for a register.
         still, progress = Signal(), Signal()
         m.d.sync += [
             still.eq(self.running & self.settled.all() & self.fetch_settled & self.bus_quiet),
@@ -102,9 +100,34 @@ class RunMonitor(wiring.Component):
             self.running & (self.watchdog != 0) & ~still & (quiet_for >= self.watchdog)
         )
 
-        # Which modules have something to report, by rank: an error, a wait, or (timeout) work
-        # that is not finished.
-        # The lowest index is found over two cycles; all has been still for longer by then.
+        lowest = self._find_lowest(m, timeout)
+        timed_out = Signal(3)
+        m.d.sync += timed_out.eq(Cat(timeout, timed_out))
+
+        with m.If(lowest.valid):
+            m.d.comb += self.verdict.eq(lowest.verdict)
+        with m.Else():
+            # No module is late: memory did not answer what fetch reads beyond FINISH.
+            m.d.comb += [
+                self.verdict.cause.eq(Mux(over, Cause.NO_FINISH, Cause.TIMEOUT)),
+                self.verdict.module.eq(ModuleId.FETCH),
+                self.verdict.index.eq(self.fetch_index),
+            ]
+        good = over & ~lowest.valid & self.fetch_finished
+        m.d.comb += [
+            self.done.eq(good),
+            self.halt.eq((over & ~good) | (self.running & timed_out.all())),
+        ]
+        return m
+
+    def _find_lowest(self, m: Module, timeout: Signal) -> Signal:
+        """The module whose report counts: the one with the lowest instruction index.
+
+        The modules with an error report; if there is none, those that wait for a token; on a
+        timeout, those that have not finished. Finding the lowest index takes two cycles, and
+        everything has been still for longer by then.
+        """
+        statuses = [self.load_status, self.compute_status, self.store_status]
         causes = [self.fetch_cause, *(status.cause for status in statuses)]
         indices = [self.fetch_index, *(status.index for status in statuses)]
         waits = [
@@ -132,7 +155,7 @@ class RunMonitor(wiring.Component):
             ]
             entrants.append(entrant)
         while len(entrants) > 1:
-            winners = []
+            winners: list[Signal] = []
             for first, second in zip(entrants[::2], entrants[1::2], strict=True):
                 winner = Signal(candidate, name=f"winner_{len(entrants)}_{len(winners)}")
                 takes_second = second.valid & (
@@ -141,22 +164,4 @@ class RunMonitor(wiring.Component):
                 m.d.sync += winner.eq(Mux(takes_second, second.as_value(), first.as_value()))
                 winners.append(winner)
             entrants = winners
-        [lowest] = entrants
-        timed_out = Signal(3)
-        m.d.sync += timed_out.eq(Cat(timeout, timed_out))
-
-        with m.If(lowest.valid):
-            m.d.comb += self.verdict.eq(lowest.verdict)
-        with m.Else():
-            # Memory may also fail to answer what nobody waits for: fetch reads past FINISH.
-            m.d.comb += [
-                self.verdict.cause.eq(Mux(over, Cause.NO_FINISH, Cause.TIMEOUT)),
-                self.verdict.module.eq(ModuleId.FETCH),
-                self.verdict.index.eq(self.fetch_index),
-            ]
-        good = over & ~lowest.valid & self.fetch_finished
-        m.d.comb += [
-            self.done.eq(good),
-            self.halt.eq((over & ~good) | (self.running & timed_out.all())),
-        ]
-        return m
+        return entrants[0]

@@ -9,9 +9,11 @@ from amaranth.lib.wiring import In, Out
 from vta.config import Config
 from vta.hw.bus.payloads import INDEX_BITS, QueuedInsn, beat_layout, burst_layout
 from vta.hw.bus.streams import Queue
-from vta.isa import INSN_BYTES, Cause, MemoryType, Opcode
+from vta.isa import INSN_BYTES, Cause, Isa, MemoryType, Opcode
 
 __all__ = ["Fetch"]
+
+LOG_INSN_BYTES = INSN_BYTES.bit_length() - 1
 
 BURST_INSNS = 8
 """Instructions in a burst: short, so that a burst of data waits little for it."""
@@ -97,14 +99,15 @@ class Fetch(wiring.Component):
 
         # Dispatch: a register between the buffer and the queues cuts decoding from their depth.
         fetched = Signal(item)
-        opcode = fetched.insn[:3]
-        memory_type = fetched.insn[7:10]
+        insn = Isa(self._config).mem.layout(fetched.insn)
         target = Signal(range(len(MODULES)))
-        with m.Switch(opcode):
+        with m.Switch(insn.opcode):
             with m.Case(Opcode.STORE):
                 m.d.comb += target.eq(MODULES.index("store"))
             with m.Case(Opcode.LOAD):
-                is_load = (memory_type == MemoryType.INP) | (memory_type == MemoryType.WGT)
+                is_load = (insn.memory_type == MemoryType.INP) | (
+                    insn.memory_type == MemoryType.WGT
+                )
                 m.d.comb += target.eq(Mux(is_load, MODULES.index("load"), MODULES.index("compute")))
             with m.Default():
                 m.d.comb += target.eq(MODULES.index("compute"))
@@ -130,7 +133,7 @@ class Fetch(wiring.Component):
 
         with m.If(sends):
             m.d.sync += self.dispatched.eq(self.dispatched + 1)
-            with m.If(opcode == Opcode.FINISH):
+            with m.If(insn.opcode == Opcode.FINISH):
                 m.d.sync += [self.finished.eq(1), self.over.eq(1), active.eq(0), held.eq(0)]
             with m.Elif(self.dispatched == self.count - 1):
                 m.d.sync += [self.over.eq(1), active.eq(0), held.eq(0)]
@@ -156,7 +159,7 @@ class Fetch(wiring.Component):
     def _request(self, m, active, reserved, asked, past_end) -> None:
         """Bursts of up to `BURST_INSNS`, as long as the buffer has room for what they bring."""
         config = self._config
-        slot_bits = config.addr_width - 4
+        slot_bits = config.addr_width - LOG_INSN_BYTES
         slot = Signal(slot_bits + 1)
         left = Signal(INDEX_BITS)
         to_chunk_end = Signal(range(BURST_INSNS + 1))
@@ -166,7 +169,7 @@ class Fetch(wiring.Component):
             past_end.eq(slot[-1] & (left != 0)),
             to_chunk_end.eq(BURST_INSNS - slot[: BURST_INSNS.bit_length() - 1]),
             insns.eq(Mux(left < to_chunk_end, left, to_chunk_end)),
-            burst.payload.addr.eq(slot[:slot_bits] << 4),
+            burst.payload.addr.eq(slot[:slot_bits] << LOG_INSN_BYTES),
         ]
         if config.bus_bytes <= INSN_BYTES:
             m.d.comb += burst.payload.beats.eq(insns * (INSN_BYTES // config.bus_bytes))
@@ -175,7 +178,7 @@ class Fetch(wiring.Component):
             log = per_beat.bit_length() - 1
             m.d.comb += [
                 burst.payload.beats.eq((slot[:log] + insns + (per_beat - 1)) >> log),
-                burst.payload.addr[: 4 + log].eq(0),
+                burst.payload.addr[: LOG_INSN_BYTES + log].eq(0),
             ]
 
         # `valid` must hold once it is up, whatever dispatch does meanwhile.
@@ -187,7 +190,11 @@ class Fetch(wiring.Component):
         with m.Elif(~pending):
             m.d.sync += pending.eq(active & room & (left != 0) & ~slot[-1])
         with m.If(self.start):
-            m.d.sync += [slot.eq(self.pointer >> 4), left.eq(self.count), pending.eq(0)]
+            m.d.sync += [
+                slot.eq(self.pointer >> LOG_INSN_BYTES),
+                left.eq(self.count),
+                pending.eq(0),
+            ]
 
     def _receive(self, m, out) -> None:
         """Beats to instructions, one way or the other; there is always room (`reserved`)."""
@@ -225,4 +232,4 @@ class Fetch(wiring.Component):
             with m.If(beat.valid):
                 m.d.sync += [place.eq(place + 1), left.eq(left - 1)]
             with m.If(self.start):
-                m.d.sync += [place.eq(self.pointer[4:]), left.eq(self.count)]
+                m.d.sync += [place.eq(self.pointer[LOG_INSN_BYTES:]), left.eq(self.count)]

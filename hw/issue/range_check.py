@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
 from vta.hw.bus.payloads import transfer_layout
-from vta.isa import Cause, Isa, MemoryType
+from vta.isa import DRAM_BITS, PAD_BITS, SIZE_BITS, SRAM_BITS, Cause, Isa, MemoryType
 
 __all__ = ["RangeCheck"]
 
@@ -16,8 +16,8 @@ __all__ = ["RangeCheck"]
 class RangeCheck(wiring.Component):
     """Checks a LOAD's or STORE's whole range and prepares its sizes.
 
-    The instruction is held at `insn` by whoever asks; the outputs are right `LATENCY` cycles
-    after it was put there. The multiplications (rows by pitch, rows by stride) get a stage of
+    The outputs are valid `LATENCY` cycles after the instruction came to `insn`, and as long as it
+    stays there. The multiplications (rows by pitch, rows by stride) get a stage of
     their own, so that each fits one DSP.
 
     Parameters
@@ -51,38 +51,25 @@ class RangeCheck(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
-        config, insn, transfer = self._config, self.insn, self.transfer
-
-        # What depends on the memory type: the shift from elements to bytes, and the depth.
-        # 45 bits hold 2**32 elements of 4 KiB; sums below have room to spare: addresses never wrap.
-        start_offset = Signal(46)
-        depth = Signal(17)
-        with m.Switch(insn.memory_type):
-            for kind in self._kinds:
-                with m.Case(kind):
-                    shift = config.log_elem_bytes(kind)
-                    m.d.comb += [
-                        start_offset.eq(insn.dram_base << shift),
-                        depth.eq(config.depth(kind)),
-                    ]
+        insn = self.insn
+        # A sum of a size and its pads.
+        wide = SIZE_BITS + 1
 
         # Stage 1: sums of the fields.
-        rows, pitch, gap = Signal(17), Signal(17), Signal(5)
-        before_last = Signal(16)
-        start = Signal(47)
+        rows, pitch, gap = Signal(wide), Signal(wide), Signal(PAD_BITS + 1)
+        before_last = Signal(SIZE_BITS)
         m.d.sync += [
             rows.eq(insn.y_pad_0 + insn.y_size + insn.y_pad_1),
             pitch.eq(insn.x_pad_0 + insn.x_size + insn.x_pad_1),
             gap.eq(insn.x_pad_0 + insn.x_pad_1),
             before_last.eq(insn.y_size - 1),
-            start.eq(self.base + start_offset),
         ]
 
         # Stage 2: products.
-        total, moved, span = Signal(34), Signal(32), Signal(32)
-        above, below = Signal(21), Signal(21)
+        total, moved, span = Signal(2 * wide), Signal(2 * SIZE_BITS), Signal(2 * SIZE_BITS)
+        above, below = Signal(PAD_BITS + wide), Signal(PAD_BITS + wide)
         m.d.sync += [
             total.eq(rows * pitch),
             moved.eq(insn.y_size * insn.x_size),
@@ -93,45 +80,23 @@ class RangeCheck(wiring.Component):
 
         # Stage 3: ends, in elements.
         no_rows = Signal()
-        sram_end, span_end = Signal(35), Signal(33)
-        lead, tail = Signal(22), Signal(22)
+        sram_end, span_end = Signal(2 * wide + 1), Signal(2 * SIZE_BITS + 1)
+        lead, tail = Signal(len(above) + 1), Signal(len(above) + 1)
         m.d.sync += [
             no_rows.eq(insn.y_size == 0),
             sram_end.eq(insn.sram_base + total),
             span_end.eq(span + insn.x_size),
-            lead.eq(Mux(insn.y_size == 0, total[:22], above + insn.x_pad_0)),
+            lead.eq(Mux(insn.y_size == 0, total[: len(lead)], above + insn.x_pad_0)),
             tail.eq(Mux(insn.y_size == 0, 0, below + insn.x_pad_1)),
         ]
 
-        # Stage 4: ends, in bytes.
-        end = Signal(48)
-        span_bytes = Signal(46)
-        with m.Switch(insn.memory_type):
-            for kind in self._kinds:
-                with m.Case(kind):
-                    shift = config.log_elem_bytes(kind)
-                    m.d.comb += span_bytes.eq(span_end << shift)
-        past_depth = Signal()
-        m.d.sync += [
-            end.eq(start + Mux(no_rows, 0, span_bytes)),
-            past_depth.eq((total != 0) & (sram_end > depth)),
-        ]
+        start = self._find_cause(m, no_rows, total, sram_end, span_end)
 
-        # Stage 5: verdicts. The last byte's successor may equal 2**addr_width, no more.
-        past_memory, past_depth_late = Signal(), Signal()
-        m.d.sync += [
-            past_memory.eq((end > (1 << config.addr_width)) & ~no_rows),
-            past_depth_late.eq(past_depth),
-        ]
-        with m.If(past_depth_late):
-            m.d.comb += self.cause.eq(Cause.SRAM_RANGE)
-        with m.Elif(past_memory):
-            m.d.comb += self.cause.eq(Cause.MEMORY_RESPONSE)
-
-        # Rows that touch in DRAM are one run, however they lie in SRAM. A right transfer moves at
-        # most 2**16 elements, which the narrow fields of the layout hold.
+        # Rows that touch in DRAM are one run, however they lie in SRAM. A transfer within range
+        # moves at most 2**16 elements, which the narrow fields of the layout hold.
         one_run = Signal()
         m.d.sync += one_run.eq((insn.x_stride == insn.x_size) | (insn.y_size == 1))
+        transfer = self.transfer
         m.d.comb += [
             transfer.kind.eq(insn.memory_type),
             transfer.addr.eq(start),
@@ -150,3 +115,45 @@ class RangeCheck(wiring.Component):
             transfer.sram_end.eq(sram_end),
         ]
         return m
+
+    def _find_cause(
+        self, m: Module, no_rows: Signal, total: Signal, sram_end: Signal, span_end: Signal
+    ) -> Signal:
+        """Compares both ends with the depth and the address width; the start address in DRAM.
+
+        `no_rows`, `sram_end` and `span_end` are those of stage 3.
+        """
+        config, insn = self._config, self.insn
+        # What depends on the memory type: the shift from elements to bytes, and the depth. An
+        # element has 4 KiB at most; the sums have bits to spare, so that no address wraps.
+        offset, span_bytes = Signal(DRAM_BITS + 14), Signal(DRAM_BITS + 14)
+        depth = Signal(SRAM_BITS + 1)
+        with m.Switch(insn.memory_type):
+            for kind in self._kinds:
+                with m.Case(kind):
+                    shift = config.log_elem_bytes(kind)
+                    m.d.comb += [
+                        offset.eq(insn.dram_base << shift),
+                        span_bytes.eq(span_end << shift),
+                        depth.eq(config.depth(kind)),
+                    ]
+        # Stage 1.
+        start = Signal(DRAM_BITS + 15)
+        m.d.sync += start.eq(self.base + offset)
+        # Stage 4: ends, in bytes.
+        end, past_depth = Signal(DRAM_BITS + 16), Signal()
+        m.d.sync += [
+            end.eq(start + Mux(no_rows, 0, span_bytes)),
+            past_depth.eq((total != 0) & (sram_end > depth)),
+        ]
+        # Stage 5: the cause. An end may equal 2**addr_width, for it is past the last byte.
+        past_memory, past_depth_late = Signal(), Signal()
+        m.d.sync += [
+            past_memory.eq((end > (1 << config.addr_width)) & ~no_rows),
+            past_depth_late.eq(past_depth),
+        ]
+        with m.If(past_depth_late):
+            m.d.comb += self.cause.eq(Cause.SRAM_RANGE)
+        with m.Elif(past_memory):
+            m.d.comb += self.cause.eq(Cause.MEMORY_RESPONSE)
+        return start

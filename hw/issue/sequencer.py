@@ -4,9 +4,9 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from vta.hw.bus.payloads import INDEX_BITS, QueuedInsn, Status, TokenBits
+from vta.hw.bus.payloads import COUNT_BITS, INDEX_BITS, QueuedInsn, Status, TokenBits
 from vta.hw.bus.streams import Queue
-from vta.isa import Cause
+from vta.isa import MEMORY_TYPE_BITS, Cause
 
 __all__ = ["IN_FLIGHT", "ModuleSignature", "Retired", "Sequencer"]
 
@@ -15,10 +15,10 @@ IN_FLIGHT = 8
 
 
 class Retired(data.Struct):
-    """What statistics need of an instruction that retires; zeros where nothing was moved."""
+    """What an instruction that retires has moved, for the counters."""
 
-    kind: 3
-    moved: 17
+    kind: MEMORY_TYPE_BITS
+    moved: COUNT_BITS
 
 
 class ModuleSignature(wiring.Signature):
@@ -66,8 +66,8 @@ class ModuleSignature(wiring.Signature):
 class Sequencer(wiring.Component):
     """Takes a module's instructions in order, waits for tokens, and retires them in order.
 
-    An instruction is held at `head` until it is checked, its tokens are there and nothing
-    hinders it; `issue` then hands it to one of the module's units. Units finish their own
+    An instruction stays at `head` until it is checked, its tokens are there and it is not
+    `hindered`; `issue` then hands it to one of the module's units. Units finish their own
     instructions in order; an instruction retires, and pushes its tokens, when it is the oldest
     and its unit has finished it. A module that meets an error stops: nothing more is issued or
     retired.
@@ -89,7 +89,7 @@ class Sequencer(wiring.Component):
         `head` needs no checks that take time.
     cause : In(4)
         A static error of `head`, found before it waits for any token. Like `unit`, `tokens` and
-        `moved` it must be right `check_latency` cycles after `head` came, or at once if `quick`.
+        `moved` it must be valid `check_latency` cycles after `head` changed, or at once if `quick`.
     tokens : In(TokenBits)
         The token bits of `head`.
     unit : In(range(units + 1))
@@ -121,7 +121,7 @@ class Sequencer(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         port = self.port
         entry_layout = data.StructLayout(
@@ -134,28 +134,14 @@ class Sequencer(wiring.Component):
             }
         )
         m.submodules.flight = flight = Queue(entry_layout, IN_FLIGHT)
-        stopped = Signal()
-        cause = Signal(4)
-        index = Signal(INDEX_BITS)
-
-        # Head: one instruction, taken from the queue as soon as the one before is issued.
-        m.d.comb += port.insn.ready.eq(~self.head_valid | port.issue)
-        age = Signal(range(self._check_latency + 1))
-        checked = (age == self._check_latency) | self.quick
-        with m.If(age != self._check_latency):
-            m.d.sync += age.eq(age + 1)
-        with m.If(port.insn.ready):
-            m.d.sync += age.eq(0)
-            m.d.sync += self.head_valid.eq(port.insn.valid)
-            with m.If(port.insn.valid):
-                m.d.sync += self.head.eq(port.insn.payload)
+        stopped, cause, index = Signal(), Signal(4), Signal(INDEX_BITS)
+        ready = Signal()
+        m.d.comb += ready.eq(self.head_valid & self._hold_head(m) & ~stopped)
 
         # Issue.
         lacks_prev = self.tokens.pop_prev & ~port.available.pop_prev
         lacks_next = self.tokens.pop_next & ~port.available.pop_next
-        ready = Signal()
         m.d.comb += [
-            ready.eq(self.head_valid & checked & ~stopped),
             port.issue.eq(
                 ready
                 & (self.cause == Cause.NONE)
@@ -174,32 +160,14 @@ class Sequencer(wiring.Component):
             flight.i.payload.moved.eq(self.moved),
         ]
 
-        # Units finish in their own order, perhaps before an older instruction of another unit.
-        oldest = flight.o.payload
-        finished, failure = Signal(), Signal(4)
-        m.d.comb += finished.eq(oldest.unit == self._units)
-        for unit in range(self._units):
-            m.submodules[f"outcomes_{unit}"] = outcomes = Queue(4, IN_FLIGHT)
-            m.d.comb += [
-                outcomes.i.valid.eq(self.done[unit]),
-                outcomes.i.payload.eq(self.failed[unit]),
-            ]
-            m.d.sync += Assert(
-                ~outcomes.i.valid | outcomes.i.ready, "a unit finished more than was issued"
-            )
-            with m.If(oldest.unit == unit):
-                m.d.comb += [
-                    finished.eq(outcomes.o.valid),
-                    failure.eq(outcomes.o.payload),
-                    outcomes.o.ready.eq(port.retire),
-                ]
-
         # Retire.
-        no_room = (oldest.push_prev & port.full.push_prev) | (
+        oldest = flight.o.payload
+        finished, failure = self._collect_outcomes(m, oldest.unit)
+        lacks_room = (oldest.push_prev & port.full.push_prev) | (
             oldest.push_next & port.full.push_next
         )
         m.d.comb += [
-            port.retire.eq(flight.o.valid & finished & (failure == 0) & ~no_room & ~stopped),
+            port.retire.eq(flight.o.valid & finished & (failure == 0) & ~lacks_room & ~stopped),
             flight.o.ready.eq(port.retire),
             port.moves.push_prev.eq(port.retire & oldest.push_prev),
             port.moves.push_next.eq(port.retire & oldest.push_next),
@@ -228,3 +196,41 @@ class Sequencer(wiring.Component):
             port.idle.eq(~self.head_valid & ~flight.o.valid),
         ]
         return m
+
+    def _hold_head(self, m: Module) -> Value:
+        """Takes an instruction as soon as the one before is issued; whether it is checked."""
+        port = self.port
+        m.d.comb += port.insn.ready.eq(~self.head_valid | port.issue)
+        age = Signal(range(self._check_latency + 1))
+        with m.If(age != self._check_latency):
+            m.d.sync += age.eq(age + 1)
+        with m.If(port.insn.ready):
+            m.d.sync += age.eq(0)
+            m.d.sync += self.head_valid.eq(port.insn.valid)
+            with m.If(port.insn.valid):
+                m.d.sync += self.head.eq(port.insn.payload)
+        return (age == self._check_latency) | self.quick
+
+    def _collect_outcomes(self, m: Module, oldest_unit: Value) -> tuple[Signal, Signal]:
+        """Whether the oldest instruction's unit has finished it, and its cause if it failed.
+
+        Units finish in their own order, perhaps before an older instruction of another unit.
+        """
+        finished, failure = Signal(), Signal(4)
+        m.d.comb += finished.eq(oldest_unit == self._units)
+        for unit in range(self._units):
+            m.submodules[f"outcomes_{unit}"] = outcomes = Queue(4, IN_FLIGHT)
+            m.d.comb += [
+                outcomes.i.valid.eq(self.done[unit]),
+                outcomes.i.payload.eq(self.failed[unit]),
+            ]
+            m.d.sync += Assert(
+                ~outcomes.i.valid | outcomes.i.ready, "a unit finished more than was issued"
+            )
+            with m.If(oldest_unit == unit):
+                m.d.comb += [
+                    finished.eq(outcomes.o.valid),
+                    failure.eq(outcomes.o.payload),
+                    outcomes.o.ready.eq(self.port.retire),
+                ]
+        return finished, failure

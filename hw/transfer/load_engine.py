@@ -8,9 +8,9 @@ from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
 from vta.hw.bus.burst_splitter import BurstSplitter
-from vta.hw.bus.payloads import beat_layout, burst_layout, transfer_layout
+from vta.hw.bus.payloads import COUNT_BITS, beat_layout, burst_layout, transfer_layout
 from vta.hw.bus.streams import Queue
-from vta.isa import MemoryType
+from vta.isa import MEMORY_TYPE_BITS, SIZE_BITS, SRAM_BITS, MemoryType
 
 __all__ = ["JOBS", "LoadEngine", "write_layout"]
 
@@ -22,12 +22,19 @@ def write_layout(config: Config, kinds: tuple[MemoryType, ...]) -> data.StructLa
     """One write into a buffer.
 
     A tile is written in lanes of a bus width (a narrower tile has one lane, at bit 0). `lanes`
-    says which of them get `data`; `first` and `last` mark a tile's first and last write. A write
-    with `zero` is a whole tile of padding, and its `lanes` and `data` mean nothing.
+    says which of them get `data`; `last` marks a tile's last write. A write with `zero` is a whole
+    tile of padding, and its `lanes` and `data` mean nothing.
     """
     lanes = max(1, *(config.elem_bytes(kind) // config.bus_bytes for kind in kinds))
     return data.StructLayout(
-        {"kind": 3, "addr": 16, "zero": 1, "lanes": lanes, "last": 1, "data": config.bus_width}
+        {
+            "kind": MEMORY_TYPE_BITS,
+            "addr": SRAM_BITS,
+            "zero": 1,
+            "lanes": lanes,
+            "last": 1,
+            "data": config.bus_width,
+        }
     )
 
 
@@ -135,8 +142,8 @@ class LoadEngine(wiring.Component):
         """Beats to tiles, row by row; sets `data_write` and the data half of `write`."""
         config, write = self._config, self.write
         lanes = len(write.lanes)
-        addr = Signal(17)
-        cols_left, rows_left = Signal(16), Signal(16)
+        addr = Signal(COUNT_BITS)
+        cols_left, rows_left = Signal(SIZE_BITS), Signal(SIZE_BITS)
         lane = Signal(range(max(lanes, 2)))
         tile_done, beat_done = Signal(), Signal()
 
@@ -200,7 +207,7 @@ class LoadEngine(wiring.Component):
         log_bus = self._config.bus_bytes.bit_length() - 1
         place = Signal(range(per_beat), name=f"place_{elem}")
         run_place = Signal(range(per_beat), name=f"run_place_{elem}")
-        run_left = Signal(17, name=f"run_left_{elem}")
+        run_left = Signal(COUNT_BITS, name=f"run_left_{elem}")
         run_done = run_left == 1
         first = new.addr[log_elem:log_bus]
         with m.If(start):
@@ -222,7 +229,7 @@ class LoadEngine(wiring.Component):
     def _walk_padding(self, m, new, job, start, pads_left, data_write, pad_write, room) -> None:
         """Zeros, a tile a cycle: before the rows, between them, and after them."""
         write = self.write
-        addr, left, gaps_left = Signal(17), Signal(17), Signal(16)
+        addr, left, gaps_left = Signal(COUNT_BITS), Signal(COUNT_BITS), Signal(SIZE_BITS)
         tail_left = Signal()
         has_gaps = (new.gap != 0) & (new.rows > 1)
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from amaranth import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from vta.config import Config
 from vta.hw.bus.payloads import beat_layout, burst_layout
-from vta.hw.issue.range_check import RangeCheck
-from vta.hw.issue.sequencer import ModuleSignature, Sequencer
+from vta.hw.issue.executor import Executor
 from vta.hw.transfer.load_engine import LoadEngine, write_layout
-from vta.isa import Cause, Isa, MemoryType
+from vta.isa import Cause, Isa, MemoryType, ModuleId
 
 __all__ = ["KINDS", "LoadModule"]
 
 KINDS = (MemoryType.INP, MemoryType.WGT)
 
 
-class LoadModule(wiring.Component):
-    """Executes its queue in order; several LOADs are in flight at once.
+class LoadModule(Executor):
+    """Executes LOAD INP and LOAD WGT in order; several of them are in flight at once.
 
     Parameters
     ----------
@@ -27,42 +26,35 @@ class LoadModule(wiring.Component):
 
     Members
     -------
-    port : Out(ModuleSignature)
-        Its instructions are LOADs of `KINDS`.
-    inp_base, wgt_base : In(addr_width)
-        Constant during a run.
+    port, inp_base, wgt_base, waiting
+        As in `Executor`.
     burst, beat
         To and from the read DMA.
     write, write_en
         To the scratchpads, as in `LoadEngine`; they always have room.
-    waiting : Out(1)
-        For memory.
 
     Source: docs/isa.md, "LOAD".
     """
 
     def __init__(self, config: Config) -> None:
-        self._config = config
         super().__init__(
-            {
-                "port": Out(ModuleSignature()),
-                "inp_base": In(config.addr_width),
-                "wgt_base": In(config.addr_width),
+            config,
+            module=ModuleId.LOAD,
+            kinds=KINDS,
+            units=1,
+            members={
                 "burst": Out(stream.Signature(burst_layout(config))),
                 "beat": In(stream.Signature(beat_layout(config))),
                 "write": Out(write_layout(config, KINDS)),
                 "write_en": Out(1),
-                "waiting": Out(1),
-            }
+            },
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
-        m.submodules.sequencer = sequencer = Sequencer(units=1, check_latency=RangeCheck.LATENCY)
-        m.submodules.check = check = RangeCheck(config, KINDS)
+        sequencer, check = self._front_end(m)
         m.submodules.loader = loader = LoadEngine(config, KINDS)
-        connect(m, flipped(self.port), sequencer.port)
         connect(m, flipped(self.burst), loader.burst)
         connect(m, flipped(self.beat), loader.beat)
         m.d.comb += [
@@ -73,28 +65,16 @@ class LoadModule(wiring.Component):
             self.waiting.eq(loader.waiting),
         ]
 
-        # The checks take their time; `head` rests until they are through.
+        # A LOAD with x_size 0 only moves tokens, and its range does not count. Registered: it has
+        # the time of the range check, and issue has not.
         insn = Isa(config).mem.layout(sequencer.head.insn)
+        nothing = Signal()
+        m.d.sync += nothing.eq(insn.x_size == 0)
+        self._decide(
+            m, sequencer, check, static=Const(Cause.NONE), transfers=~nothing, kind=insn.memory_type
+        )
         m.d.comb += [
-            check.insn.eq(insn),
-            check.base.eq(Mux(insn.memory_type == MemoryType.INP, self.inp_base, self.wgt_base)),
-        ]
-
-        # A LOAD with x_size 0 moves tokens only; of its errors only the token's counts. What the
-        # instruction alone decides is registered: it has the time of the other checks, and issue
-        # has not.
-        nothing, illegal = Signal(), Signal()
-        m.d.sync += [nothing.eq(insn.x_size == 0), illegal.eq(insn.pop_prev | insn.push_prev)]
-        with m.If(illegal):
-            m.d.comb += sequencer.cause.eq(Cause.ILLEGAL_TOKEN)
-        with m.Elif(~nothing):
-            m.d.comb += sequencer.cause.eq(check.cause)
-        m.d.comb += [
-            sequencer.tokens.pop_next.eq(insn.pop_next),
-            sequencer.tokens.push_next.eq(insn.push_next),
             sequencer.unit.eq(nothing),
-            sequencer.moved.kind.eq(insn.memory_type),
-            sequencer.moved.moved.eq(check.transfer.moved),
             sequencer.hindered.eq(~nothing & ~loader.job.ready),
             loader.job.payload.eq(check.transfer),
             loader.job.valid.eq(sequencer.port.issue & ~nothing),

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from vta.config import Config
 from vta.hw.bus.axi import Burst, Response
 from vta.hw.bus.burst_splitter import BurstSplitter
-from vta.hw.bus.payloads import burst_beats, burst_layout, transfer_layout
+from vta.hw.bus.payloads import COUNT_BITS, burst_beats, burst_layout, transfer_layout
 from vta.hw.bus.read_dma import bus_signature
 from vta.hw.bus.streams import Queue, SkidBuffer
 from vta.hw.issue.sequencer import IN_FLIGHT
@@ -175,7 +175,7 @@ class StoreEngine(wiring.Component):
     def _read(self, m, jobs, tiles) -> None:
         """Reads a job's tiles one after the other into `tiles`, as far as there is room."""
         active = Signal()
-        addr, left = Signal(17), Signal(17)
+        addr, left = Signal(COUNT_BITS), Signal(COUNT_BITS)
         arrives = Signal()
         # The tile that is being read needs room when it arrives.
         room = tiles.level + arrives < 4
@@ -215,7 +215,7 @@ class StoreEngine(wiring.Component):
         job = Signal(transfer_layout(config))
         packing = Signal()
         place, run_place = Signal(range(per_beat)), Signal(range(per_beat))
-        run_left, left = Signal(17), Signal(17)
+        run_left, left = Signal(COUNT_BITS), Signal(COUNT_BITS)
         earlier = Signal.like(beats.i.payload)
         merged = Signal.like(beats.i.payload)
         run_done = run_left == 1

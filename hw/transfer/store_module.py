@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from amaranth import *
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
 from vta.hw.bus.read_dma import bus_signature
-from vta.hw.issue.range_check import RangeCheck
-from vta.hw.issue.sequencer import ModuleSignature, Sequencer
+from vta.hw.issue.executor import Executor
 from vta.hw.transfer.store_engine import StoreEngine
-from vta.isa import Cause, Isa, MemoryType
+from vta.isa import Cause, Isa, MemoryType, ModuleId
 
 __all__ = ["StoreModule"]
 
 
-class StoreModule(wiring.Component):
-    """Executes its queue in order; several STOREs are in flight at once.
+class StoreModule(Executor):
+    """Executes STOREs in order; several of them are in flight at once.
 
     Parameters
     ----------
@@ -25,10 +23,8 @@ class StoreModule(wiring.Component):
 
     Members
     -------
-    port : Out(ModuleSignature)
-        Its instructions are STOREs.
-    out_base : In(addr_width)
-        Constant during a run.
+    port, out_base, waiting
+        As in `Executor`.
     bus : Out(AxiSignature)
         The write channels are driven.
     read_en, read_addr, read_data
@@ -37,18 +33,17 @@ class StoreModule(wiring.Component):
         No new bursts (a reset is under way).
     quiet, moved : Out(1)
         As in `ReadDma`, for writes.
-    waiting : Out(1)
-        For memory.
 
     Source: docs/isa.md, "STORE".
     """
 
     def __init__(self, config: Config) -> None:
-        self._config = config
         super().__init__(
-            {
-                "port": Out(ModuleSignature()),
-                "out_base": In(config.addr_width),
+            config,
+            module=ModuleId.STORE,
+            kinds=(MemoryType.OUT,),
+            units=1,
+            members={
                 "bus": Out(bus_signature(config)),
                 "read_en": Out(1),
                 "read_addr": Out(range(config.out_depth)),
@@ -56,17 +51,41 @@ class StoreModule(wiring.Component):
                 "stop": In(1),
                 "quiet": Out(1),
                 "moved": Out(1),
-                "waiting": Out(1),
-            }
+            },
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
-        config = self._config
-        m.submodules.sequencer = sequencer = Sequencer(units=1, check_latency=RangeCheck.LATENCY)
-        m.submodules.check = check = RangeCheck(config, (MemoryType.OUT,))
-        m.submodules.storer = storer = StoreEngine(config)
-        connect(m, flipped(self.port), sequencer.port)
+        sequencer, check = self._front_end(m)
+        m.submodules.storer = storer = StoreEngine(self._config)
+        self._connect_engine(m, storer)
+
+        # A STORE with a size of 0 only moves tokens, whatever its memory type. What the instruction
+        # alone decides is registered: it has the time of the range check, and issue has not.
+        insn = Isa(self._config).mem.layout(sequencer.head.insn)
+        is_empty = (insn.x_size == 0) | (insn.y_size == 0)
+        has_pads = Cat(insn.y_pad_0, insn.y_pad_1, insn.x_pad_0, insn.x_pad_1).any()
+        nothing, static = Signal(), Signal(4)
+        m.d.sync += [nothing.eq(is_empty), static.eq(Cause.NONE)]
+        with m.If(~is_empty & (insn.memory_type != MemoryType.OUT)):
+            m.d.sync += static.eq(Cause.ILLEGAL_MEMORY_TYPE)
+        with m.Elif(~is_empty & has_pads):
+            m.d.sync += static.eq(Cause.ILLEGAL_PADDING)
+        self._decide(m, sequencer, check, static=static, transfers=~nothing, kind=MemoryType.OUT)
+        m.d.comb += [
+            # Any other memory type is an error: the check need not look.
+            check.insn.memory_type.eq(MemoryType.OUT),
+            sequencer.unit.eq(nothing),
+            sequencer.hindered.eq(~nothing & ~storer.job.ready),
+            storer.job.payload.eq(check.transfer),
+            storer.job.valid.eq(sequencer.port.issue & ~nothing),
+            sequencer.done[0].eq(storer.done),
+            sequencer.failed[0].eq(Mux(storer.error, Cause.MEMORY_RESPONSE, Cause.NONE)),
+        ]
+        return m
+
+    def _connect_engine(self, m: Module, storer: StoreEngine) -> None:
+        """The bus and the OUT buffer, straight through."""
         for name in (
             "awid",
             "awaddr",
@@ -93,39 +112,3 @@ class StoreModule(wiring.Component):
             self.moved.eq(storer.moved),
             self.waiting.eq(storer.waiting),
         ]
-
-        # The checks take their time; `head` rests until they are through.
-        insn = Isa(config).mem.layout(sequencer.head.insn)
-        m.d.comb += [
-            check.insn.eq(insn),
-            check.insn.memory_type.eq(MemoryType.OUT),
-            check.base.eq(self.out_base),
-        ]
-
-        # A STORE with a size of 0 moves tokens only, whatever its memory type. What the instruction
-        # alone decides is registered: it has the time of the other checks, and issue has not.
-        nothing, static = Signal(), Signal(4)
-        pads = insn.y_pad_0.any() | insn.y_pad_1.any() | insn.x_pad_0.any() | insn.x_pad_1.any()
-        m.d.sync += [nothing.eq((insn.x_size == 0) | (insn.y_size == 0)), static.eq(Cause.NONE)]
-        with m.If(insn.pop_next | insn.push_next):
-            m.d.sync += static.eq(Cause.ILLEGAL_TOKEN)
-        with m.Elif((insn.x_size == 0) | (insn.y_size == 0)):
-            m.d.sync += static.eq(Cause.NONE)
-        with m.Elif(insn.memory_type != MemoryType.OUT):
-            m.d.sync += static.eq(Cause.ILLEGAL_MEMORY_TYPE)
-        with m.Elif(pads):
-            m.d.sync += static.eq(Cause.ILLEGAL_PADDING)
-        m.d.comb += sequencer.cause.eq(Mux((static != Cause.NONE) | nothing, static, check.cause))
-        m.d.comb += [
-            sequencer.tokens.pop_prev.eq(insn.pop_prev),
-            sequencer.tokens.push_prev.eq(insn.push_prev),
-            sequencer.unit.eq(nothing),
-            sequencer.moved.kind.eq(MemoryType.OUT),
-            sequencer.moved.moved.eq(Mux(nothing, 0, check.transfer.moved)),
-            sequencer.hindered.eq(~nothing & ~storer.job.ready),
-            storer.job.payload.eq(check.transfer),
-            storer.job.valid.eq(sequencer.port.issue & ~nothing),
-            sequencer.done[0].eq(storer.done),
-            sequencer.failed[0].eq(Mux(storer.error, Cause.MEMORY_RESPONSE, Cause.NONE)),
-        ]
-        return m
