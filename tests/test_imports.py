@@ -23,6 +23,7 @@ FOLDERS = {
 GROUND = (
     "config",
     "config_limits",
+    "insn_format",
     "isa",
     "registers",
     "errors",

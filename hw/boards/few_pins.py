@@ -17,7 +17,7 @@ class FewPins(wiring.Component):
 
     A package has fewer pins than two AXI ports have wires. Inputs come from a long shift register,
     outputs are captured and shifted out, so that every port starts or ends at a flip-flop, as it
-    would inside of a larger design, and nothing can be optimised away.
+    would inside a larger design, and nothing can be optimised away.
 
     Members
     -------

@@ -17,7 +17,7 @@ class BurstSplitter(wiring.Component):
     """Walks a transfer's runs in DRAM and asks for bursts, one a cycle.
 
     Bursts end at multiples of the longest burst's length, so that none crosses 4 KiB. The next
-    run is prepared while the current one is being asked for: short rows cost nothing extra.
+    run is prepared while bursts of the current one are requested: short rows cost nothing extra.
 
     Parameters
     ----------
@@ -28,8 +28,8 @@ class BurstSplitter(wiring.Component):
     Members
     -------
     job : In(stream of transfer_layout)
-        A transfer that moves something (`runs` is not 0). Taken when the one before has been
-        asked for entirely.
+        A transfer that moves something (`runs` is not 0). Taken when all bursts of the one before
+        have been requested.
     burst : Out(stream of burst_layout)
     last : Out(1)
         With `burst`: it is the job's last.

@@ -49,9 +49,9 @@ class TokenBits(data.Struct):
 class Status(data.Struct):
     """What a module is doing, for the monitor and the status registers.
 
-    `active` holds from the moment an instruction's tokens are popped until it retires; the four
-    token flags only while nothing is in flight, so that a flag means that the module is stuck
-    unless the neighbour moves. `cause` is not 0 once the module has stopped.
+    `active` is 1 from the moment an instruction's tokens are popped until it retires. The four
+    token flags are 1 only while nothing is in flight: then the module is stuck until the neighbour
+    moves. `cause` is not 0 once the module has stopped.
     """
 
     active: 1

@@ -83,8 +83,8 @@ class AccWriter(wiring.Component):
         with m.If(takes & ~write.zero):
             m.d.sync += partial.eq(merged)
 
-        # A mark is never in the way of a tile: a loader that is done writes nothing. It has room
-        # because the pipeline takes one entry a cycle.
+        # A mark and a tile never come together, because a loader that is done writes nothing. A
+        # mark has room because the pipeline takes one entry a cycle.
         m.submodules.loads = loads = Queue(acc_load_layout(config), 4)
         m.d.comb += [
             self.room.eq(tiles.i.ready & (loads.level < 3)),
@@ -100,7 +100,7 @@ class AccWriter(wiring.Component):
         ]
         m.d.sync += [
             Assert(~tiles.i.valid | tiles.i.ready, "a tile came without room"),
-            Assert(~loads.i.valid | loads.i.ready, "a tile's news came without room"),
+            Assert(~loads.i.valid | loads.i.ready, "a LOAD entry came without room"),
             Assert(~self.take | tiles.o.valid, "a tile is taken before it is there"),
         ]
         wiring.connect(m, loads.o, wiring.flipped(self.load))

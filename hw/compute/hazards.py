@@ -1,4 +1,4 @@
-"""Which instruction or iteration of the compute module must wait for which that is under way."""
+"""Hazards of the compute module: which instruction or iteration must wait for an earlier one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Hazards(wiring.Component):
     reach : In(reach_layout)
         What those iterations touch, as in `IndexGenerator`.
     load_uop_done : In(1)
-        A LOAD of UOP is through.
+        A LOAD of UOP has finished.
     hinders : Out(1)
         The head must wait.
 
@@ -73,8 +73,8 @@ class Hazards(wiring.Component):
         uop_loads = Signal(range(IN_FLIGHT + 1))
         m.d.sync += uop_loads.eq(uop_loads + (self.issue & self.load_uop) - self.load_uop_done)
 
-        # The ranges under way, as one that covers them all: it starts anew when none is left. A
-        # loop that was issued a moment ago may not show as busy yet.
+        # One range covers all that are under way, and starts again when none is left. A loop that
+        # was issued a moment ago may not show as busy yet.
         issued_loop = Signal(2)
         m.d.sync += issued_loop.eq(Cat(self.issue & self.loop, issued_loop))
         loops_busy = self.loops_busy | issued_loop.any()
@@ -128,8 +128,8 @@ class AccGuard(wiring.Component):
 
     A stage between the index generator and the execution pipeline, which remembers the ranges of
     the LOADs that are not all in the pipeline. An iteration is compared when it enters and may go
-    once the LOADs that it met then are in. A LOAD that is issued later is apart from it, else
-    `Hazards` would have kept that LOAD back; so nobody ever waits for an instruction behind it.
+    once the LOADs that it overlapped then are in. A LOAD that is issued later does not overlap it,
+    because `Hazards` would have held that LOAD back. So no iteration waits for a later LOAD.
 
     Parameters
     ----------

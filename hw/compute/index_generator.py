@@ -42,7 +42,7 @@ def loop_layout(config: Config) -> data.StructLayout:
 
 
 def iteration_layout(config: Config) -> data.StructLayout:
-    """One iteration: its indices, or the news that one of them is out of range.
+    """One iteration: its indices, or, with `fault`, that one of them is out of range.
 
     `src` is an INP index for GEMM and an ACC index for the ALU. `first` and `last` mark the ends of
     an instruction; with `seen`, each of its micro-ops has had an iteration.

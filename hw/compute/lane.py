@@ -119,7 +119,7 @@ class Lane(wiring.Component):
             write.data.eq(result),
         ]
 
-        # What the buffer holds once every earlier step is through.
+        # What the buffer holds once every earlier step has been written.
         older, taken = Signal(32, reset_less=True), Signal(32, reset_less=True)
         value = Signal(32)
         m.d.sync += [

@@ -55,7 +55,7 @@ class Fetch(wiring.Component):
     waiting : Out(1)
         For memory.
     quiet : Out(1)
-        No burst is about to be asked for, and what came too late has been thrown away.
+        No burst is about to be requested, and what came after the end has been discarded.
 
     Timing: one instruction a cycle, or what the bus brings.
 
@@ -118,7 +118,7 @@ class Fetch(wiring.Component):
         m.d.comb += [
             sends.eq(active & held & ~fetched.error & has_room),
             self.blocked.eq(active & held & ~fetched.error & ~has_room),
-            # What lies in the buffer after the end of a run is thrown away.
+            # What is in the buffer after the end of a run is discarded.
             ahead.o.ready.eq(~held | sends | ~active),
         ]
         for number, queue in enumerate(queues):

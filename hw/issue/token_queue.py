@@ -35,7 +35,7 @@ class TokenQueue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # A push or a pop comes late in its cycle: what it makes of the flags is known before.
+        # A push or a pop arrives late in its cycle, so the flags it leads to are worked out early.
         with m.If(self.push & ~self.pop):
             m.d.sync += [
                 self.count.eq(self.count + 1),

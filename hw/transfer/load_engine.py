@@ -62,8 +62,8 @@ class LoadEngine(wiring.Component):
     write_en : Out(1)
         `write` happens in this cycle.
     room : In(1)
-        Nothing is written in a cycle in which this is low, and the bus waits: it may be low only
-        for as long as whoever takes the writes makes progress by itself.
+        Nothing is written in a cycle in which this is low, and the bus waits. It may only be low
+        while the receiver of the writes makes progress without the bus.
     done : Out(1)
         Pulses when a job's last write has been taken, in the order of `job`.
     error : Out(1)

@@ -163,10 +163,10 @@ class StoreEngine(wiring.Component):
         m.d.sync += [
             acknowledged.eq(acknowledged + answered),
             in_flight.eq(in_flight + asked - answered),
-            Assert(~answered | (in_flight != 0), "a response came that nobody waits for"),
+            Assert(~answered | (in_flight != 0), "a response came for no burst"),
             Assert(~ends.i.valid | ends.i.ready, "more jobs are in flight than may be"),
         ]
-        # The next job's answers may arrive right behind: an error sticks until its job is told.
+        # The next job's responses may follow at once: an error is kept until its job is reported.
         with m.If(answered & (bus.bresp != Response.OKAY)):
             m.d.sync += failed.eq(1)
         with m.Elif(finished):
