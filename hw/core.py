@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
@@ -14,6 +16,7 @@ from vta.hw.compute.compute_module import ComputeModule
 from vta.hw.control.counters import EVENTS, Counters
 from vta.hw.control.register_file import READ_FROM_CORE
 from vta.hw.control.run_monitor import HaltReport, RunMonitor
+from vta.hw.issue.executor import Executor
 from vta.hw.issue.fetch import Fetch
 from vta.hw.issue.token_queue import TokenQueue
 from vta.hw.transfer.load_module import LoadModule
@@ -25,6 +28,9 @@ from vta.registers import MEMORIES, POINTERS
 __all__ = ["Core"]
 
 EXECUTORS = ("load", "compute", "store")
+
+Modules = dict[str, Executor]
+"""Load, compute and store, by name."""
 
 
 class Core(wiring.Component):
@@ -84,31 +90,15 @@ class Core(wiring.Component):
             for name in EXECUTORS
         }
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
-        config = self._config
         modules = {name: getattr(self, name) for name in EXECUTORS}
         m.submodules.fetch = fetch = self.fetch
         for name, module in modules.items():
             m.submodules[name] = module
         m.submodules.dma = dma = self.dma
 
-        # The bus: three readers, one writer.
-        for client, reader in enumerate((fetch, self.load, self.compute)):
-            connect(m, reader.burst, getattr(dma, f"burst_{client}"))
-            connect(m, reader.beat, getattr(dma, f"beat_{client}"))
-        for name in self.bus.signature.members:
-            channel = dma if name.startswith(("ar", "r")) else self.store
-            if self.bus.signature.members[name].flow == In:
-                m.d.comb += getattr(channel.bus, name).eq(getattr(self.bus, name))
-            else:
-                m.d.comb += getattr(self.bus, name).eq(getattr(channel.bus, name))
-        m.d.comb += [
-            dma.stop.eq(self.stop),
-            self.store.stop.eq(self.stop),
-            self.bus_quiet.eq(dma.quiet & self.store.quiet),
-        ]
-
+        self._connect_bus(m, dma)
         # Pointers.
         m.d.comb += [
             fetch.start.eq(self.start),
@@ -121,8 +111,39 @@ class Core(wiring.Component):
             self.store.out_base.eq(self.out_ptr),
         ]
 
-        # Instruction queues. An instruction counts until its tokens are popped, wherever it is,
-        # so that the room in a queue is a number that the simulator knows too.
+        self._connect_queues(m, modules)
+        self._connect_tokens(m, modules)
+        self._connect_buffers(m)
+        self._monitor(m, modules)
+        self._count(m, modules)
+        self._show(m, modules)
+        return m
+
+    def _connect_bus(self, m: Module, dma: ReadDma) -> None:
+        """Three readers and one writer share the memory bus."""
+        fetch = self.fetch
+        for client, reader in enumerate((fetch, self.load, self.compute)):
+            connect(m, reader.burst, getattr(dma, f"burst_{client}"))
+            connect(m, reader.beat, getattr(dma, f"beat_{client}"))
+        for name in self.bus.signature.members:
+            channel: Any = dma if name.startswith(("ar", "r")) else self.store
+            if self.bus.signature.members[name].flow == In:
+                m.d.comb += getattr(channel.bus, name).eq(getattr(self.bus, name))
+            else:
+                m.d.comb += getattr(self.bus, name).eq(getattr(channel.bus, name))
+        m.d.comb += [
+            dma.stop.eq(self.stop),
+            self.store.stop.eq(self.stop),
+            self.bus_quiet.eq(dma.quiet & self.store.quiet),
+        ]
+
+    def _connect_queues(self, m: Module, modules: Modules) -> None:
+        """Instruction queues, from fetch to each module.
+
+        An instruction counts until its tokens are popped, wherever it is, so that the room in a
+        queue is a number that the functional simulator knows too.
+        """
+        config, fetch = self._config, self.fetch
         for name, module in modules.items():
             m.submodules[f"{name}_queue"] = queue = Queue(QueuedInsn, config.insn_queue_depth)
             source = getattr(fetch, name)
@@ -136,7 +157,8 @@ class Core(wiring.Component):
             connect(m, queue.o, module.port.insn)
             m.d.sync += pending.eq(pending + (source.valid & source.ready) - module.port.issue)
 
-        # Tokens.
+    def _connect_tokens(self, m: Module, modules: Modules) -> None:
+        """Token queues between neighbours."""
         for name, token_queue in self.tokens.items():
             m.submodules[name] = token_queue
         for (module, side), link in TOKEN_LINKS.items():
@@ -149,7 +171,9 @@ class Core(wiring.Component):
                 port.full[f"push_{side}"].eq(pushed.full),
             ]
 
-        # Buffers between load and compute.
+    def _connect_buffers(self, m: Module) -> None:
+        """INP and WGT between load and compute, and compute's OUT to store."""
+        config = self._config
         for kind in (MemoryType.INP, MemoryType.WGT):
             name = kind.name.lower()
             m.submodules[name] = pad = Scratchpad(
@@ -172,12 +196,7 @@ class Core(wiring.Component):
             self.store.read_data.eq(self.compute.out_data),
         ]
 
-        self._monitor(m, modules)
-        self._count(m, modules)
-        self._show(m, modules)
-        return m
-
-    def _monitor(self, m: Module, modules) -> None:
+    def _monitor(self, m: Module, modules: Modules) -> None:
         """Watches for the end of the run."""
         m.submodules.monitor = monitor = RunMonitor()
         fetch = self.fetch
@@ -214,7 +233,7 @@ class Core(wiring.Component):
             self.verdict.eq(monitor.verdict),
         ]
 
-    def _count(self, m: Module, modules) -> None:
+    def _count(self, m: Module, modules: Modules) -> None:
         """Events for the counters."""
         m.submodules.counters = counters = Counters(self._config)
         fetch, compute = self.fetch, self.compute
@@ -242,7 +261,7 @@ class Core(wiring.Component):
         for name in (*EVENTS, *(f"{memory}_bytes" for memory in MEMORIES)):
             m.d.comb += getattr(self, name).eq(getattr(counters, name))
 
-    def _show(self, m: Module, modules) -> None:
+    def _show(self, m: Module, modules: Modules) -> None:
         """The core's state, as registers show it."""
         m.d.comb += [
             self.tokens_prev.eq(Cat(self.tokens["l2g"].count, self.tokens["g2l"].count)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.data import View
 from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
@@ -87,12 +88,15 @@ class _Offset:
         return Cat(total[: self._bits], total[self._bits] | value[self._bits])
 
     def clear(self) -> None:
+        """Starts at 0."""
         self._m.d.sync += [self.outer.eq(0), self.total.eq(0)]
 
     def step_inner(self, factor: Value) -> None:
+        """One more round of the inner loop."""
         self._m.d.sync += self.total.eq(self._plus(self.total, factor))
 
     def step_outer(self, factor: Value) -> None:
+        """One more round of the outer loop: the inner one starts again."""
         after = self._plus(self.outer, factor)
         self._m.d.sync += [self.outer.eq(after), self.total.eq(after)]
 
@@ -108,9 +112,11 @@ class _Span:
         self.total = Signal(bits + 1, name=f"{name}_span")
 
     def clear(self) -> None:
+        """Starts at 0."""
         self._m.d.sync += self.total.eq(0)
 
     def step(self, outer: Value, factor_out: Value, inner: Value, factor_in: Value) -> None:
+        """Takes the next bit of both counts."""
         self._m.d.sync += self.total.eq(
             (self.total << 1) + Mux(outer, factor_out, 0) + Mux(inner, factor_in, 0)
         )
@@ -157,7 +163,7 @@ class IndexGenerator(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
         m.submodules.jobs = jobs = Queue(loop_layout(config), 2)
@@ -198,14 +204,7 @@ class IndexGenerator(wiring.Component):
                 m.d.sync += active.eq(0)
             with m.Elif(uop_last):
                 m.d.sync += uop.eq(loop.uop_bgn)
-                with m.If(in_left == 1):
-                    m.d.sync += [in_left.eq(loop.iter_in), out_left.eq(out_left - 1)]
-                    for name, offset in offsets.items():
-                        offset.step_outer(loop[f"{name}_factor_out"])
-                with m.Else():
-                    m.d.sync += in_left.eq(in_left - 1)
-                    for name, offset in offsets.items():
-                        offset.step_inner(loop[f"{name}_factor_in"])
+                self._step_loops(m, loop, offsets, in_left, out_left)
         new = Signal(loop_layout(config))
         m.d.comb += new.eq(Mux(jobs.o.valid, jobs.o.payload, self.job.payload))
         # `job` is issued late in a cycle: nothing but `active` depends on that.
@@ -224,20 +223,7 @@ class IndexGenerator(wiring.Component):
 
         # The micro-op comes a cycle later; the offsets wait for it.
         m.d.comb += [self.uop_en.eq(active & moves), self.uop_addr.eq(uop)]
-        read = Signal(
-            data.StructLayout(
-                {
-                    "context": context_layout(),
-                    "dst": acc + 1,
-                    "src": len(offsets["src"].total),
-                    "wgt": wgt + 1,
-                    "past_uops": 1,
-                    "first": 1,
-                    "seen": 1,
-                    "last": 1,
-                }
-            )
-        )
+        read = Signal(self._read_layout())
         with m.If(moves):
             m.d.sync += [
                 read_valid.eq(active),
@@ -249,7 +235,44 @@ class IndexGenerator(wiring.Component):
                 read.last.eq(last),
             ]
 
-        # Sums. Only the indices that the instruction uses can be out of range.
+        self._add_up(m, read, read_valid, moves)
+
+        alone = active & ~first & ~jobs.o.valid & ~(read_valid & read.first)
+        self._follow_reach(m, loop, new, begins, moves, alone)
+        return m
+
+    def _step_loops(
+        self, m: Module, loop: View, offsets: dict[str, _Offset], in_left: Signal, out_left: Signal
+    ) -> None:
+        """The next round of the inner loop, or of the outer one."""
+        with m.If(in_left == 1):
+            m.d.sync += [in_left.eq(loop.iter_in), out_left.eq(out_left - 1)]
+            for name, offset in offsets.items():
+                offset.step_outer(loop[f"{name}_factor_out"])
+        with m.Else():
+            m.d.sync += in_left.eq(in_left - 1)
+            for name, offset in offsets.items():
+                offset.step_inner(loop[f"{name}_factor_in"])
+
+    def _read_layout(self) -> data.StructLayout:
+        """An iteration while its micro-op is read; an index has a bit that says it is too large."""
+        return data.StructLayout(
+            {
+                "context": context_layout(),
+                "dst": self._config.log_acc_depth + 1,
+                "src": max(self._config.log_acc_depth, self._config.log_inp_depth) + 1,
+                "wgt": self._config.log_wgt_depth + 1,
+                "past_uops": 1,
+                "first": 1,
+                "seen": 1,
+                "last": 1,
+            }
+        )
+
+    def _add_up(self, m: Module, read: View, read_valid: Signal, moves: Signal) -> None:
+        """Micro-op and offsets to indices. Only those that the instruction uses can be faulty."""
+        config = self._config
+        acc, wgt = config.log_acc_depth, config.log_wgt_depth
         fields = Isa(config).uop.layout(self.uop_data)
         context = read.context
         dst, src, weight = Signal(acc + 2), Signal(len(read.src) + 1), Signal(wgt + 2)
@@ -279,10 +302,6 @@ class IndexGenerator(wiring.Component):
                 result.seen.eq(read.seen),
                 result.last.eq(read.last),
             ]
-
-        alone = active & ~first & ~jobs.o.valid & ~(read_valid & read.first)
-        self._follow_reach(m, loop, new, begins, moves, alone)
-        return m
 
     def _follow_reach(self, m: Module, loop, new, begins, moves, alone) -> None:
         """Works out `reach` of the active loop: the extremes of its first pass, and its spans.
