@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import multiprocessing
 import os
 import time
@@ -100,6 +101,9 @@ def test_remains_of_a_killed_process_are_removed(folder):
     ids=["truncated", "flipped", "emptied", "removed", "no-manifest", "no-digests", "no-json"],
 )
 def test_a_damaged_entry_is_made_again(folder, spoil, caplog):
+    # Commands that other tests ran have set levels of their own.
+    caplog.set_level(logging.WARNING)
+    caplog.set_level(logging.WARNING, logger="vta")
     path = cache.cached("kind", "key", _hello)
     spoil(path / "hello")
     assert cache.lookup("kind", "key") is None

@@ -169,5 +169,5 @@ def test_only_a_picture_needs_matplotlib(
     monkeypatch.delitem(sys.modules, "vta.sim.profile.timeline_plot", raising=False)
     result = run("profile", "-q", images["good"], "--plot", tmp_path / "x.svg")
     assert result.status == 2
-    assert result.complaint == ("vta: this needs matplotlib: pip install 'amaranth-vta[plot]'\n")
+    assert result.complaint == ("vta: a plot needs matplotlib: pip install 'amaranth-vta[plot]'\n")
     assert run("profile", "-q", images["good"], "--trace", tmp_path / "x.json").status == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,11 @@ def test_our_errors_name_the_cell(run: Run, tmp_path: Path) -> None:
     assert result.complaint.startswith(f"vta: {book}, cell 3, line 3: shape of placeholder must")
 
 
-def test_other_errors_show_the_code(run: Run, tmp_path: Path) -> None:
+def test_other_errors_show_the_code(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Other tests may have imported a library with a hook of its own.
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     result = run("tvm", _write(tmp_path / "book.ipynb", _cell("x = 3"), _cell("y = x / 0")))
     assert result.status == 1
     assert 'book.ipynb, cell 2", line 1' in result.err
