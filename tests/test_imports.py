@@ -197,6 +197,19 @@ def test_no_file_name_stands_twice() -> None:
     assert set(SAME_FILE_NAMES) <= set(twice), "an exception that is needed no more"
 
 
+def test_files_and_functions_are_short() -> None:
+    """Files of at most 500 lines, functions of at most 80."""
+    sources = [*MODULES.values(), *sorted((ROOT / "tests").rglob("*.py"))]
+    long = [str(path) for path in sources if len(path.read_text("utf-8").splitlines()) > 500]
+    for path in sources:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > 80:
+                    long.append(f"{path}:{node.name} ({lines} lines)")
+    assert long == []
+
+
 def test_every_folder_says_what_it_is() -> None:
     for name, path in MODULES.items():
         if path.stem == "__init__":
