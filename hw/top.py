@@ -46,7 +46,7 @@ class Top(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.control = control = registers.RegisterFile(self._config)
         core = Core(self._config)

@@ -32,10 +32,11 @@ class FewPins(wiring.Component):
         self._config = config
         super().__init__({"i": In(1), "capture": In(1), "o": Out(1)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.top = top = Top(self._config)
-        inputs, outputs = [], []
+        inputs: list[Value] = []
+        outputs: list[Value] = []
         for _, member, port in top.signature.flatten(top):
             (inputs if member.flow == In else outputs).append(Value.cast(port))
 

@@ -45,7 +45,7 @@ class BurstSplitter(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config, job = self._config, self.job.payload
         log_bus = config.bus_bytes.bit_length() - 1

@@ -74,7 +74,7 @@ class ReadDma(wiring.Component):
             members[f"beat_{client}"] = Out(stream.Signature(beat_layout(config)))
         super().__init__(members)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config, bus = self._config, self.bus
         # The sign of a difference must not reach the bits of ARLEN that no burst needs.

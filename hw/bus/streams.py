@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth import *
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -14,7 +16,7 @@ class Queue(wiring.Component):
 
     Parameters
     ----------
-    shape : ShapeLike
+    shape : Any
         Of an item.
     depth : int
         Items it holds. Up to 16 it is made of distributed memory and an item comes out the cycle
@@ -28,7 +30,7 @@ class Queue(wiring.Component):
         Items inside.
     """
 
-    def __init__(self, shape, depth: int) -> None:
+    def __init__(self, shape: Any, depth: int) -> None:
         self._shape, self._depth = shape, depth
         super().__init__(
             {
@@ -38,7 +40,7 @@ class Queue(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         width = Shape.cast(self._shape).width
         kind = fifo.SyncFIFO if self._depth <= 16 else fifo.SyncFIFOBuffered
@@ -69,13 +71,13 @@ class SkidBuffer(wiring.Component):
         Holds nothing.
     """
 
-    def __init__(self, shape) -> None:
+    def __init__(self, shape: Any) -> None:
         self._shape = shape
         super().__init__(
             {"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)), "empty": Out(1)}
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         width = Shape.cast(self._shape).width
         spare = Signal(width, reset_less=True)

@@ -54,7 +54,7 @@ class AccWriter(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config, write = self._config, self.write
         tile_bits = 8 * config.acc_elem_bytes

@@ -79,7 +79,7 @@ class Accumulator(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config, step = self._config, self.step
 

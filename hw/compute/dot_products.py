@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -62,7 +64,7 @@ class DotProducts(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         block = self._block
         stages = [self.valid]
@@ -101,7 +103,7 @@ class DotProducts(wiring.Component):
                 self._pair(m, stages, row, low, inputs[row], pairs)
         return m
 
-    def _pair(self, m: Module, stages, row: int, low: int, inputs, pairs) -> None:
+    def _pair(self, m: Module, stages: Any, row: int, low: int, inputs: Any, pairs: Any) -> None:
         """Products and sums of outputs `low` and `low + 1` of one row."""
         tag = f"{row}_{low}"
         products = [

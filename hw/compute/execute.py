@@ -103,7 +103,7 @@ class Execute(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
         m.submodules.products = products = DotProducts(config)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -68,7 +70,7 @@ class Hazards(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         uop_loads = Signal(range(IN_FLIGHT + 1))
         m.d.sync += uop_loads.eq(uop_loads + (self.issue & self.load_uop) - self.load_uop_done)
@@ -119,7 +121,7 @@ class Hazards(wiring.Component):
         )
         return m
 
-    def _apart(self, tiles) -> Value:
+    def _apart(self, tiles: Any) -> Value:
         return (self.load_end <= tiles.first) | (self.load_begin > tiles.last)
 
 
@@ -169,7 +171,7 @@ class AccGuard(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         bits = self._config.log_acc_depth + 1
         iteration = self.i.payload

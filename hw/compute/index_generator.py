@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.data import View
@@ -303,7 +305,9 @@ class IndexGenerator(wiring.Component):
                 result.last.eq(read.last),
             ]
 
-    def _follow_reach(self, m: Module, loop, new, begins, moves, alone) -> None:
+    def _follow_reach(
+        self, m: Module, loop: Any, new: Any, begins: Any, moves: Any, alone: Any
+    ) -> None:
         """Works out `reach` of the active loop: the extremes of its first pass, and its spans.
 
         `begins` while `new` is put into `loop`; `alone` if a loop is active and nowhere before the

@@ -106,7 +106,7 @@ class Lane(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         control, result = self.control, self.result
         m.submodules.column = column = memory.Memory(shape=32, depth=self._depth, init=[])

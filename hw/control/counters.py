@@ -60,7 +60,7 @@ class Counters(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         for event in EVENTS:
             count, happens = getattr(self, event), Signal(name=f"{event}_happens")

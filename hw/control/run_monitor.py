@@ -74,7 +74,7 @@ class RunMonitor(wiring.Component):
     halt: Out(1)
     verdict: Out(HaltReport)
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         # Both depend on the whole core, and there is time for a register.
         still, progress = Signal(), Signal()

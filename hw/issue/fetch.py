@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -82,7 +84,7 @@ class Fetch(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         item = data.StructLayout({"insn": 8 * INSN_BYTES, "error": 1})
         m.submodules.ahead = ahead = Queue(item, AHEAD)
@@ -156,7 +158,7 @@ class Fetch(wiring.Component):
             ]
         return m
 
-    def _request(self, m, active, reserved, asked, past_end) -> None:
+    def _request(self, m: Module, active: Any, reserved: Any, asked: Any, past_end: Any) -> None:
         """Bursts of up to `BURST_INSNS`, as long as the buffer has room for what they bring."""
         config = self._config
         slot_bits = config.addr_width - LOG_INSN_BYTES
@@ -196,7 +198,7 @@ class Fetch(wiring.Component):
                 pending.eq(0),
             ]
 
-    def _receive(self, m, out) -> None:
+    def _receive(self, m: Module, out: Any) -> None:
         """Beats to instructions, one way or the other; there is always room (`reserved`)."""
         config, beat = self._config, self.beat
         if config.bus_bytes <= INSN_BYTES:

@@ -33,7 +33,7 @@ class TokenQueue(wiring.Component):
     full: Out(1)
     count: Out(range(MAX_TOKENS + 1))
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         # A push or a pop arrives late in its cycle, so the flags it leads to are worked out early.
         with m.If(self.push & ~self.pop):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -94,7 +96,7 @@ class LoadEngine(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
         m.submodules.requests = requests = BurstSplitter(config, self._kinds)
@@ -138,7 +140,17 @@ class LoadEngine(wiring.Component):
         self._walk_padding(m, jobs.o.payload, job, start, pads_left, data_write, pad_write, room)
         return m
 
-    def _walk_data(self, m, new, job, start, data_left, data_write, failed, room) -> None:
+    def _walk_data(
+        self,
+        m: Module,
+        new: Any,
+        job: Any,
+        start: Any,
+        data_left: Any,
+        data_write: Any,
+        failed: Any,
+        room: Any,
+    ) -> None:
         """Beats to tiles, row by row; sets `data_write` and the data half of `write`."""
         config, write = self._config, self.write
         lanes = len(write.lanes)
@@ -197,7 +209,9 @@ class LoadEngine(wiring.Component):
                 lane.eq(0),
             ]
 
-    def _place(self, m, elem, new, job, start, taken) -> tuple[Value, Value]:
+    def _place(
+        self, m: Module, elem: Any, new: Any, job: Any, start: Any, taken: Any
+    ) -> tuple[Value, Value]:
         """For several tiles in a beat: where the next one lies, and whether it is the last.
 
         A run of elements in DRAM starts in a fresh beat, at whatever place its address says.
@@ -226,7 +240,17 @@ class LoadEngine(wiring.Component):
                 ]
         return place, run_done | (place == per_beat - 1)
 
-    def _walk_padding(self, m, new, job, start, pads_left, data_write, pad_write, room) -> None:
+    def _walk_padding(
+        self,
+        m: Module,
+        new: Any,
+        job: Any,
+        start: Any,
+        pads_left: Any,
+        data_write: Any,
+        pad_write: Any,
+        room: Any,
+    ) -> None:
         """Zeros, a tile a cycle: before the rows, between them, and after them."""
         write = self.write
         addr, left, gaps_left = Signal(COUNT_BITS), Signal(COUNT_BITS), Signal(SIZE_BITS)

@@ -60,7 +60,7 @@ class Scratchpad(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         addr = Signal.like(self.write_addr)
         lanes = Signal(self._lanes)

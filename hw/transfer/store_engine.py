@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -75,7 +77,7 @@ class StoreEngine(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         config, bus = self._config, self.bus
         log_chunk = (burst_beats(config) - 1).bit_length()
@@ -137,7 +139,7 @@ class StoreEngine(wiring.Component):
             self._pack(m, jobs.o, tiles, beats)
         return m
 
-    def _acknowledge(self, m, asked, last, in_flight, address) -> None:
+    def _acknowledge(self, m: Module, asked: Any, last: Any, in_flight: Any, address: Any) -> None:
         """Counts each job's bursts, and reports it when as many were acknowledged."""
         bus = self.bus
         m.submodules.ends = ends = Queue(16, IN_FLIGHT)
@@ -172,7 +174,7 @@ class StoreEngine(wiring.Component):
         with m.Elif(finished):
             m.d.sync += failed.eq(0)
 
-    def _read(self, m, jobs, tiles) -> None:
+    def _read(self, m: Module, jobs: Any, tiles: Any) -> None:
         """Reads a job's tiles one after the other into `tiles`, as far as there is room."""
         active = Signal()
         addr, left = Signal(COUNT_BITS), Signal(COUNT_BITS)
@@ -192,7 +194,7 @@ class StoreEngine(wiring.Component):
         with m.If(jobs.valid & jobs.ready):
             m.d.sync += [active.eq(1), addr.eq(jobs.payload.sram_base), left.eq(jobs.payload.moved)]
 
-    def _split(self, m, tiles, beats) -> None:
+    def _split(self, m: Module, tiles: Any, beats: Any) -> None:
         """A tile is one or several beats."""
         config = self._config
         parts = config.out_elem_bytes // config.bus_bytes
@@ -206,7 +208,7 @@ class StoreEngine(wiring.Component):
         with m.If(beats.i.valid & beats.i.ready):
             m.d.sync += part.eq(Mux(part == parts - 1, 0, part + 1))
 
-    def _pack(self, m, jobs, tiles, beats) -> None:
+    def _pack(self, m: Module, jobs: Any, tiles: Any, beats: Any) -> None:
         """A beat is several tiles; it is sent when it is full or its run ends."""
         config = self._config
         elem = config.out_elem_bytes
