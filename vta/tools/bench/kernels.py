@@ -187,7 +187,8 @@ class _Product:
     ) -> None:
         self._stream, self._tiles, self._block, self._places = stream, tiles, blocking, places
         self._half = {
-            name: getattr(stream.config, f"{name}_depth") // 2 for name in ("inp", "wgt", "acc")
+            name: stream.config.depth(MemoryType[name.upper()]) // 2
+            for name in ("inp", "wgt", "acc")
         }
         self._steps = tiles.k // blocking.k
         self._blocks = (tiles.m // blocking.m) * (tiles.n // blocking.n)
