@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import threading
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["MAX_UNPACKED_BYTES", "read_npz"]
+
+_PARSING = threading.Lock()
+"""Held while numpy parses the header of an array: it does so by `ast.literal_eval`, which in
+Python 3.11 fails now and then where several threads parse (cpython issue 106905)."""
 
 MAX_UNPACKED_BYTES = 1 << 30
 """The most bytes that all arrays of a file may take, unless `LIMIT_VARIABLE` sets another limit."""
@@ -51,10 +56,11 @@ def read_npz(
                         f"{path}: unpacks to {unpacked} bytes, more than the limit of {limit}; if "
                         f"you trust it, set {LIMIT_VARIABLE} to a number of bytes that is enough"
                     )
-                for member in archive.infolist():
-                    _check_header(archive, member)
+                with _PARSING:
+                    for member in archive.infolist():
+                        _check_header(archive, member)
             file.seek(0)
-            with np.load(file, allow_pickle=False) as loaded:
+            with _PARSING, np.load(file, allow_pickle=False) as loaded:
                 arrays = {name: loaded[name] for name in loaded.files}
     except OSError as problem:
         raise error(f"{path}: cannot be read ({problem.strerror or problem})") from None

@@ -17,6 +17,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -460,7 +461,10 @@ def _compile(
                 _log.info("compiled %d of %d files of C++", done_count, len(jobs))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            processes.end_groups(running)
+            # A compiler that is just being started is not in `running` yet.
+            while not all(future.done() for future in waiting):
+                processes.end_groups(running)
+                time.sleep(0.05)
             raise
     return objects
 

@@ -34,7 +34,7 @@ def test_key_follows_sources_and_tools(tmp_path: Path, monkeypatch: pytest.Monke
     package = tmp_path / "vta"
     (package / "hw").mkdir(parents=True)
     source = Path(vta.__file__).parent
-    for name in ("__init__.py", "config.py", "isa.py", "registers.py"):
+    for name in ("__init__.py", *verilog_cache._GROUND):
         (package / name).write_bytes((source / name).read_bytes())
     for file in (source / "hw").rglob("*.py"):
         copy = package / "hw" / file.relative_to(source / "hw")

@@ -35,7 +35,7 @@ touch a.cpp b.cpp
 """
 COMPILER = """\
 case $1 in --version) echo fake; exit;; esac
-sleep 60 &
+sleep 600 &
 echo $! $$ >> "{folder}/pids"
 wait
 """
@@ -91,7 +91,7 @@ def test_a_build_that_is_ended_leaves_nothing(tmp_path, number):
     process = _start(tmp_path)
     _pids(tmp_path)
     process.send_signal(number)
-    process.communicate(timeout=30)  # the compilers would take 60 seconds
+    process.communicate(timeout=120)  # the compilers would take 600 seconds
     assert process.returncode == (143 if number == signal.SIGTERM else -signal.SIGINT)
     assert not any(map(_alive, _pids(tmp_path)))
     assert [path for path in _hidden(tmp_path) if path.parent.name != ".locks"] == []
