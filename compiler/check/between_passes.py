@@ -1,6 +1,6 @@
-"""What must hold of a program between two passes; run after every one of them.
+"""Checks that a program is well formed; run after every pass.
 
-Whatever is found here is a mistake of a pass.
+An error found here is a bug in a pass.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Form = LoopProgram | TileProgram | InsnProgram
 
 
 def check(program: Form, config: Config | None) -> None:
-    """Checks a program of any form; only `LoopProgram` goes without a configuration.
+    """Checks a program of any form; only a `LoopProgram` needs no configuration.
 
     Raises
     ------
     VerifyError
-        A program that no pass should have made.
+        The program is malformed, so a pass has a bug.
     """
     if isinstance(program, LoopProgram):
         _loops(program)
@@ -154,7 +154,7 @@ def _transfer(op: Transfer, buffer: Buffer, config: Config) -> None:
         f"{buffer.name} is {buffer.dtype}, which {kind.name} does not move",
     )
     nbytes = math.prod(buffer.shape) * (4 if dtype == "int32" else 1)
-    # The last element may be filled partly.
+    # The last element may be only partly filled.
     elements = -(-nbytes // config.elem_bytes(kind))
     end = op.dram_base + ((op.y_size - 1) * op.x_stride + op.x_size if op.y_size else 0)
     _require(

@@ -25,9 +25,9 @@ class Footprint:
     memory : str
         ``acc``, ``inp`` or ``wgt``.
     starts : (n,) int64
-        The elements in the first round.
+        The elements touched in the first iteration.
     loops : pairs of (int, int)
-        How often each loop goes round, and by how much it steps.
+        The iteration count and the step of each loop.
     writes : bool
     """
 
@@ -43,12 +43,12 @@ class Footprint:
 
     @functools.cached_property
     def end(self) -> int:
-        """The one after the last element."""
+        """The index after the last element."""
         return int(self.starts.max()) + sum((count - 1) * step for count, step in self.loops) + 1
 
     @functools.cached_property
     def elements(self) -> slice | NDArray[np.int64]:
-        """What selects the elements in an array over the whole memory: each of them once."""
+        """An index into an array over the whole memory; it selects each element once."""
         marked = np.zeros(self.end - self.begin, bool)
         marked[self.starts - self.begin] = True
         for count, step in self.loops:
@@ -70,7 +70,9 @@ class Footprints:
         self._known = functools.lru_cache(KEPT)(self._find)
 
     def kernel(self, word: int, uops: bytes) -> tuple[Footprint, ...]:
-        """What a GEMM or ALU of at least one round touches: reads first, then the one write.
+        """What a GEMM or ALU instruction touches: its reads, then its write.
+
+        The instruction must have at least one iteration.
 
         Parameters
         ----------

@@ -1,19 +1,19 @@
 """Proves a finished program sound, from its encoded instructions alone.
 
-Nothing here knows how the compiler made the program, and no code is shared with its passes: only
-the instruction set and the program's own format. What is proved:
+The proof does not depend on how the compiler made the program. It shares no code with the passes,
+only the instruction set and the program format. It proves:
 
-- every access lies in its on-chip memory and in its buffer, every micro-op that is used was loaded;
-- nothing is read from an on-chip memory before it was written (what an earlier round left there
+- every access lies within its on-chip memory and its buffer, and every micro-op used was loaded;
+- no element of an on-chip memory is read before it is written (data left by an earlier iteration
   counts as written), and all outputs are written;
-- tokens: no pop before its push in stream order, so that the stream's own order is one in which
-  nothing waits, and none can deadlock; all queues empty at FINISH, none ever too full;
+- tokens: every pop comes after its push in stream order, so the program cannot deadlock; all queues
+  are empty at FINISH, and no queue overflows;
 - no races: any two conflicting accesses of different modules are ordered by a chain of tokens.
 
-The first steps look at all instructions at once, as columns of their fields. Tokens then tell of
-each instruction which ones of the other modules have ended before it starts. A last walk in stream
-order compares that with the instructions that touched the same elements last. Instructions go by
-their numbers in the stream throughout.
+The first steps check all instructions at once, as columns of their fields. The tokens then show,
+for each instruction, which instructions of the other modules have ended before it starts. A last
+walk in stream order compares that with the instructions that last touched the same elements.
+Instructions are identified by their position in the stream.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ POPS = {link.pops: (module, f"pop_{side}") for (module, side), link in TOKEN_LIN
 
 
 class VerifyError(CompileError):
-    """A program that is not sound: a mistake of the compiler, not of its user."""
+    """The program is not sound. This is a bug in the compiler, not a mistake of its user."""
 
 
 def verify_program(program: Program, *, whole: bool = True) -> None:
-    """Raises `VerifyError`, which names the instruction, where a program is not sound.
+    """Raises `VerifyError`, which names the instruction, if a program is not sound.
 
-    A program that is not `whole` has parts left out to time the rest: it may read what nothing
-    wrote, and need not write its outputs.
+    If not `whole`, parts of the program were left out to time the rest. Such a program may read
+    data that was never written, and it need not write its outputs.
     """
     stream = _Stream(program)
     _check_encoding(stream)
@@ -70,9 +70,9 @@ def verify_program(program: Program, *, whole: bool = True) -> None:
 
 
 class _Stream:
-    """A program's instructions as columns: each field is an array with an entry for each of them.
+    """A program's instructions as columns: each field is an array with one entry per instruction.
 
-    Fields of a format that an instruction does not have are noise there.
+    If an instruction's format lacks a field, its entry there is meaningless.
     """
 
     def __init__(self, program: Program) -> None:
@@ -85,9 +85,9 @@ class _Stream:
         self.size = len(self.opcode)
         mem, opcode, kind = self.mem, self.opcode, self.mem["memory_type"]
         self.load, self.store = opcode == Opcode.LOAD, opcode == Opcode.STORE
-        # Without any tiles a transfer does nothing but its tokens.
+        # A transfer of no tiles only pushes and pops its tokens.
         self.moves = (mem["x_size"] > 0) & (self.load | (self.store & (mem["y_size"] > 0)))
-        # GEMM has its loops in the same bits.
+        # GEMM stores its loops in the same bits.
         rounds = self.alu["iter_out"] * self.alu["iter_in"]
         kernel = (opcode == Opcode.GEMM) | (opcode == Opcode.ALU)
         self.runs = kernel & (self.alu["uop_bgn"] < self.alu["uop_end"]) & (rounds > 0)
@@ -103,7 +103,7 @@ class _Stream:
             self.fail(int(wrong.argmax()), message)
 
     def fail(self, index: int | None, message: str) -> NoReturn:
-        """Raises the error of an instruction, or of the program."""
+        """Raises the error for an instruction, or for the whole program."""
         where = self.program.name
         if index is not None:
             low, high = (int(word) for word in self.program.insns[index])
@@ -112,7 +112,7 @@ class _Stream:
 
 
 def _check_encoding(stream: _Stream) -> None:
-    """What can be said of each instruction by itself."""
+    """Checks each instruction by itself."""
     mem, module = stream.mem, stream.module
     kind, pads = mem["memory_type"], mem["y_pad_0"] + mem["y_pad_1"] + mem["x_pad_0"]
     stream.refuse(stream.opcode > max(Opcode), "no such opcode")
@@ -141,7 +141,7 @@ def _check_encoding(stream: _Stream) -> None:
 
 
 def _check_transfers(stream: _Stream) -> None:
-    """That every transfer lies within its memory on chip and within its buffer."""
+    """Checks that every transfer lies within its on-chip memory and its buffer."""
     mem, program = stream.mem, stream.program
     width = mem["x_pad_0"] + mem["x_size"] + mem["x_pad_1"]
     ends = mem["sram_base"] + (mem["y_pad_0"] + mem["y_size"] + mem["y_pad_1"]) * width
@@ -170,10 +170,10 @@ def _check_transfers(stream: _Stream) -> None:
 
 
 def _ended_before(stream: _Stream) -> list[list[int]]:
-    """For each instruction: the last one of each module (by its number) that it waited for.
+    """For each instruction, the number of the last instruction of each module that it waited for.
 
-    Every instruction that the module of that one had before it has ended too. Pops do not change
-    what an instruction's own module did before: its modules work in order.
+    Each module works in order, so all earlier instructions of that module have ended too. Pops do
+    not affect the entry for an instruction's own module.
     """
     givers: dict[int, list[int]] = {}
     for queue in TOKEN_QUEUES:
@@ -189,7 +189,7 @@ def _ended_before(stream: _Stream) -> list[list[int]]:
         held = np.arange(1, both + 1) - np.searchsorted(pops, pushes, side="right")
         if both and held.max() > MAX_TOKENS:
             stream.fail(int(pushes[(held > MAX_TOKENS).argmax()]), f"{queue} overflows")
-        # First in, first out: the k-th pop takes what the k-th push gave.
+        # First in, first out: the k-th pop takes the token of the k-th push.
         for place, source in zip(pops.tolist(), pushes.tolist(), strict=True):
             givers.setdefault(place, []).append(source)
     modules = stream.module.tolist()
@@ -205,7 +205,7 @@ def _ended_before(stream: _Stream) -> list[list[int]]:
 
 
 class _Memory:
-    """One memory: which instruction of each module read and wrote each element last."""
+    """One memory: the instruction of each module that last read and last wrote each element."""
 
     def __init__(self, size: int) -> None:
         self.last: dict[tuple[int, bool], NDArray[np.int64]] = {}
@@ -214,7 +214,7 @@ class _Memory:
     def touch(
         self, index: int, module: int, elements: Any, writes: bool, ended: list[int]
     ) -> tuple[int, int] | None:
-        """Notes an access; the instruction and module that it races with, if there is one."""
+        """Records an access and returns the instruction and module it races with, if any."""
         for (other, wrote), last in self.last.items():
             if other != module and (wrote or writes):
                 latest = int(np.maximum.reduce(last[elements]))
@@ -229,12 +229,12 @@ class _Memory:
 
 
 class _Walk:
-    """Goes through the instructions in stream order and looks at every access."""
+    """Walks the instructions in stream order and checks every access."""
 
     def __init__(self, stream: _Stream, ended: list[list[int]], whole: bool) -> None:
         self.stream, self.ended, self.whole = stream, ended, whole
         self.memories = {name: _Memory(depth) for name, depth in stream.depths.items()}
-        # Buffers count by the smallest element that any instruction moves.
+        # Buffers are counted in units of the smallest element that any instruction moves.
         self.grain = min(stream.config.uop_elem_bytes, stream.config.out_elem_bytes)
         self.buffers = {
             index: _Memory(-(-_whole_tiles(buffer, stream.config) // self.grain))
@@ -245,7 +245,7 @@ class _Walk:
         self.footprints = Footprints(stream.isa)
 
     def run(self) -> None:
-        """Raises the first instruction's error, or that of an output that is not all written."""
+        """Raises the first error of an instruction, or of an output not completely written."""
         stream = self.stream
         for index in np.flatnonzero(stream.moves | stream.runs).tolist():
             if stream.moves[index]:
@@ -305,7 +305,7 @@ class _Walk:
         stream = self.stream
         begin, end = int(stream.alu["uop_bgn"][index]), int(stream.alu["uop_end"][index])
         self._inside(index, "uop", begin, end)
-        # Micro-ops that were not loaded would make the rest a guess.
+        # If the micro-ops were not loaded, the remaining checks are meaningless.
         self._touch(index, "uop", slice(begin, end), False)
         low, high = (int(word) for word in stream.program.insns[index])
         for touched in self.footprints.kernel(low | high << 64, self.uops[begin:end].tobytes()):
@@ -319,7 +319,7 @@ class _Walk:
             )
 
     def _touch(self, index: int, name: str, elements: Any, writes: bool) -> None:
-        """An access of an on-chip memory."""
+        """Checks and records an access to an on-chip memory."""
         memory = self.memories[name]
         if not writes and (self.whole or name == "uop") and not memory.written[elements].all():
             reach = np.arange(len(memory.written))[elements]
@@ -340,7 +340,7 @@ class _Walk:
 
 
 def _whole_tiles(buffer: DramBuffer, config: Config) -> int:
-    """Bytes of a buffer, its last tile included to the end: devices give out no less."""
+    """The size of a buffer in bytes, rounded up to whole tiles as devices allocate it."""
     if buffer.role == "const":
         return buffer.nbytes
     tile = np.dtype(buffer.dtype).itemsize * config.batch * config.block

@@ -1,6 +1,6 @@
-"""TVM's names, for scripts that were written for TVM's VTA back end: a thin layer over ours.
+"""A thin layer with TVM's names, for scripts that were written for TVM's VTA back end.
 
-Nothing here is active until `layer()` or `run_script` says so, and then only as long as that lasts.
+The layer is active only while `layer()` or `run_script` runs.
 """
 
 from vta.tvm.layer import layer

@@ -1,4 +1,4 @@
-"""Functions whose parameters are other than those of ours that do the work."""
+"""Adapters for functions whose parameters differ between TVM and `vta`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _GLOBAL = {
 
 
 def array(source: Any, device: Context | None = None, *, ctx: Context | None = None) -> NDArray:
-    """`vta.nd.array`; its second parameter was `ctx` until TVM 0.7."""
+    """`vta.nd.array`; the second parameter was called `ctx` until TVM 0.7."""
     return nd.array(source, device if device is not None else ctx)
 
 
@@ -44,27 +44,27 @@ def empty(
     *,
     ctx: Context | None = None,
 ) -> NDArray:
-    """`vta.nd.empty`; its third parameter was `ctx` until TVM 0.7."""
+    """`vta.nd.empty`; the third parameter was called `ctx` until TVM 0.7."""
     return nd.empty(shape, dtype, device if device is not None else ctx)
 
 
 def enabled(name: str) -> bool:
-    """Whether there is a part of TVM's runtime: sessions and the two kinds of memory."""
+    """Whether a part of TVM's runtime exists; here, sessions and the two kinds of memory do."""
     return name in ("rpc", "ext_dev", "cpu")
 
 
 def get_const_tuple(shape: Iterable[int]) -> tuple[int, ...]:
-    """A shape as numbers; ours always are."""
+    """A shape as a tuple of integers; our shapes always are."""
     return tuple(int(size) for size in shape)
 
 
 def get_global_func(name: str, allow_missing: bool = False) -> Callable[..., Any] | None:
-    """The simulators' counters, by the names that TVM's had.
+    """The simulators' counters, by their names in TVM.
 
     Raises
     ------
     MissingAttribute
-        Another name, unless `allow_missing`; then None.
+        The name is unknown and `allow_missing` is false; if it is true, the result is None.
     """
     if name not in _GLOBAL and not allow_missing:
         raise MissingAttribute(

@@ -1,4 +1,4 @@
-"""The layer itself: modules with TVM's names, which are there as long as `layer()` lasts."""
+"""The layer: modules with TVM's names, which exist while `layer()` is active."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["LayerModule", "layer"]
 
 
 class LayerModule(ModuleType):
-    """A module of TVM's whose names lead to ours, found when they are used."""
+    """A TVM module whose names resolve to ours when they are used."""
 
     def __getattr__(self, name: str) -> Any:
         if name == "__all__":
@@ -27,7 +27,7 @@ class LayerModule(ModuleType):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         surface = SURFACE[self.__name__]
         if name in surface.names:
-            # A name of ours that is missing is missing here, too.
+            # A name that is missing in ours is missing here too.
             value = _look_up(surface.names[name])
         elif f"{self.__name__}.{name}" in SURFACE:
             value = importlib.import_module(f"{self.__name__}.{name}")
@@ -50,7 +50,7 @@ class LayerModule(ModuleType):
 
 
 def _look_up(place: str) -> Any:
-    """What `module:attribute` or `module` leads to; None where there is nothing."""
+    """The object at `module:attribute` or `module`, or None if there is none."""
     module, _, attribute = place.partition(":")
     try:
         found: Any = importlib.import_module(module)
@@ -66,7 +66,7 @@ def _source(place: str) -> Any:
 
 
 def _public(source: Any) -> Sequence[str]:
-    """What `import *` would take from a module or a class."""
+    """The names that `import *` would take from a module or a class."""
     if source is None:
         return ()
     names: Sequence[str] = getattr(source, "__all__", None) or [
@@ -76,7 +76,7 @@ def _public(source: Any) -> Sequence[str]:
 
 
 class _Finder(MetaPathFinder, Loader):
-    """Answers every import below `ROOTS`, so that an installed TVM is never found."""
+    """Handles every import below `ROOTS`, so that an installed TVM is never found."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -86,7 +86,7 @@ class _Finder(MetaPathFinder, Loader):
         if fullname not in SURFACE:
             owner, _, name = fullname.rpartition(".")
             raise MissingModule(explain(owner, name, dir(LayerModule(owner))), name=fullname)
-        # All are packages: then `from tvm.x import y` asks here for y, too.
+        # Every module is a package, so `from tvm.x import y` asks this finder for y too.
         return ModuleSpec(fullname, self, origin="vta.tvm", is_package=True)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
@@ -98,7 +98,7 @@ class _Finder(MetaPathFinder, Loader):
 
 @contextlib.contextmanager
 def layer() -> Iterator[None]:
-    """While it lasts, `tvm` and `topi` are the layer's; afterwards all is as it was before."""
+    """Makes `tvm` and `topi` the layer's modules, and restores the old ones afterwards."""
     before = _take_modules()
     finder = _Finder()
     sys.meta_path.insert(0, finder)
@@ -111,6 +111,6 @@ def layer() -> Iterator[None]:
 
 
 def _take_modules() -> dict[str, ModuleType]:
-    """Takes whatever lies below `ROOTS` out of `sys.modules`."""
+    """Removes all modules below `ROOTS` from `sys.modules` and returns them."""
     names = [name for name in sys.modules if name.partition(".")[0] in ROOTS]
     return {name: sys.modules.pop(name) for name in names}

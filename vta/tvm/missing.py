@@ -1,4 +1,4 @@
-"""What the layer lacks: errors that name it and say what there is instead."""
+"""Errors for names that the layer lacks, with hints for alternatives."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class MissingModule(VtaError, ImportError):
 
 
 def hint_for(full_name: str) -> str:
-    """What `HINTS` says of a name, else of the innermost module around it that it knows."""
+    """The entry in `HINTS` for a name, or for the innermost module around it with one."""
     while full_name:
         if hint := _hint(full_name):
             return hint
@@ -99,10 +99,10 @@ def hint_for(full_name: str) -> str:
 
 
 def explain(owner: str, name: str, there: Collection[str]) -> str:
-    """The message for `owner.name`, where `there` are the names that the owner has."""
+    """The message for a missing `owner.name`; `there` are the names that the owner has."""
     full_name = f"{owner}.{name}"
     hint = _hint(full_name)
-    # Only what is nearly the same: more often a name is TVM's, and there is nothing like it.
+    # Suggest only very similar names: most missing names are TVM's, with no counterpart here.
     if not hint and (near := difflib.get_close_matches(name, there, 1, 0.8)):
         hint = f"did you mean {owner}.{near[0]}?"
     hint = hint or hint_for(owner) or f"{owner} has {', '.join(sorted(there)) or 'nothing'}"

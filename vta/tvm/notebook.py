@@ -16,12 +16,12 @@ HARMLESS = ("matplotlib", "config", "load_ext", "reload_ext", "autoreload", "tim
 def code_cells(path: str, file: bytes) -> dict[int, str] | None:
     """The code of each code cell of a notebook, by its number among all cells, from 1.
 
-    Lines that only matter to IPython become ``pass``. None for a file that is no notebook.
+    Lines that only matter to IPython become ``pass``. None if the file is not a notebook.
 
     Raises
     ------
     ArgumentError
-        A notebook by its name that cannot be read; or a line that is a shell's, say.
+        A file named as a notebook cannot be read, or a line is not Python (a shell command, say).
     """
     named = path.endswith(".ipynb")
     if not named and not file.lstrip().startswith(b"{"):
@@ -45,7 +45,7 @@ def code_cells(path: str, file: bytes) -> dict[int, str] | None:
 
 
 def _text(cell: dict[str, Any]) -> str:
-    """A cell's text, which is stored as one text or as lines."""
+    """A cell's text, which is stored as one string or as lines."""
     text = cell.get("source", "")
     return "".join(map(str, text)) if isinstance(text, list) else str(text)
 

@@ -1,4 +1,4 @@
-"""References that scripts check results with, in numpy."""
+"""Reference functions in numpy, which scripts use to check results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["assert_allclose", "conv2d_nchw_python"]
 def assert_allclose(
     actual: ArrayLike, desired: ArrayLike, rtol: float = 1e-7, atol: float = 1e-7
 ) -> None:
-    """Two arrays have the same shape and the same values, within the tolerances."""
+    """Asserts that two arrays have the same shape and equal values, within tolerances."""
     first, second = np.asanyarray(actual), np.asanyarray(desired)
     np.testing.assert_equal(first.shape, second.shape)
     np.testing.assert_allclose(first, second, rtol=rtol, atol=atol)
@@ -41,14 +41,14 @@ def conv2d_nchw_python(
         (filters, channels // groups, kernel height, kernel width).
     stride : int or two
     padding : int, two (height, width), four (top, left, bottom, right), ``"VALID"`` or ``"SAME"``
-        ``"SAME"``: the output has 1/stride of the input's size, rounded up.
+        With ``"SAME"`` the output has 1/stride of the input's size, rounded up.
     groups : int
 
     Returns
     -------
     array
         (batch, filters, out height, out width) of a_np's dtype. Integers are summed in 64 bits
-        and wrap around at the end only.
+        and wrap around only at the end.
     """
     if a_np.ndim != 4 or w_np.ndim != 4:
         raise ArgumentError(
@@ -99,13 +99,13 @@ def _pads(
     kernel: tuple[int, int],
     stride: tuple[int, int],
 ) -> tuple[int, int, int, int]:
-    """Zeros above, left, below and right."""
+    """The padding above, left, below and right."""
     if isinstance(padding, str):
         if padding not in ("VALID", "SAME"):
             raise ArgumentError(f"padding must be numbers, 'VALID' or 'SAME', not {padding!r}")
         total = [0, 0]
         if padding == "SAME":
-            # So many that ceil(size / stride) windows fit.
+            # Enough padding for ceil(size / stride) windows.
             total = [
                 max((-(-size // step) - 1) * step + length - size, 0)
                 for size, length, step in zip(sizes, kernel, stride, strict=True)

@@ -1,4 +1,4 @@
-"""Running a script as `python SCRIPT` would, with the layer in place."""
+"""Runs a script as `python SCRIPT` would, with the layer in place."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run_script(path: str, args: Sequence[str] = ()) -> int:
     path : str
         A file of Python source, or a notebook, whose code cells are run.
     args : sequence of str
-        ``sys.argv`` behind the script's name.
+        ``sys.argv`` after the script's name.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def run_script(path: str, args: Sequence[str] = ()) -> int:
     ScriptError
         The script did not catch a `VtaError`, or uses a name that `vta` does not have.
 
-    What else the script does not catch is shown as Python shows it, and the status is 1.
+    Any other uncaught exception is shown as Python shows it, and the status is 1.
     """
     if Path(path).is_dir():
         raise ArgumentError(f"{path} is a folder, not a script")
@@ -61,7 +61,7 @@ def run_script(path: str, args: Sequence[str] = ()) -> int:
     if (cells := code_cells(path, source)) is not None:
         parts = {f"{file}, cell {number}": code for number, code in cells.items()}
         for name, code in parts.items():
-            # Tracebacks look here for lines that are in no file.
+            # Tracebacks look here for source lines that are not in a file.
             linecache.cache[name] = (len(code), None, str(code).splitlines(keepends=True), name)
     with layer(), _as_main(path, file, args) as main:
         try:
@@ -73,7 +73,7 @@ def run_script(path: str, args: Sequence[str] = ()) -> int:
             raise
         except BaseException as error:
             if isinstance(error, BrokenPipeError) and _nobody_reads():
-                # The command ends on it as all do.
+                # All commands end the same way on this error.
                 raise
             trace = _script_frames(error, parts)
             if (ours := _ours(error, parts)) is not None:
@@ -92,7 +92,7 @@ def _compile(source: bytes | str, file: str) -> CodeType:
     try:
         return compile(source, file, "exec", dont_inherit=True)
     except ValueError as error:
-        # Python 3.11 says so of a null byte, where later ones say SyntaxError.
+        # Python 3.11 raises this for a null byte; later versions raise SyntaxError.
         raise SyntaxError(str(error)) from None
 
 
@@ -118,18 +118,18 @@ def _as_main(path: str, file: str, args: Sequence[str]) -> Iterator[ModuleType]:
 
 
 def _nobody_reads() -> bool:
-    """Whether stdout is a pipe whose other end is closed. (Writing again need not tell.)"""
+    """Whether stdout is a pipe whose other end is closed. (Another write may not fail.)"""
     try:
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)
     except (AttributeError, OSError, ValueError):
-        # Something that stands in for stdout, which has no descriptor.
+        # stdout was replaced by an object without a descriptor.
         return False
     return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 def _status(code: object) -> int:
-    """What `sys.exit(code)` makes of its argument."""
+    """The exit status that `sys.exit(code)` gives."""
     if code is None or isinstance(code, int):
         return int(code or 0)
     sys.stderr.write(f"{code}\n")
@@ -145,21 +145,20 @@ def _script_frames(error: BaseException, files: Collection[str]) -> TracebackTyp
 
 
 def _last_line(trace: TracebackType | None, files: Collection[str]) -> tuple[str, int]:
-    """The script's innermost line on the way to an error: which of its files, and where."""
+    """The script's innermost line in a traceback: the file and the line number."""
     last = [frame for frame in traceback.extract_tb(trace) if frame.filename in files][-1]
     return last.filename, last.lineno or 0
 
 
 def _ours(error: BaseException, files: Collection[str]) -> VtaError | None:
-    """The error, where it is ours; one in its place, where the script uses a name of ours that we
-    do not have."""
+    """The error if it is ours, or a new one if the script uses a name that `vta` does not have."""
     if isinstance(error, VtaError):
         return error
     frames = traceback.extract_tb(error.__traceback__)
     while frames and frames[-1].name == "__getattr__":
         frames.pop()
     if not frames or frames[-1].filename not in files:
-        # The name is one that our own code, or another's, uses.
+        # The name is used by our own code or a third party's, not by the script.
         return None
     if isinstance(error, AttributeError) and error.name is not None:
         if isinstance(error.obj, ModuleType):

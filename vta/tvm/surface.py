@@ -1,4 +1,4 @@
-"""Which names the layer has: TVM's modules, and where each name of theirs leads."""
+"""The names of the layer: TVM's modules, and the target of each of their names."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _FUNCTIONS = "vta.tvm.adapters"
 
 @dataclass(frozen=True)
 class Surface:
-    """What one module of TVM's has.
+    """The names of one TVM module.
 
     Parameters
     ----------
     names : dict
-        Where a name leads, as ``module:attribute``.
+        The target of each name, as ``module:attribute``.
     source : str
-        A module, or ``module:attribute``, whose public names are this one's too.
+        A module, or ``module:attribute``, whose public names this module has too.
     """
 
     names: dict[str, str] = field(default_factory=dict)
@@ -68,7 +68,7 @@ SURFACE: dict[str, Surface] = {
             "cpu": "vta.nd:cpu",
             "TVMError": "vta.errors:VtaError",
             "get_global_func": f"{_FUNCTIONS}:get_global_func",
-            # As TVM 0.6 had them.
+            # The names of TVM 0.6.
             **_from("vta.te", *_TE),
         }
     ),

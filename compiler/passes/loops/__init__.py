@@ -1,1 +1,1 @@
-"""The first pass: from a schedule to loop nests, with bounds inferred. Read `loop_nests` first."""
+"""The first pass lowers a schedule to loop nests and infers bounds. Read `loop_nests` first."""

@@ -1,9 +1,9 @@
-"""How much of each stage is computed where: extents of loops, and regions of tensors.
+"""Bounds inference: the extents of loops, and the region of each stage that is computed.
 
-A stage that is computed inside a loop of another computes there only what that loop's round reads:
-a region, whose corner is an affine form of the loops outside and whose size is fixed. A stage's own
-loops come from its region by its splits and fusions. All loops in the end are *atoms*: variables of
-one extent each, so that every index is a sum of atoms times numbers. A fused loop is a row of
+A stage computed inside a loop of another stage computes only the region that one iteration reads.
+The corner of the region is an affine form of the outer loops, and its size is fixed. A stage's own
+loops follow from its region, splits and fusions. All loops end up as *atoms*: variables with
+one extent each, so that every index is a linear combination of atoms. A fused loop is a sequence of
 atoms, and a split of it must divide them.
 """
 
@@ -34,7 +34,7 @@ __all__ = ["Atom", "Bounds", "StageBounds", "infer_bounds", "inlined_body"]
 
 @dataclass(eq=False)
 class Atom:
-    """A loop of one variable; where a split cut it up, its two parts."""
+    """A loop with one variable, or its two parts if a split divided it."""
 
     var: Var
     extent: int
@@ -50,18 +50,18 @@ class Atom:
 
 @dataclass
 class StageBounds:
-    """One stage's loops and what they compute.
+    """The loops of one stage, and the region they compute.
 
     Attributes
     ----------
     region : list of (Affine, int)
-        For each dimension the first index, a form of loops outside the stage, and how many.
+        For each dimension, the first index (a form of the outer loops) and the size.
     loops : dict of Axis to list of Atom
-        The loops that each leaf axis is.
+        The loops that make up each leaf axis.
     index : dict of Var to Affine
-        The value of each of the operation's own index variables, a form of atoms.
+        The value of each index variable of the operation, as a form of atoms.
     guards : list of Affine
-        What must be 0 or more for a round to compute anything.
+        Forms that must all be 0 or more for an iteration to compute anything.
     """
 
     stage: Stage
@@ -72,11 +72,11 @@ class StageBounds:
     guards: list[Affine] = field(default_factory=list)
 
     def body_axes(self) -> tuple[Axis, ...]:
-        """The axes that it reduces."""
+        """The axes that the stage reduces."""
         return self.body.axes if isinstance(self.body, Reduce) else ()
 
     def origin(self) -> list[Affine]:
-        """Where the stage's buffer begins: an on-chip one holds the region, no more."""
+        """Where the stage's buffer begins: an on-chip buffer holds only the region."""
         if self.stage.scope == GLOBAL:
             return [Affine(0, {}) for _ in self.region]
         return [corner for corner, _ in self.region]
@@ -90,21 +90,21 @@ class StageBounds:
 
 @dataclass
 class Bounds:
-    """What was inferred for every stage that is not inlined, and the extents of all atoms."""
+    """The bounds of every stage that is not inlined, and the extents of all atoms."""
 
     stages: dict[Stage, StageBounds]
     extents: dict[Var, int]
 
     def order(self) -> list[Stage]:
-        """The stages, each after what it reads."""
+        """The stages, each after the stages it reads."""
         return list(reversed(self.stages))
 
 
 def inlined_body(schedule: Schedule, stage: Stage) -> Expr:
-    """A stage's rule with all inlined stages in place of their reads."""
+    """A stage's rule, with each read of an inlined stage replaced by its expression."""
     assert isinstance(stage.op, ComputeOp)
 
-    # What several reads share is shared afterwards too; otherwise chains would grow without end.
+    # Shared subexpressions stay shared. Otherwise chains would grow without bound.
     done: dict[tuple[Stage, tuple[Expr, ...]], Expr] = {}
 
     def inline(read: Read) -> Expr:
@@ -126,13 +126,13 @@ def inlined_body(schedule: Schedule, stage: Stage) -> Expr:
 
 
 def infer_bounds(schedule: Schedule) -> Bounds:
-    """Bounds of every stage, consumers before producers.
+    """Infers the bounds of every stage, consumers before producers.
 
     Raises
     ------
     ScheduleError
-        A stage computed where not all of its readers can see it, or where its reader's loops do
-        not say how much of it is needed; an output computed where only a part of it is.
+        A stage is computed where some of its readers cannot see it, or where its reader's loops do
+        not determine how much of it is needed; or an output is only partly computed.
     """
     bounds = Bounds({}, {})
     live = [
@@ -160,7 +160,7 @@ def infer_bounds(schedule: Schedule) -> Bounds:
 
 
 def _outside(stage: Stage, bounds: Bounds) -> set[Var]:
-    """The atoms of all loops that a stage is computed inside of."""
+    """The atoms of all loops around a stage."""
     found: set[Var] = set()
     while stage.attached is not None:
         consumer, axis = stage.attached
@@ -227,7 +227,7 @@ def _region(
 def _span(
     reader: Stage, index: Expr, outside: set[Var], bounds: Bounds
 ) -> tuple[Affine, int] | None:
-    """The first index that a read reaches, a form of loops outside, and how many."""
+    """The first index that a read reaches (a form of the outer loops), and the size."""
     form = affine(index)
     if form is None:
         return None
@@ -237,7 +237,7 @@ def _span(
 
 
 def _reach(form: Affine, outside: set[Var], extents: Extents) -> tuple[Affine, Affine]:
-    """Forms of loops outside that are never above the form, and never below it."""
+    """A lower and an upper bound of a form, as forms of the outer loops."""
     fixed = {var: factor for var, factor in form.factors.items() if variables([var]) <= outside}
     loose = {
         var: factor
@@ -257,7 +257,7 @@ def _reach(form: Affine, outside: set[Var], extents: Extents) -> tuple[Affine, A
 
 
 def _union(spans: list[tuple[Affine, int] | None], size: int) -> tuple[Affine, int]:
-    """One range that covers several; all of the dimension where they do not go together."""
+    """One range that covers several, or the whole dimension if they cannot be combined."""
     known = [span for span in spans if span is not None]
     whole = (Affine(0, {}), size)
     if len(known) != len(spans) or any(
@@ -272,7 +272,7 @@ def _union(spans: list[tuple[Affine, int] | None], size: int) -> tuple[Affine, i
 
 
 def _covers(region: Sequence[tuple[Affine, int]], shape: Sequence[int], extents: Extents) -> bool:
-    """Whether a region, in all rounds of the loops outside, is all of a tensor."""
+    """Whether a region covers the whole tensor over all iterations of the outer loops."""
     seen: set[Var] = set()
     for (corner, count), size in zip(region, shape, strict=True):
         if corner.quotients() or seen & set(corner.factors):
@@ -289,7 +289,7 @@ def _covers(region: Sequence[tuple[Affine, int]], shape: Sequence[int], extents:
 
 
 def _loops(own: StageBounds, extents: dict[Var, int]) -> None:
-    """Fills in a stage's loops from its region, by its splits and fusions."""
+    """Derives a stage's loops from its region, its splits and its fusions."""
     op = own.stage.op
     assert isinstance(op, ComputeOp)
     roots: list[tuple[Axis, Atom, Affine, int, int]] = []
@@ -320,7 +320,7 @@ def _loops(own: StageBounds, extents: dict[Var, int]) -> None:
 
 
 def _guard(own: StageBounds, index: Affine, size: int, extents: dict[Var, int]) -> None:
-    """Keeps an index within its dimension where the loops may lead out of it."""
+    """Adds guards if the loops may take an index out of its dimension."""
     low, high = index.span(extents)
     if high >= size:
         own.guards.append(Affine(size - 1, {}).plus(index.scaled(-1)))

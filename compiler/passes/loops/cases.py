@@ -1,4 +1,4 @@
-"""Expressions with `if_then_else` in them, as the cases that there are."""
+"""Splits expressions that contain `if_then_else` into cases."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Case = tuple[tuple[Expr, ...], Expr]
 
 
 def failures(conditions: Sequence[Condition]) -> list[tuple[Expr, ...]]:
-    """The ways in which not all of some conditions hold, no two at once: what is 0 or more then.
+    """The disjoint cases in which some condition fails, each as forms that are 0 or more.
 
-    In each the first few hold, and the next one does not.
+    In each case the first few conditions hold, and the next one does not.
     """
     found: list[tuple[Expr, ...]] = []
     held: tuple[Expr, ...] = ()
@@ -30,12 +30,12 @@ def failures(conditions: Sequence[Condition]) -> list[tuple[Expr, ...]]:
 
 
 def cases(expr: Expr, stage: str) -> list[Case]:
-    """The cases of an expression, of which one holds in every round; none chooses any more.
+    """The cases of an expression, without `if_then_else`; one case holds in each iteration.
 
     Raises
     ------
     CompileError
-        More of them than make sense.
+        There are too many cases.
     """
     if not any(isinstance(node, Select) for node in walk(expr)):
         return [((), expr)]
@@ -62,7 +62,7 @@ def cases(expr: Expr, stage: str) -> list[Case]:
 
 
 def possible(conditions: Sequence[Expr], extents: Extents) -> list[Expr] | None:
-    """Those of some conditions that do not hold anyway; None if not all can hold at once."""
+    """The conditions that do not always hold, or None if they cannot all hold at once."""
     forms: list[Affine] = []
     kept: list[Expr] = []
     for item in conditions:

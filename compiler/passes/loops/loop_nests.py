@@ -1,4 +1,4 @@
-"""From a schedule to loop nests: stages where they are computed, with bounds inferred."""
+"""Lowers a schedule to loop nests: places each stage and infers its bounds."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def loops(schedule: Schedule, args: Sequence[Tensor], name: str) -> LoopProgram:
     Raises
     ------
     ScheduleError
-        Arguments that are not the program's inputs and outputs; a stage that is computed where its
+        The arguments are not the program's inputs and outputs, or a stage is computed where its
         readers cannot see it.
     """
     if not isinstance(schedule, Schedule):
@@ -70,7 +70,7 @@ def _check_args(schedule: Schedule, args: Sequence[Tensor]) -> None:
     for tensor in args:
         if not isinstance(tensor, Tensor):
             raise ScheduleError(f"an argument must be a tensor, not {tensor!r}")
-        stage = schedule[tensor]  # a ScheduleError if it is not there
+        stage = schedule[tensor]  # raises ScheduleError if it is missing
         if stage in seen:
             raise ScheduleError(f"argument {stage.name} is given twice")
         seen.add(stage)
@@ -107,7 +107,7 @@ class _Builder:
     # -- expressions -------------------------------------------------------------------------
 
     def value(self, own: StageBounds, expr: Expr) -> Expr:
-        """An expression of a stage's own indices as one of loops and buffers."""
+        """Rewrites an expression over a stage's indices in terms of loops and buffers."""
         given: dict[Var, Expr] = {var: as_expression(form) for var, form in own.index.items()}
 
         def from_buffer(read: Read) -> Read:
@@ -149,8 +149,8 @@ class _Nest:
         self.inner = [builder.attached.get((self.stage, axis), []) for axis in self.leaves]
         last = max((place for place, inner in enumerate(self.inner) if inner), default=-1)
         pragmas = [place for place, axis in enumerate(self.leaves) if axis in self.stage.pragmas]
-        # All loops below the last one that holds another stage, or is a thread, go together: a
-        # pragma on an inner one makes no more instructions than one on the outermost.
+        # All loops below the last one that holds another stage or is a thread are grouped. A pragma
+        # on an inner loop makes no more instructions than one on the outermost loop.
         threads = [place for place, axis in enumerate(self.leaves) if axis in self.stage.threads]
         self.begin = max((last, *threads)) + 1
         self.pragma: tuple[str, Axis] | None = None
@@ -160,7 +160,7 @@ class _Nest:
         elif pragmas:
             self._check_pragmas([self.leaves[place] for place in pragmas], pragmas[0], last)
             self.pragma = self.stage.pragmas[self.leaves[pragmas[0]]], self.leaves[pragmas[0]]
-        # A reduction's neutral value comes before them.
+        # The initialization of a reduction comes before them.
         first = min((place for place, axis in enumerate(self.leaves) if axis.reduces), default=None)
         self.start = None if first is None else min(first, self.begin)
         op = self.stage.op
@@ -209,7 +209,7 @@ class _Nest:
             )
 
     def statements(self, place: int) -> tuple[Stmt, ...]:
-        """What is inside the first `place` loops."""
+        """The statements inside the first `place` loops."""
         found: list[Stmt] = []
         if place == self.start:
             found.append(self._neutral(place))
@@ -219,7 +219,7 @@ class _Nest:
                 stmt for stage in self.inner[place] for stmt in self.builder.nest(stage)
             )
             return (*found, *self._wrapped(axis, body + self.statements(place + 1)))
-        # The loops that go together; where there are several cases, once for each.
+        # The grouped loops, once for each case.
         for assign in self._assigns():
             inside: tuple[Stmt, ...] = (assign,)
             for axis in reversed(self.leaves[place:]):
@@ -246,7 +246,7 @@ class _Nest:
         return body
 
     def _assigns(self) -> Iterator[Assign]:
-        """The stage's statement; where a value is chosen, one for each case."""
+        """The stage's statement, or one statement per case if its value is conditional."""
         body = self.own.body
         value, reduce = (body.value, body.op) if isinstance(body, Reduce) else (body, "")
         value = self.builder.value(self.own, value)
@@ -266,7 +266,7 @@ class _Nest:
             yield Assign(buffer, self.indices, chosen, (*guards, *kept), reduce)
 
     def _neutral(self, place: int) -> Stmt:
-        """The reduction's neutral value for all that the loops from `place` on compute."""
+        """Sets all that the loops from `place` on compute to the reduction's neutral value."""
         body = self.own.body
         assert isinstance(body, Reduce)
         number = neutral(body.op, body.dtype)
@@ -292,7 +292,7 @@ class _Nest:
 
 
 def _leaves_out(value: Expr, reduces: bool) -> bool:
-    """Whether one operation does a value, with what it leaves out: padding, or nothing at all."""
+    """Whether one operation can compute a value including its padding, if any."""
     if not any(isinstance(node, Select) for node in walk(value)):
         return True
     while isinstance(value, Cast | Select):

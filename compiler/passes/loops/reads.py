@@ -1,4 +1,4 @@
-"""Whether every stage reads within its tensors: a declaration of the user can be at fault here."""
+"""Checks that every stage reads within its tensors; the user's declaration may be wrong."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["check_reads"]
 
 
 def check_reads(schedule: Schedule) -> None:
-    """Checks that every stage reads within its tensors, wherever it will be computed.
+    """Checks that every stage reads within its tensors, no matter where it is computed.
 
     Raises
     ------
     CompileError
-        A read outside its tensor.
+        A read lies outside its tensor.
     """
     for stage in schedule.stages:
         if not isinstance(stage.op, ComputeOp) or stage.inlined:
@@ -39,7 +39,7 @@ def check_reads(schedule: Schedule) -> None:
 
 
 def _guarded(expr: Expr, conditions: tuple[Expr, ...]) -> Iterator[tuple[Read, tuple[Expr, ...]]]:
-    """Every read of an expression, with what is 0 or more where it is taken."""
+    """Every read of an expression, with the forms that are 0 or more where it is evaluated."""
     if isinstance(expr, Select):
         inside = (*conditions, *(item.value for item in expr.conditions))
         yield from _guarded(expr.then, inside)
@@ -63,11 +63,11 @@ def _bounds(
 ) -> None:
     guards = [form for form in map(affine, conditions) if form is not None]
     if any(guard.span(extents)[1] < 0 for guard in guards):
-        return  # all padding: it is never read
+        return  # only padding: the tensor is never read
     for place, (index, size) in enumerate(zip(indices, shape, strict=True)):
         form = affine(index)
         if form is None:
-            continue  # matched to nothing later, and refused there
+            continue  # a later pass fails to match it and reports the error
         span = _span(form, guards, extents, size)
         if span is not None and (span[0] < 0 or span[1] >= size):
             shown = f", {show_expr(index)}," if has_division(index) else ""
@@ -80,9 +80,9 @@ def _bounds(
 def _span(
     form: Affine, guards: Sequence[Affine], extents: dict[Var, int], size: int
 ) -> tuple[int, int] | None:
-    """The least and the greatest value of a form where all guards hold; None if they never do.
+    """The minimum and maximum of a form where all guards hold; None if they never do.
 
-    Where sums of guards do not show that it is within `size`, all rounds are tried.
+    If sums of guards do not prove that it is within `size`, all iterations are tried.
     """
     high = min(item.span(extents)[1] for item in _sums(form, guards))
     low = -min(item.span(extents)[1] for item in _sums(form.scaled(-1), guards))
@@ -104,7 +104,7 @@ def _span(
 
 
 def _sums(form: Affine, guards: Iterable[Affine]) -> list[Affine]:
-    """What a form is at most: itself, or more by guards, which are 0 or more, of fewer indices."""
+    """Upper bounds of a form: itself, and sums with guards that have fewer indices."""
     found = [form]
     for guard in guards:
         for item in tuple(found):

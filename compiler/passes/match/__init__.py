@@ -1,1 +1,1 @@
-"""The pass from loops to operations on tiles. Read `match` first."""
+"""The pass that matches loops to operations on tiles. Read `match` first."""

@@ -1,4 +1,4 @@
-"""Expressions of tiled stages as ALU operations, each with the tiles that it touches."""
+"""Lowers expressions of tiled stages to ALU operations and the tiles they touch."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ HERE = Affine(0, {})
 
 
 def spelled_constant(number: int) -> tuple[tuple[AluOp, int], ...]:
-    """The ALU operations that make a number of 32 bits out of 0, by immediates of 16."""
+    """The ALU operations that build a 32-bit number from 0 with 16-bit immediates."""
     low = (number + 0x8000) % 0x10000 - 0x8000
     high = (((number - low) >> 16) + 0x8000) % 0x10000 - 0x8000  # 2**15 << 16 wraps like -2**15
     return ((AluOp.ADD, high), (AluOp.SHR, -16), (AluOp.ADD, low))
 
 
 class Expressions:
-    """What the stages of one program compute.
+    """The expressions that the stages of one program compute.
 
-    A stage may read a tensor at the place that it writes, and then overwrite it; or elsewhere (a
-    bias, a neighbour), which has a name of its own in the operations that `Selector` makes.
+    A stage may read a tensor at the index it writes, and may then overwrite it. A read at another
+    index (a bias, a neighbour) has its own name in the operations that `Selector` makes.
 
     Parameters
     ----------
@@ -48,18 +48,18 @@ class Expressions:
         self.exact: dict[str, bool] = {}
 
     def define(self, name: str, exact: bool = True) -> None:
-        """A stage's tensor, and whether the upper bits of its numbers are right.
+        """Defines a stage's tensor, and whether the upper bits of its numbers are correct.
 
-        Of a stage of several cases they are if they are in all of them.
+        If a stage has several cases, the bits must be correct in all of them.
         """
         self.exact[name] = exact and self.exact.get(name, True)
 
     def resolve(self, name: str) -> str:
-        """The value that a stage's tensor is; a mere copy or cast is what it reads."""
+        """The value of a stage's tensor; a plain copy or cast resolves to its source."""
         return self.same.get(name, name)
 
     def values_made(self) -> dict[str, Value]:
-        """The values that belong to no stage: parts of expressions, and constants."""
+        """The values that belong to no stage: intermediate results and constants."""
         found = {name: value for name, value in self.made.items() if name not in self.same}
         for item in self.selector.constants:
             found[item.name] = Value(item.name, item.name, ACC_SCOPE, 1, item.number)
@@ -86,14 +86,14 @@ class Expressions:
         *,
         partly: bool = False,
     ) -> tuple[Node, ...]:
-        """The operations of a stage, which writes its tensor `at` those tiles.
+        """The operations of a stage that writes its tensor at the tiles `at`.
 
-        Where they do it only `partly`, its tensor must be where the others write it too.
+        If they write it only `partly`, all parts must write the tensor to the same place.
 
         Raises
         ------
         CompileError
-            An index that is used as a value.
+            An index is used as a value.
         """
         selector, own = self.selector, self.values[name]
         selector.taken |= self.values.keys()
@@ -115,7 +115,7 @@ class Expressions:
         _no_indices(name, value)
         narrow = value.dtype == "int8"
         if reduce in ("max", "min"):
-            value = value.astype("int32")  # int8 is compared as what it is
+            value = value.astype("int32")  # the comparison needs the sign of the int8
         ops, result = selector.expression(name, value, operand)
         if reduce:
             self.define(name, exact=reduce != "+" or not narrow)  # an int8 sum wraps around
@@ -124,7 +124,7 @@ class Expressions:
         if isinstance(ref, int):
             ops, ref = [*ops, Fill(name, selector.second(ref))], name
         elif ops and ops[-1].dst == ref and not partly:
-            # The stage's own name for what it made.
+            # Rename the result to the stage's tensor.
             ops, ref = [*ops[:-1], dataclasses.replace(ops[-1], dst=name)], name
         elif ref in elsewhere or domain.guards or partly:
             ops = [*ops, Fill(name, 0), AluStep(AluOp.ADD, name, name, ref)]
@@ -151,7 +151,7 @@ class Expressions:
             ref = result.ref if isinstance(result.ref, str) else self.selector.second(result.ref)
             b = self._operand(ref, at, elsewhere)
             return (Alu(op, target, target, b, domain, reduces=True),)
-        # The expression is computed for one round of the reduction at a time.
+        # The expression is computed for one iteration of the reduction at a time.
         outer = [(var, extent) for var, extent in domain.loops if var not in at.factors]
         inner = dataclasses.replace(
             domain, loops=tuple(loop for loop in domain.loops if loop not in outer)
@@ -198,7 +198,7 @@ class Expressions:
 
 
 def _no_indices(name: str, value: Expr) -> None:
-    """An index may select what is read, but is no value itself."""
+    """Checks that no index is used as a value; an index may only select what is read."""
     todo = [value]
     seen: set[int] = set()
     while todo:

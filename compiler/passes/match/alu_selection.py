@@ -1,13 +1,13 @@
-"""How the ALU spells an expression: its operations one at a time, each making a new value.
+"""Selects ALU operations for an expression; each operation makes a new value.
 
-What the ALU has no instruction for is spelled with those that it has:
+Operations that the ALU lacks are expressed with those that it has:
 
 - ``x - y`` is ``x + y * -1``, ``x << y`` is a right shift by ``-y``, as the ISA defines it;
-- a number of more than an immediate's bits becomes a `Constant`;
+- a number too wide for an immediate becomes a `Constant`;
 - an int8 value is kept in 32 bits. A cast, additions, products and left shifts may leave the upper
-  bits wrong, which shows only where they are looked at: there the value is *narrowed*, shifted up
-  and back down. A shift by a value may go either way: it looks at the upper bits of what it shifts,
-  and leaves wrong ones.
+  bits wrong. An operation that depends on those bits first *narrows* the value: it shifts it up and
+  back down. A shift by a value may go either way, so it depends on the upper bits of its operand,
+  and it may leave wrong ones.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ COMMUTATIVE = {"+": AluOp.ADD, "*": AluOp.MUL, "min": AluOp.MIN, "max": AluOp.MA
 
 @dataclass(frozen=True)
 class Selected:
-    """A value's name or a number; `exact` if the upper bits of an int8 are its sign.
+    """A value's name or a number; `exact` if the upper bits of an int8 are sign-extended.
 
-    One value may be read as two tensors: an int32, and an int8 that has its low bits.
+    One value may be read as two tensors: an int32, and an int8 of its low bits.
     """
 
     ref: str | int
@@ -37,7 +37,7 @@ class Selected:
 
 @dataclass(frozen=True)
 class AluStep:
-    """``dst = op(a, b)``; `b` is a value, a constant or a number of 16 bits."""
+    """``dst = op(a, b)``; `b` is a value, a constant or a 16-bit number."""
 
     op: AluOp
     dst: str
@@ -47,7 +47,7 @@ class AluStep:
 
 @dataclass(frozen=True)
 class Fill:
-    """Every number of `dst` is `number`, or what the constant of that name holds."""
+    """Sets every element of `dst` to `number`, or to the constant of that name."""
 
     dst: str
     number: int | str
@@ -62,13 +62,13 @@ class Constant:
 
 
 class Selector:
-    """Spells expressions with ALU operations.
+    """Selects ALU operations for expressions.
 
     Parameters
     ----------
     config : Config
     taken : set of str
-        Names that new values must not have; grows with every new one.
+        Names that are in use; every new name is added.
 
     Attributes
     ----------
@@ -91,9 +91,9 @@ class Selector:
     def expression(
         self, stage: str, value: Expr, operand: Callable[[Read], Selected]
     ) -> tuple[list[AluStep | Fill], Selected]:
-        """The operations that make a stage's value, and which of their results it is.
+        """The operations that compute a stage's value, and the operand that holds the result.
 
-        `operand` says what a read is.
+        `operand` maps a read to its operand.
         """
         self.stage, self.count, self.operand = stage, 0, operand
         self.ops, self.known, self.done = [], {}, {}
@@ -147,7 +147,7 @@ class Selector:
     def _shift(self, expr: Binary, a: Selected, b: Selected) -> Selected:
         wide = expr.dtype != "int8"
         if isinstance(b.ref, int):
-            # From the accumulator's width on every shift does the same, so that it fits imm.
+            # All shifts by the accumulator's width or more are the same, so the amount fits imm.
             amount = min(b.ref, self.width)
             if expr.op == ">>":
                 return Selected(self._alu(AluOp.SHR, self._value(self._narrow(a)), amount))
@@ -155,7 +155,7 @@ class Selector:
         value, by = self._value(self._narrow(a)), b.ref
         if expr.op == "<<":
             if wide and not isinstance(expr.b, Cast):
-                # The least number has no opposite.
+                # The smallest number has no negation.
                 by = self._alu(AluOp.MAX, by, -self.width)
             by = self._alu(AluOp.MUL, by, -1)
         return Selected(self._alu(AluOp.SHR, value, by), exact=wide)
@@ -176,7 +176,7 @@ class Selector:
         return self.known[op, a, b]
 
     def _value(self, operand: Selected) -> str:
-        """The operand as a whole value."""
+        """The operand as a value; a number becomes a filled value."""
         if isinstance(operand.ref, str):
             return operand.ref
         dst = self._fresh()
@@ -184,7 +184,7 @@ class Selector:
         return dst
 
     def second(self, ref: str | int) -> str | int:
-        """The operand as an instruction's second: numbers that are too wide are constants."""
+        """The second operand of an instruction; numbers that are too wide become constants."""
         if isinstance(ref, str) or self.imm_min <= ref <= self.imm_max:
             return ref
         for item in self.constants:
@@ -202,7 +202,7 @@ class Selector:
         return self.unique(self.stage, self.count)
 
     def unique(self, stem: str, number: int) -> str:
-        """A name that no value has yet."""
+        """A name that is not in use yet."""
         name = f"{stem}.{number}"
         while name in self.taken:
             name += "_"

@@ -1,4 +1,4 @@
-"""Tensorized sums of products, as GEMM on tiles."""
+"""Matches tensorized sums of products to GEMM on tiles."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = ["match_gemm"]
 
 
 def match_gemm(nest: StatementNest, config: Config, expressions: Expressions) -> Gemm | Reset:
-    """A tensorized sum of products, or the zeros that it begins with.
+    """Matches a tensorized sum of products, or its initialization with zeros.
 
     Raises
     ------
     ScheduleError
-        Tensors, loops or a rule that env.gemm does not have; the message names the stage.
+        The tensors, loops or rule do not fit env.gemm; the message names the stage.
     """
     assign, target = nest.assign, nest.assign.buffer
     if target.scope != ACC_SCOPE:
@@ -83,7 +83,7 @@ def match_gemm(nest: StatementNest, config: Config, expressions: Expressions) ->
 def _gemm_tile(
     nest: StatementNest, forms: tuple[Affine, Affine, Affine], config: Config
 ) -> set[Var]:
-    """The loops of one tile's product; all others must be outside the tensorized axis."""
+    """The loops of one tile's product; all other loops must be outside the tensorized axis."""
     batch, block = config.batch, config.block
     wanted = {
         (block, block, 0): ("rows of a tile", batch),
@@ -127,7 +127,7 @@ def _gemm_tile(
 
 
 def _operands(nest: StatementNest) -> tuple[Read, Read]:
-    """What a GEMM multiplies: the input's and the weight's read."""
+    """The two reads that a GEMM multiplies: the input and the weight."""
     value = nest.assign.value
     sides = [value.a, value.b] if isinstance(value, Binary) and value.op == "*" else []
     factors = [side for side in map(_uncast, sides) if isinstance(side, Read)]
@@ -153,7 +153,7 @@ def _operands(nest: StatementNest) -> tuple[Read, Read]:
 
 
 def _transposed(nest: StatementNest, forms: tuple[Affine, Affine, Affine]) -> str:
-    """For a message: that the weights lie with their inputs outside their outputs, if they do."""
+    """A hint for the message if the weight tile is transposed (inputs before outputs)."""
     steps = {
         tuple(form.factors.get(loop.var, 0) for form in forms): loop.var.name for loop in nest.loops
     }

@@ -1,4 +1,4 @@
-"""From loops to operations on tiles: which nest is a load, a store, GEMM or ALU work."""
+"""Matches loop nests to operations on tiles: loads, stores, GEMM or ALU operations."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ __all__ = ["match"]
 
 
 def match(program: LoopProgram, config: Config) -> TileProgram:
-    """The program as loops around operations on tiles.
+    """Lowers the program to loops around operations on tiles.
 
     Raises
     ------
     ScheduleError
-        A stage whose scope, pragma or loops do not fit what it does; the message names the stage.
+        A stage's scope, pragma or loops do not fit what it does; the message names the stage.
     CompileError
-        A computation, a dtype or a size that VTA does not have.
+        VTA does not support a computation, a dtype or a size.
     """
     matcher = _Matcher(config)
     matcher.passed.update(buffer.name for buffer in program.args)
     for buffer in (*program.args, *program.allocs):
         matcher.declare(buffer)
-    # The last statement of a stage, behind a reduction's neutral value, says what it does.
+    # A stage's last statement, after any initialization, determines its operation.
     matcher.rules = {item.buffer.name: item for item in _assigns(program.body)}
     written = Counter(item.buffer.name for item in _assigns(program.body) if not item.reduce)
     matcher.partly = {name for name, count in written.items() if count > 1}

@@ -1,4 +1,4 @@
-"""The nest of loops of one operation, and what all kinds of operations ask of it."""
+"""The loop nest of one operation, and the queries that all kinds of operations share."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class StatementNest:
-    """One statement with the loops around it that its operation does.
+    """One statement, with the loops around it that belong to its operation.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class StatementNest:
 
     @property
     def where(self) -> str:
-        """What messages begin with."""
+        """The prefix of messages."""
         return f"stage {self.assign.buffer.name}"
 
 
@@ -59,7 +59,7 @@ def statement_nest(pragma: PragmaBlock, at_root: bool) -> StatementNest:
     Raises
     ------
     ScheduleError
-        A second pragma or virtual threads inside it.
+        The nest contains a second pragma or virtual threads.
     """
     loops: list[For] = []
     inside: list[str] = []
@@ -87,7 +87,7 @@ def statement_nest(pragma: PragmaBlock, at_root: bool) -> StatementNest:
 
 
 def tile_numbers(config: Config, scope: str) -> int:
-    """How many numbers a tile of a memory has; main memory is in tiles of results."""
+    """The number of elements in a tile of a memory; main memory has result tiles."""
     rows = config.block if scope == WGT_SCOPE else config.batch
     return rows * config.block
 
@@ -95,7 +95,7 @@ def tile_numbers(config: Config, scope: str) -> int:
 def tiling_of(
     nest: StatementNest, config: Config, reads: Sequence[Affine] | None = ()
 ) -> TileLoops | Whole:
-    """The loops over tiles; `reads` are what goes along with what is written, if anything."""
+    """The loops over tiles; `reads` are the positions that must advance with the write."""
     target = nest.assign.buffer
     size = tile_numbers(config, target.scope)
     loops = tuple((loop.var, loop.extent) for loop in nest.loops)
@@ -110,7 +110,7 @@ def tiling_of(
 def domain_of(
     nest: StatementNest, tiling: TileLoops | Whole, guards: tuple[Expr, ...] | None = None
 ) -> Domain:
-    """The operation's own loops; of its rounds, those that the statement's guards let pass."""
+    """The operation's loops, limited to the iterations that pass the statement's guards."""
     forms: list[Affine] = []
     for guard in nest.assign.guards if guards is None else guards:
         form = affine(guard)
@@ -123,7 +123,7 @@ def domain_of(
 
 
 def flat(nest: StatementNest, indices: tuple[Expr, ...], shape: tuple[int, ...]) -> Affine:
-    """Where in a tensor, in numbers, indices are."""
+    """The flat position of indices in a tensor, in elements."""
     form = flatten(indices, shape)
     if form is None:
         shown = next(show_expr(index) for index in indices if affine(index) is None)
@@ -135,13 +135,13 @@ def flat(nest: StatementNest, indices: tuple[Expr, ...], shape: tuple[int, ...])
 
 
 def buffer_of(read: Read) -> Buffer:
-    """What a read reads."""
+    """The buffer of a read."""
     assert isinstance(read.source, Buffer), "only loops read tensors, and they replaced them"
     return read.source
 
 
 def require_pragma(nest: StatementNest, key: str, does: str) -> None:
-    """Raises `ScheduleError` unless the nest's pragma is the one that fits what it does."""
+    """Raises `ScheduleError` unless the nest's pragma fits its operation."""
     if nest.pragma.key != key:
         raise ScheduleError(
             f"{nest.where} {does}: axis {nest.pragma.axis} must have the pragma "

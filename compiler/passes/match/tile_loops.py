@@ -1,8 +1,8 @@
-"""From elements to tiles: which of an operation's loops run inside a tile.
+"""Finds the loops of an operation that run inside a tile.
 
-Data moves and is computed in whole tiles. Within an operation's loops, those that run through one
-tile of what it writes (and through the same numbers of what it reads, in the same order) are the
-tile's; every other loop steps by whole tiles.
+Data is moved and computed in whole tiles. The inner loops of an operation run through one tile of
+the tensor it writes, and through the same elements of the tensors it reads, in the same order.
+Every other loop steps by whole tiles.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class TileLoops:
     Attributes
     ----------
     loops : tuple of (Var, int)
-        Those outside, outermost first.
+        The loops outside the tile, outermost first.
     inside : mapping of Var to (int, int)
-        Those inside: the extent, and by how much they step through the tile.
+        The loops inside the tile: the extent and the step within the tile.
     cut : mapping of Var to Affine
-        Loops that had a part inside, as their two parts.
+        Loops that were split between inside and outside, as their two parts.
     """
 
     loops: tuple[tuple[Var, int], ...]
@@ -38,19 +38,19 @@ class TileLoops:
     size: int
 
     def parts(self, form: Affine) -> Affine:
-        """A form with the loops that were cut replaced by their parts."""
+        """A form with each split loop replaced by its parts."""
         total = Affine(form.offset, {})
         for var, factor in form.factors.items():
             total = total.plus(self.cut.get(var, Affine(0, {var: 1})).scaled(factor))
         return total
 
     def tiles(self, form: Affine, what: str) -> Affine:
-        """A position in elements as one in tiles.
+        """Converts a position in elements to a position in tiles.
 
         Raises
         ------
         ScheduleError
-            A position that does not go through tiles as the loops do.
+            The position does not advance through tiles as the loops do.
         """
         form = self.parts(form)
         for own, (_, step) in self.inside.items():
@@ -72,7 +72,7 @@ class TileLoops:
         )
 
     def guard(self, form: Affine, what: str) -> Affine:
-        """A guard as one on whole tiles: none may be cut through."""
+        """Converts a guard to whole tiles; it must not split a tile."""
         form = self.parts(form)
         low = high = 0
         for var, (extent, _) in self.inside.items():
@@ -80,7 +80,7 @@ class TileLoops:
             low, high = low + min(0, reach), high + max(0, reach)
         rest = {var: factor for var, factor in form.factors.items() if var not in self.inside}
         step = math.gcd(*rest.values()) if rest else 0
-        # Sums of the other loops that let a part of a tile's numbers pass, but not all.
+        # Sums of the other loops for which some elements of a tile pass, but not all.
         for partly in range(-high, -low):
             distance = partly - form.offset
             if (distance % step == 0) if step else distance == 0:
@@ -93,9 +93,9 @@ class TileLoops:
 
 @dataclass(frozen=True)
 class Whole:
-    """All of a tensor from its first number to its last, as one loop over its tiles.
+    """A whole tensor, from first to last element, as one loop over its tiles.
 
-    The last tile need not be full: numbers do not mix, and memory is given out in whole tiles.
+    The last tile need not be full: elements are independent, and memory comes in whole tiles.
     """
 
     loops: tuple[tuple[Var, int], ...]
@@ -103,23 +103,23 @@ class Whole:
     size: int
 
     def fits(self, form: Affine) -> bool:
-        """Whether a position goes along with what is written, tile by tile."""
+        """Whether a position advances with the write, tile by tile."""
         return form.factors == self.written.factors and form.offset % self.size == 0
 
     def tiles(self, form: Affine, what: str) -> Affine:
-        """A position that fits, in tiles."""
+        """Converts a position that fits to tiles."""
         assert self.fits(form), what
         return Affine(form.offset // self.size, {self.loops[0][0]: 1})
 
     def guard(self, form: Affine, what: str) -> Affine:
-        """There are no guards: all of the tensor counts."""
+        """A whole tensor has no guards."""
         raise AssertionError(what)
 
 
 def whole_tensor(
     loops: tuple[tuple[Var, int], ...], written: Affine, total: int, size: int
 ) -> Whole | None:
-    """`Whole`, if the loops write a tensor of `total` numbers, each once; None if they do not."""
+    """`Whole`, if the loops write each of a tensor's `total` elements once; else None."""
     step = 1
     for var, extent in sorted(loops, key=lambda loop: written.factors.get(loop[0], 0)):
         if written.factors.get(var, 0) != step:
@@ -133,12 +133,12 @@ def whole_tensor(
 def tile_loops(
     loops: tuple[tuple[Var, int], ...], written: Affine, size: int, what: str
 ) -> TileLoops:
-    """The loops that run inside a tile of what is written, by their steps.
+    """Finds the loops that run inside a tile of the written tensor, by their steps.
 
     Raises
     ------
     ScheduleError
-        Loops that do not cover whole tiles.
+        The loops do not cover whole tiles.
     """
     inside: dict[Var, tuple[int, int]] = {}
     cut: dict[Var, Affine] = {}

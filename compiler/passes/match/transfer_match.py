@@ -1,4 +1,4 @@
-"""Copies between main memory and the buffers, as loads and stores of tiles."""
+"""Matches copies between main memory and the buffers to loads and stores of tiles."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = ["match_load", "match_store"]
 
 
 def match_load(nest: StatementNest, config: Config, expressions: Expressions) -> Load:
-    """A copy from main memory into a buffer, with the zeros around it.
+    """Matches a copy from main memory into a buffer, with its zero padding.
 
     Raises
     ------
     ScheduleError, CompileError
-        A copy that a LOAD cannot make; the message names the stage.
+        A LOAD cannot make this copy; the message names the stage.
     """
     target = nest.assign.buffer
     if nest.assign.reduce:
@@ -82,15 +82,15 @@ def _kind(nest: StatementNest, source: Buffer, value: Expr, config: Config) -> M
 
 
 def match_store(nest: StatementNest, config: Config, expressions: Expressions) -> Store:
-    """A copy from the accumulator buffer to main memory.
+    """Matches a copy from the accumulator buffer to main memory.
 
     Raises
     ------
     ScheduleError, CompileError
-        A stage in main memory that is no such copy; the message names it.
+        A stage in main memory is not such a copy; the message names the stage.
     """
     target, inner = nest.assign.buffer, nest.assign.value
-    while isinstance(inner, Cast):  # all that counts is the low bits
+    while isinstance(inner, Cast):  # only the low bits matter
         inner = inner.value
     if not isinstance(inner, Read) or nest.assign.reduce:
         raise ScheduleError(
@@ -128,7 +128,7 @@ def match_store(nest: StatementNest, config: Config, expressions: Expressions) -
 
 
 def _padded(nest: StatementNest) -> tuple[Expr, list[Affine]]:
-    """A load's value without the zeros around it, and where it is not those."""
+    """A load's value without its padding, and the conditions where it is not padding."""
     value = nest.assign.value
     pads: list[Affine] = []
     while isinstance(inner := value.value if isinstance(value, Cast) else value, Select):

@@ -1,4 +1,4 @@
-"""Which instruction last touched each element: what a later one depends on."""
+"""The instructions that last touched each element; later instructions depend on them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["History"]
 
 
 class History:
-    """For every element, which instruction of each module last read and last wrote it.
+    """For every element, the instruction of each module that last read and last wrote it.
 
-    Instructions are known by their position in their module's own order, counted from 1.
+    An instruction is identified by its position among its module's instructions, counted from 1.
 
     Parameters
     ----------
     sizes : mapping of str to int
-        The elements of each space that is to be watched; accesses to others do not count.
+        The number of elements in each tracked space; accesses to other spaces are ignored.
     """
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
@@ -31,7 +31,7 @@ class History:
         self._sizes = sizes
 
     def conflicts(self, module: ModuleId, accesses: Iterable[Access]) -> dict[ModuleId, int]:
-        """The latest instruction of each other module that must come before one of `module`.
+        """For each other module, the latest instruction that must precede one of `module`.
 
         Two accesses conflict if they touch the same element and one of them writes.
         """
@@ -45,7 +45,7 @@ class History:
         return latest
 
     def record(self, module: ModuleId, position: int, accesses: Iterable[Access]) -> None:
-        """Remembers the accesses of an instruction."""
+        """Records the accesses of an instruction."""
         for access in accesses:
             if access.space in self._sizes:
                 known = self._last[access.space]

@@ -1,14 +1,14 @@
-"""Token insertion: one pass, from what each instruction reads and writes.
+"""Token insertion: one pass over what each instruction reads and writes.
 
-The three modules run side by side, and tokens are all that orders them. Going through the
-instructions in stream order, this pass keeps for each module what it already knows to be finished
-in the others (a vector clock). Where an instruction touches what a later instruction of another
-module still might, and its module does not know that one to be finished yet, the latest of those
-pushes a token and this one pops it: no token where an earlier one already tells.
+The three modules run in parallel, and only tokens order them. The pass walks the instructions in
+stream order. For each module it tracks which instructions of the other modules are known to be
+finished (a vector clock). An instruction may conflict with earlier instructions of another module
+that its module does not know to be finished. Then the latest of those pushes a token, and this
+instruction pops it. No token is inserted if an earlier one already implies the order.
 
-That is enough for tokens to match: positions that a module learns of only grow, so that the k-th
-pop from a queue is the one that waits for the k-th push. Every push has its pop, so that all queues
-are empty at the end; and every pop comes after its push in the stream, so that nothing deadlocks.
+The tokens match because the positions that a module learns only grow: the k-th pop from a queue
+waits for the k-th push. Every push has its pop, so all queues are empty at the end. Every pop comes
+after its push in the stream, so the program cannot deadlock.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NONE = Tokens()
 
 
 def insert_tokens(program: InsnProgram, config: Config) -> InsnProgram:
-    """The program with every two conflicting accesses of different modules in order."""
+    """Inserts tokens so that all conflicting accesses of different modules are ordered."""
     orderer = _Orderer(program, config)
     for op in program.ops:
         orderer.add(op)
@@ -51,7 +51,7 @@ class _Orderer:
         self.config = config
         self.history = History(sizes)
         self.ops: list[Op] = []
-        # For each instruction the flags that are set, by the names of `Tokens`.
+        # For each instruction, the flags that are set, named as in `Tokens`.
         self.tokens: list[set[str]] = []
         self.places: dict[ModuleId, list[int]] = {module: [] for module in MODULES}
         self.finished: dict[ModuleId, list[dict[ModuleId, int]]] = {
@@ -62,7 +62,7 @@ class _Orderer:
         }
 
     def add(self, op: Op) -> None:
-        """The next instruction, after what must come before it."""
+        """Adds the next instruction, after those that must precede it."""
         module, touched = op.module, accesses(op, self.config)
         waits = {
             other: position
@@ -71,14 +71,14 @@ class _Orderer:
         }
         for other in list(waits):
             if abs(other - module) != 1:
-                # Load and store have no queue between them: compute passes the token on.
+                # Load and store share no queue: compute passes the token on.
                 self._append(Nop(), {other: waits.pop(other)})
                 waits[ModuleId.COMPUTE] = len(self.places[ModuleId.COMPUTE])
         self._append(op, waits)
         self.history.record(module, len(self.places[module]), touched)
 
     def _append(self, op: Op, waits: dict[ModuleId, int]) -> None:
-        """An instruction that waits for those at these positions of other modules."""
+        """Appends an instruction that waits for these positions of other modules."""
         module = op.module
         clock, own = self.clocks[module], set[str]()
         for other, position in waits.items():
@@ -97,7 +97,7 @@ class _Orderer:
         self.finished[module].append(dict(clock))
 
     def with_tokens(self) -> tuple[Op, ...]:
-        """The instructions so far; those that have tokens already lose them."""
+        """The instructions so far, with their tokens; existing tokens are replaced."""
         return tuple(
             op
             if not own and op.tokens == NONE

@@ -1,1 +1,1 @@
-"""The pass from operations on tiles to instructions with addresses. Read `unroll` first."""
+"""The pass that lowers operations on tiles to instructions with addresses. Read `unroll` first."""

@@ -1,4 +1,4 @@
-"""Loops cut down by conditions, as boxes: a range for each loop."""
+"""Splits conditional loops into boxes: a range for each loop."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Box = dict[Var, tuple[int, int]]
 
 
 def boxes(box: Box, conditions: Sequence[Affine]) -> Iterator[Box]:
-    """Boxes that together are all rounds of `box` in which all `conditions` are 0 or more.
+    """Boxes that together cover the iterations of `box` in which all `conditions` are 0 or more.
 
-    Loops that a condition ties together are taken apart, the shortest first.
+    If a condition couples several loops, they are unrolled, the shortest first.
     """
     box = dict(box)
     open_conditions: list[Affine] = []
@@ -49,7 +49,7 @@ def boxes(box: Box, conditions: Sequence[Affine]) -> Iterator[Box]:
     if not open_conditions:
         yield box
         return
-    # In order: the same program must come out every time.
+    # Keep a fixed order, so that the output is deterministic.
     tied = dict.fromkeys(
         var for form in open_conditions for var in form.factors if _rounds(box[var]) > 1
     )

@@ -1,4 +1,4 @@
-"""2-D transfers from access patterns: what one LOAD or STORE can move, and what takes several."""
+"""Splits access patterns into 2-D transfers, each of which fits one LOAD or STORE."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Dim:
     ----------
     rounds : int
     chip, dram : int
-        Steps on chip and in main memory from a round to the next.
+        Steps on chip and in main memory between iterations.
     valid : (int, int)
-        The rounds that main memory has; the others are zeros.
+        The range of iterations that exist in main memory; the others are zeros.
     """
 
     rounds: int
@@ -32,18 +32,18 @@ class Dim:
 
     @property
     def size(self) -> int:
-        """The rounds that main memory has."""
+        """The number of iterations that exist in main memory."""
         return self.valid[1] - self.valid[0]
 
     @property
     def padded(self) -> bool:
-        """Whether some rounds are zeros."""
+        """Whether some iterations are zeros."""
         return self.size != self.rounds
 
 
 @dataclass
 class _Side:
-    """One of an instruction's two loops: zeros before, what is moved, zeros after."""
+    """One of an instruction's two loops: zeros before, the data, zeros after."""
 
     total: int = 1
     size: int = 1
@@ -53,7 +53,7 @@ class _Side:
     trivial: bool = True
 
     def take(self, dim: Dim, unit: int, most: int) -> bool:
-        """Adds a loop around what is there, if that is one loop of `unit` tiles still."""
+        """Adds a loop around the present one, if the result is still one loop of `unit` tiles."""
         before, after = dim.valid[0] * self.total, (dim.rounds - dim.valid[1]) * self.total
         if (
             dim.chip != unit * self.total
@@ -84,16 +84,17 @@ def transfers(
     dims: Sequence[Dim],
     note: str = "",
 ) -> Iterator[Transfer]:
-    """The instructions that move a box of tiles; `chip` and `dram` are where round 0 of all is.
+    """The instructions that move a box of tiles.
 
-    Where zeros are wanted and more than an instruction can pad, they are loaded by themselves.
+    `chip` and `dram` are the positions of iteration 0 of all loops. If an instruction cannot add
+    all of the padding, the zeros are loaded separately.
     """
     rest = sorted((dim for dim in dims if dim.rounds > 1 or dim.padded), key=lambda dim: dim.chip)
     if any(dim.size <= 0 for dim in rest):
         yield from _zeros(memory_type, buffer, chip, rest, note)
         return
     x, y = _Side(), _Side()
-    # A row's tiles follow each other in main memory; else each is a row of its own.
+    # The tiles of a row are adjacent in main memory; otherwise each tile is its own row.
     while rest and not (x.trivial and rest[0].dram != 1) and x.take(rest[0], 1, MAX_SIZE):
         rest.pop(0)
     while rest and y.take(rest[0], x.total, MAX_SIZE):
@@ -118,12 +119,12 @@ def transfers(
     others = [dim for dim in dims if dim is not outer]
 
     def inside(first: int, dims: Sequence[Dim]) -> Iterator[Transfer]:
-        """The loops `dims` from round `first` of the outer loop on."""
+        """The transfers of the loops `dims`, from iteration `first` of the outer loop on."""
         places = (chip + first * outer.chip, dram + first * outer.dram)
         return transfers(opcode, memory_type, buffer, *places, dims, note)
 
     if outer.padded:
-        # More zeros than an instruction adds by itself: before, between and after them what fits.
+        # More zeros than one instruction can pad: load them separately around what fits.
         before, end = outer.valid
         data = dataclasses.replace(outer, rounds=outer.size, valid=(0, outer.size))
         yield from _filled(memory_type, buffer, chip, outer, before, others, note)
@@ -138,7 +139,7 @@ def transfers(
             part = dataclasses.replace(outer, rounds=count, valid=(0, count))
             yield from inside(begin, [*others, part])
         return
-    # One loop more than fits: its rounds one by one.
+    # One loop too many: unroll its iterations.
     for number in range(outer.rounds):
         yield from inside(number, others)
 
@@ -152,21 +153,21 @@ def _filled(
     others: Sequence[Dim],
     note: str,
 ) -> Iterator[Transfer]:
-    """Zeros for some rounds of a loop, with all of the others inside."""
+    """Zeros for some iterations of a loop, including all loops inside it."""
     if rounds:
         dims = [*others, dataclasses.replace(outer, rounds=rounds)]
         yield from _zeros(memory_type, buffer, chip, sorted(dims, key=lambda dim: dim.chip), note)
 
 
 def _first(dims: Sequence[Dim]) -> int:
-    """From round 0 of all loops to the first that main memory has."""
+    """The offset from iteration 0 of all loops to the first that exists in main memory."""
     return sum(dim.valid[0] * dim.dram for dim in dims)
 
 
 def _zeros(
     memory_type: MemoryType, buffer: str, chip: int, dims: Sequence[Dim], note: str
 ) -> Iterator[Transfer]:
-    """Loads that are padding alone."""
+    """Loads that contain only padding."""
     count = 1
     rest = [dim for dim in dims if dim.rounds > 1]
     while rest and rest[0].chip == count and count * rest[0].rounds <= MAX_SIZE:

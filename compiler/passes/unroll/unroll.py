@@ -1,7 +1,7 @@
-"""From loops around operations to instructions: every round of every loop outside, in order.
+"""Unrolls loops around operations to instructions: every iteration of every outer loop, in order.
 
-Virtual threads take turns: wherever the program goes on without a loop, one thread does all of it
-before the next one does, so that what a thread waits for is loaded while another computes.
+Virtual threads are interleaved. In each part of the program without a loop, one thread runs the
+whole part before the next thread does. One thread can then load while another computes.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ NOWHERE = Affine(0, {})
 
 
 def unroll(program: TileProgram, config: Config) -> InsnProgram:
-    """The instructions, in an order that is right if they are executed one after the other.
+    """Lowers the program to instructions, in an order that is correct if run sequentially.
 
     Raises
     ------
     CompileError
-        More instructions than make sense.
+        There are too many instructions.
     """
     ops = _Unroller(config).run(program.body)
     return InsnProgram(program.name, program.args, program.temps, program.outputs, (*ops, Finish()))
@@ -116,7 +116,7 @@ class _Unroller:
                 "outside)"
             )
 
-    # -- one operation in one round of the loops outside ---------------------------------------
+    # -- one operation in one iteration of outer loops -----------------------------------------
 
     def _operation(self, op: TileOperation, outside: Rounds) -> Iterator[Op]:
         box = {var: (0, extent) for var, extent in op.domain.loops}
@@ -244,7 +244,7 @@ def _call(op: Reset | Gemm | Alu) -> _Call:
 
 
 def _fixed(form: Affine, outside: Rounds) -> Affine:
-    """A form with the loops outside at one round each."""
+    """A form with each outer loop fixed at one iteration."""
     offset, factors = form.offset, {}
     for var, factor in form.factors.items():
         if var in outside:
@@ -263,10 +263,10 @@ def _start(form: Affine, box: Box) -> int:
 
 
 def _padded(box: Box, pads: list[Affine]) -> Iterator[tuple[Box, Box]]:
-    """Parts of a box, and what of each is not padding: a box too, perhaps an empty one."""
+    """Parts of a box, each with the box inside it that is not padding (may be empty)."""
     tied = [form for form in pads if sum(box[var][1] - box[var][0] > 1 for var in form.factors) > 1]
     if tied:
-        # Padding along a diagonal of loops: one of them at a time.
+        # Padding along a diagonal of loops: unroll one of them.
         var = min(
             (var for form in tied for var in form.factors if box[var][1] - box[var][0] > 1),
             key=lambda item: box[item][1] - box[item][0],
@@ -278,7 +278,7 @@ def _padded(box: Box, pads: list[Affine]) -> Iterator[tuple[Box, Box]]:
     if valid is None:
         valid = {var: (begin, begin) for var, (begin, _) in box.items()}
         if not valid:
-            # No loops at all: one tile of zeros.
+            # No loops: one tile of zeros.
             one = Var("int32", "one")
             yield {**box, one: (0, 1)}, {one: (0, 0)}
             return

@@ -1,4 +1,4 @@
-"""Micro-op kernels from loops: two of them become hardware loops, the others micro-ops."""
+"""Builds micro-op kernels: two loops become hardware loops, the others micro-ops."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Round", "kernels"]
 
 @dataclass(frozen=True)
 class Round:
-    """A loop around an operation, and by how much it steps through each operand's tiles."""
+    """A loop around an operation, with its step through each operand's tiles."""
 
     extent: int
     dst: int
@@ -42,20 +42,20 @@ def kernels(
     *,
     holds_source: bool = False,
 ) -> Kernels:
-    """Loops and micro-ops of the instructions that go through all rounds; usually one.
+    """The loops and micro-ops of instructions that cover all iterations; usually one instruction.
 
-    The order of rounds is free: each writes a tile of its own, or adds to it.
+    Iterations may run in any order: each writes its own tile, or adds to it.
 
     Parameters
     ----------
     rounds : tuple of Round
     base : (int, int, int)
-        The tiles of destination, source and weight in round 0 of all.
+        The tiles of destination, source and weight in iteration 0 of all loops.
     limits : (int, int, int)
-        What a loop's step must be below.
+        Exclusive upper limits of a loop's steps.
     uop_depth : int
     holds_source : bool
-        Whether the machine is faster while the source stays the same (the ALU is).
+        Whether the hardware is faster while the source stays the same (as the ALU is).
     """
     loops, pair, inner, apart = _plan(rounds, limits, max(1, uop_depth // 2), holds_source)
     found = []
@@ -68,7 +68,7 @@ def kernels(
 
 
 def _places(base: tuple[int, int, int], loops: Sequence[Round]) -> list[tuple[int, int, int]]:
-    """Where loops lead to from `base`, the last of them innermost."""
+    """The positions that loops reach from `base`; the last loop is innermost."""
     places = [base]
     for loop in loops:
         places = [
@@ -83,7 +83,7 @@ def _places(base: tuple[int, int, int], loops: Sequence[Round]) -> list[tuple[in
 def _plan(
     rounds: tuple[Round, ...], limits: tuple[int, int, int], most: int, holds_source: bool
 ) -> tuple[tuple[Round, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Loops, and which of them the hardware goes round, which are micro-ops, which neither."""
+    """Assigns loops to the hardware, to micro-ops, or to neither."""
     loops = _merged([item for item in rounds if item.extent > 1])
     pair = _choose(loops, limits, most, holds_source)
     inner = [place for place in range(len(loops)) if place not in pair]
@@ -97,9 +97,9 @@ def _plan(
 
 
 def _merged(found: list[Round]) -> tuple[Round, ...]:
-    """Loops of which one goes on where the other ends are one."""
+    """Merges two loops if one continues where the other ends."""
     loops = list(found)
-    for _ in found:  # each time two loops become one
+    for _ in found:  # each pass merges two loops
         for a, b in itertools.permutations(range(len(loops)), 2):
             outer, inner = loops[a], loops[b]
             together = outer.extent * inner.extent
@@ -122,7 +122,7 @@ def _merged(found: list[Round]) -> tuple[Round, ...]:
 def _choose(
     loops: tuple[Round, ...], limits: tuple[int, int, int], most: int, holds_source: bool
 ) -> tuple[int, ...]:
-    """The hardware loops, outer first: those that leave the fewest micro-ops."""
+    """The hardware loops, outer first, chosen to leave the fewest micro-ops."""
     able = [
         place
         for place, item in enumerate(loops)
