@@ -1,4 +1,4 @@
-"""Checks that a program is well formed; run after every pass.
+"""Checks that a program is well formed; run after every pass up to `unroll`.
 
 An error found here is a bug in a pass.
 """
