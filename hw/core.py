@@ -27,10 +27,33 @@ from vta.registers import MEMORIES, POINTERS
 
 __all__ = ["Core"]
 
-EXECUTORS = ("load", "compute", "store")
 
-Modules = dict[str, Executor]
-"""Load, compute and store, by name."""
+class _Blocks:
+    """The blocks that several parts of the core's wiring need."""
+
+    def __init__(self, config: Config) -> None:
+        self.fetch = Fetch(config)
+        self.load = LoadModule(config)
+        self.compute = ComputeModule(config)
+        self.store = StoreModule(config)
+        self.modules: dict[str, Executor] = {
+            "load": self.load,
+            "compute": self.compute,
+            "store": self.store,
+        }
+        self.tokens = {name: TokenQueue() for name in TOKEN_QUEUES}
+        self.dma = ReadDma(config, clients=3)
+        self.pending = {
+            name: Signal(range(config.insn_queue_depth + 1), name=f"{name}_pending")
+            for name in self.modules
+        }
+        """For each module, the instructions that fetch sent and that have not been issued."""
+
+
+def _waits(module: Executor) -> Value:
+    """The module's next instruction waits for a token, or for room to push one."""
+    status = module.port.status
+    return status.pop_prev | status.pop_next | status.push_prev | status.push_next
 
 
 class Core(wiring.Component):
@@ -79,75 +102,66 @@ class Core(wiring.Component):
                 **{name: Out(32) for name in READ_FROM_CORE},
             }
         )
-        self.fetch = Fetch(config)
-        self.load = LoadModule(config)
-        self.compute = ComputeModule(config)
-        self.store = StoreModule(config)
-        self.tokens = {name: TokenQueue() for name in TOKEN_QUEUES}
-        self.dma = ReadDma(config, clients=3)
-        self.pending = {
-            name: Signal(range(config.insn_queue_depth + 1), name=f"{name}_pending")
-            for name in EXECUTORS
-        }
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        modules = {name: getattr(self, name) for name in EXECUTORS}
-        m.submodules.fetch = fetch = self.fetch
-        for name, module in modules.items():
+        blocks = _Blocks(self._config)
+        m.submodules.fetch = blocks.fetch
+        for name, module in blocks.modules.items():
             m.submodules[name] = module
-        m.submodules.dma = dma = self.dma
+        m.submodules.dma = blocks.dma
 
-        self._connect_bus(m, dma)
-        # Pointers.
-        m.d.comb += [
-            fetch.start.eq(self.start),
-            fetch.pointer.eq(self.insn_ptr),
-            fetch.count.eq(self.insn_count),
-            self.load.inp_base.eq(self.inp_ptr),
-            self.load.wgt_base.eq(self.wgt_ptr),
-            self.compute.uop_base.eq(self.uop_ptr),
-            self.compute.acc_base.eq(self.acc_ptr),
-            self.store.out_base.eq(self.out_ptr),
-        ]
-
-        self._connect_queues(m, modules)
-        self._connect_tokens(m, modules)
-        self._connect_buffers(m)
-        self._monitor(m, modules)
-        self._count(m, modules)
-        self._show(m, modules)
+        self._connect_bus(m, blocks)
+        self._connect_pointers(m, blocks)
+        self._connect_queues(m, blocks)
+        self._connect_tokens(m, blocks)
+        self._connect_buffers(m, blocks)
+        self._monitor(m, blocks)
+        self._count(m, blocks)
+        self._show(m, blocks)
         return m
 
-    def _connect_bus(self, m: Module, dma: ReadDma) -> None:
+    def _connect_bus(self, m: Module, blocks: _Blocks) -> None:
         """Three readers and one writer share the memory bus."""
-        fetch = self.fetch
-        for client, reader in enumerate((fetch, self.load, self.compute)):
-            connect(m, reader.burst, getattr(dma, f"burst_{client}"))
-            connect(m, reader.beat, getattr(dma, f"beat_{client}"))
+        for client, reader in enumerate((blocks.fetch, blocks.load, blocks.compute)):
+            connect(m, reader.burst, getattr(blocks.dma, f"burst_{client}"))
+            connect(m, reader.beat, getattr(blocks.dma, f"beat_{client}"))
         for name in self.bus.signature.members:
-            channel: Any = dma if name.startswith(("ar", "r")) else self.store
+            channel: Any = blocks.dma if name.startswith(("ar", "r")) else blocks.store
             if self.bus.signature.members[name].flow == In:
                 m.d.comb += getattr(channel.bus, name).eq(getattr(self.bus, name))
             else:
                 m.d.comb += getattr(self.bus, name).eq(getattr(channel.bus, name))
         m.d.comb += [
-            dma.stop.eq(self.stop),
-            self.store.stop.eq(self.stop),
-            self.bus_quiet.eq(dma.quiet & self.store.quiet),
+            blocks.dma.stop.eq(self.stop),
+            blocks.store.stop.eq(self.stop),
+            self.bus_quiet.eq(blocks.dma.quiet & blocks.store.quiet),
         ]
 
-    def _connect_queues(self, m: Module, modules: Modules) -> None:
+    def _connect_pointers(self, m: Module, blocks: _Blocks) -> None:
+        """Where fetch starts, and the base addresses of the memories."""
+        m.d.comb += [
+            blocks.fetch.start.eq(self.start),
+            blocks.fetch.pointer.eq(self.insn_ptr),
+            blocks.fetch.count.eq(self.insn_count),
+            blocks.load.inp_base.eq(self.inp_ptr),
+            blocks.load.wgt_base.eq(self.wgt_ptr),
+            blocks.compute.uop_base.eq(self.uop_ptr),
+            blocks.compute.acc_base.eq(self.acc_ptr),
+            blocks.store.out_base.eq(self.out_ptr),
+        ]
+
+    def _connect_queues(self, m: Module, blocks: _Blocks) -> None:
         """Instruction queues, from fetch to each module.
 
         An instruction counts until its tokens are popped, wherever it is, so that the room in a
         queue is a number that the functional simulator knows too.
         """
-        config, fetch = self._config, self.fetch
-        for name, module in modules.items():
+        config, fetch = self._config, blocks.fetch
+        for name, module in blocks.modules.items():
             m.submodules[f"{name}_queue"] = queue = Queue(QueuedInsn, config.insn_queue_depth)
             source = getattr(fetch, name)
-            pending = self.pending[name]
+            pending = blocks.pending[name]
             has_room = pending != config.insn_queue_depth
             m.d.comb += [
                 queue.i.payload.eq(source.payload),
@@ -157,13 +171,13 @@ class Core(wiring.Component):
             connect(m, queue.o, module.port.insn)
             m.d.sync += pending.eq(pending + (source.valid & source.ready) - module.port.issue)
 
-    def _connect_tokens(self, m: Module, modules: Modules) -> None:
+    def _connect_tokens(self, m: Module, blocks: _Blocks) -> None:
         """Token queues between neighbours."""
-        for name, token_queue in self.tokens.items():
+        for name, token_queue in blocks.tokens.items():
             m.submodules[name] = token_queue
         for (module, side), link in TOKEN_LINKS.items():
-            port = modules[module.name.lower()].port
-            popped, pushed = self.tokens[link.pops], self.tokens[link.pushes]
+            port = blocks.modules[module.name.lower()].port
+            popped, pushed = blocks.tokens[link.pops], blocks.tokens[link.pushes]
             m.d.comb += [
                 popped.pop.eq(port.moves[f"pop_{side}"]),
                 port.available[f"pop_{side}"].eq(popped.available),
@@ -171,7 +185,7 @@ class Core(wiring.Component):
                 port.full[f"push_{side}"].eq(pushed.full),
             ]
 
-    def _connect_buffers(self, m: Module) -> None:
+    def _connect_buffers(self, m: Module, blocks: _Blocks) -> None:
         """INP and WGT between load and compute, and compute's OUT to store."""
         config = self._config
         for kind in (MemoryType.INP, MemoryType.WGT):
@@ -179,37 +193,39 @@ class Core(wiring.Component):
             m.submodules[name] = pad = Scratchpad(
                 config, elem_bits=8 * config.elem_bytes(kind), depth=config.depth(kind)
             )
-            write = self.load.write
+            write = blocks.load.write
             m.d.comb += [
-                pad.write_en.eq(self.load.write_en & (write.kind == kind)),
+                pad.write_en.eq(blocks.load.write_en & (write.kind == kind)),
                 pad.write_addr.eq(write.addr),
                 pad.write_lanes.eq(write.lanes),
                 pad.write_zero.eq(write.zero),
                 pad.write_data.eq(write.data),
-                pad.read_en.eq(getattr(self.compute, f"{name}_en")),
-                pad.read_addr.eq(getattr(self.compute, f"{name}_addr")),
-                getattr(self.compute, f"{name}_data").eq(pad.read_data),
+                pad.read_en.eq(getattr(blocks.compute, f"{name}_en")),
+                pad.read_addr.eq(getattr(blocks.compute, f"{name}_addr")),
+                getattr(blocks.compute, f"{name}_data").eq(pad.read_data),
             ]
         m.d.comb += [
-            self.compute.out_en.eq(self.store.read_en),
-            self.compute.out_addr.eq(self.store.read_addr),
-            self.store.read_data.eq(self.compute.out_data),
+            blocks.compute.out_en.eq(blocks.store.read_en),
+            blocks.compute.out_addr.eq(blocks.store.read_addr),
+            blocks.store.read_data.eq(blocks.compute.out_data),
         ]
 
-    def _monitor(self, m: Module, modules: Modules) -> None:
+    def _monitor(self, m: Module, blocks: _Blocks) -> None:
         """Watches for the end of the run."""
         m.submodules.monitor = monitor = RunMonitor()
-        fetch = self.fetch
-        for number, (name, module) in enumerate(modules.items()):
+        fetch = blocks.fetch
+        for number, (name, module) in enumerate(blocks.modules.items()):
             status = module.port.status
-            waits = status.pop_prev | status.pop_next | status.push_prev | status.push_next
             m.d.comb += [
                 getattr(monitor, f"{name}_status").eq(status),
                 monitor.settled[number].eq(
-                    (module.port.idle & (self.pending[name] == 0)) | waits | (status.cause != 0)
+                    (module.port.idle & (blocks.pending[name] == 0))
+                    | _waits(module)
+                    | (status.cause != 0)
                 ),
             ]
-        ports = [module.port for module in modules.values()]
+        ports = [module.port for module in blocks.modules.values()]
+        sources = [getattr(fetch, name) for name in blocks.modules]
         m.d.comb += [
             monitor.running.eq(self.running),
             monitor.fetch_settled.eq((fetch.over & fetch.quiet) | fetch.blocked),
@@ -221,11 +237,11 @@ class Core(wiring.Component):
             monitor.progress.eq(
                 Cat(
                     self.start,
-                    self.dma.moved,
-                    self.store.moved,
-                    self.compute.active,
+                    blocks.dma.moved,
+                    blocks.store.moved,
+                    blocks.compute.active,
                     *(port.issue | port.retire for port in ports),
-                    *(getattr(fetch, name).valid & getattr(fetch, name).ready for name in modules),
+                    *(source.valid & source.ready for source in sources),
                 ).any()
             ),
             self.done.eq(monitor.done),
@@ -233,10 +249,10 @@ class Core(wiring.Component):
             self.verdict.eq(monitor.verdict),
         ]
 
-    def _count(self, m: Module, modules: Modules) -> None:
+    def _count(self, m: Module, blocks: _Blocks) -> None:
         """Events for the counters."""
         m.submodules.counters = counters = Counters(self._config)
-        fetch, compute = self.fetch, self.compute
+        fetch, compute = blocks.fetch, blocks.compute
         m.d.comb += [
             counters.clear.eq(self.clear_counters),
             counters.on_fetch_busy.eq(~fetch.over),
@@ -247,12 +263,11 @@ class Core(wiring.Component):
             counters.on_alu_ops.eq(compute.alu_op),
             counters.on_tile_count.eq(compute.gemm_op | compute.reset_op | compute.alu_op),
         ]
-        for name, module in modules.items():
+        for name, module in blocks.modules.items():
             status = module.port.status
-            waits = status.pop_prev | status.pop_next | status.push_prev | status.push_next
             m.d.comb += [
                 getattr(counters, f"on_{name}_busy").eq(status.active),
-                getattr(counters, f"on_{name}_wait_token").eq(waits & self.running),
+                getattr(counters, f"on_{name}_wait_token").eq(_waits(module) & self.running),
                 getattr(counters, f"on_{name}_wait_memory").eq(status.active & module.waiting),
                 getattr(counters, f"on_{name}_insns").eq(module.port.retire),
                 getattr(counters, f"retire_{name}").eq(module.port.retire),
@@ -261,15 +276,15 @@ class Core(wiring.Component):
         for name in (*EVENTS, *(f"{memory}_bytes" for memory in MEMORIES)):
             m.d.comb += getattr(self, name).eq(getattr(counters, name))
 
-    def _show(self, m: Module, modules: Modules) -> None:
+    def _show(self, m: Module, blocks: _Blocks) -> None:
         """The core's state, as registers show it."""
         m.d.comb += [
-            self.tokens_prev.eq(Cat(self.tokens["l2g"].count, self.tokens["g2l"].count)),
-            self.tokens_next.eq(Cat(self.tokens["g2s"].count, self.tokens["s2g"].count)),
-            self.fetch_status.eq(Cat(~self.fetch.over, Const(0, 7), self.fetch.cause)),
-            self.fetch_index.eq(self.fetch.dispatched),
+            self.tokens_prev.eq(Cat(blocks.tokens["l2g"].count, blocks.tokens["g2l"].count)),
+            self.tokens_next.eq(Cat(blocks.tokens["g2s"].count, blocks.tokens["s2g"].count)),
+            self.fetch_status.eq(Cat(~blocks.fetch.over, Const(0, 7), blocks.fetch.cause)),
+            self.fetch_index.eq(blocks.fetch.dispatched),
         ]
-        for number, (name, module) in enumerate(modules.items()):
+        for number, (name, module) in enumerate(blocks.modules.items()):
             status = module.port.status
             m.d.comb += [
                 self.events.issue[number].eq(module.port.issue),

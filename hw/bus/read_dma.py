@@ -13,7 +13,7 @@ from vta.hw.bus.axi import AxiSignature, Burst, Response
 from vta.hw.bus.payloads import beat_layout, burst_beats, burst_layout
 from vta.hw.bus.streams import SkidBuffer
 
-__all__ = ["ID_WIDTH", "ReadDma", "bus_signature"]
+__all__ = ["ID_WIDTH", "ReadDma", "bus_signature", "reader_ports"]
 
 ID_WIDTH = 3
 
@@ -29,6 +29,20 @@ def bus_signature(config: Config) -> AxiSignature:
     return AxiSignature(
         addr_width=config.addr_width, data_width=config.bus_width, id_width=ID_WIDTH
     )
+
+
+def reader_ports(config: Config) -> dict[str, wiring.Member]:
+    """The ports of a block that reads memory through the DMA.
+
+    ``burst`` : Out(stream of burst_layout)
+        The bursts that it asks for.
+    ``beat`` : In(stream of beat_layout)
+        What memory returned, in the order of ``burst``.
+    """
+    return {
+        "burst": Out(stream.Signature(burst_layout(config))),
+        "beat": In(stream.Signature(beat_layout(config))),
+    }
 
 
 class ReadDma(wiring.Component):
@@ -63,15 +77,15 @@ class ReadDma(wiring.Component):
 
     def __init__(self, config: Config, clients: int) -> None:
         self._config, self._clients = config, clients
-        members: dict[str, In | Out] = {
+        members: dict[str, wiring.Member] = {
             "bus": Out(bus_signature(config)),
             "stop": In(1),
             "quiet": Out(1),
             "moved": Out(1),
         }
         for client in range(clients):
-            members[f"burst_{client}"] = In(stream.Signature(burst_layout(config)))
-            members[f"beat_{client}"] = Out(stream.Signature(beat_layout(config)))
+            for name, port in reader_ports(config).items():
+                members[f"{name}_{client}"] = port.flip()
         super().__init__(members)
 
     def elaborate(self, platform: object) -> Module:

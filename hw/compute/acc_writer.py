@@ -99,8 +99,8 @@ class AccWriter(wiring.Component):
             loads.i.valid.eq(complete | self.done),
         ]
         m.d.sync += [
-            Assert(~tiles.i.valid | tiles.i.ready, "a tile came without room"),
-            Assert(~loads.i.valid | loads.i.ready, "a LOAD entry came without room"),
+            Assert(~tiles.i.valid | tiles.i.ready, "a tile arrived while the queue was full"),
+            Assert(~loads.i.valid | loads.i.ready, "a LOAD entry arrived while the queue was full"),
             Assert(~self.take | tiles.o.valid, "a tile is taken before it is there"),
         ]
         wiring.connect(m, loads.o, wiring.flipped(self.load))

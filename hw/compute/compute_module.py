@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from amaranth import *
-from amaranth.lib import stream
 from amaranth.lib.data import View
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from vta.config import Config
-from vta.hw.bus.payloads import beat_layout, burst_layout
+from vta.hw.bus.read_dma import reader_ports
 from vta.hw.compute.acc_writer import AccWriter
 from vta.hw.compute.execute import Execute
 from vta.hw.compute.hazards import AccGuard, Hazards
@@ -60,7 +59,7 @@ class ComputeModule(Executor):
     port, uop_base, acc_base, waiting
         As in `Executor`.
     burst, beat
-        To and from the read DMA.
+        To and from the read DMA, as in `reader_ports`.
     inp_en, inp_addr, inp_data, wgt_en, wgt_addr, wgt_data
         The read ports of INP and WGT; data comes in the cycle after.
     out_en, out_addr, out_data
@@ -80,8 +79,7 @@ class ComputeModule(Executor):
             kinds=KINDS,
             units=3,
             members={
-                "burst": Out(stream.Signature(burst_layout(config))),
-                "beat": In(stream.Signature(beat_layout(config))),
+                **reader_ports(config),
                 "inp_en": Out(1),
                 "inp_addr": Out(range(config.inp_depth)),
                 "inp_data": In(8 * config.inp_elem_bytes),

@@ -65,9 +65,11 @@ def iteration_layout(config: Config) -> data.StructLayout:
 
 
 def reach_layout(config: Config) -> data.StructLayout:
-    """The ACC tiles that an instruction touches: with `has_src`, those that it only reads too.
+    """The reach of a loop (GEMM or ALU): the range of ACC tiles that its iterations can touch.
 
-    Bounds, both inclusive. They hold for an instruction without a fault; only if `known`.
+    `dst` is the range of the tiles that it writes, `src`, valid with `has_src`, of those that it
+    only reads. `first` and `last` are inclusive. The reach is valid once `known`, and only for an
+    instruction without a fault.
     """
     tiles = data.StructLayout({"first": config.log_acc_depth, "last": config.log_acc_depth + 1})
     return data.StructLayout({"known": 1, "has_src": 1, "dst": tiles, "src": tiles})

@@ -9,7 +9,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
-from vta.hw.bus.payloads import INDEX_BITS, QueuedInsn, beat_layout, burst_layout
+from vta.hw.bus.payloads import INDEX_BITS, QueuedInsn
+from vta.hw.bus.read_dma import reader_ports
 from vta.hw.bus.streams import Queue
 from vta.isa import INSN_BYTES, Cause, Isa, MemoryType, Opcode
 
@@ -42,7 +43,7 @@ class Fetch(wiring.Component):
     count : In(32)
         Instructions in the stream, not 0. Constant during a run.
     burst, beat
-        To and from the read DMA.
+        To and from the read DMA, as in `reader_ports`.
     load, compute, store : Out(stream of QueuedInsn)
     over : Out(1)
         Nothing more will be dispatched: FINISH or the end was reached, or an error stopped it.
@@ -71,8 +72,7 @@ class Fetch(wiring.Component):
                 "start": In(1),
                 "pointer": In(config.addr_width),
                 "count": In(INDEX_BITS),
-                "burst": Out(stream.Signature(burst_layout(config))),
-                "beat": In(stream.Signature(beat_layout(config))),
+                **reader_ports(config),
                 **{module: Out(stream.Signature(QueuedInsn)) for module in MODULES},
                 "over": Out(1, init=1),
                 "blocked": Out(1),
@@ -97,7 +97,9 @@ class Fetch(wiring.Component):
             self.waiting.eq(active & ~held & (ahead.level == 0)),
         ]
         self._receive(m, ahead.i)
-        m.d.sync += Assert(~ahead.i.valid | ahead.i.ready, "an instruction came without room")
+        m.d.sync += Assert(
+            ~ahead.i.valid | ahead.i.ready, "an instruction arrived while the queue was full"
+        )
 
         # Dispatch: a register between the buffer and the queues cuts decoding from their depth.
         fetched = Signal(item)

@@ -10,7 +10,8 @@ from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
 from vta.hw.bus.burst_splitter import BurstSplitter
-from vta.hw.bus.payloads import COUNT_BITS, beat_layout, burst_layout, transfer_layout
+from vta.hw.bus.payloads import COUNT_BITS, transfer_layout
+from vta.hw.bus.read_dma import reader_ports
 from vta.hw.bus.streams import Queue
 from vta.isa import MEMORY_TYPE_BITS, SIZE_BITS, SRAM_BITS, MemoryType
 
@@ -56,10 +57,8 @@ class LoadEngine(wiring.Component):
     Members
     -------
     job : In(stream of transfer_layout)
-    burst : Out(stream of burst_layout)
-        To the read DMA.
-    beat : In(stream of beat_layout)
-        From the read DMA, in the order of `burst`.
+    burst, beat
+        To and from the read DMA, as in `reader_ports`.
     write : Out(write_layout)
     write_en : Out(1)
         `write` happens in this cycle.
@@ -84,8 +83,7 @@ class LoadEngine(wiring.Component):
         super().__init__(
             {
                 "job": In(stream.Signature(transfer_layout(config))),
-                "burst": Out(stream.Signature(burst_layout(config))),
-                "beat": In(stream.Signature(beat_layout(config))),
+                **reader_ports(config),
                 "write": Out(write_layout(config, kinds)),
                 "write_en": Out(1),
                 "room": In(1),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from amaranth import *
-from amaranth.lib import stream
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import Out, connect, flipped
 
 from vta.config import Config
-from vta.hw.bus.payloads import beat_layout, burst_layout
+from vta.hw.bus.read_dma import reader_ports
 from vta.hw.issue.executor import Executor
 from vta.hw.transfer.load_engine import LoadEngine, write_layout
 from vta.isa import Cause, Isa, MemoryType, ModuleId
@@ -29,7 +28,7 @@ class LoadModule(Executor):
     port, inp_base, wgt_base, waiting
         As in `Executor`.
     burst, beat
-        To and from the read DMA.
+        To and from the read DMA, as in `reader_ports`.
     write, write_en
         To the scratchpads, as in `LoadEngine`; they always have room.
 
@@ -43,8 +42,7 @@ class LoadModule(Executor):
             kinds=KINDS,
             units=1,
             members={
-                "burst": Out(stream.Signature(burst_layout(config))),
-                "beat": In(stream.Signature(beat_layout(config))),
+                **reader_ports(config),
                 "write": Out(write_layout(config, KINDS)),
                 "write_en": Out(1),
             },
