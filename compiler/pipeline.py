@@ -131,7 +131,7 @@ def trace(
     values: dict[str, Value] = {}
     for title, run in PASSES:
         if title == "unroll" and isinstance(program, TileProgram):
-            # From here on nothing asks who computes what is read.
+            # Later passes do not ask which stage computes what is read.
             program = leave_out(program, left_out_stages(schedule), values)
         with _depth_checked():
             was, program = program, run(program, config)

@@ -186,8 +186,8 @@ class LoadedModule:
                     and addresses[buffer.name] == addresses[other.name]
                 ):
                     raise ArgumentError(
-                        f"output {buffer.name} of {self.entry_name} must be an "
-                        f"array of its own, not the same as {other.name}"
+                        f"output {buffer.name} of {self.entry_name} must be a "
+                        f"separate array, not the same as {other.name}"
                     )
         return addresses
 

@@ -140,7 +140,7 @@ def _deadline(timeout: float) -> Callable[[int], None]:
 
     def check(done: int) -> None:
         if time.monotonic() > end:
-            raise DeviceTimeout(f"the run was not through after {timeout:g} s ({done} steps done)")
+            raise DeviceTimeout(f"the run had not finished after {timeout:g} s ({done} steps done)")
 
     return check
 

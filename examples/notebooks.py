@@ -98,7 +98,7 @@ def differences(
         return
     for number, (cell, another) in enumerate(zip(book.cells, other.cells, strict=True)):
         if (cell.cell_type, cell.source) != (another.cell_type, another.source):
-            yield f"cell {number} is another"
+            yield f"cell {number} differs"
         elif outputs and not _alike(_shown(cell), _shown(another)):
             yield f"cell {number} shows something else"
 

@@ -91,4 +91,4 @@ def check_call(
         if not 0 <= pointer < memory.size:
             raise DeviceError(f"{name} must be 0 to {memory.size - 1:#x}, not {pointer:#x}")
     if max_cycles is not None and max_cycles < 0:
-        raise DeviceError(f"max_cycles must not be negative, as {max_cycles} is")
+        raise DeviceError(f"max_cycles must be 0 or more, not {max_cycles}")

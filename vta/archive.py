@@ -108,4 +108,4 @@ def _check_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
     # An array of Python objects has no fixed size; numpy refuses it.
     if claimed != there and not dtype.hasobject:
         name = member.filename.removesuffix(".npy")
-        raise ValueError(f"{name} must have {there} bytes, not {claimed} as its header says")
+        raise ValueError(f"{name} has {there} bytes, but its header says {claimed}")

@@ -137,7 +137,7 @@ class Environment(metaclass=_EnvironmentType):
     def __setattr__(self, name: str, value: object) -> None:
         if hasattr(self, "_complete"):
             raise ReadOnlyError(
-                f"env.{name} cannot be set, for an environment is a view on one configuration; "
+                f"env.{name} cannot be set, because an environment is a view of one configuration; "
                 "make another with vta.Environment({...}), or change the configuration file"
             )
         super().__setattr__(name, value)

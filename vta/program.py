@@ -98,7 +98,7 @@ class Program:
         for buffer in self.buffers:
             if any(size < 0 for size in buffer.shape):
                 raise ProgramError(
-                    f"buffer {buffer.name}: shape must not be negative, as {buffer.shape} is"
+                    f"buffer {buffer.name}: shape must be sizes of 0 or more, not {buffer.shape}"
                 )
             if buffer.role not in ROLES:
                 raise ProgramError(

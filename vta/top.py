@@ -356,13 +356,11 @@ def _epilogue(bias: Any, given: Epilogue | None, options: EpilogueOptions) -> Ep
     if given is None:
         return Epilogue(bias=bias is not None, **options)
     if options:
-        raise ArgumentError(
-            f"epilogue must hold all options, and {', '.join(options)} not be given beside it"
-        )
+        raise ArgumentError(f"{', '.join(options)} must be given in the epilogue, not beside it")
     if not isinstance(given, Epilogue):
         raise ArgumentError(f"epilogue must be an Epilogue, not {given!r}")
     if given.bias and bias is None:
-        raise ArgumentError("bias must be given, for the epilogue adds one")
+        raise ArgumentError("bias must be given, because the epilogue adds one")
     return dataclasses.replace(given, bias=bias is not None)
 
 

@@ -132,7 +132,7 @@ def _broadcast(
     for sizes in itertools.zip_longest(*(reversed(item) for item in shapes), fillvalue=1):
         if len(set(sizes) - {1}) > 1:
             listed = " and ".join(str(list(item)) for item in shapes)
-            raise CompileError(f"{name}: shapes {listed} do not go together")
+            raise CompileError(f"{name}: shapes {listed} cannot be broadcast together")
         shape.insert(0, max(sizes))
 
     def element(item: Operand, indices: Sequence[Expr]) -> Any:

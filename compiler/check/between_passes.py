@@ -71,7 +71,7 @@ def _loops(program: LoopProgram) -> None:
             )
         _require(
             assign.value.dtype == target.dtype,
-            f"{target.name} is {target.dtype}, what it is given {assign.value.dtype}",
+            f"{target.name} is {target.dtype}, but its value is {assign.value.dtype}",
         )
         for node in walk(assign.value):
             _typed(node)
@@ -109,7 +109,7 @@ def _nested(program: TileProgram, config: Config) -> None:
     defined: set[str] = set()
     for op in walk_operations(program.body):
         for name in names_of(op):
-            _require(name in program.values, f"{name} is no value of the program")
+            _require(name in program.values, f"{name} is not a value of the program")
         written = op.dst.value if not isinstance(op, Store) else ""
         read = set(names_of(op)) - (
             {written}
@@ -151,7 +151,7 @@ def _transfer(op: Transfer, buffer: Buffer, config: Config) -> None:
     dtype = "int32" if kind == MemoryType.ACC else "int8"
     _require(
         kind != MemoryType.UOP and buffer.dtype == dtype,
-        f"{buffer.name} is {buffer.dtype}, which {kind.name} does not move",
+        f"{buffer.name} is {buffer.dtype}, which {kind.name} transfers cannot move",
     )
     nbytes = math.prod(buffer.shape) * (4 if dtype == "int32" else 1)
     # The last element may be only partly filled.

@@ -120,7 +120,7 @@ def _check_encoding(stream: _Stream) -> None:
         if (owner, side) not in TOKEN_LINKS:
             flags = mem[f"pop_{side}"] + mem[f"push_{side}"]
             wrong = (module == owner) & (flags > 0)
-            stream.refuse(wrong, "a token of a neighbour that is not there")
+            stream.refuse(wrong, "a token for a neighbour that does not exist")
     stream.refuse(stream.moves & (kind > max(MemoryType)), "no such memory")
     for item in MemoryType:
         wrong = stream.load if item == MemoryType.OUT else stream.store
@@ -183,7 +183,9 @@ def _ended_before(stream: _Stream) -> list[list[int]]:
         both = min(len(pushes), len(pops))
         early = [*pops[:both][pushes[:both] >= pops[:both]], *pops[both:]]
         if early:
-            stream.fail(int(early[0]), f"waits for a token of {queue} that nobody pushed before")
+            stream.fail(
+                int(early[0]), f"waits for a token of {queue} that no earlier instruction pushes"
+            )
         if len(pushes) > both:
             stream.fail(None, f"{len(pushes) - both} tokens are left in {queue}")
         held = np.arange(1, both + 1) - np.searchsorted(pops, pushes, side="right")
@@ -285,7 +287,7 @@ class _Walk:
         load, memory = mem["opcode"] == Opcode.LOAD, self.buffers[reference]
         if load and self.whole and not memory.written[elements].all():
             name = self.stream.program.buffers[reference].name
-            self.stream.fail(index, f"loads what nobody stored in {name}")
+            self.stream.fail(index, f"loads from {name} what no earlier instruction stored")
         self._note(index, memory, elements, not load)
 
     def _load_uops(self, reference: int, mem: dict[str, int]) -> None:

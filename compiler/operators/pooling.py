@@ -81,7 +81,7 @@ class _Pool2d(Spec):
         if blind is not None:
             raise CompileError(
                 f"each window must see at least one number of the data, but window {blind} along "
-                f"the {what} sees nothing but padding: window {self._window}, stride "
+                f"the {what} sees only padding: window {self._window}, stride "
                 f"{self._stride}, dilation {self._dilation}, padding {self._pads}"
             )
 

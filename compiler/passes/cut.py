@@ -1,8 +1,8 @@
 """Cuts elementwise work on whole tensors into parts that fit the accumulator buffer.
 
 Tensors that fit are computed at once. Larger ones are cut into equal parts, which alternate between
-two halves of ACC as two virtual threads. So one part can be stored while the next is computed. A
-program whose schedule has tilings of its own does not change.
+two halves of ACC as two virtual threads. So one part can be stored while the next is computed. If
+the schedule tiles the work itself, the program does not change.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def cut(program: TileProgram, config: Config) -> TileProgram:
     Raises
     ------
     CompileError
-        If more values are alive at once than ACC has tiles, or if an operation reads part of a
-        tensor that the program itself stores, at another place than it was stored.
+        If more values are alive at once than ACC has tiles, or if an operation reads only a part
+        of a tensor that the program itself stores.
     """
     ops = [node for node in program.body if not isinstance(node, Loop)]
     if len(ops) < len(program.body):
@@ -96,7 +96,7 @@ def _groups(ops: Sequence[TileOperation], constants: set[str]) -> list[list[Tile
 
 
 def _tiles(ops: list[TileOperation], constants: set[str]) -> int:
-    """How many tiles every operation of a group processes one by one; 0 if they differ."""
+    """The number of tiles that each operation of a group goes through; 0 if they differ."""
     counts = set()
     for op in ops:
         if len(op.domain.loops) != 1 or op.domain.guards:

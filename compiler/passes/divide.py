@@ -42,7 +42,7 @@ def divide(program: LoopProgram, config: Config | None = None) -> LoopProgram:
     Raises
     ------
     CompileError
-        If an index would turn one operation into too many; the message shows the index.
+        If one operation would become too many; the message shows the index with the division.
     """
     return dataclasses.replace(program, body=tuple(_divided(stmt, {}) for stmt in program.body))
 
@@ -137,7 +137,7 @@ class _DividedNest:
                     yield item
 
     def _remove(self, item: Quotient) -> None:
-        """One step towards a program without divisions: splits a loop, or moves it out."""
+        """Splits one loop, or moves one out of the operation, so that `item` can be simplified."""
         inner = item.form.quotients()
         for deeper in inner:
             if not variables([deeper]).isdisjoint(self.own):
@@ -200,9 +200,9 @@ class _DividedNest:
         count = math.prod(item.extent for item in self.taken)
         if count > MOST_OPERATIONS:
             raise CompileError(
-                f"stage {self.assign.buffer.name}: what is divided in {self.divisions} comes out "
-                f"even in no loop, and would take {count} operations; split its loops where the "
-                "division cuts them"
+                f"stage {self.assign.buffer.name}: no split of a loop makes the divisions in "
+                f"{self.divisions} exact, so the stage would take {count} operations, more than "
+                f"{MOST_OPERATIONS}; split its loops at multiples of the divisor"
             )
 
     def _simple(self, assign: Assign, known: Mapping[Var, Expr]) -> Assign:

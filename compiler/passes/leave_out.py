@@ -32,7 +32,7 @@ def left_out_stages(schedule: Schedule) -> frozenset[str]:
 def leave_out(
     program: TileProgram, stages: Collection[str], values: Mapping[str, Value]
 ) -> TileProgram:
-    """The program without the operations of `stages`, and without constants only they read.
+    """The program without the operations of `stages` or the constants that only those read.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def leave_out(
         Its values have places already, so the remaining operations keep their addresses.
     stages : names of stages
     values : dict
-        All values as they were before some took over the storage of others; they name the stages.
+        All values before `inplace` gave some the storage of others; they name the stages.
     """
     if not stages:
         return program

@@ -155,7 +155,7 @@ def _blocker(found: list[_Entry], place: int, entry: _Entry, longest: int) -> in
 
 
 def _behind(found: list[_Entry], place: int, cycles: int) -> int:
-    """The first place from `place` on with computations of `cycles` cycles in between."""
+    """The first position with at least `cycles` cycles of computation between it and `place`."""
     while place < len(found) and cycles > 0:
         cycles -= found[place].cycles
         place += 1

@@ -167,8 +167,9 @@ def _fit(lives: Sequence[tuple[int, int, int]], apart: bool) -> tuple[list[int],
     """An offset for each (first, last, tiles), and the total number of tiles.
 
     Values that are not needed at the same time may overlap, unless `apart` is set. Two orders are
-    tried. The order of their starts needs the fewest places for values of one size. With the
-    longest lives first, a small value that stays does not split the space for large ones.
+    tried. In the order in which they are first needed, values of one size take the fewest places.
+    In the order of their lifetimes, longest first, a small value that is needed for long does not
+    split the space for large ones.
     """
     starts = sorted(range(len(lives)), key=lambda number: lives[number][0])
     longest = sorted(starts, key=lambda number: lives[number][0] - lives[number][1])

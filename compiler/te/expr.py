@@ -50,7 +50,8 @@ ABILITIES = "VTA computes + - * << >> min max and astype on int8 and int32"
 """Ends every message about something that VTA cannot do."""
 
 CANNOT_EQUAL = (
-    "VTA cannot compare for equality; of indices te.if_then_else(i == n, ...) can; " + ABILITIES
+    "VTA cannot compare values for equality; te.if_then_else(i == n, ...) compares indices; "
+    + ABILITIES
 )
 
 CANNOT_DIVIDE = (
@@ -202,7 +203,7 @@ class _Operators:
     __hash__ = object.__hash__
 
     def _cannot_convert(self, *_: object) -> NoReturn:
-        raise CompileError(f"an expression is no number while it is being declared; {ABILITIES}")
+        raise CompileError(f"an expression has no value until the program runs; {ABILITIES}")
 
     __int__ = __index__ = __float__ = __round__ = _cannot_convert
 
@@ -215,7 +216,7 @@ class _Operators:
 
     def __bool__(self) -> bool:
         raise CompileError(
-            f"an expression has no truth value while it is being declared; {ABILITIES}"
+            f"an expression is not true or false until the program runs; {ABILITIES}"
         )
 
 
@@ -298,8 +299,8 @@ class Condition:
 
     def __bool__(self) -> bool:
         raise CompileError(
-            "a condition on an index has no truth value while it is being declared; "
-            "te.if_then_else takes it, te.all several"
+            "a condition on an index is not true or false until the program runs; "
+            "give it to te.if_then_else, or several with te.all"
         )
 
 
@@ -325,7 +326,7 @@ class Equality:
         """The conditions under which the two indices are equal."""
         if self.negated:
             raise CompileError(
-                "te.if_then_else takes no != of indices; say == and exchange the values"
+                "te.if_then_else does not take != of indices; use == and swap the two values"
             )
         return _condition(self.a, self.b), _condition(self.b, self.a)
 
@@ -421,7 +422,7 @@ def _condition(left: object, right: object) -> Condition:
     value = binary("-", left, right)
     if any(isinstance(node, Read) for node in walk(value)):
         raise CompileError(
-            f"VTA cannot compare values (min and max may do instead), only indices; {ABILITIES}"
+            f"VTA can compare only indices, not values (min and max may do instead); {ABILITIES}"
         )
     return Condition(value)
 

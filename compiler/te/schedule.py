@@ -73,8 +73,8 @@ class Schedule(ScheduleLog):
                 self[read] is source for read in stage.op.input_tensors
             ):
                 raise ScheduleError(
-                    f"stage {stage.name} does not read {source.name}, of which "
-                    "cache_read would give it a copy"
+                    f"a reader of cache_read must read {source.name}, which stage {stage.name} "
+                    "does not"
                 )
         axis = tuple(
             Axis(Var("int32", f"ax{place}"), size) for place, size in enumerate(tensor.shape)
@@ -106,7 +106,7 @@ class Schedule(ScheduleLog):
         check_scope(stage, scope)
         if not isinstance(stage.op, ComputeOp):
             raise ScheduleError(
-                f"stage {stage.name} is a placeholder, which nothing is computed for"
+                f"stage {stage.name} is a placeholder: cache_write needs a stage that is computed"
             )
         if stage.relations or stage.tensorized or stage.threads or stage.pragmas:
             raise ScheduleError(

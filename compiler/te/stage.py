@@ -113,7 +113,7 @@ class Stage:
         self._computes("compute_at")
         if not isinstance(consumer, Stage) or consumer.schedule is not self.schedule:
             raise ScheduleError(
-                f"stage {self.name}: compute_at needs a stage of this schedule, as "
+                f"stage {self.name}: compute_at needs a stage of this schedule, such as "
                 f"s[C], not {consumer!r}"
             )
         consumer._leaf(axis, "compute_at")
@@ -146,7 +146,7 @@ class Stage:
         place = self._leaf(axis, "split")
         if (factor is None) == (nparts is None):
             raise ScheduleError(
-                f"stage {self.name}: split of {axis.name} needs a factor or nparts, and not both"
+                f"stage {self.name}: split of {axis.name} needs either factor or nparts"
             )
         number = _count(self, f"split of {axis.name}", factor if nparts is None else nparts)
         rounds = -(-axis.extent // number)
@@ -177,13 +177,13 @@ class Stage:
         if places != list(range(places[0], places[0] + len(places))):
             names = ", ".join(axis.name for axis in listed)
             raise ScheduleError(
-                f"stage {self.name}: fuse needs loops that follow each other, "
-                f"which {names} do not; its loops are {self._leaves()}"
+                f"stage {self.name}: fuse needs loops directly inside each other, "
+                f"not {names}; its loops are {self._leaves()}"
             )
         if len({axis.reduces for axis in listed}) > 1:
             raise ScheduleError(
-                f"stage {self.name}: fuse of {listed[0].name} mixes an axis that "
-                "is reduced with one that is not"
+                f"stage {self.name}: fuse of {listed[0].name} mixes axes that "
+                "are reduced with axes that are not"
             )
         extent = math.prod(axis.extent for axis in listed)
         fused = self._fresh(
@@ -279,8 +279,8 @@ class Stage:
             )
         if any(axis is own for own in self._gone()):
             raise ScheduleError(
-                f"stage {self.name}: {what} of {name}, which was split or fused "
-                f"before; its loops are {self._leaves()}"
+                f"stage {self.name}: {what} of {name}, which has already been split or fused; "
+                f"its loops are {self._leaves()}"
             )
         raise ScheduleError(
             f"stage {self.name} has no axis {name!r} of its own; its axes are "

@@ -30,7 +30,7 @@ class Operation:
     def output(self, index: int = 0) -> Tensor:
         """The tensor that the operation makes; `index` must be 0."""
         if index != 0:
-            raise CompileError(f"{self.name} has one output, number 0, not {index}")
+            raise CompileError(f"index of an output of {self.name} must be 0, not {index}")
         return Tensor(self)
 
 
@@ -170,7 +170,7 @@ def compute(
     for node in walk(body):
         if isinstance(node, Reduce) and node is not body:
             raise CompileError(
-                f"the rule of {name} goes on with a reduction's result; make the "
+                f"the rule of {name} computes with the result of a reduction; make the "
                 "reduction a stage of its own"
             )
     reduced = body.axes if isinstance(body, Reduce) else ()
@@ -178,9 +178,8 @@ def compute(
     for node in walk(body):
         if isinstance(node, Var) and node not in own:
             raise CompileError(
-                f"the rule of {name} uses {node.name}, which is no index of its "
-                "own; an axis that is reduced must be among those of te.sum, "
-                "te.max or te.min"
+                f"the rule of {name} uses {node.name}, which is not one of its indices; an axis "
+                "that is reduced must be among those of te.sum, te.max or te.min"
             )
     return Tensor(ComputeOp(name, sizes, body.dtype, axis, body))
 
@@ -197,8 +196,8 @@ def _axis_names(fcompute: Callable[..., object], ndim: int, name: str) -> list[s
         parameters = inspect.signature(fcompute).parameters.values()
     except ValueError:
         raise CompileError(
-            f"the rule of {name} must be a Python function, whose parameters can be "
-            f"seen, not {fcompute!r}"
+            f"the rule of {name} must be a Python function whose parameters can be "
+            f"inspected, not {fcompute!r}"
         ) from None
     for parameter in parameters:
         if parameter.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD):
@@ -207,7 +206,7 @@ def _axis_names(fcompute: Callable[..., object], ndim: int, name: str) -> list[s
             rest = parameter.name
         elif parameter.kind is kinds.KEYWORD_ONLY and parameter.default is kinds.empty:
             raise CompileError(
-                f"the rule of {name} needs {parameter.name} by name; it is given the indices alone"
+                f"the rule of {name} must take indices only, not {parameter.name} by keyword"
             )
     if rest is not None:
         for index in range(len(names), ndim):
@@ -216,6 +215,6 @@ def _axis_names(fcompute: Callable[..., object], ndim: int, name: str) -> list[s
     if len(names) != ndim:
         raise CompileError(
             f"the rule of {name} takes {len(names)} indices, but its shape has "
-            f"{ndim} dimensions; `lambda *i:` takes as many as there are"
+            f"{ndim} dimensions; `lambda *i:` takes any number"
         )
     return names

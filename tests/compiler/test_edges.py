@@ -106,25 +106,34 @@ def test_a_reduction_of_a_wide_number(kit):
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        (lambda x, i, j: x(i, j) + 1 if i == 0 else x(i, j), "cannot compare for equality"),
-        (lambda x, i, j: x(i, j) if i != 0 else 0, "cannot compare for equality"),
-        (lambda x, i, j: x(i, j) if i in (0, 1) else 0, "cannot compare for equality"),
-        (lambda x, i, j: 1 if x(i, j) == 0 else 0, "cannot compare for equality"),
-        (lambda x, i, j: x(i, j) == x(j, i), "the rule of C: VTA cannot compare for equality"),
-        (lambda x, i, j: x(i, j) != x(j, i), "the rule of C: VTA cannot compare for equality"),
-        (lambda x, i, j: i == j, "the rule of C: VTA cannot compare for equality"),
-        (lambda x, i, j: 1 if x(i, j) == x(j, i) else 0, "VTA cannot compare for equality"),
-        (lambda x, i, j: 1 if x(i, j) != i else 0, "VTA cannot compare for equality"),
-        (lambda x, i, j: te.if_then_else(x(i, j) == 3, 1, 0), "cannot compare values"),
-        (lambda x, i, j: te.if_then_else(i != j, 1, 0), "takes no != of indices; say == and exch"),
-        (lambda x, i, j: x(range(i), j), "is no number while it is being declared"),
-        (lambda x, i, j: round(x(i, j)), "is no number while it is being declared"),
+        (lambda x, i, j: x(i, j) + 1 if i == 0 else x(i, j), "cannot compare values for equality"),
+        (lambda x, i, j: x(i, j) if i != 0 else 0, "cannot compare values for equality"),
+        (lambda x, i, j: x(i, j) if i in (0, 1) else 0, "cannot compare values for equality"),
+        (lambda x, i, j: 1 if x(i, j) == 0 else 0, "cannot compare values for equality"),
+        (
+            lambda x, i, j: x(i, j) == x(j, i),
+            "the rule of C: VTA cannot compare values for equality",
+        ),
+        (
+            lambda x, i, j: x(i, j) != x(j, i),
+            "the rule of C: VTA cannot compare values for equality",
+        ),
+        (lambda x, i, j: i == j, "the rule of C: VTA cannot compare values for equality"),
+        (lambda x, i, j: 1 if x(i, j) == x(j, i) else 0, "VTA cannot compare values for equality"),
+        (lambda x, i, j: 1 if x(i, j) != i else 0, "VTA cannot compare values for equality"),
+        (lambda x, i, j: te.if_then_else(x(i, j) == 3, 1, 0), "VTA can compare only indices"),
+        (
+            lambda x, i, j: te.if_then_else(i != j, 1, 0),
+            "does not take != of indices; use == and swap",
+        ),
+        (lambda x, i, j: x(range(i), j), "an expression has no value until the program runs"),
+        (lambda x, i, j: round(x(i, j)), "an expression has no value until the program runs"),
         (lambda x, i, j: x + 1, "A is a whole tensor where one element is needed"),
         (
             lambda x, i, j: te.sum(
                 x(i, te.reduce_axis((0, 4), "k")), axis=te.reduce_axis((0, 4), "m")
             ),
-            "the rule of C uses k, which is no index of its own; an axis that is reduced "
+            "the rule of C uses k, which is not one of its indices; an axis that is reduced "
             "must be among",
         ),
     ],

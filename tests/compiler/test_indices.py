@@ -247,7 +247,7 @@ def test_taps_in_one_axis(taps, kit):
     [
         (
             lambda x, i, j: x(i, j // 2),
-            r"M: what it reads of L goes through a tile's 8 numbers in another order.*"
+            r"M: what it reads of L goes through a tile's 8 numbers in a different order.*"
             r"its indices: L\[i0, 0, i2 // 2\]",
         ),
         (
@@ -256,7 +256,7 @@ def test_taps_in_one_axis(taps, kit):
         ),
         (
             lambda x, i, j: x(te.truncdiv(i - 4, 3) + 1, j),
-            r"M: an index is no sum of loop indices.*truncdiv\(i0 - 4, 3\)",
+            r"M: an index must be a sum of loop indices.*truncdiv\(i0 - 4, 3\)",
         ),
         (
             lambda x, i, j: x(i // 2 + 5, j),

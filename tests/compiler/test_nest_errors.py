@@ -54,16 +54,16 @@ REFUSALS = [
     ),
     (
         lambda m, s: s[m.c_buf].split(m.c_buf.op.axis[2], 1),
-        "tensorized axis bi was split or fused since; call tensorize last",
+        "tensorized axis bi has been split or fused since; call tensorize last",
     ),
     (lambda m, s: s[m.c_buf].tensorize(m.ki, gemm), "must have exactly the tile's loops .* inside"),
     (
         lambda m, s: s[m.a_buf].compute_at(s[m.c_buf], m.ki),
-        "A_buf is computed inside ki, which is one tensorized operation; compute it further out",
+        "A_buf is computed inside ki, which is part of one tensorized operation; .* further out",
     ),
     (
         lambda m, s: s[m.c].tensorize(m.c.op.axis[2], gemm),
-        "stage C is tensorized with env.gemm, which sums products; its rule is no te.sum",
+        "stage C is tensorized with env.gemm, which sums products; its rule is not a te.sum",
     ),
     (
         lambda m, s: s[m.c_buf].compute_at(s[m.c], m.c.op.axis[1]),
@@ -74,7 +74,7 @@ REFUSALS = [
         lambda m, s: s[m.c_buf].bind(m.c_buf.op.axis[2], te.thread_axis("cthread")),
         "stage C_buf: virtual threads over bi are inside bi, which is one tensorized "
         "operation; bind "
-        "an outer axis",
+        "an axis outside it",
     ),
     (
         lambda m, s: s[m.a_buf].pragma(m.a_buf.op.axis[0], "alu"),
@@ -214,7 +214,7 @@ def test_padding_with_something_else():
     s = te.create_schedule(c.op)
     s[b].set_scope(ACC).pragma(b.op.axis[0], "dma_copy")
     s[c].pragma(c.op.axis[0], "dma_copy")
-    with pytest.raises(CompileError, match="stage B pads with something else than 0"):
+    with pytest.raises(CompileError, match="stage B pads with a value other than 0"):
         build(s, [a, c], TINY)
 
 

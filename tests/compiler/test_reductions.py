@@ -101,6 +101,7 @@ def test_a_reduction_within_a_tile():
         s[tensor].set_scope(ACC).pragma(tensor.op.axis[0], key)
     s[out].pragma(out.op.axis[0], "dma_copy")
     with pytest.raises(
-        ScheduleError, match="what it reads of B goes through a tile's 8 numbers in another order"
+        ScheduleError,
+        match="what it reads of B goes through a tile's 8 numbers in a different order",
     ):
         build(s, [a, out], TINY)

@@ -264,7 +264,7 @@ def test_timeout(kind: type) -> None:
     stop = isa.common.pack(opcode=Opcode.FINISH)
     with device:
         device.run_stream(Isa.words([stop]))  # what is built at the first run takes its time
-        with pytest.raises(DeviceTimeout, match="not through after 0.2 s"):
+        with pytest.raises(DeviceTimeout, match="had not finished after 0.2 s"):
             device.run_stream(Isa.words([loop] * 8 + [stop]), timeout=0.2)
         assert device.run_stream(Isa.words([stop])).instructions == 1
 

@@ -122,7 +122,7 @@ def test_check_notices_a_change_of_the_script(tmp_path: Path) -> None:
     done = _run(tmp_path / "notebooks.py", "--check", "matrix_multiply")
     assert done.returncode == 1
     assert done.stderr == (
-        "out of date: matrix_multiply.ipynb (cell 2 is another); run make notebooks\n"
+        "out of date: matrix_multiply.ipynb (cell 2 differs); run make notebooks\n"
     )
     script.write_text(text + "\n# %%\nprint()\n", encoding="utf-8")
     done = _run(tmp_path / "notebooks.py", "--check", "matrix_multiply")

@@ -65,7 +65,7 @@ def simulate(dut, *benches, background=(), limit=200_000) -> None:
     async def watch(ctx) -> None:
         for _ in range(limit):
             await ctx.tick()
-        raise AssertionError(f"not through after {limit} cycles")
+        raise AssertionError(f"not finished after {limit} cycles")
 
     for bench in (*background, watch):
         sim.add_testbench(bench, background=True)

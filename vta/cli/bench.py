@@ -130,8 +130,8 @@ def _check_files(plot: str | None, page: str | None, speed: bool) -> None:
             raise click.UsageError(f"{name} {value}: its folder cannot be written")
     if page is not None and not Path(page).is_file():
         raise click.UsageError(
-            f"--page {page}: is not there; it must hold the marks between which "
-            "the tables go, as docs/performance.md does"
+            f"--page {page}: does not exist; it must have the marks around the tables, "
+            "as docs/performance.md does"
         )
     if plot is not None:
         if Path(plot).suffix.lower() not in SUFFIXES:
@@ -187,7 +187,7 @@ def _streams(images: Sequence[tuple[str, Image]], options: BenchOptions) -> list
         if result.report.fault is not None:
             complain(f"{name}: the machine reported {result.report.fault}")
         elif result.match is False:
-            complain(f"{name}: memory is not what it must be")
+            complain(f"{name}: memory differs from what the image expects")
         results.append(result)
     return results
 

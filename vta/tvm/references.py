@@ -58,7 +58,7 @@ def conv2d_nchw_python(
     filters, depth, kernel_h, kernel_w = w_np.shape
     if groups < 1 or channels != depth * groups or filters % groups:
         raise ArgumentError(
-            f"groups {groups}: data of {channels} channels does not go with a "
+            f"groups {groups}: data of {channels} channels does not match a "
             f"kernel of {filters} filters of {depth} channels"
         )
     stride_h, stride_w = _pair(stride, "stride")

@@ -150,8 +150,8 @@ def infer_bounds(schedule: Schedule) -> Bounds:
             assert stage.attached is not None
             consumer, axis = stage.attached
             raise ScheduleError(
-                f"stage {stage.name} is an output, but all that is read of it at {axis.name} of "
-                f"{consumer.name}, where it is computed, is a part; leave it at the root"
+                f"stage {stage.name} is an output, but {consumer.name}, where it is computed (at "
+                f"{axis.name}), reads only a part of it; leave it at the root"
             )
         own = StageBounds(stage, bodies[stage], region)
         _loops(own, bounds.extents)
@@ -171,8 +171,8 @@ def _outside(stage: Stage, bounds: Bounds) -> set[Var]:
                 break
         else:
             raise ScheduleError(
-                f"stage {stage.name} is computed at {axis.name} of {consumer.name}, which was "
-                "split or fused since; call compute_at after that"
+                f"stage {stage.name} is computed at {axis.name} of {consumer.name}, which has been "
+                "split or fused since; call compute_at afterwards"
             )
         stage = consumer
     return found

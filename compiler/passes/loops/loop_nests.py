@@ -186,13 +186,13 @@ class _Nest:
         name = self.stage.name
         if axis not in self.leaves:
             raise ScheduleError(
-                f"stage {name}: tensorized axis {axis.name} was split or fused "
+                f"stage {name}: tensorized axis {axis.name} has been split or fused "
                 "since; call tensorize last"
             )
         if self.leaves.index(axis) <= last:
             raise ScheduleError(
                 f"stage {name}: {self.inner[last][0].name} is computed inside "
-                f"{self.leaves[last].name}, which is one tensorized operation; "
+                f"{self.leaves[last].name}, which is part of one tensorized operation; "
                 "compute it further out"
             )
         for inner in self.leaves[self.leaves.index(axis) :]:
@@ -200,12 +200,12 @@ class _Nest:
                 raise ScheduleError(
                     f"stage {name}: virtual threads over {inner.name} are inside "
                     f"{axis.name}, which is one tensorized operation; bind an "
-                    "outer axis"
+                    "axis outside it"
                 )
         if not isinstance(self.own.body, Reduce):
             raise ScheduleError(
                 f"stage {name} is tensorized with env.gemm, which sums products; "
-                "its rule is no te.sum"
+                "its rule is not a te.sum"
             )
 
     def statements(self, place: int) -> tuple[Stmt, ...]:
@@ -266,7 +266,7 @@ class _Nest:
             yield Assign(buffer, self.indices, chosen, (*guards, *kept), reduce)
 
     def _neutral(self, place: int) -> Stmt:
-        """Sets all that the loops from `place` on compute to the reduction's neutral value."""
+        """Sets everything that the loops from `place` inwards compute to the neutral value."""
         body = self.own.body
         assert isinstance(body, Reduce)
         number = neutral(body.op, body.dtype)

@@ -6,8 +6,8 @@ Operations that the ALU lacks are expressed with those that it has:
 - a number too wide for an immediate becomes a `Constant`;
 - an int8 value is kept in 32 bits. A cast, additions, products and left shifts may leave the upper
   bits wrong. An operation that depends on those bits first *narrows* the value: it shifts it up and
-  back down. A shift by a value may go either way, so it depends on the upper bits of its operand,
-  and it may leave wrong ones.
+  back down. A shift whose amount is a value may go left or right. So it depends on the upper bits
+  of its operand, and it may also leave wrong ones.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class Selector:
         value, by = self._value(self._narrow(a)), b.ref
         if expr.op == "<<":
             if wide and not isinstance(expr.b, Cast):
-                # The smallest number has no negation.
+                # The smallest number cannot be negated.
                 by = self._alu(AluOp.MAX, by, -self.width)
             by = self._alu(AluOp.MUL, by, -1)
         return Selected(self._alu(AluOp.SHR, value, by), exact=wide)

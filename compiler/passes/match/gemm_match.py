@@ -135,7 +135,7 @@ def _operands(nest: StatementNest) -> tuple[Read, Read]:
     if len(factors) != 2 or nest.assign.reduce != "+":
         raise ScheduleError(
             f"{nest.where}: env.gemm sums products of two tensors, "
-            "te.sum(a * b, axis=[...]); the rule here is another"
+            "te.sum(a * b, axis=[...]); this rule does not"
         )
     if set(reads) != {INP_SCOPE, WGT_SCOPE}:
         places = " and ".join(

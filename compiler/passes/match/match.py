@@ -67,7 +67,7 @@ class _Matcher:
         self.values: dict[str, Value] = {}
         self.rules: dict[str, Assign] = {}
         self.partly: set[str] = set()
-        """Stages of several cases, each of which an operation of its own does."""
+        """Stages with several cases, each computed by a separate operation."""
         self.depth = 0
         self.passed: set[str] = set()
         self.expressions = Expressions(config, self.values)

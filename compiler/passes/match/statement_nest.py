@@ -38,7 +38,7 @@ class StatementNest:
     inside : tuple of str
         The names of the tensorized loops.
     at_root : bool
-        Whether no other loops are around it.
+        Whether it stands outside all other loops.
     """
 
     loops: tuple[For, ...]
@@ -115,7 +115,7 @@ def domain_of(
     for guard in nest.assign.guards if guards is None else guards:
         form = affine(guard)
         if form is None:
-            raise CompileError(f"{nest.where}: a condition is no sum of indices")
+            raise CompileError(f"{nest.where}: a condition must be on a sum of indices")
         forms.append(tiling.guard(form, f"{nest.where}: a split or a condition"))
     return Domain(
         tiling.loops, tuple(forms), frozenset(loop.var for loop in nest.loops if loop.unrolled)
@@ -128,8 +128,8 @@ def flat(nest: StatementNest, indices: tuple[Expr, ...], shape: tuple[int, ...])
     if form is None:
         shown = next(show_expr(index) for index in indices if affine(index) is None)
         raise CompileError(
-            f"{nest.where}: an index is no sum of loop indices, each perhaps divided (// and %): "
-            f"{shown}; {ABILITIES}"
+            f"{nest.where}: an index must be a sum of loop indices (// and % are allowed), "
+            f"not {shown}; {ABILITIES}"
         )
     return form
 

@@ -56,9 +56,9 @@ class TileLoops:
         for own, (_, step) in self.inside.items():
             if form.factors.get(own, 0) != step:
                 raise ScheduleError(
-                    f"{what} goes through a tile's {self.size} numbers in another order than it "
-                    "is written (transposed, strided or broadcast); within a tile each number "
-                    "must meet the one of the same place"
+                    f"{what} goes through a tile's {self.size} numbers in a different order from "
+                    "the write (transposed, strided or broadcast); inside a tile, each number "
+                    "must be computed from numbers at the same position"
                 )
         rest = {var: factor for var, factor in form.factors.items() if var not in self.inside}
         wrong = [

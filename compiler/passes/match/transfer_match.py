@@ -75,7 +75,7 @@ def _kind(nest: StatementNest, source: Buffer, value: Expr, config: Config) -> M
     if source.dtype != "int8" or target.dtype != "int8" or isinstance(value, Cast):
         raise ScheduleError(
             f"{nest.where} is {target.dtype}, read from {source.name} of "
-            f"{source.dtype}; {SCOPES[target.scope]} holds int8 as it is in "
+            f"{source.dtype}; {SCOPES[target.scope]} holds int8, unchanged from "
             "main memory"
         )
     return MemoryType.INP if target.scope == INP_SCOPE else MemoryType.WGT
@@ -134,12 +134,12 @@ def _padded(nest: StatementNest) -> tuple[Expr, list[Affine]]:
     while isinstance(inner := value.value if isinstance(value, Cast) else value, Select):
         if not isinstance(inner.other, Const) or inner.other.number != 0:
             raise CompileError(
-                f"{nest.where} pads with something else than 0, which a load cannot do"
+                f"{nest.where} pads with a value other than 0, which a load cannot do"
             )
         for item in inner.conditions:
             form = affine(item.value)
             if form is None:
-                raise CompileError(f"{nest.where}: a condition is no sum of indices")
+                raise CompileError(f"{nest.where}: a condition must be on a sum of indices")
             pads.append(form)
         value = inner.then.astype(value.dtype)
     return value, pads

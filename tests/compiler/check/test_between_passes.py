@@ -42,7 +42,7 @@ def test_loop_dtypes_and_indices(stages):
     zeros = (Const("int32", 0),) * 4
     target = program.allocs[0]
     wrong = Assign(target, zeros, Read("int8", program.args[0], zeros))
-    with pytest.raises(VerifyError, match="A_buf is int32, what it is given int8"):
+    with pytest.raises(VerifyError, match="A_buf is int32, but its value is int8"):
         check(dataclasses.replace(program, body=(wrong,)), CONFIG)
     nest = program.body[0]
     while not isinstance(nest, Assign):
@@ -66,7 +66,7 @@ def test_tiles_are_defined_before_use(stages, title):
 
 def test_values_are_declared(stages):
     program = stages["match"]
-    with pytest.raises(VerifyError, match="C_buf is no value of the program"):
+    with pytest.raises(VerifyError, match="C_buf is not a value of the program"):
         check(
             dataclasses.replace(
                 program,
@@ -90,7 +90,7 @@ def test_immediates_fit(stages, number):
         (0, {"sram_base": 2000}, r"touches acc\[2000:2064\] of 2048"),
         (0, {"dram_base": 1}, r"A\[1:65\] is beyond its 64 elements"),
         (0, {"buffer": "Z"}, "Z is not declared"),
-        (0, {"buffer": "C"}, "C is int8, which ACC does not move"),
+        (0, {"buffer": "C"}, "C is int8, which ACC transfers cannot move"),
     ],
 )
 def test_instructions(stages, place, change, message):

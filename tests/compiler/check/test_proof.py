@@ -72,7 +72,7 @@ def test_a_race_names_both_instructions(tutorial):
 def test_a_missing_push(program, queue):
     (giver, push), _ = QUEUES[queue]
     for index in where(program, giver, push):
-        with pytest.raises(VerifyError, match="nobody pushed|races"):
+        with pytest.raises(VerifyError, match="no earlier instruction pushes|races"):
             verify_program(changed(program, index, **{push: 0}))
 
 
@@ -92,7 +92,7 @@ def test_a_token_left_over(program):
 
 def test_a_neighbour_that_is_not_there(program):
     last = where(program, "STORE", "pop_prev")[-1]
-    with pytest.raises(VerifyError, match="neighbour that is not there"):
+    with pytest.raises(VerifyError, match="neighbour that does not exist"):
         verify_program(changed(program, last, push_next=1))
 
 

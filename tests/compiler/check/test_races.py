@@ -197,7 +197,7 @@ def test_padded_micro_ops_are_zeros():
 )
 def test_load_and_store_have_one_neighbour(step, flag):
     module, form, fields, reference = step
-    with pytest.raises(VerifyError, match="a token of a neighbour that is not there"):
+    with pytest.raises(VerifyError, match="a token for a neighbour that does not exist"):
         verify_program(stream((UOP, RESET, (module, form, {**fields, flag: 1}, reference))))
 
 

@@ -198,12 +198,12 @@ def test_packed_arrays_are_the_programs_arguments(environment):
         (
             lambda: top.add([1], [1], epilogue=top.Epilogue(), relu=True, shift=1),
             ArgumentError,
-            "epilogue must hold all options, and relu, shift not be given beside it",
+            "relu, shift must be given in the epilogue, not beside it",
         ),
         (
             lambda: top.dense([[1]], [[1]], epilogue=top.Epilogue(bias=True)),
             ArgumentError,
-            "bias must be given, for the epilogue adds one",
+            "bias must be given, because the epilogue adds one",
         ),
         (
             lambda: top.add([1], [1], epilogue="relu"),
@@ -322,7 +322,7 @@ def test_windows_that_see_nothing_are_refused(pool, options):
         ),
         ((1, 1, 2, 2), {"window": (1, 1), "padding": (0, 0, 0, 2)}, "window 2 along the width"),
     ):
-        with pytest.raises(CompileError, match=f"{named} sees nothing but padding"):
+        with pytest.raises(CompileError, match=f"{named} sees only padding"):
             pool(np.full(shape, 5, np.int8), stride=1, **window, **options)
 
 

@@ -70,5 +70,7 @@ PARTS = {
 @pytest.mark.parametrize("case", PARTS)
 def test_an_output_of_which_a_part_is_read(case):
     s, args = read_again(*PARTS[case])
-    with pytest.raises(ScheduleError, match="stage O1 is an output, but all that is read of it at"):
+    with pytest.raises(
+        ScheduleError, match="stage O1 is an output, but .* reads only a part of it"
+    ):
         build(s, args, TINY)

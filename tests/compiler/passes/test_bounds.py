@@ -178,8 +178,8 @@ def test_a_loop_that_was_split_since():
     s[d].split(s[d].op.axis[0], 2)
     with pytest.raises(
         ScheduleError,
-        match=r"stage C is computed at i of D, which was split or "
-        r"fused since; call compute_at after that",
+        match=r"stage C is computed at i of D, which has been split or "
+        r"fused since; call compute_at afterwards",
     ):
         infer_bounds(s)
 

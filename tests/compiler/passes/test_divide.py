@@ -62,7 +62,8 @@ def test_a_loop_without_blocks_is_taken_out():
 def test_too_many_operations():
     with pytest.raises(
         CompileError,
-        match=r"stage B: what is divided in A\[i \* 4999 // 5000, j\] comes out even in no loop, "
-        "and would take 5000 operations; split its loops where the division cuts them",
+        match=r"stage B: no split of a loop makes the divisions in A\[i \* 4999 // 5000, j\] "
+        "exact, so the stage would take 5000 operations, more than 4096; "
+        "split its loops at multiples of the divisor",
     ):
         copied(5000, (5000,), lambda i: i * 4999 // 5000)

@@ -133,8 +133,8 @@ def test_loops_that_cover_no_whole_tiles(loops, factors, message):
 @pytest.mark.parametrize(
     ("factors", "offset", "message"),
     [
-        ({X: 8, Y: 1, Z: 4}, 0, r"in another order than it is written"),
-        ({X: 8, Y: 4, Z: 2}, 0, r"in another order"),
+        ({X: 8, Y: 1, Z: 4}, 0, r"in a different order from the write"),
+        ({X: 8, Y: 4, Z: 2}, 0, r"in a different order"),
         ({X: 8, Y: 4}, 0, r"broadcast"),
         ({X: 4, Y: 4, Z: 1}, 0, r"not in whole tiles of 8 numbers: x steps by 4"),
         ({X: 8, Y: 4, Z: 1}, 3, r"not in whole tiles of 8 numbers: it begins at 3"),

@@ -222,7 +222,7 @@ REFUSALS = [
     (
         lambda m, s: s[m.c].compute_at(m.e, m.k),
         r"stage C: compute_at needs a stage of this "
-        r"schedule, as s\[C\], not Tensor\(E",
+        r"schedule, such as s\[C\], not Tensor\(E",
     ),
     (
         lambda m, s: s[m.c].compute_at(te.create_schedule(m.e.op)[m.e], m.e.op.axis[0]),
@@ -240,35 +240,34 @@ REFUSALS = [
         lambda m, s: s[m.a].split(m.k, 2),
         "stage A has no axis 'k' of its own; a placeholder has none",
     ),
-    (lambda m, s: s[m.c].split(m.k), "split of k needs a factor or nparts, and not both"),
-    (lambda m, s: s[m.c].split(m.k, 2, 3), "split of k needs a factor or nparts, and not both"),
+    (lambda m, s: s[m.c].split(m.k), "split of k needs either factor or nparts"),
+    (lambda m, s: s[m.c].split(m.k, 2, 3), "split of k needs either factor or nparts"),
     (lambda m, s: s[m.c].split(m.k, 0), "split of k must be by a whole number .*not 0"),
     (lambda m, s: s[m.c].split(m.k, nparts=-1), "split of k must be by a whole number .*not -1"),
     (lambda m, s: s[m.c].split(m.k, 2.0), "split of k must be by a whole number .*not 2.0"),
     (lambda m, s: s[m.c].split(m.k, True), "split of k must be by a whole number .*not True"),
     (
         lambda m, s: (s[m.c].split(m.k, 2), s[m.c].split(m.k, 2)),
-        "stage C: split of k, which was split or fused before; its loops are i, j, "
+        "stage C: split of k, which has already been split or fused; its loops are i, j, "
         "k.outer, k.inner",
     ),
     (
         lambda m, s: (s[m.c].fuse(*m.c.op.axis), s[m.c].reorder(m.c.op.axis[0])),
-        "stage C: reorder of i, which was split or fused before; its loops are i.j.fused, k",
+        "stage C: reorder of i, which has already been split or fused; its loops are i.j.fused, k",
     ),
     (lambda m, s: s[m.c].fuse(), "stage C: fuse needs at least one axis"),
     (lambda m, s: s[m.c].fuse([]), "stage C: fuse needs at least one axis"),
     (
         lambda m, s: s[m.c].fuse(m.c.op.axis[0], m.k),
-        "stage C: fuse needs loops that follow each other, which i, k do not; its loops "
-        "are i, j, k",
+        "stage C: fuse needs loops directly inside each other, not i, k; its loops are i, j, k",
     ),
     (
         lambda m, s: s[m.c].fuse(*reversed(m.c.op.axis)),
-        "fuse needs loops that follow each other, which j, i do not",
+        "fuse needs loops directly inside each other, not j, i",
     ),
     (
         lambda m, s: s[m.c].fuse(m.c.op.axis[1], m.k),
-        "stage C: fuse of j mixes an axis that is reduced with one that is not",
+        "stage C: fuse of j mixes axes that are reduced with axes that are not",
     ),
     (lambda m, s: s[m.c].reorder(m.k, m.k), "stage C: reorder names k twice"),
     (lambda m, s: s[m.e].tile(*m.e.op.axis, 0, 2), "split of i must be by a whole number"),
@@ -301,9 +300,9 @@ REFUSALS = [
     ),
     # Caches, and stages that are not there.
     (lambda m, s: s.cache_read(m.a, INP, []), "cache_read of A needs at least one reader"),
-    (lambda m, s: s.cache_read(m.a, INP, [m.e]), "stage E does not read A, of which cache_read"),
+    (lambda m, s: s.cache_read(m.a, INP, [m.e]), "must read A, which stage E does not"),
     (lambda m, s: s.cache_read(m.a, "local", [m.c]), "unknown scope 'local'"),
-    (lambda m, s: s.cache_write(m.a, ACC), "stage A is a placeholder, which nothing is computed"),
+    (lambda m, s: s.cache_write(m.a, ACC), "stage A is a placeholder: cache_write needs"),
     (
         lambda m, s: (s[m.c].split(m.k, 2), s.cache_write(m.c, ACC)),
         "stage C: cache_write must come before its loops are scheduled",

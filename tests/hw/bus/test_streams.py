@@ -119,7 +119,7 @@ def test_a_bench_that_waits_for_ever_fails():
     async def bench(ctx):
         await get(ctx, dut.o, 1)
 
-    with pytest.raises(AssertionError, match="not through after 50 cycles"):
+    with pytest.raises(AssertionError, match="not finished after 50 cycles"):
         simulate(dut, bench, limit=50)
 
 

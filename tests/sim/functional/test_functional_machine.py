@@ -423,7 +423,7 @@ def test_forty_address_bits():
         ({"base": {"uop": 0}}, "base must have the keys uop, inp"),
         ({"base": BASE | {"inp": 2**32}}, "inp must be 0 to 0xffffffff"),
         ({"base": BASE | {"acc": -64}}, "acc must be 0 to 0xffffffff"),
-        ({"max_cycles": -1}, "max_cycles must not be negative"),
+        ({"max_cycles": -1}, "max_cycles must be 0 or more, not -1"),
     ],
 )
 def test_calls_that_make_no_sense(bench, options, message):

@@ -307,7 +307,7 @@ def test_hardware_of_another_configuration(memory):
         ({"insn_addr": 1 << 32}, "insn_addr must be 0 to 0xffffffff, not 0x100000000"),
         ({"base": {**BASE, "wgt": -16}}, "wgt must be 0 to 0xffffffff"),
         ({"base": {"uop": 0}}, "base must have the keys uop, inp, wgt, acc, out, not uop"),
-        ({"max_cycles": -1}, "max_cycles must not be negative"),
+        ({"max_cycles": -1}, "max_cycles must be 0 or more, not -1"),
     ],
 )
 def test_calls_that_are_refused(machine, changes, message):

@@ -402,7 +402,7 @@ def test_a_page_needs_its_place(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "page.md"
     path.write_text("nothing\n", encoding="utf-8")
     assert "must have one line" in run("bench", "--page", path).err
-    assert "is not there; it must hold the marks" in run("bench", "--page", "nowhere.md").err
+    assert "does not exist; it must have the marks" in run("bench", "--page", "nowhere.md").err
 
 
 def test_a_page_without_reference_images(

@@ -83,8 +83,8 @@ def test_narrow_sums_wrap_at_the_end_only() -> None:
     ("shape", "kernel", "stride", "padding", "groups", "message"),
     [
         ((1, 2, 3), (1, 2, 1, 1), 1, 0, 1, "must have 4 dimensions, not 3 and 4"),
-        ((1, 2, 3, 3), (1, 3, 1, 1), 1, 0, 1, "data of 2 channels does not go with a kernel of 1 "),
-        ((1, 2, 3, 3), (3, 1, 1, 1), 1, 0, 2, "groups 2: data of 2 channels does not go"),
+        ((1, 2, 3, 3), (1, 3, 1, 1), 1, 0, 1, "data of 2 channels does not match a kernel of 1 "),
+        ((1, 2, 3, 3), (3, 1, 1, 1), 1, 0, 2, "groups 2: data of 2 channels does not match"),
         ((1, 2, 3, 3), (1, 2, 1, 1), 0, 0, 1, "stride must be at least 1, not 0"),
         ((1, 2, 3, 3), (1, 2, 1, 1), (1, 2, 3), 0, 1, "stride must be one number or two"),
         ((1, 2, 3, 3), (1, 2, 1, 1), 1, (1, 2, 3), 1, "padding must be one number or two"),

@@ -143,7 +143,7 @@ def _streams(
         if result.report.fault is not None:
             raise MachineError(result.report.fault)
         if result.match is False:
-            raise VtaError(f"{name}: memory is not what it must be")
+            raise VtaError(f"{name}: memory differs from what the image expects")
         results.append(result)
     return results
 
@@ -159,7 +159,7 @@ def _operator_results(config: Config, say: Say) -> list[StreamResult]:
         if result.report.fault is not None:
             raise MachineError(result.report.fault)
         if not result.match:
-            raise VtaError(f"{kernel.name}: the result is not NumPy's")
+            raise VtaError(f"{kernel.name}: the result differs from NumPy's")
         results.append(result)
     return results
 

@@ -120,7 +120,9 @@ def route(design: Path, say: Callable[[str], None], *, mhz: float = 60.0) -> Tim
 def _timing(report: dict[str, Any]) -> Timing:
     """What nextpnr's report means."""
     if not report.get("fmax"):
-        raise ToolError("nextpnr reported no clock: no path leads from register to register")
+        raise ToolError(
+            "nextpnr reported no clock, because no path leads from one register to another"
+        )
     clock, figures = min(report["fmax"].items(), key=lambda item: item[1]["achieved"])
     edge = f"posedge {clock}"
     [steps] = [
