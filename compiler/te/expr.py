@@ -50,8 +50,7 @@ ABILITIES = "VTA computes + - * << >> min max and astype on int8 and int32"
 """Ends every message about something that VTA cannot do."""
 
 CANNOT_EQUAL = (
-    "VTA cannot compare values for equality; te.if_then_else(i == n, ...) compares indices; "
-    + ABILITIES
+    f"VTA cannot compare values for equality, only indices in te.if_then_else; {ABILITIES}"
 )
 
 CANNOT_DIVIDE = (
