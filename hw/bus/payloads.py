@@ -102,9 +102,12 @@ def transfer_layout(config: Config) -> data.StructLayout:
     row and the next, `lead` before the first row and `tail` after the last, the latter at
     `tail_addr`. `moved` elements come from or go to DRAM; in SRAM the transfer ends before
     `sram_end`.
+
+    With encoding 0.0.3, `pad_min` says that padding is the least number instead of zero.
     """
     return data.StructLayout(
         {
+            **({"pad_min": 1} if config.requantises else {}),
             "kind": MEMORY_TYPE_BITS,
             "addr": config.addr_width,
             "runs": SIZE_BITS,

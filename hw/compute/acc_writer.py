@@ -80,7 +80,9 @@ class AccWriter(wiring.Component):
 
         takes = self.write_en & is_acc
         complete = takes & write.last
-        with m.If(takes & ~write.zero):
+        # Padding may come while a tile is not complete yet.
+        is_padding = write.zero | write.least if config.requantises else write.zero
+        with m.If(takes & ~is_padding):
             m.d.sync += partial.eq(merged)
 
         # A mark and a tile never come together, because a loader that is done writes nothing. A

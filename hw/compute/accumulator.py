@@ -115,7 +115,9 @@ class Accumulator(wiring.Component):
         for row in range(config.batch):
             for column in range(config.block):
                 number = row * config.block + column
-                lane = Lane(depth=config.acc_depth, sum_bits=self._sum_bits)
+                lane = Lane(
+                    depth=config.acc_depth, sum_bits=self._sum_bits, requantises=config.requantises
+                )
                 m.submodules[f"lane_{row}_{column}"] = lane
                 m.d.comb += [
                     lane.control.eq(control),

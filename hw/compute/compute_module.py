@@ -240,7 +240,7 @@ class ComputeModule(Executor):
             m.d.comb += static.eq(Cause.ILLEGAL_OPCODE)
         with m.Elif(head.loads & ~is_kind):
             m.d.comb += static.eq(Cause.ILLEGAL_MEMORY_TYPE)
-        with m.Elif(is_alu & (alu.alu_opcode > AluOp.MUL)):
+        with m.Elif(is_alu & self._is_illegal(alu)):
             m.d.comb += static.eq(Cause.ILLEGAL_ALU_OPCODE)
         self._decide(m, sequencer, check, static=static, transfers=head.loads, kind=mem.memory_type)
         m.d.comb += sequencer.quick.eq(~is_load)
@@ -251,6 +251,13 @@ class ComputeModule(Executor):
         with m.Else():
             m.d.comb += sequencer.unit.eq(NO_UNIT)
         return head
+
+    def _is_illegal(self, alu: View) -> Value:
+        """Whether the encoding has no such operation; QNT takes no immediate operand."""
+        illegal = alu.alu_opcode > Isa(self._config).alu_ops[-1]
+        if self._config.requantises:
+            illegal |= (alu.alu_opcode == AluOp.QNT) & alu.use_imm
+        return illegal
 
     def _make_loop(self, m: Module, head: _Head, loop: View) -> None:
         """The loop of a GEMM or ALU, whose second words differ."""

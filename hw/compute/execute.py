@@ -12,7 +12,7 @@ from vta.hw.compute.accumulator import Accumulator, acc_step_layout
 from vta.hw.compute.dot_products import DotProducts
 from vta.hw.compute.index_generator import iteration_layout
 from vta.hw.compute.lane import LaneOperation, OperandSource
-from vta.isa import AluOp
+from vta.isa import AluOp, Isa
 
 __all__ = ["Execute", "acc_load_layout"]
 
@@ -21,6 +21,7 @@ _ALU_OPERATIONS = {
     AluOp.MAX: LaneOperation.MAX,
     AluOp.ADD: LaneOperation.ADD,
     AluOp.SHR: LaneOperation.SHR,
+    AluOp.MOV: LaneOperation.MOV,
 }
 
 _MUL_STEPS = (
@@ -265,5 +266,6 @@ class Execute(wiring.Component):
         with m.Else():
             with m.Switch(context.alu_opcode):
                 for opcode, operation in _ALU_OPERATIONS.items():
-                    with m.Case(opcode):
-                        m.d.comb += step.acc.operation.eq(operation)
+                    if opcode in Isa(self._config).alu_ops:
+                        with m.Case(opcode):
+                            m.d.comb += step.acc.operation.eq(operation)

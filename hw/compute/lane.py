@@ -32,6 +32,8 @@ class LaneOperation(enum.Enum, shape=4):
     """... and writes the sum's low 32 bits."""
     SOURCE = 12
     """The tile that was read becomes the operand of the steps that follow."""
+    MOV = 13
+    """The operand itself (encoding 0.0.3)."""
 
 
 class OperandSource(enum.Enum, shape=2):
@@ -73,6 +75,8 @@ class Lane(wiring.Component):
         Tiles.
     sum_bits : int
         Bits of the dot product.
+    requantises : bool
+        Whether it has the operations of encoding 0.0.3.
 
     Members
     -------
@@ -91,8 +95,8 @@ class Lane(wiring.Component):
     Source: docs/isa.md, "GEMM" and "ALU" (strictly sequential meaning).
     """
 
-    def __init__(self, *, depth: int, sum_bits: int) -> None:
-        self._depth = depth
+    def __init__(self, *, depth: int, sum_bits: int, requantises: bool = False) -> None:
+        self._depth, self._requantises = depth, requantises
         super().__init__(
             {
                 "control": In(LaneControl),
@@ -169,4 +173,7 @@ class Lane(wiring.Component):
                 m.d.sync += [product.eq(left * right), partial.eq(total)]
             with m.Case(LaneOperation.MUL_PUT):
                 m.d.sync += result.eq(total)
+            if self._requantises:
+                with m.Case(LaneOperation.MOV):
+                    m.d.sync += result.eq(operand)
         return m

@@ -114,6 +114,8 @@ class RangeCheck(wiring.Component):
             transfer.moved.eq(moved),
             transfer.sram_end.eq(sram_end),
         ]
+        if self._config.requantises:
+            m.d.comb += transfer.pad_min.eq(insn.pad_min)
         return m
 
     def _find_cause(

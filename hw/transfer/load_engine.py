@@ -1,4 +1,4 @@
-"""The engine behind LOAD: beats from memory into a buffer, and zeros into its padding."""
+"""The engine behind LOAD: beats from memory into a buffer, and the padding around them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def write_layout(config: Config, kinds: tuple[MemoryType, ...]) -> data.StructLa
 
     A tile is written in lanes of a bus width (a narrower tile has one lane, at bit 0). `lanes`
     says which of them get `data`; `last` marks a tile's last write. A write with `zero` is a whole
-    tile of padding, and its `lanes` and `data` mean nothing.
+    tile of zeros, and its `lanes` and `data` mean nothing. One with `least` (encoding 0.0.3) is a
+    whole tile of padding too: the least number, which is in `data` for each of the lanes.
     """
     lanes = max(1, *(config.elem_bytes(kind) // config.bus_bytes for kind in kinds))
     return data.StructLayout(
@@ -34,6 +35,7 @@ def write_layout(config: Config, kinds: tuple[MemoryType, ...]) -> data.StructLa
             "kind": MEMORY_TYPE_BITS,
             "addr": SRAM_BITS,
             "zero": 1,
+            **({"least": 1} if config.requantises else {}),
             "lanes": lanes,
             "last": 1,
             "data": config.bus_width,
@@ -249,7 +251,7 @@ class LoadEngine(wiring.Component):
         pad_write: Any,
         room: Any,
     ) -> None:
-        """Zeros, a tile a cycle: before the rows, between them, and after them."""
+        """Padding, a tile a cycle: before the rows, between them, and after them."""
         write = self.write
         addr, left, gaps_left = Signal(COUNT_BITS), Signal(COUNT_BITS), Signal(SIZE_BITS)
         tail_left = Signal()
@@ -258,6 +260,8 @@ class LoadEngine(wiring.Component):
         m.d.comb += pad_write.eq(pads_left & ~data_write)
         with m.If(pad_write):
             m.d.comb += [write.addr.eq(addr), write.zero.eq(1), write.last.eq(1)]
+            if self._config.requantises:
+                self._write_least(m, job)
 
         with m.If(start):
             m.d.sync += [
@@ -294,3 +298,16 @@ class LoadEngine(wiring.Component):
                     m.d.sync += [addr.eq(job.tail_addr), left.eq(job.tail), tail_left.eq(0)]
                 with m.Else():
                     m.d.sync += pads_left.eq(0)
+
+    def _write_least(self, m: Module, job: Any) -> None:
+        """Padding with `pad_min`: the least number, in all lanes, instead of zero."""
+        write, bits = self.write, self._config.bus_width
+        with m.If(job.pad_min & (job.kind != MemoryType.UOP)):
+            m.d.comb += [
+                write.zero.eq(0),
+                write.least.eq(1),
+                write.lanes.eq(~0),
+                write.data.eq(Const(0x80, 8).replicate(bits // 8)),
+            ]
+            with m.If(job.kind == MemoryType.ACC):
+                m.d.comb += write.data.eq(Const(1 << 31, 32).replicate(bits // 32))

@@ -46,6 +46,8 @@ class Move:
     x: int
     stride: int
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    pad_min: int = 0
+    """Of encoding 0.0.3."""
 
     def rows(self, config) -> list[tuple[int, int]]:
         """Byte address and size of each row in DRAM."""
@@ -68,6 +70,12 @@ class Move:
                 )
         return result
 
+    def padding(self, config) -> bytes:
+        """What a tile of padding holds, as it would lie in DRAM."""
+        least = {MemoryType.UOP: bytes(4), MemoryType.ACC: b"\0\0\0\x80"}.get(self.kind, b"\x80")
+        size = elem_bytes(config, self.kind)
+        return least * (size // len(least)) if self.pad_min else bytes(size)
+
     def job(self, config) -> dict[str, int]:
         """What the transfer check is to make of it (`transfer_layout`)."""
         top, bottom, left, right = self.pads
@@ -76,7 +84,9 @@ class Move:
         joined = self.y > 0 and (self.y == 1 or self.stride == self.x)
         lead = top * pitch + left if self.y else total
         tail = bottom * pitch + right if self.y else 0
+        new = {"pad_min": self.pad_min} if config.requantises else {}
         return {
+            **new,
             "kind": int(self.kind),
             "addr": self.addr,
             "runs": 1 if joined else self.y,
@@ -117,7 +127,8 @@ def random_move(config, rng, kinds, *, pads=True, limit=None, span=1 << 14) -> M
         if first + (y - 1) * stride + x > span:
             continue
         sram = rng.randrange(depth(config, kind) - total + 1)
-        return Move(kind, first * size, sram, y, x, stride, pad)
+        pad_min = rng.randrange(2) if config.requantises else 0
+        return Move(kind, first * size, sram, y, x, stride, pad, pad_min)
 
 
 def check_bursts(config, bursts, *, limit=None) -> None:

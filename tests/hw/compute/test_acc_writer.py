@@ -10,7 +10,26 @@ from vta.config import PRESETS
 from vta.hw.compute.acc_writer import TILES, AccWriter
 from vta.isa import MemoryType
 
+CONFIGS = {
+    **PRESETS,
+    "tiny-new": PRESETS["tiny"].replace(hw_ver="0.0.3"),
+    "wide-new": PRESETS["wide"].replace(hw_ver="0.0.3"),
+}
 KINDS = (MemoryType.UOP, MemoryType.ACC, MemoryType.ACC_8BIT)
+
+
+def pad(config, rng, write):
+    """Makes a write one of padding; the tile's values, or None for zeros."""
+    if not config.requantises or rng.random() < 0.5:
+        write["zero"] = 1
+        return None
+    bits = config.bus_width
+    is_acc = write["kind"] == MemoryType.ACC
+    pattern, width = (1 << 31, 32) if is_acc else (0x80, 8)
+    write["least"] = 1
+    write["lanes"] = -1
+    write["data"] = sum(pattern << place for place in range(0, bits, width))
+    return np.full(config.batch * config.block, -(2**31) if is_acc else -128, np.int32)
 
 
 def writes(config, rng, count):
@@ -37,13 +56,12 @@ def writes(config, rng, count):
                     {
                         "kind": kind,
                         "addr": addr,
-                        "zero": 1,
                         "last": 1,
                         "lanes": rng.randrange(2),
                         "data": rng.randrange(1 << 64),
                     }
                 )
-                expected.append((addr, None))
+                expected.append((addr, pad(config, rng, sent[-1])))
                 continue
             size = 4 * shape if kind == MemoryType.ACC else shape
             data = bytes(rng.randrange(256) for _ in range(size))
@@ -64,9 +82,8 @@ def writes(config, rng, count):
                 )
                 if part != parts - 1 and rng.random() < 0.3:
                     # Padding is written while a tile still grows.
-                    other = rng.randrange(config.acc_depth)
-                    sent.append({"kind": kind, "addr": other, "zero": 1, "last": 1})
-                    expected.append((other, None))
+                    sent.append({"kind": kind, "addr": rng.randrange(config.acc_depth), "last": 1})
+                    expected.append((sent[-1]["addr"], pad(config, rng, sent[-1])))
             values = np.frombuffer(data, "<i4" if kind == MemoryType.ACC else np.int8)
             expected.append((addr, values.astype(np.int32)))
         if kind != MemoryType.UOP:
@@ -77,9 +94,9 @@ def writes(config, rng, count):
 
 
 @pytest.mark.parametrize("stalls", STALLS)
-@pytest.mark.parametrize("name", ["tiny", "small", "wide"])
+@pytest.mark.parametrize("name", ["tiny", "small", "wide", "tiny-new", "wide-new"])
 def test_random_writes(name, stalls):
-    config = PRESETS[name]
+    config = CONFIGS[name]
     rng = random.Random(f"acc writer {name} {stalls}")
     sent, expected = writes(config, rng, 12)
     dut = AccWriter(config, KINDS)
@@ -97,7 +114,8 @@ def test_random_writes(name, stalls):
                 continue
             while not ctx.get(dut.room):
                 await ctx.tick()
-            ctx.set(dut.write, {"zero": 0, **item})
+            new = {"least": 0} if config.requantises else {}
+            ctx.set(dut.write, {"zero": 0, **new, **item})
             ctx.set(dut.write_en, 1)
             await ctx.tick()
             ctx.set(dut.write_en, 0)

@@ -11,7 +11,12 @@ from tests.hw.streams import STALLS, Clock, Pauses, put, rest, simulate, tiles
 from vta.config import PRESETS
 from vta.hw.compute.execute import Execute
 
-MIN, MAX, ADD, SHR, MUL = range(5)
+MIN, MAX, ADD, SHR, MUL, QNT, MOV = range(7)
+CONFIGS = {
+    **PRESETS,
+    "tiny-new": PRESETS["tiny"].replace(hw_ver="0.0.3"),
+    "small-new": PRESETS["small"].replace(hw_ver="0.0.3"),
+}
 
 
 def alu(op, x, y):
@@ -20,6 +25,8 @@ def alu(op, x, y):
         return np.minimum(x, y)
     if op == MAX:
         return np.maximum(x, y)
+    if op == MOV:
+        return np.broadcast_to(y, x.shape).copy()
     if op in (ADD, MUL):
         return wrap(x + y) if op == ADD else wrap_array(x, y)
     return np.array(
@@ -246,7 +253,7 @@ def random_items(config, rng, count):
     items = []
     while len(items) < count:
         kind = rng.choice(("gemm", "gemm", "reset", "imm", "register", "register"))
-        op = rng.randrange(5)
+        op = rng.choice((MIN, MAX, ADD, SHR, MUL, *((MOV,) if config.requantises else ())))
         imm = rng.choice((rng.randrange(-40, 41), rng.randrange(-(2**15), 2**15)))
         for number in range(length := rng.randint(1, 5)):
             dst, src = rng.randrange(3), rng.randrange(3)
@@ -280,9 +287,9 @@ def random_loads(config, rng, seed, count):
 
 
 @pytest.mark.parametrize("stalls", STALLS)
-@pytest.mark.parametrize("name", ["tiny", "small"])
+@pytest.mark.parametrize("name", ["tiny", "small", "tiny-new", "small-new"])
 def test_random_iterations_and_loads(name, stalls):
-    config = PRESETS[name]
+    config = CONFIGS[name]
     rng = random.Random(f"execute {name} {stalls}")
     items = random_items(config, rng, 200)
     loads = random_loads(config, rng, len(stalls), 60)
@@ -327,6 +334,11 @@ def test_the_default_configuration():
             ],
             60,
         ),
+        # MOV is like the others, its destination the same or not.
+        ([iteration(dst=i % 3, alu=MOV, imm=i, last=0) for i in range(60)], 60),
+        ([iteration(dst=i % 3, src=9, alu=MOV, last=0) for i in range(60)], 61),
+        ([iteration(dst=i % 3, src=8 + i % 4, alu=MOV, last=0) for i in range(60)], 120),
+        ([iteration(dst=3, src=3, alu=MOV, last=0) for i in range(60)], 120),
     ],
     ids=[
         "gemm_same",
@@ -339,13 +351,17 @@ def test_the_default_configuration():
         "mul_imm",
         "mul_register",
         "mixed",
+        "mov_imm",
+        "mov_held",
+        "mov_register",
+        "mov_in_place",
     ],
 )
 def test_rate(items, cycles):
-    bench = Bench(PRESETS["tiny"])
+    bench = Bench(CONFIGS["tiny-new"])
     items[-1]["last"] = 1
     bench.run([dict(item) for item in items], after=[bench.check_out])
-    empty = Bench(PRESETS["tiny"])
+    empty = Bench(CONFIGS["tiny-new"])
     empty.run([iteration()])
     # One iteration alone takes as long as the pipeline is deep.
     assert bench.done[-1][0] - empty.done[0][0] == cycles - 1

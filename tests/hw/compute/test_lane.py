@@ -28,8 +28,8 @@ class Driver:
     """Sends steps down the lane as the accumulator does: read, take, compute, write; one each
     cycle."""
 
-    def __init__(self):
-        self.dut = Lane(depth=DEPTH, sum_bits=20)
+    def __init__(self, *, requantises=False):
+        self.dut = Lane(depth=DEPTH, sum_bits=20, requantises=requantises)
         self.results: list[int] = []
 
     async def run(self, ctx, steps):
@@ -77,8 +77,8 @@ def load(addr, value):
     return {"op": LaneOperation.LOAD, "addr": addr, "writes": True, "load": value}
 
 
-def check(steps, expected):
-    driver = Driver()
+def check(steps, expected, **options):
+    driver = Driver(**options)
 
     async def bench(ctx):
         await driver.run(ctx, steps)
@@ -127,6 +127,27 @@ def test_operations(operation):
         ]
         expected += [x, reference(TWO[operation], x, imm)]
     check(steps, expected)
+
+
+def test_mov():
+    """The operand itself, a source tile's number or an immediate."""
+    steps, expected = [], []
+    for y in EXTREMES:
+        steps += [
+            load(1, 5),
+            load(2, y),
+            {"op": LaneOperation.SOURCE, "addr": 2},
+            {"op": LaneOperation.MOV, "addr": 1, "writes": True},
+            {
+                "op": LaneOperation.MOV,
+                "addr": 1,
+                "writes": True,
+                "operand": OperandSource.IMM,
+                "imm": y % 2**15 - 2**14,
+            },
+        ]
+        expected += [5, y, y, y % 2**15 - 2**14]
+    check(steps, expected, requantises=True)
 
 
 def test_multiplication():

@@ -18,6 +18,8 @@ CONFIGS = {
     "wide": PRESETS["wide"],
     "batch4": PRESETS["batch4"],
     "axi3": PRESETS["tiny"].replace(max_burst=16, log_bus_width=7),
+    "tiny-new": PRESETS["tiny"].replace(hw_ver="0.0.3"),
+    "wide-new": PRESETS["wide"].replace(hw_ver="0.0.3", log_bus_width=8),
 }
 LOAD = (MemoryType.INP, MemoryType.WGT)
 COMPUTE = (MemoryType.UOP, MemoryType.ACC, MemoryType.ACC_8BIT)
@@ -121,6 +123,13 @@ class Bench:
                     assert write.last
                     assert write.addr not in tiles, "written twice"
                     tiles[write.addr] = bytes(size)
+                elif self.config.requantises and write.least:
+                    assert write.last
+                    assert write.addr not in tiles, "written twice"
+                    used = (1 << size // lane) - 1
+                    assert write.lanes & used == used
+                    part = write.data & (1 << 8 * lane) - 1
+                    tiles[write.addr] = part.to_bytes(lane, "little") * (size // lane)
                 else:
                     parts = tiles.setdefault(write.addr, {})
                     for number in range(size // lane):
@@ -138,7 +147,9 @@ class Bench:
 def expected_tiles(config, move):
     size = elem_bytes(config, move.kind)
     return {
-        sram: bytes(size) if addr is None else bytes(byte_at(addr + i) for i in range(size))
+        sram: move.padding(config)
+        if addr is None
+        else bytes(byte_at(addr + i) for i in range(size))
         for sram, addr in move.tiles(config)
     }
 
@@ -150,6 +161,8 @@ def expected_tiles(config, move):
         ("default", "short"),
         ("batch4", "long"),
         ("wide", "short"),
+        ("tiny-new", "short"),
+        ("wide-new", "none"),
     ],
 )
 @pytest.mark.parametrize("kinds", [LOAD, COMPUTE], ids=["load", "compute"])
@@ -185,6 +198,18 @@ def test_every_combination_of_padding(y, pads):
     bench = Bench(config, LOAD)
     bench.run([move])
     assert bench.buffers.get((0, MemoryType.INP), {}) == expected_tiles(config, move)
+
+
+@pytest.mark.parametrize("kind", [*LOAD, *COMPUTE], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("name", ["tiny-new", "wide-new"])
+def test_padding_with_the_least_number(name, kind):
+    """Beside a LOAD whose padding is zero; padding of UOP is zero always."""
+    config = CONFIGS[name]
+    moves = [Move(kind, 0, 1, 1, 1, 1, (1, 0, 0, 1), pad_min) for pad_min in (0, 1, 0)]
+    bench = Bench(config, LOAD if kind in LOAD else COMPUTE)
+    bench.run(moves)
+    for index, move in enumerate(moves):
+        assert bench.buffers[index, kind] == expected_tiles(config, move)
 
 
 def test_errors_belong_to_their_loads():
