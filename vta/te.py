@@ -15,6 +15,7 @@ from vta.compiler.te.intrinsics import (
     max_value,
     min_value,
     reduce_axis,
+    requantize,
     truncdiv,
     truncmod,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "min_value",
     "placeholder",
     "reduce_axis",
+    "requantize",
     "sum",
     "tag_scope",
     "thread_axis",

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from vta.calls import check_calls
-from vta.compiler.te.expr import Expr, as_expr, items_of
+from vta.compiler.te.dtypes import items_of
+from vta.compiler.te.expr import Expr, as_expr
 from vta.compiler.te.intrinsics import all_of, if_then_else
 from vta.compiler.te.intrinsics import maximum as larger
 from vta.compiler.te.intrinsics import minimum as smaller

@@ -13,9 +13,10 @@ from vta.compiler.ir.accesses import accesses
 from vta.compiler.ir.insn_ir import Finish, InsnProgram, Kernel, Transfer
 from vta.compiler.ir.loop_ir import Assign, Buffer, For, LoopProgram, Stmt
 from vta.compiler.ir.tile_ir import Alu, Load, Reset, Store, TileProgram, names_of, walk_operations
-from vta.compiler.te.expr import Binary, Cast, Expr, Read, Var, walk
+from vta.compiler.te.dtypes import SCALE, nbytes_of
+from vta.compiler.te.expr import Binary, Cast, Expr, Read, Requantize, Var, walk
 from vta.config import Config
-from vta.isa import Isa, MemoryType
+from vta.isa import AluOp, Isa, MemoryType
 
 __all__ = ["Form", "check"]
 
@@ -96,6 +97,9 @@ def _assigns(
 def _typed(node: Expr) -> None:
     if isinstance(node, Binary):
         _require(node.a.dtype == node.b.dtype == node.dtype, f"{node.op} of mixed dtypes")
+    elif isinstance(node, Requantize):
+        kinds = node.value.dtype, node.scale.dtype, node.dtype
+        _require(kinds == ("int32", SCALE, "int8"), f"requantize of {kinds}")
     elif isinstance(node, Cast):
         _require(node.value.dtype != node.dtype, f"a cast from {node.dtype} to itself")
 
@@ -105,7 +109,8 @@ def _typed(node: Expr) -> None:
 
 def _nested(program: TileProgram, config: Config) -> None:
     _unique((*program.args, *program.temps))
-    imm = Isa(config).alu.field("imm")
+    isa = Isa(config)
+    imm = isa.alu.field("imm")
     defined: set[str] = set()
     for op in walk_operations(program.body):
         for name in names_of(op):
@@ -113,11 +118,16 @@ def _nested(program: TileProgram, config: Config) -> None:
         written = op.dst.value if not isinstance(op, Store) else ""
         read = set(names_of(op)) - (
             {written}
-            if isinstance(op, Load | Reset) or isinstance(op, Alu) and op.a.value != written
+            if isinstance(op, Load | Reset)
+            or isinstance(op, Alu)
+            and (op.a.value != written or not op.reads_first)
             else set()
         )
         for name in sorted(read):
             _require(name in defined, f"{name} is read before it is computed")
+        if isinstance(op, Alu) and op.op in (AluOp.QNT, AluOp.MOV):
+            legal = isa.is_alu_op(op.op, isinstance(op.b, int))
+            _require(legal, f"{op.op.name} is no operation of {config.hw_ver} with {op.b}")
         if isinstance(op, Alu) and isinstance(op.b, int):
             _require(imm.min <= op.b <= imm.max, f"{op.b} does not fit an immediate")
         defined.add(written)
@@ -148,12 +158,12 @@ def _instructions(program: InsnProgram, config: Config) -> None:
 
 def _transfer(op: Transfer, buffer: Buffer, config: Config) -> None:
     kind = op.memory_type
-    dtype = "int32" if kind == MemoryType.ACC else "int8"
+    dtypes = ("int32", SCALE) if kind == MemoryType.ACC else ("int8",)
     _require(
-        kind != MemoryType.UOP and buffer.dtype == dtype,
+        kind != MemoryType.UOP and buffer.dtype in dtypes,
         f"{buffer.name} is {buffer.dtype}, which {kind.name} transfers cannot move",
     )
-    nbytes = math.prod(buffer.shape) * (4 if dtype == "int32" else 1)
+    nbytes = math.prod(buffer.shape) * nbytes_of(buffer.dtype)
     # The last element may be only partly filled.
     elements = -(-nbytes // config.elem_bytes(kind))
     end = op.dram_base + ((op.y_size - 1) * op.x_stride + op.x_size if op.y_size else 0)

@@ -76,7 +76,8 @@ class _Emitter:
     def __init__(self, program: InsnProgram, config: Config) -> None:
         self.config = config
         self.isa = isa = Isa(config)
-        self.transfers = _Table(isa.mem, "memory_type", *TRANSFER, *PADS)
+        self.pad_min = ("pad_min",) if config.requantises else ()
+        self.transfers = _Table(isa.mem, "memory_type", *TRANSFER, *PADS, *self.pad_min)
         self.gemms = _Table(isa.gemm, *LOOPS, "wgt_factor_out", "wgt_factor_in", "reset")
         self.alus = _Table(isa.alu, *LOOPS, "alu_opcode", "use_imm", "imm")
         self.ends = _Table(isa.common)
@@ -105,7 +106,7 @@ class _Emitter:
             1,
             load.count,
             load.count,
-            *NO_PADS,
+            *self._pads(NO_PADS),
         )
 
     def op(self, op: Op, first: int) -> None:
@@ -116,7 +117,12 @@ class _Emitter:
             # A LOAD of no tiles only handles its tokens.
             nothing = (0,) * len(TRANSFER)
             self.transfers.add(
-                self._place(), Opcode.LOAD, op.tokens, MemoryType.UOP, *nothing, *NO_PADS
+                self._place(),
+                Opcode.LOAD,
+                op.tokens,
+                MemoryType.UOP,
+                *nothing,
+                *self._pads(NO_PADS),
             )
         elif isinstance(op, Transfer):
             self.transfers.add(
@@ -125,10 +131,15 @@ class _Emitter:
                 op.tokens,
                 op.memory_type,
                 *(getattr(op, name) for name in TRANSFER),
-                *op.pads,
+                *self._pads(op.pads, op.pad_min),
             )
         else:
             self._kernel(op, first)
+
+    def _pads(self, pads: tuple[int, ...], pad_min: bool = False) -> tuple[int, ...]:
+        """The fields of a transfer's padding; only encoding 0.0.3 has `pad_min`."""
+        assert self.pad_min or not pad_min, "pad_min needs encoding 0.0.3"
+        return (*pads, pad_min) if self.pad_min else pads
 
     def _kernel(self, op: Kernel, first: int) -> None:
         outer, inner = _two(op)
@@ -144,7 +155,7 @@ class _Emitter:
                 *loops,
                 op.alu_opcode,
                 op.imm is not None,
-                op.imm or 0,
+                op.imm or op.offsets,
             )
         else:
             self.gemms.add(self._place(), op.opcode, op.tokens, *loops, wgt_out, wgt_in, op.reset)

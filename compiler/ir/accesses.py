@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vta.compiler.ir.insn_ir import Kernel, Op, Transfer
 from vta.config import Config
-from vta.isa import MemoryType, Opcode
+from vta.isa import AluOp, MemoryType, Opcode
 
 __all__ = ["Access", "Index", "accesses"]
 
@@ -120,10 +120,10 @@ def _kernel(op: Kernel) -> tuple[Access, ...]:
     if op.opcode == Opcode.GEMM and op.reset:
         return (written,)
     read = Access("acc", dst, targets, False)
-    if op.opcode == Opcode.ALU and op.imm is not None:
-        return written, read
     sources = tuple((loop.extent, loop.src) for loop in op.loops)
     if op.opcode == Opcode.ALU:
-        return written, read, Access("acc", src, sources, False)
+        own = () if op.alu_opcode == AluOp.MOV else (read,)
+        second = () if op.imm is not None else (Access("acc", src, sources, False),)
+        return (written, *own, *second)
     weights = tuple((loop.extent, loop.wgt) for loop in op.loops)
     return written, read, Access("inp", src, sources, False), Access("wgt", wgt, weights, False)

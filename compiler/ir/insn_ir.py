@@ -43,7 +43,10 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Transfer:
-    """A LOAD or STORE; `pads` are y_pad_0, y_pad_1, x_pad_0, x_pad_1. `note` is a comment."""
+    """A LOAD or STORE; `pads` are y_pad_0, y_pad_1, x_pad_0, x_pad_1. `note` is a comment.
+
+    Padding is zeros, or the least number if `pad_min`.
+    """
 
     opcode: Opcode
     memory_type: MemoryType
@@ -56,6 +59,7 @@ class Transfer:
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     tokens: Tokens = Tokens()
     note: str = ""
+    pad_min: bool = False
 
     @property
     def module(self) -> ModuleId:
@@ -87,7 +91,10 @@ class MicroOp(NamedTuple):
 
 @dataclass(frozen=True)
 class Kernel:
-    """A GEMM or ALU: micro-ops inside up to two loops, outermost first."""
+    """A GEMM or ALU: micro-ops inside up to two loops, outermost first.
+
+    `imm` is the second operand if it is a number. `offsets` is the imm field of a QNT.
+    """
 
     opcode: Opcode
     loops: tuple[UopLoop, ...]
@@ -95,6 +102,7 @@ class Kernel:
     reset: bool = False
     alu_opcode: AluOp = AluOp.MIN
     imm: int | None = None
+    offsets: int = 0
     tokens: Tokens = Tokens()
     note: str = ""
 
@@ -207,6 +215,7 @@ def _call(op: Transfer | Kernel) -> Iterator[str]:
             y_after,
             op.sram_base,
             int(op.memory_type),
+            *((1,) if op.pad_min else ()),
         )
     else:
         yield _extern(
@@ -237,7 +246,7 @@ def _kernel(op: Kernel) -> Iterator[str]:
             uop.wgt,
             int(op.alu_opcode),
             int(op.imm is not None),
-            op.imm or 0,
+            op.imm or op.offsets,
         )
         yield f"{INDENT}T.tir.vta.uop_push({', '.join(map(str, numbers))})"
     if len(shown) < len(op.uops):

@@ -16,7 +16,7 @@ from typing import Any
 from vta.compiler.ir.affine import Affine
 from vta.compiler.ir.loop_ir import INDENT, Buffer, show_program
 from vta.compiler.te.expr import Var
-from vta.isa import AluOp, MemoryType
+from vta.isa import AluOp, MemoryType, unpack_qnt
 
 __all__ = [
     "Alu",
@@ -69,7 +69,10 @@ class TileOperand:
 
 @dataclass(frozen=True)
 class Load:
-    """``dst = buffer``, or zeros if one of `pads` is negative; `source` counts tiles in DRAM."""
+    """``dst = buffer``, or zeros if one of `pads` is negative; `source` counts tiles in DRAM.
+
+    If `pad_min`, the least number instead of zeros.
+    """
 
     dst: TileOperand
     buffer: Buffer
@@ -77,6 +80,7 @@ class Load:
     memory_type: MemoryType
     domain: Domain
     pads: tuple[Affine, ...] = ()
+    pad_min: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,7 @@ class Alu:
     """``dst = op(a, b)``; after storage has been assigned, `dst` overwrites `a`.
 
     `b` is a 16-bit number or a value. `reduces` is set if many rounds write the same tile.
+    `offsets` is the imm field of a QNT. MOV does not read `a`, which is the same as `dst`.
     """
 
     op: AluOp
@@ -120,6 +125,12 @@ class Alu:
     b: TileOperand | int
     domain: Domain
     reduces: bool = False
+    offsets: int = 0
+
+    @property
+    def reads_first(self) -> bool:
+        """Whether it reads its first operand."""
+        return self.op != AluOp.MOV
 
 
 TileOperation = Load | Store | Reset | Gemm | Alu
@@ -220,7 +231,8 @@ def _nodes(body: Iterable[Node]) -> Iterator[str]:
 def _operation(op: TileOperation) -> str:
     if isinstance(op, Load):
         text = f"load_{op.memory_type.name.lower()}({op.buffer.name}[{str(op.source)}])"
-        pads = "".join(f", 0 unless {str(form)} >= 0" for form in op.pads)
+        padding = "least" if op.pad_min else "0"
+        pads = "".join(f", {padding} unless {str(form)} >= 0" for form in op.pads)
         return f"{_operand(op.dst)} = {text}{pads}"
     if isinstance(op, Store):
         return f"store_out({op.buffer.name}[{str(op.target)}], {_operand(op.src)})"
@@ -229,7 +241,10 @@ def _operation(op: TileOperation) -> str:
     if isinstance(op, Gemm):
         return f"{_operand(op.dst)} += gemm({_operand(op.inp)}, {_operand(op.wgt)})"
     b = _operand(op.b) if isinstance(op.b, TileOperand) else op.b
-    return f"{_operand(op.dst)} = {op.op.name.lower()}({_operand(op.a)}, {b})"
+    if op.op == AluOp.MOV:
+        return f"{_operand(op.dst)} = mov({b})"
+    more = ", {}, {}".format(*unpack_qnt(op.offsets)) if op.op == AluOp.QNT else ""
+    return f"{_operand(op.dst)} = {op.op.name.lower()}({_operand(op.a)}, {b}{more})"
 
 
 def _operand(item: TileOperand) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vta.compiler.operators.gemm_nest import Pair
-from vta.compiler.te.expr import items_of
+from vta.compiler.te.dtypes import items_of
 from vta.errors import CompileError
 from vta.isa import MAX_SIZE
 

@@ -1,8 +1,8 @@
 """Turns operations with three operands into the ALU's form with two, which overwrites the first.
 
 An operand may be overwritten if nothing reads it afterwards, if it was computed in the same round
-of the same loops, and if it is read where the result is written. Otherwise it is copied first. The
-ALU has no move, so a copy is a reset and an addition.
+of the same loops, and if it is read where the result is written. Otherwise it is copied first. An
+ALU without a move copies by a reset and an addition.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def homes(body: tuple[Node, ...]) -> set[str]:
 
 def inplace(program: TileProgram, config: Config) -> TileProgram:
     """The program with `dst` the same as `a` in every `Alu`."""
-    rewriter = _Rewriter(program.values)
+    rewriter = _Rewriter(program.values, config)
     body = rewriter.body(program.body, set())
     used = {name for op in walk_operations(body) for name in names_of(op)}
     return dataclasses.replace(
@@ -58,8 +58,8 @@ def inplace(program: TileProgram, config: Config) -> TileProgram:
 
 
 class _Rewriter:
-    def __init__(self, values: dict[str, Value]) -> None:
-        self.values = values
+    def __init__(self, values: dict[str, Value], config: Config) -> None:
+        self.values, self.moves = values, config.requantises
         self.place: dict[str, str] = {}
         """The value whose storage each value lives in: its own, or one that it overwrote."""
 
@@ -108,8 +108,10 @@ class _Rewriter:
                 dataclasses.replace(op, dst=self._operand(op.dst), a=self._operand(a), b=second)
             ]
         dst = self._operand(op.dst)
-        copy = Alu(AluOp.ADD, dst, dst, self._operand(a), op.domain)
-        return [Reset(dst, op.domain), copy, dataclasses.replace(op, dst=dst, a=dst, b=second)]
+        copy: list[TileOperation] = [Alu(AluOp.MOV, dst, dst, self._operand(a), op.domain)]
+        if not self.moves:
+            copy = [Reset(dst, op.domain), Alu(AluOp.ADD, dst, dst, self._operand(a), op.domain)]
+        return [*copy, dataclasses.replace(op, dst=dst, a=dst, b=second)]
 
     def _ends(self, a: TileOperand, op: Alu, dying: set[str]) -> bool:
         """Whether `op` may overwrite its operand `a`."""

@@ -2,8 +2,8 @@
 
 The module issues in order, so an instruction that waits for a token delays all later ones.
 
-- A reset waits for the store that still reads the tiles that it clears. It moves down to just
-  before the first instruction that needs it, so that another thread can compute in the meantime.
+- A reset or a MOV waits for the store that still reads the tiles that it fills. It moves down to
+  just before the first instruction that needs it, so that another thread can compute meanwhile.
 - A LOAD of ACC takes a long time on the bus. It moves up past computations that do not touch its
   tiles, and overlaps with them. But it stays far enough behind a store of the same tiles that it
   does not wait for the store.
@@ -19,7 +19,7 @@ from vta.compiler.ir.accesses import accesses
 from vta.compiler.ir.insn_ir import InsnProgram, Kernel, Op, Transfer
 from vta.compiler.ir.timing import TIMING
 from vta.config import Config
-from vta.isa import MemoryType, Opcode
+from vta.isa import AluOp, MemoryType, Opcode
 
 __all__ = ["order"]
 
@@ -52,6 +52,13 @@ class _Entry:
     @property
     def is_reset(self) -> bool:
         return isinstance(self.op, Kernel) and self.op.reset
+
+    @property
+    def fills(self) -> bool:
+        """Whether it is a reset or a MOV."""
+        op = self.op
+        moves = isinstance(op, Kernel) and op.opcode == Opcode.ALU and op.alu_opcode == AluOp.MOV
+        return self.is_reset or moves
 
     @property
     def is_acc_load(self) -> bool:
@@ -88,17 +95,19 @@ def _meet(a: dict[str, tuple[int, int]], b: dict[str, tuple[int, int]]) -> bool:
 
 
 def _lowered(entries: list[_Entry]) -> list[_Entry]:
-    """The instructions, with every reset just before the first one that needs it."""
+    """The instructions, with every reset and MOV just before the first one that needs it."""
     found: list[_Entry] = []
     waiting: list[_Entry] = []
     for entry in entries:
-        if entry.is_reset:
-            waiting.append(entry)
-            continue
-        needed = [item for item in waiting if item.touches(entry)]
+        # Of those that wait, only resets may write the same tiles.
+        needed = [
+            item
+            for item in waiting
+            if item.touches(entry) and not (item.is_reset and entry.is_reset)
+        ]
         found += needed
         waiting = [item for item in waiting if item not in needed]
-        found.append(entry)
+        (waiting if entry.fills else found).append(entry)
     assert not waiting or found, "a program must not consist of resets only"
     return found[:-1] + waiting + found[-1:]
 

@@ -7,18 +7,18 @@ hardware does not have raises an error where it is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
+from vta.compiler.te.dtypes import ABILITIES, dtype_name, no_scale
 from vta.errors import CompileError
 
 __all__ = [
-    "ABILITIES",
     "DIVISIONS",
-    "DTYPES",
     "OPERATORS",
     "Axis",
     "Binary",
@@ -29,6 +29,7 @@ __all__ = [
     "Expr",
     "Read",
     "Reduce",
+    "Requantize",
     "Select",
     "Source",
     "Var",
@@ -36,18 +37,10 @@ __all__ = [
     "binary",
     "const",
     "divided",
-    "dtype_name",
-    "items_of",
     "parts",
     "substitute",
     "walk",
 ]
-
-DTYPES = ("int8", "int32")
-"""The dtypes of tensors and values."""
-
-ABILITIES = "VTA computes + - * << >> min max and astype on int8 and int32"
-"""Ends every message about something that VTA cannot do."""
 
 CANNOT_EQUAL = (
     f"VTA cannot compare values for equality, only indices in te.if_then_else; {ABILITIES}"
@@ -92,28 +85,6 @@ class Source(Protocol):
     @property
     def dtype(self) -> str:
         """The dtype of an element."""
-
-
-def dtype_name(dtype: Any, what: str) -> str:
-    """The name of a dtype, checked; `what` names the value in the error message."""
-    try:
-        name = np.dtype(dtype).name if dtype is not None else ""
-    except TypeError:
-        name = ""
-    if name not in DTYPES:
-        raise CompileError(
-            f"dtype of {what} must be {' or '.join(DTYPES)}, not {dtype!r}; {ABILITIES}"
-        )
-    return name
-
-
-def items_of(value: object) -> tuple[Any, ...]:
-    """The items of a list, a tuple or an array of one dimension; otherwise the value itself."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return tuple(value)
-    if isinstance(value, np.ndarray) and value.ndim == 1:
-        return tuple(value)
-    return (value,)
 
 
 class _Operators:
@@ -227,6 +198,9 @@ class Expr(_Operators):
 
     def astype(self, dtype: Any) -> Expr:
         """The value in another dtype; narrowing wraps, as in numpy."""
+        if dtype == self.dtype:
+            return self
+        no_scale(self.dtype)
         name = dtype_name(dtype, "astype")
         if name == self.dtype:
             return self
@@ -261,7 +235,7 @@ class Axis(_Operators):
 
 @dataclass(frozen=True, eq=False)
 class Const(Expr):
-    """A number that fits its dtype."""
+    """A number that fits its dtype; of float32, its bits."""
 
     number: int
 
@@ -340,12 +314,26 @@ class Select(Expr):
 
 
 @dataclass(frozen=True, eq=False)
+class Requantize(Expr):
+    """``max(lower, min(127, rint(value * scale) + zero_point))``, an int8.
+
+    `scale` is a `Read`, or a `Const` whose number is the bits of a float32.
+    """
+
+    value: Expr
+    scale: Expr
+    zero_point: int
+    lower: int
+
+
+@dataclass(frozen=True, eq=False)
 class Reduce(Expr):
-    """`value` combined by `op` (``+ min max``) over all rounds of `axes`."""
+    """The values of all rounds of `axes`, and `init` if given, combined by `op` (``+ min max``)."""
 
     op: str
     value: Expr
     axes: tuple[Axis, ...]
+    init: Expr | None = None
 
 
 def const(value: int, dtype: Any = "int32") -> Const:
@@ -386,6 +374,7 @@ def as_expr(value: object, dtype: str = "int32") -> Expr:
 
 def binary(op: str, left: object, right: object) -> Expr:
     """`op` of two operands; a plain number takes the dtype of the other operand."""
+    no_scale(*(side.dtype for side in (left, right) if isinstance(side, Expr)))
     a = as_expr(left, right.dtype if isinstance(right, Expr) else "int32")
     b = as_expr(right, a.dtype)
     dtype = np.promote_types(a.dtype, b.dtype).name
@@ -450,8 +439,12 @@ def parts(expr: Expr) -> tuple[Expr, ...]:
     """The direct parts of an expression."""
     if isinstance(expr, Binary):
         return (expr.a, expr.b)
-    if isinstance(expr, Cast | Reduce):
+    if isinstance(expr, Cast):
         return (expr.value,)
+    if isinstance(expr, Requantize):
+        return (expr.value, expr.scale)
+    if isinstance(expr, Reduce):
+        return (expr.value,) if expr.init is None else (expr.init, expr.value)
     if isinstance(expr, Read):
         return expr.indices
     if isinstance(expr, Select):
@@ -487,7 +480,10 @@ def substitute(
         if isinstance(node, Read):
             return reads(Read(node.dtype, node.source, tuple(map(replaced, node.indices))))
         if isinstance(node, Reduce):
-            return Reduce(node.dtype, node.op, replaced(node.value), node.axes)
+            init = node.init if node.init is None else replaced(node.init)
+            return Reduce(node.dtype, node.op, replaced(node.value), node.axes, init)
+        if isinstance(node, Requantize):
+            return dataclasses.replace(node, value=replaced(node.value), scale=replaced(node.scale))
         if isinstance(node, Select):
             return Select(
                 node.dtype,

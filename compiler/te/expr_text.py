@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import itertools
 
-from vta.compiler.te.expr import Binary, Cast, Const, Expr, Read, Select, Var, parts, walk
+import numpy as np
+
+from vta.compiler.te.dtypes import SCALE
+from vta.compiler.te.expr import (
+    Binary,
+    Cast,
+    Const,
+    Expr,
+    Read,
+    Requantize,
+    Select,
+    Var,
+    parts,
+    walk,
+)
 
 __all__ = ["PRECEDENCE", "show_expr"]
 
@@ -30,6 +44,8 @@ def _text_nodes(expr: Expr, known: dict[int, int]) -> int:
 def _expr(expr: Expr, outer: int = 0) -> str:
     """The text of an expression, in brackets if the operator around it binds tighter (`outer`)."""
     if isinstance(expr, Const):
+        if expr.dtype == SCALE:
+            return str(np.int32(expr.number).view(SCALE))
         return str(expr.number)
     if isinstance(expr, Var):
         return expr.name
@@ -47,4 +63,7 @@ def _expr(expr: Expr, outer: int = 0) -> str:
     if isinstance(expr, Select):
         inside = " and ".join(f"{_expr(item.value)} >= 0" for item in expr.conditions)
         return f"select({inside}, {_expr(expr.then)}, {_expr(expr.other)})"
+    if isinstance(expr, Requantize):
+        value, scale = _expr(expr.value), _expr(expr.scale)
+        return f"requantize({value}, {scale}, {expr.zero_point}, {expr.lower})"
     raise AssertionError(f"no such expression: {expr!r}")

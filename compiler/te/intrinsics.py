@@ -7,22 +7,23 @@ from typing import Any
 
 import numpy as np
 
+from vta.compiler.te.dtypes import ABILITIES, SCALE, dtype_name, items_of, no_scale, scale_bits
 from vta.compiler.te.expr import (
-    ABILITIES,
     Axis,
     Condition,
     Const,
     Equality,
     Expr,
+    Read,
     Reduce,
+    Requantize,
     Select,
     Var,
     as_expr,
     binary,
     const,
     divided,
-    dtype_name,
-    items_of,
+    walk,
 )
 from vta.errors import CompileError
 
@@ -38,6 +39,7 @@ __all__ = [
     "neutral",
     "reduce_axis",
     "reduce_sum",
+    "requantize",
     "truncdiv",
     "truncmod",
 ]
@@ -59,9 +61,9 @@ def reduce_axis(bounds: Sequence[int], name: str = "rv") -> Axis:
     return Axis(Var("int32", name), int(numbers[1]), reduces=True)
 
 
-def reduce_sum(value: object, axis: Axis | Sequence[Axis]) -> Reduce:
-    """The sum of an expression over reduce axes."""
-    return _reduce("+", "sum", value, axis)
+def reduce_sum(value: object, axis: Axis | Sequence[Axis], init: object = None) -> Reduce:
+    """The sum of an expression over reduce axes, which starts from `init` (or 0)."""
+    return _reduce("+", "sum", value, axis, init)
 
 
 def maximum(a: object, b: object = None, *, axis: Any = None) -> Expr:
@@ -72,6 +74,46 @@ def maximum(a: object, b: object = None, *, axis: Any = None) -> Expr:
 def minimum(a: object, b: object = None, *, axis: Any = None) -> Expr:
     """The smaller of two signed values, or the minimum of one value over reduce axes."""
     return _extreme("min", a, b, axis)
+
+
+def requantize(x: object, scale: object, zero_point: int = 0, lower: int = -128) -> Requantize:
+    """``max(lower, min(127, rint(float32(x) * scale) + zero_point))``, an int8.
+
+    The product is rounded to float32, and `rint` rounds ties to even. One instruction computes it
+    (QNT), which needs a machine with HW_VER 0.0.3.
+
+    Parameters
+    ----------
+    x : int32 or int8 expression
+    scale : element of a float32 tensor, or a number
+        An element must be at the same place of its tile as the result: a tile of scales usually
+        repeats one number for each channel. A number is rounded to float32, and must then be
+        positive and finite.
+    zero_point, lower : int
+        -128 to 127.
+
+    Raises
+    ------
+    CompileError
+        An argument is something else.
+    """
+    value = as_expr(x).astype("int32")
+    if not isinstance(scale, Expr):
+        whole = hasattr(scale, "shape") and hasattr(scale, "op")
+        scale = as_expr(scale) if whole else Const(SCALE, scale_bits(scale))
+    if scale.dtype != SCALE or not isinstance(scale, Read | Const):
+        raise CompileError(
+            f"a scale must be an element of a {SCALE} tensor or a number, not an expression of "
+            f"{scale.dtype}"
+        )
+    for name, number in (("zero_point", zero_point), ("lower", lower)):
+        if (
+            isinstance(number, bool)
+            or not isinstance(number, (int, np.integer))
+            or not -128 <= number <= 127
+        ):
+            raise CompileError(f"{name} must be a whole number of -128 to 127, not {number!r}")
+    return Requantize("int8", value, scale, int(zero_point), int(lower))
 
 
 def _extreme(op: str, a: object, b: object, axis: Any) -> Expr:
@@ -86,7 +128,9 @@ def _extreme(op: str, a: object, b: object, axis: Any) -> Expr:
     return binary(op, a, b)
 
 
-def _reduce(op: str, name: str, value: object, axis: Axis | Sequence[Axis]) -> Reduce:
+def _reduce(
+    op: str, name: str, value: object, axis: Axis | Sequence[Axis], init: object = None
+) -> Reduce:
     axes = tuple(axis) if isinstance(axis, (list, tuple)) else (axis,)
     for item in axes:
         if not isinstance(item, Axis) or not item.reduces:
@@ -96,7 +140,17 @@ def _reduce(op: str, name: str, value: object, axis: Axis | Sequence[Axis]) -> R
     if not axes or len(set(map(id, axes))) != len(axes):
         raise CompileError(f"{name} must be given at least one axis, and each once")
     expr = as_expr(value)
-    return Reduce(expr.dtype, op, expr, axes)
+    no_scale(expr.dtype)
+    if init is None:
+        return Reduce(expr.dtype, op, expr, axes)
+    start = as_expr(init, expr.dtype).astype(expr.dtype)
+    if any(isinstance(node, Reduce | Select) for node in walk(start)):
+        raise CompileError(
+            f"init of {name} must neither reduce nor choose; make it a stage of its own"
+        )
+    if any(item.var is node for item in axes for node in walk(start)):
+        raise CompileError(f"init of {name} must not use an axis that is reduced")
+    return Reduce(expr.dtype, op, expr, axes, start)
 
 
 def all_of(*conditions: object) -> tuple[Condition, ...]:
@@ -119,6 +173,7 @@ def if_then_else(
     conditions = all_of(*condition) if isinstance(condition, tuple) else all_of(condition)
     first = as_expr(then, other.dtype if isinstance(other, Expr) else "int32")
     second = as_expr(other, first.dtype)
+    no_scale(first.dtype, second.dtype)
     dtype = np.promote_types(first.dtype, second.dtype).name
     return Select(dtype, conditions, first.astype(dtype), second.astype(dtype))
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from vta.compiler.te.expr import Condition, Expr, const, items_of
+from vta.compiler.te.dtypes import items_of
+from vta.compiler.te.expr import Condition, Expr, const
 from vta.compiler.te.intrinsics import all_of, if_then_else
 from vta.compiler.te.tensor import Tensor, compute
 from vta.errors import CompileError

@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from vta.compiler.te.expr import Axis, Expr, Read, Reduce, Var, as_expr, dtype_name, items_of, walk
+from vta.compiler.te.dtypes import dtype_name, items_of
+from vta.compiler.te.expr import Axis, Expr, Read, Reduce, Var, as_expr, walk
 from vta.errors import CompileError
 
 __all__ = ["ComputeOp", "Operation", "PlaceholderOp", "Tensor", "compute", "placeholder"]
@@ -144,10 +145,12 @@ def _check_shape(shape: object, what: str) -> tuple[int, ...]:
 def placeholder(
     shape: Sequence[int] | int, dtype: Any = "int32", name: str = "placeholder"
 ) -> Tensor:
-    """An input of the program: a tensor in main memory."""
-    return Tensor(
-        PlaceholderOp(_check_name(name), _check_shape(shape, name), dtype_name(dtype, name))
-    )
+    """An input of the program: a tensor in main memory.
+
+    `dtype` is int8 or int32; float32 only for the scales of `te.requantize`.
+    """
+    kind = dtype_name(dtype, name, scale=True)
+    return Tensor(PlaceholderOp(_check_name(name), _check_shape(shape, name), kind))
 
 
 def compute(

@@ -74,9 +74,9 @@ def test_numbers_and_operands(rule, message):
         rule(element())
 
 
-@pytest.mark.parametrize("dtype", ["int16", "uint8", "float32", "bool", "text", None])
+@pytest.mark.parametrize("dtype", ["int16", "uint8", "float64", "bool", "text", None])
 def test_dtypes_of_tensors(dtype):
-    with pytest.raises(CompileError, match="dtype of A must be int8 or int32, not"):
+    with pytest.raises(CompileError, match="dtype of A must be int8, int32 or float32, not"):
         te.placeholder(SHAPE, name="A", dtype=dtype)
 
 

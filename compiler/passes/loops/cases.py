@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from vta.compiler.ir.affine import Affine, Extents, affine
-from vta.compiler.te.expr import Binary, Cast, Condition, Const, Expr, Select, binary, walk
+from vta.compiler.te.expr import (
+    Binary,
+    Cast,
+    Condition,
+    Const,
+    Expr,
+    Requantize,
+    Select,
+    binary,
+    walk,
+)
 from vta.errors import CompileError
 
 __all__ = ["Case", "cases", "failures", "possible"]
@@ -48,6 +59,11 @@ def cases(expr: Expr, stage: str) -> list[Case]:
             found += (((*outside, *more), value) for more, value in others)
     elif isinstance(expr, Cast):
         found += ((held, value.astype(expr.dtype)) for held, value in cases(expr.value, stage))
+    elif isinstance(expr, Requantize):
+        found += (
+            (held, dataclasses.replace(expr, value=value))
+            for held, value in cases(expr.value, stage)
+        )
     else:
         assert isinstance(expr, Binary), expr
         others = cases(expr.b, stage)

@@ -212,7 +212,7 @@ class _Nest:
         """The statements inside the first `place` loops."""
         found: list[Stmt] = []
         if place == self.start:
-            found.append(self._neutral(place))
+            found.append(self._initial(place))
         if place < self.begin:
             axis = self.leaves[place]
             body: tuple[Stmt, ...] = tuple(
@@ -265,11 +265,13 @@ class _Nest:
                 continue
             yield Assign(buffer, self.indices, chosen, (*guards, *kept), reduce)
 
-    def _neutral(self, place: int) -> Stmt:
-        """Sets everything that the loops from `place` inwards compute to the neutral value."""
+    def _initial(self, place: int) -> Stmt:
+        """Sets all that the loops from `place` on compute to what the reduction starts from."""
         body = self.own.body
         assert isinstance(body, Reduce)
-        number = neutral(body.op, body.dtype)
+        start: Expr = Const(body.dtype, neutral(body.op, body.dtype))
+        if body.init is not None:
+            start = self.builder.value(self.own, body.init)
         rest = [axis for axis in self.leaves[place:] if not axis.reduces]
         reduced = {
             atom.var for axis in self.leaves if axis.reduces for atom in self.own.loops[axis]
@@ -278,9 +280,7 @@ class _Nest:
             as_expression(guard) for guard in self.own.guards if not reduced & set(guard.factors)
         )
         stmt: tuple[Stmt, ...] = (
-            Assign(
-                self.builder.buffers[self.stage], self.indices, Const(body.dtype, number), guards
-            ),
+            Assign(self.builder.buffers[self.stage], self.indices, start, guards),
         )
         for axis in reversed(rest):
             for atom in reversed(self.own.loops[axis]):

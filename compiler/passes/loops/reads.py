@@ -32,10 +32,10 @@ def check_reads(schedule: Schedule) -> None:
             continue
         body = inlined_body(schedule, stage)
         extents = {axis.var: axis.extent for axis in stage.axes}
-        for read, conditions in _guarded(body.value if isinstance(body, Reduce) else body, ()):
-            _bounds(
-                stage.name, read.source.name, read.indices, read.source.shape, extents, conditions
-            )
+        for expr in parts(body) if isinstance(body, Reduce) else (body,):
+            for read, conditions in _guarded(expr, ()):
+                name, shape = read.source.name, read.source.shape
+                _bounds(stage.name, name, read.indices, shape, extents, conditions)
 
 
 def _guarded(expr: Expr, conditions: tuple[Expr, ...]) -> Iterator[tuple[Read, tuple[Expr, ...]]]:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from vta.compiler.ir.affine import Affine
 from vta.compiler.ir.tile_ir import Alu, Domain, Loop, Node, Reset, TileOperand, Value
 from vta.compiler.passes.match.alu_selection import AluStep, Fill, Selected, Selector
-from vta.compiler.te.expr import ABILITIES, Expr, Read, Var, parts
+from vta.compiler.te.dtypes import ABILITIES
+from vta.compiler.te.expr import Expr, Read, Var, parts
 from vta.compiler.te.stage import ACC_SCOPE
 from vta.config import Config
 from vta.errors import CompileError
@@ -71,8 +72,9 @@ class Expressions:
         found: list[Node] = []
         for item in self.selector.constants:
             at = TileOperand(item.name, HERE)
-            found.append(Reset(at, once))
-            found += [Alu(op, at, at, imm, once) for op, imm in spelled_constant(item.number)]
+            (_, high), *steps = spelled_constant(item.number)
+            found += self._filled(at, high, once, keep_zero=True)
+            found += [Alu(op, at, at, imm, once) for op, imm in steps]
         return tuple(found)
 
     def compute(
@@ -85,10 +87,12 @@ class Expressions:
         reduce: str,
         *,
         partly: bool = False,
+        begins: bool = False,
     ) -> tuple[Node, ...]:
         """The operations of a stage that writes its tensor at the tiles `at`.
 
-        If they write it only `partly`, all parts must write the tensor to the same place.
+        If they write it only `partly`, all parts must write the tensor to the same place. If a
+        reduction `begins` with the value, the tensor must be no other name of what is read.
 
         Raises
         ------
@@ -126,9 +130,8 @@ class Expressions:
         elif ops and ops[-1].dst == ref and not partly:
             # Rename the result to the stage's tensor.
             ops, ref = [*ops[:-1], dataclasses.replace(ops[-1], dst=name)], name
-        elif ref in elsewhere or domain.guards or partly:
-            ops = [*ops, Fill(name, 0), AluStep(AluOp.ADD, name, name, ref)]
-            ref = name
+        elif ref in elsewhere or domain.guards or partly or begins:
+            ops, ref = [*ops, *self.selector.copy(name, ref)], name
         if ref != name:
             self.same[name] = ref
         self.define(name, result.exact)
@@ -176,16 +179,27 @@ class Expressions:
                 self.made[op.dst] = Value(op.dst, own.stage, ACC_SCOPE, own.tiles)
             dst = TileOperand(op.dst, at)
             if isinstance(op, Fill):
-                found.append(Reset(dst, domain))
-                if op.number != 0:
-                    found.append(
-                        Alu(AluOp.ADD, dst, dst, self._operand(op.number, at, elsewhere), domain)
-                    )
+                found += self._filled(dst, self._operand(op.number, at, elsewhere), domain)
                 continue
-            a = self._operand(op.a, at, elsewhere)
+            a, b = self._operand(op.a, at, elsewhere), self._operand(op.b, at, elsewhere)
             assert isinstance(a, TileOperand)
-            found.append(Alu(op.op, dst, a, self._operand(op.b, at, elsewhere), domain))
+            found.append(Alu(op.op, dst, a, b, domain, offsets=op.offsets))
         return tuple(found)
+
+    def _filled(
+        self,
+        dst: TileOperand,
+        number: TileOperand | int,
+        domain: Domain,
+        *,
+        keep_zero: bool = False,
+    ) -> tuple[Node, ...]:
+        """Sets tiles to a number; without `keep_zero`, nothing is added for 0."""
+        if number == 0 and not keep_zero:
+            return (Reset(dst, domain),)
+        if self.selector.moves:
+            return (Alu(AluOp.MOV, dst, dst, number, domain),)
+        return Reset(dst, domain), Alu(AluOp.ADD, dst, dst, number, domain)
 
     def _operand(
         self, ref: str | int, at: Affine, elsewhere: dict[str, TileOperand]

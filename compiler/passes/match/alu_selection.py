@@ -8,6 +8,8 @@ Operations that the ALU lacks are expressed with those that it has:
   bits wrong. An operation that depends on those bits first *narrows* the value: it shifts it up and
   back down. A shift whose amount is a value may go left or right. So it depends on the upper bits
   of its operand, and it may also leave wrong ones.
+
+Requantisation is one operation, whose scale is a value or, if it is a number, a `Constant`.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vta.compiler.te.expr import Binary, Cast, Const, Expr, Read
+from vta.compiler.te.expr import Binary, Cast, Const, Expr, Read, Requantize
 from vta.config import Config
-from vta.isa import AluOp, Isa
+from vta.errors import CompileError
+from vta.isa import AluOp, Isa, pack_qnt
 
 __all__ = ["Constant", "Fill", "Selected", "Selector", "AluStep"]
 
@@ -37,12 +40,16 @@ class Selected:
 
 @dataclass(frozen=True)
 class AluStep:
-    """``dst = op(a, b)``; `b` is a value, a constant or a 16-bit number."""
+    """``dst = op(a, b)``; `b` is a value, a constant or a 16-bit number.
+
+    `offsets` is the imm field of a QNT. MOV has `dst` as its `a`, and does not read it.
+    """
 
     op: AluOp
     dst: str
     a: str
     b: str | int
+    offsets: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,9 +88,10 @@ class Selector:
         imm = Isa(config).alu.field("imm")
         self.imm_min, self.imm_max = imm.min, imm.max
         self.width = config.acc_width
+        self.hw_ver, self.moves = config.hw_ver, config.requantises
         self.constants: list[Constant] = []
         self.ops: list[AluStep | Fill] = []
-        self.known: dict[tuple[AluOp, str, str | int], str] = {}
+        self.known: dict[tuple[AluOp, str, str | int, int], str] = {}
         self.done: dict[int, Selected] = {}
         self.stage = ""
         self.count = 0
@@ -117,6 +125,8 @@ class Selector:
             if expr.dtype == "int8":  # from int32
                 return Selected(inner.ref, exact=False)
             return self._narrow(inner)
+        if isinstance(expr, Requantize):
+            return self._requantize(expr)
         assert isinstance(expr, Binary), expr
         return self._binary(expr)
 
@@ -132,6 +142,23 @@ class Selector:
         if expr.op == "-":
             return Selected(self._subtract(a, b), exact=not narrow)
         return self._shift(expr, a, self._narrow(b))
+
+    def _requantize(self, expr: Requantize) -> Selected:
+        if not self.moves:
+            raise CompileError(
+                f"stage {self.stage} requantises, for which the configuration's HW_VER must be "
+                f"0.0.3, not {self.hw_ver}"
+            )
+        value, scale = self._value(self._expr(expr.value)), self._expr(expr.scale).ref
+        if isinstance(scale, int):
+            scale = self._constant(scale)
+        return Selected(self._alu(AluOp.QNT, value, scale, pack_qnt(expr.zero_point, expr.lower)))
+
+    def copy(self, dst: str, source: str) -> list[AluStep | Fill]:
+        """The operations that copy a value."""
+        if self.moves:
+            return [AluStep(AluOp.MOV, dst, dst, source)]
+        return [Fill(dst, 0), AluStep(AluOp.ADD, dst, dst, source)]
 
     def _commutative(self, op: AluOp, a: Selected, b: Selected) -> str:
         if isinstance(a.ref, int):
@@ -169,11 +196,12 @@ class Selector:
 
     # -- operations --------------------------------------------------------------------------
 
-    def _alu(self, op: AluOp, a: str, b: str | int) -> str:
-        if (op, a, b) not in self.known:
-            self.known[op, a, b] = dst = self._fresh()
-            self.ops.append(AluStep(op, dst, a, b))
-        return self.known[op, a, b]
+    def _alu(self, op: AluOp, a: str, b: str | int, offsets: int = 0) -> str:
+        key = op, a, b, offsets
+        if key not in self.known:
+            self.known[key] = dst = self._fresh()
+            self.ops.append(AluStep(op, dst, a, b, offsets))
+        return self.known[key]
 
     def _value(self, operand: Selected) -> str:
         """The operand as a value; a number becomes a filled value."""
@@ -187,6 +215,10 @@ class Selector:
         """The second operand of an instruction; numbers that are too wide become constants."""
         if isinstance(ref, str) or self.imm_min <= ref <= self.imm_max:
             return ref
+        return self._constant(ref)
+
+    def _constant(self, ref: int) -> str:
+        """The name of the constant tile of a number."""
         for item in self.constants:
             if item.number == ref:
                 return item.name

@@ -19,7 +19,12 @@ from vta.compiler.te.stage import ACC_SCOPE, INP_SCOPE, SCOPES, WGT_SCOPE
 from vta.config import Config
 from vta.errors import ScheduleError
 
-__all__ = ["match_gemm"]
+__all__ = ["is_zero", "match_gemm"]
+
+
+def is_zero(value: Expr) -> bool:
+    """Whether a sum that starts from `value` can start with a reset."""
+    return isinstance(value, Const) and value.number == 0
 
 
 def match_gemm(nest: StatementNest, config: Config, expressions: Expressions) -> Gemm | Reset:
@@ -38,7 +43,7 @@ def match_gemm(nest: StatementNest, config: Config, expressions: Expressions) ->
         )
     expressions.define(target.name)
     written = flat(nest, assign.indices, target.shape)
-    if isinstance(assign.value, Const):
+    if is_zero(assign.value):
         tiling = tiling_of(nest, config)
         return Reset(
             TileOperand(target.name, tiling.tiles(written, nest.where)), domain_of(nest, tiling)

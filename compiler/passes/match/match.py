@@ -11,7 +11,7 @@ from vta.compiler.ir.loop_ir import Assign, Buffer, For, LoopProgram, PragmaBloc
 from vta.compiler.ir.tile_ir import Loop, Node, TileProgram, Value
 from vta.compiler.passes.loops.loop_nests import GEMM
 from vta.compiler.passes.match.alu_operations import Expressions
-from vta.compiler.passes.match.gemm_match import match_gemm
+from vta.compiler.passes.match.gemm_match import is_zero, match_gemm
 from vta.compiler.passes.match.statement_nest import (
     StatementNest,
     buffer_of,
@@ -22,6 +22,7 @@ from vta.compiler.passes.match.statement_nest import (
     tiling_of,
 )
 from vta.compiler.passes.match.transfer_match import match_load, match_store
+from vta.compiler.te.dtypes import nbytes_of
 from vta.compiler.te.expr import Cast, Const, Read, Select, walk
 from vta.compiler.te.intrinsics import neutral
 from vta.compiler.te.stage import ACC_SCOPE, ALU, DMA_COPY, GLOBAL, INP_SCOPE, SCOPES, WGT_SCOPE
@@ -75,7 +76,7 @@ class _Matcher:
     def declare(self, buffer: Buffer) -> None:
         total = math.prod(buffer.shape)
         if buffer.scope == GLOBAL:
-            if total * (4 if buffer.dtype == "int32" else 1) >> self.config.addr_width:
+            if total * nbytes_of(buffer.dtype) >> self.config.addr_width:
                 raise CompileError(
                     f"{buffer.name} {buffer.dtype}{list(buffer.shape)} is larger than the memory "
                     f"of 2^{self.config.addr_width} bytes"
@@ -104,9 +105,11 @@ class _Matcher:
 
     def _operation(self, stmt: PragmaBlock) -> tuple[Node, ...]:
         nest = statement_nest(stmt, at_root=not self.depth)
-        if stmt.key == GEMM:
-            return (match_gemm(nest, self.config, self.expressions),)
         target = nest.assign.buffer
+        if stmt.key == GEMM:
+            if not nest.assign.reduce and not is_zero(nest.assign.value):
+                return self._compute(nest)
+            return (match_gemm(nest, self.config, self.expressions),)
         reads = [node for node in walk(nest.assign.value) if isinstance(node, Read)]
         if target.scope == GLOBAL:
             return (match_store(nest, self.config, self.expressions),)
@@ -174,6 +177,7 @@ class _Matcher:
             domain,
             nest.assign.reduce,
             partly=target.name in self.partly,
+            begins=self.rules[target.name].reduce != nest.assign.reduce,
         )
 
 

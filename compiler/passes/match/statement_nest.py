@@ -11,7 +11,8 @@ from vta.compiler.ir.loop_ir import Assign, Buffer, For, PragmaBlock, Stmt
 from vta.compiler.ir.tile_ir import Domain
 from vta.compiler.passes.loops.loop_nests import TENSORIZE
 from vta.compiler.passes.match.tile_loops import TileLoops, Whole, tile_loops, whole_tensor
-from vta.compiler.te.expr import ABILITIES, Expr, Read
+from vta.compiler.te.dtypes import ABILITIES
+from vta.compiler.te.expr import Expr, Read
 from vta.compiler.te.expr_text import show_expr
 from vta.compiler.te.stage import WGT_SCOPE
 from vta.config import Config

@@ -18,6 +18,7 @@ from vta.compiler.passes.match.statement_nest import (
     tiling_of,
 )
 from vta.compiler.te.expr import Cast, Const, Expr, Read, Select, walk
+from vta.compiler.te.intrinsics import min_value
 from vta.compiler.te.stage import ACC_SCOPE, ALU, DMA_COPY, GLOBAL, INP_SCOPE, SCOPES, WGT_SCOPE
 from vta.config import Config
 from vta.errors import CompileError, ScheduleError
@@ -37,7 +38,7 @@ def match_load(nest: StatementNest, config: Config, expressions: Expressions) ->
     target = nest.assign.buffer
     if nest.assign.reduce:
         raise _computes_on_memory(nest)
-    value, pads = _padded(nest)
+    value, pads, pad_min = _padded(nest, config)
     inner = value.value if isinstance(value, Cast) else value
     if not isinstance(inner, Read):
         raise _computes_on_memory(nest)
@@ -59,6 +60,7 @@ def match_load(nest: StatementNest, config: Config, expressions: Expressions) ->
         kind,
         domain_of(nest, tiling),
         tuple(tiling.guard(form, f"{nest.where}: its padding") for form in pads),
+        pad_min,
     )
 
 
@@ -71,7 +73,7 @@ def _kind(nest: StatementNest, source: Buffer, value: Expr, config: Config) -> M
             "each; pad the tensor"
         )
     if target.scope == ACC_SCOPE:
-        return MemoryType.ACC if source.dtype == "int32" else MemoryType.ACC_8BIT
+        return MemoryType.ACC_8BIT if source.dtype == "int8" else MemoryType.ACC
     if source.dtype != "int8" or target.dtype != "int8" or isinstance(value, Cast):
         raise ScheduleError(
             f"{nest.where} is {target.dtype}, read from {source.name} of "
@@ -127,22 +129,36 @@ def match_store(nest: StatementNest, config: Config, expressions: Expressions) -
     )
 
 
-def _padded(nest: StatementNest) -> tuple[Expr, list[Affine]]:
-    """A load's value without its padding, and the conditions where it is not padding."""
+def _padded(nest: StatementNest, config: Config) -> tuple[Expr, list[Affine], bool]:
+    """A load's value without its padding, and the conditions where it is not padding.
+
+    The last is whether the padding is the least number of what is loaded, not zero.
+    """
     value = nest.assign.value
     pads: list[Affine] = []
+    numbers: set[int] = set()
     while isinstance(inner := value.value if isinstance(value, Cast) else value, Select):
-        if not isinstance(inner.other, Const) or inner.other.number != 0:
-            raise CompileError(
-                f"{nest.where} pads with a value other than 0, which a load cannot do"
-            )
+        numbers.add(inner.other.number if isinstance(inner.other, Const) else 1)
         for item in inner.conditions:
             form = affine(item.value)
             if form is None:
                 raise CompileError(f"{nest.where}: a condition must be on a sum of indices")
             pads.append(form)
         value = inner.then.astype(value.dtype)
-    return value, pads
+    loaded = value.value if isinstance(value, Cast) else value
+    least = min_value(loaded.dtype).number if numbers else 0
+    if not numbers <= {0} and numbers != {least}:
+        raise CompileError(
+            f"{nest.where} pads with a value other than 0"
+            + (f" or with {least} alone" if config.requantises else "")
+            + ", which a load cannot do"
+        )
+    if least in numbers and not config.requantises:
+        raise CompileError(
+            f"{nest.where} pads with {least}, for which the configuration's HW_VER must be 0.0.3, "
+            f"not {config.hw_ver}"
+        )
+    return value, pads, least in numbers
 
 
 def _computes_on_memory(nest: StatementNest) -> ScheduleError:

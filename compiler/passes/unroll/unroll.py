@@ -6,6 +6,7 @@ whole part before the next thread does. One thread can then load while another c
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -143,7 +144,7 @@ class _Unroller:
                 )
                 for var, (begin, end) in part.items()
             ]
-            yield from transfers(
+            for transfer in transfers(
                 Opcode.LOAD,
                 op.memory_type,
                 op.buffer.name,
@@ -151,7 +152,9 @@ class _Unroller:
                 _start(dram, part),
                 dims,
                 note,
-            )
+            ):
+                padded = op.pad_min and any(transfer.pads)
+                yield dataclasses.replace(transfer, pad_min=True) if padded else transfer
 
     def _store(self, op: Store, box: Box, outside: Rounds) -> Iterator[Op]:
         chip, dram = _fixed(op.src.at, outside), _fixed(op.target, outside)
@@ -197,6 +200,7 @@ class _Unroller:
                 reset=isinstance(op, Reset),
                 alu_opcode=call.alu,
                 imm=call.imm,
+                offsets=call.offsets,
                 note=call.note,
             )
 
@@ -213,6 +217,7 @@ class _Call:
     alu: AluOp = AluOp.MIN
     imm: int | None = None
     holds_source: bool = False
+    offsets: int = 0
 
 
 def _call(op: Reset | Gemm | Alu) -> _Call:
@@ -227,20 +232,14 @@ def _call(op: Reset | Gemm | Alu) -> _Call:
             op.wgt.at,
             f"{op.dst.shown} += {op.inp.shown} * {op.wgt.shown}",
         )
-    name = op.op.name.lower()
+    second = op.b.shown if isinstance(op.b, TileOperand) else op.b
+    first = f"{op.a.shown}, " if op.reads_first else ""
+    note = f"{op.dst.shown} = {op.op.name.lower()}({first}{second})"
     if isinstance(op.b, TileOperand):
         return _Call(
-            Opcode.ALU,
-            dst,
-            op.b.at,
-            NOWHERE,
-            f"{op.dst.shown} = {name}({op.a.shown}, {op.b.shown})",
-            op.op,
-            holds_source=True,
+            Opcode.ALU, dst, op.b.at, NOWHERE, note, op.op, holds_source=True, offsets=op.offsets
         )
-    return _Call(
-        Opcode.ALU, dst, dst, NOWHERE, f"{op.dst.shown} = {name}({op.a.shown}, {op.b})", op.op, op.b
-    )
+    return _Call(Opcode.ALU, dst, dst, NOWHERE, note, op.op, op.b)
 
 
 def _fixed(form: Affine, outside: Rounds) -> Affine:
