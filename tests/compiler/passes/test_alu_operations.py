@@ -114,6 +114,30 @@ def test_a_reduction_of_a_tensor_and_its_cast(kit):
     kit.check(s, [a, out], TINY, [x], [expected.astype(np.int8)])
 
 
+@pytest.mark.parametrize("reader", ["shifted", "compared", "widened"])
+@pytest.mark.parametrize("first", ["exact", "inexact"])
+def test_a_choice_between_values_of_which_one_may_wrap(kit, first, reader):
+    """The case that comes later does not make the upper bits of the other one right."""
+    ours, theirs = READERS[reader]
+    a = te.placeholder(SHAPE, name="A", dtype="int8")
+    load = te.compute(SHAPE, lambda *i: a(*i), "L")
+
+    def rule(i, *t):
+        both = load(i, *t), load(i, *t) * 3
+        return te.if_then_else(i < 2, *(both if first == "exact" else both[::-1]))
+
+    chosen = te.compute(SHAPE, rule, "B")
+    stage = te.compute(SHAPE, lambda *i: ours(te, chosen(*i), load(*i).astype("int32")), "M")
+    out = te.compute(SHAPE, lambda *i: stage(*i).astype("int8"), "O")
+    x = numbers("int8")
+    both = x, x * np.int8(3)
+    upper, lower = both if first == "exact" else both[::-1]
+    value = np.concatenate([upper[:2], lower[2:]])
+    expected = theirs(value, x.astype(np.int32)).astype(np.int8)
+    s = scheduled(out, [load], [chosen, stage])
+    kit.check(s, [a, out], TINY, [x], [expected])
+
+
 def alu_work(program):
     insns = Isa(program.config).decode_stream(program.insns)
     return [insn for insn in insns if insn.opcode == Opcode.ALU]
