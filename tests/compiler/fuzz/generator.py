@@ -332,6 +332,12 @@ class _Drawing:
                 terms += [
                     item(*first.indices) for item in sources[1:] if item.shape == sources[0].shape
                 ]
+            if not self.flat and lead == self._own(sources[0]) and self.choices.chance(15):
+                # The result may overwrite the first, but not while the other is to be read.
+                turned = self.choices.pick(range(len(lead)))
+                far = [*i[:turned], lead[turned] - 1 - i[turned], *i[turned + 1 :]]
+                own, other = self.choices.shuffled([sources[0](*i), sources[0](*far)])
+                terms = [self.choices.pick([own + other, own - other, te.max(own, other)])]
             value = self._expr(terms, self.choices.number(1, 3))
             if not self.flat and self.choices.chance(8):
                 var, extent = self.choices.pick(indices)
