@@ -121,12 +121,13 @@ def build(
 def reconfig_runtime(remote: Session) -> None:
     """Adapts a session's runtime to the configuration of the current environment.
 
-    A simulator always matches, so nothing changes.
+    A simulator cannot change, so this only checks that it runs the environment's programs.
 
     Raises
     ------
     ConfigError
-        If the session's machine has another configuration, or if the target has no back end.
+        If programs for the environment mean something else on the session's machine, or if the
+        target has no back end.
     """
     _check_session(remote)
 
@@ -147,7 +148,7 @@ def program_fpga(remote: Session, bitstream: str | None = None) -> None:
 def _check_session(remote: Session) -> None:
     env = get_env()
     require_backend(env.TARGET)
-    if difference := env.config.difference(remote.config):
+    if difference := env.config.encoding_difference(remote.config):
         raise ConfigError(
             f"the session's machine has another configuration: {difference} "
             "(here: the environment, there: the session)"

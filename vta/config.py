@@ -214,13 +214,14 @@ class Config:
         unseen = ("LOG_BUS_WIDTH", "ADDR_WIDTH", "MAX_BURST", "LOG_INSN_QUEUE", "REQUANTISES")
         return {key: value for key, value in self.hardware().items() if key not in unseen}
 
-    def difference(self, other: Config) -> str:
-        """The differences in hardware between two configurations, in words; "" if none."""
-        return _difference(self.hardware(), other.hardware())
-
     def encoding_difference(self, other: Config) -> str:
-        """Like `difference`, but only what decides whether one can run the other's programs."""
-        return _difference(self.encoding(), other.encoding())
+        """The differences that decide whether one can run the other's programs; "" if none."""
+        mine, theirs = self.encoding(), other.encoding()
+        return ", ".join(
+            f"{key} {mine[key]} here, {theirs[key]} there"
+            for key in mine
+            if mine[key] != theirs[key]
+        )
 
     @property
     def requantises(self) -> bool:
@@ -384,12 +385,6 @@ _ALLOWED: dict[str, tuple[int, ...] | range] = {
 
 _TILE = ("log_inp_width", "log_wgt_width", "log_acc_width", "log_batch", "log_block")
 """The numbers that the size of an element depends on."""
-
-
-def _difference(mine: dict[str, Any], theirs: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{key} {mine[key]} here, {theirs[key]} there" for key in mine if mine[key] != theirs[key]
-    )
 
 
 def _without_repeats(values: dict[str, Any], source: str) -> dict[str, Any]:

@@ -376,9 +376,12 @@ def test_replace_checks_again():
         PRESETS["default"].log_batch = 1
 
 
-def test_difference_names_what_differs_in_hardware():
+def test_the_difference_names_what_a_stream_notices():
     default = PRESETS["default"]
-    assert default.difference(default.replace(target="tsim", hw_ver="0.0.1")) == ""
-    assert default.difference(default.replace(log_batch=1, log_acc_buff_size=16)) == (
+    unseen = default.replace(target="tsim", hw_ver="0.0.1", log_bus_width=7, max_burst=16)
+    assert default.encoding_difference(unseen) == ""
+    for first, second in ((default, "0.0.3"), (default.replace(hw_ver="0.0.3"), "0.0.2")):
+        assert first.encoding_difference(default.replace(hw_ver=second)) == ""
+    assert default.encoding_difference(default.replace(log_batch=1, log_acc_buff_size=16)) == (
         "LOG_BATCH 0 here, 1 there, LOG_ACC_BUFF_SIZE 17 here, 16 there"
     )

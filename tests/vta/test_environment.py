@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -245,6 +246,28 @@ def test_board_calls_on_simulators() -> None:
                     call(remote)
             with pytest.raises(ConfigError, match="TARGET pynq has no back end yet"):
                 rpc.LocalSession()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"log_bus_width": 7},
+        {"addr_width": 40},
+        {"max_burst": 16},
+        {"log_insn_queue": 12},
+        {"hw_ver": "0.0.3"},
+        {"target": "tsim"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_runtime_fits_what_no_stream_can_notice(change: dict[str, Any]) -> None:
+    """Where the device would take the environment's programs, so does `reconfig_runtime`."""
+    default = PRESETS["default"]
+    changed = default.replace(**change)
+    assert changed != default
+    with rpc.LocalSession(default) as remote, vta.Environment(changed):
+        vta.reconfig_runtime(remote)
+        vta.program_fpga(remote)
 
 
 def test_session_of_the_environment() -> None:
