@@ -231,8 +231,8 @@ def _make(kind: str, key: str, make: Callable[[Path], None], about: str) -> Path
             return path
     except OSError as error:
         raise ToolError(
-            f"the cache in {cache_dir()} cannot be written ({error.strerror or error});"
-            f" name another folder in VTA_CACHE_PATH"
+            f"the cache in {cache_dir()} cannot be written ({error.strerror or error}); "
+            f"{processes.remedy(str(error)) or 'name another folder in VTA_CACHE_PATH'}"
         ) from error
 
 

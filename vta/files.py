@@ -6,11 +6,12 @@ import contextlib
 import errno
 import os
 import stat
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["FileTooLargeError", "read_limited", "replacing", "require_regular"]
+__all__ = ["FileTooLargeError", "read_limited", "replacing", "require_regular", "require_space"]
 
 
 class FileTooLargeError(ValueError):
@@ -22,6 +23,14 @@ def require_regular(path: str | os.PathLike[str]) -> None:
     kind = os.stat(path).st_mode
     if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
         raise OSError(errno.EINVAL, "not a regular file")
+
+
+def require_space(folder: str | os.PathLike[str], nbytes: int) -> None:
+    """Raises `OSError` if `nbytes` cannot be written to a folder."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(nbytes))
+        file.flush()
+        os.fsync(file.fileno())  # some file systems only find out then
 
 
 def read_limited(path: str | os.PathLike[str], limit: int) -> bytes:

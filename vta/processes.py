@@ -14,7 +14,7 @@ from types import FrameType
 
 from vta.errors import ToolError
 
-__all__ = ["TERMINATED", "cause", "end_group", "end_groups", "run", "unwound_by_sigterm"]
+__all__ = ["TERMINATED", "cause", "end_group", "end_groups", "remedy", "run", "unwound_by_sigterm"]
 
 TERMINATED = 128 + signal.SIGTERM
 """The exit status of a process that cleaned up after SIGTERM."""
@@ -121,15 +121,20 @@ _REMEDIES = (
 _ERROR = re.compile(r"%Error|\berror\b|ERROR|\bcannot\b|not found", re.IGNORECASE)
 
 
+def remedy(message: str) -> str:
+    """What helps against the cause that a message names; "" if that is not known."""
+    return next((advice for pattern, advice in _REMEDIES if re.search(pattern, message)), "")
+
+
 def cause(done: subprocess.CompletedProcess[str], lines: int = 20) -> str:
     """Why a tool failed: the line with the cause and a remedy, then the start of its output."""
     said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
     if done.returncode < 0:
         said.append(f"it was ended by {signal.Signals(-done.returncode).name}")
-    for pattern, remedy in _REMEDIES:
+    for pattern, advice in _REMEDIES:
         for line in said:
             if re.search(pattern, line):
-                return "\n".join([f"{line.strip()} ({remedy})", *said[:lines]])
+                return "\n".join([f"{line.strip()} ({advice})", *said[:lines]])
     named = next((line for line in said if _ERROR.search(line)), None)
     first = named or next(iter(said), f"exit status {done.returncode}, without a message")
     more = [f"... {len(said) - lines} more lines"] if len(said) > lines else []

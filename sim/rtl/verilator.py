@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from vta import cache, processes
 from vta.errors import ToolError
+from vta.files import require_space
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,6 +93,9 @@ OPTIMISE = "-O1"
 """At -O2 the code is 3 % faster, and takes half as long again to compile."""
 OPTIMISE_SLOW = "-O0"
 """The optimisation of code that runs once (constructors, initial values)."""
+
+SPACE = 1 << 20
+"""Bytes that must be free after Verilator; the compiler needs more than that."""
 
 FAST_UNITS = 2
 """The number of files into which a design's code is split. Each reads Verilator's headers, which
@@ -323,6 +327,8 @@ def build(verilog: str, folder: Path, *, waves: str | None = None) -> Path:
     ------
     ToolError
         If a tool is missing or fails; the message ends with the tool's output.
+    OSError
+        If the folder cannot be written.
     """
     verilator, compiler = find(), find_compiler()
     (folder / "vta.v").write_text(verilog, encoding="utf-8")
@@ -331,6 +337,8 @@ def build(verilog: str, folder: Path, *, waves: str | None = None) -> Path:
     done = verilator.run(*VERILATE, *trace, "--Mdir", "obj", "vta.v", cwd=folder)
     if done.returncode != 0:
         raise ToolError(f"Verilator failed: {processes.cause(done)}")
+    # Verilator ignores a full disk and leaves its files cut short.
+    require_space(folder, SPACE)
     flags = _flags(verilator, waves)
     classes = _classes(folder / "obj" / f"{PREFIX}_classes.mk")
     objects = _runtime(verilator, compiler, flags, waves, classes)

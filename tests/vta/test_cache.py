@@ -13,6 +13,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
+from tests.disks import on_a_small_disk
 from vta import cache
 from vta.errors import ToolError
 
@@ -54,6 +55,37 @@ def test_store_replaces(folder):
     path = cache.cached("kind", "key", _hello)
     assert cache.store("kind", "key", lambda partial: (partial / "new").touch()) == path
     assert sorted(file.name for file in path.iterdir()) == [cache.MANIFEST, "new"]
+
+
+@pytest.mark.parametrize("before", ["nothing", "an older entry"])
+def test_a_full_disk(folder, before):
+    """What is written does not fit: one line says so, and nothing of it is left."""
+    folder.mkdir()
+    said = on_a_small_disk(
+        folder,
+        "64k",
+        f"""
+        from vta import cache
+        from vta.errors import ToolError
+
+        if {before != "nothing"}:
+            cache.cached("kind", "older", lambda path: (path / "file").write_bytes(b"older"))
+        try:
+            cache.cached("kind", "key", lambda path: (path / "file").write_bytes(bytes(1 << 20)))
+        except ToolError as error:
+            print(error)
+        files = [path for path in cache.cache_dir().rglob("*") if path.is_file()]
+        print(*(path.relative_to(cache.cache_dir()) for path in files if path.stat().st_size))
+        cache.cached("kind", "key", lambda path: (path / "file").write_bytes(b"small"))
+        """,
+    )
+    message, left = said.splitlines()
+    assert message == (
+        f"the cache in {folder} cannot be written (No space left on device); "
+        "free some space, or name another folder in VTA_CACHE_PATH"
+    )
+    kept = ["kind/older/.entry.json", "kind/older/file"] if before != "nothing" else []
+    assert sorted(left.split()) == kept
 
 
 def test_what_fails_leaves_nothing(folder):

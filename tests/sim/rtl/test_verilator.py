@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.disks import on_a_small_disk
 from vta import cache
 from vta.errors import ToolError
 from vta.sim.rtl import verilator
@@ -127,6 +128,33 @@ def test_lint():
 def test_a_design_that_is_not_verilog(tmp_path):
     with pytest.raises(ToolError, match=r"Verilator failed: %Error: .*syntax error"):
         verilator.build("not Verilog", tmp_path)
+
+
+@pytest.mark.parametrize("size", ["8k", "64k", "1m"])
+def test_a_full_disk(tmp_path, size):
+    """Verilator takes no notice of it, and what it leaves must not be taken for a design."""
+    said = on_a_small_disk(
+        tmp_path,
+        size,
+        f"""
+        import os
+        os.environ["VTA_CACHE_PATH"] = {str(tmp_path)!r}
+        from vta import cache
+        from vta.errors import ToolError
+        from vta.sim.rtl import verilator
+
+        try:
+            verilator.cached_library({CLEAN!r})
+        except ToolError as error:
+            print(error)
+        print(cache.size(), *(path for path in cache.cache_dir().glob("library/.*")))
+        """,
+    )
+    assert said.splitlines() == [
+        f"the cache in {tmp_path} cannot be written (No space left on device); "
+        "free some space, or name another folder in VTA_CACHE_PATH",
+        "0",
+    ]
 
 
 def test_a_design_with_other_ports(tmp_path):
