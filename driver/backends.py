@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from vta.config import TARGETS
+from vta.driver.board.kinds import KINDS
 from vta.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 
 __all__ = ["BACKENDS", "open_device", "require_backend"]
 
-BACKENDS = {"sim": "vta.driver.simulated:SimDevice", "tsim": "vta.driver.simulated:TsimDevice"}
+BACKENDS = {
+    "sim": "vta.driver.simulated:SimDevice",
+    "tsim": "vta.driver.simulated:TsimDevice",
+    **dict.fromkeys(KINDS, "vta.driver.board.local:open_board_device"),
+}
 """The device class of each target; a new board is a new row."""
 
 
@@ -24,7 +29,7 @@ def require_backend(target: str) -> str:
     if target not in BACKENDS:
         have = f"those that have: {', '.join(BACKENDS)}"
         if target in TARGETS:
-            raise ConfigError(f"TARGET {target} has no back end yet; {have}")
+            raise ConfigError(f"TARGET {target} has no back end; {have}")
         near = difflib.get_close_matches(target, TARGETS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"TARGET {target} is unknown and has no back end{hint} ({have})")

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vta.driver.backends import open_device, require_backend
+from vta.driver.board.board_device import BoardDevice
 from vta.driver.module import LoadedModule
 from vta.driver.ndarray import Context, cpu
-from vta.errors import DeviceError
+from vta.errors import ConfigError, DeviceError
 from vta.files import replacing
 from vta.program import Program
 
@@ -40,7 +41,7 @@ class Session:
     Raises
     ------
     ConfigError
-        If the target has no back end yet.
+        If the target has no back end.
     """
 
     def __init__(self, config: Config) -> None:
@@ -106,8 +107,39 @@ class Session:
         with self._lock:
             self._check_open()
             if self._device is None:
-                self._device = open_device(self.config)
+                self._device = self._open_device()
             return self._device
+
+    def reconfigure(self, config: Config) -> None:
+        """Makes the session fit a configuration, if it can.
+
+        Raises
+        ------
+        ConfigError
+            If programs for it mean something else on its machine.
+        """
+        self._check_open()
+        if difference := config.encoding_difference(self.config):
+            raise ConfigError(
+                f"the session's machine has another configuration: {difference} "
+                "(here: the environment, there: the session)"
+            )
+
+    def program_fpga(self, bitstream: str | os.PathLike[str] | None = None) -> None:
+        """Programs the FPGA, if the device has one; see `BoardDevice.program`.
+
+        Raises
+        ------
+        ConfigError
+            If it has none and `bitstream` is given.
+        """
+        device = self.machine
+        if isinstance(device, BoardDevice):
+            device.program(bitstream)
+        elif bitstream is not None:
+            raise ConfigError(
+                f"TARGET {self.config.target} has no FPGA to program with {bitstream}"
+            )
 
     def close(self) -> None:
         """Closes the device and removes the uploaded files."""
@@ -118,6 +150,9 @@ class Session:
         if device is not None:
             device.close()
         self._remove()
+
+    def _open_device(self) -> Device:
+        return open_device(self.config)
 
     def _place(self, name: str) -> Path:
         if not name or name in (".", "..") or Path(name).name != name:

@@ -57,7 +57,7 @@ class SimulatorTotals(Statistics):
 
 
 PROFILE = SimulatorTotals()
-"""The totals in `vta.testing.simulator`; every simulated device of the process counts here."""
+"""The totals in `vta.testing.simulator`; every device of the process counts here."""
 
 
 class SimulatedDevice(Device):

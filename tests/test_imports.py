@@ -33,6 +33,7 @@ GROUND = (
     "processes",
     "cache",
     "program",
+    "readout",
     "image",
 )
 """Modules of `vta` that import nothing above them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -121,7 +122,8 @@ def build(
 def reconfig_runtime(remote: Session) -> None:
     """Adapts a session's runtime to the configuration of the current environment.
 
-    A simulator cannot change, so this only checks that it runs the environment's programs.
+    The runtime of a board is on the client's side, so nothing is sent or compiled. A simulator
+    cannot change, so this only checks that it runs the environment's programs.
 
     Raises
     ------
@@ -129,30 +131,29 @@ def reconfig_runtime(remote: Session) -> None:
         If programs for the environment mean something else on the session's machine, or if the
         target has no back end.
     """
-    _check_session(remote)
+    env = get_env()
+    require_backend(env.TARGET)
+    remote.reconfigure(env.config)
 
 
-def program_fpga(remote: Session, bitstream: str | None = None) -> None:
+def program_fpga(remote: Session, bitstream: str | os.PathLike[str] | None = None) -> None:
     """Programs the FPGA of a session's board. Does nothing for a simulator.
+
+    Parameters
+    ----------
+    remote : Session
+    bitstream : path, optional
+        A .bit or .bin file; the default is the one made for this board and configuration.
 
     Raises
     ------
     ConfigError
         As for `reconfig_runtime`, and if `bitstream` is given for a simulator.
+    DeviceError
+        If there is no bitstream that fits.
     """
-    _check_session(remote)
-    if bitstream is not None:
-        raise ConfigError(f"TARGET {remote.config.target} has no FPGA to program with {bitstream}")
-
-
-def _check_session(remote: Session) -> None:
-    env = get_env()
-    require_backend(env.TARGET)
-    if difference := env.config.encoding_difference(remote.config):
-        raise ConfigError(
-            f"the session's machine has another configuration: {difference} "
-            "(here: the environment, there: the session)"
-        )
+    reconfig_runtime(remote)
+    remote.program_fpga(bitstream)
 
 
 def _dump(program: Program, flag: int) -> None:

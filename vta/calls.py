@@ -37,6 +37,10 @@ TVM_NAMES: dict[str, dict[str, str | None]] = {
     "lower": {"sch": "schedule", "inp": "schedule", "inputs": "schedule", "binds": None},
     "nd.array": {"arr": "source", "device": "ctx", "mem_scope": None},
     "nd.empty": {"device": "ctx", "mem_scope": None},
+    "rpc.connect": {
+        "host": "url",
+        **dict.fromkeys(("key", "session_timeout", "session_constructor_args", "enable_logging")),
+    },
     "te.compute": dict.fromkeys(("tag", "attrs", "varargs_names")),
     "te.if_then_else": {"cond": "condition", "t": "then", "f": "other", "span": None},
     "te.lower": {"sch": "schedule", "inp": "schedule", "inputs": "schedule", "binds": None},

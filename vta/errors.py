@@ -21,6 +21,7 @@ __all__ = [
     "MachineError",
     "ProgramError",
     "ReadOnlyError",
+    "RemoteError",
     "ScheduleError",
     "ToolError",
     "VtaError",
@@ -73,6 +74,10 @@ class ArgumentError(DeviceError, ValueError):
 
 class DeviceTimeout(DeviceError, TimeoutError):
     """A device that did not finish in time."""
+
+
+class RemoteError(DeviceError, ConnectionError):
+    """A remote device that cannot be reached, refuses a client, or is no longer connected."""
 
 
 @dataclass(frozen=True, kw_only=True)

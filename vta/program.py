@@ -279,7 +279,8 @@ class RunReport:
     `stats` has the counters that the ISA defines, so both simulators agree on them:
     ``{load,compute,store}_insns``, ``{uop,inp,wgt,acc}_load_nbytes``, ``out_store_nbytes`` (bytes
     actually moved by retired instructions), ``gemm_counter``, ``reset_counter``, ``alu_counter``
-    (tiles). `cycles` is None if the machine has no clock.
+    (tiles). `cycles` is None if the machine has no clock. `seconds` is the time that a board took,
+    measured on the board; None for a simulator.
     """
 
     target: str
@@ -288,3 +289,4 @@ class RunReport:
     cycles: int | None = None
     fault: Any = None
     counters: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    seconds: float | None = None

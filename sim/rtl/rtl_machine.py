@@ -5,12 +5,12 @@ This module does not depend on how the Verilog was made, and does not import Ama
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vta.errors import DeviceError, DeviceTimeout, Fault
-from vta.isa import INSN_BYTES, TOKEN_LINKS, Cause, Isa, ModuleId
-from vta.program import RunReport
-from vta.registers import BY_NAME, ID, MODULES, REGISTERS, VERSION, config_words, field_of
+from vta.errors import DeviceError, DeviceTimeout
+from vta.isa import INSN_BYTES, Isa
+from vta.readout import Readout, identity_problem
+from vta.registers import BY_NAME, field_of
 from vta.sim.machine import check_call
 from vta.sim.rtl.library import Simulation
 from vta.sim.rtl.memory_model import MemoryModel
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vta.config import Config
+    from vta.errors import Fault
+    from vta.program import RunReport
     from vta.sim.memory import Memory
 
 __all__ = ["RtlMachine"]
@@ -33,37 +35,6 @@ DONE_SLACK = 16
 
 RESET_PATIENCE = 1 << 24
 """The most cycles that a reset may wait for the bus; no realistic memory model is this slow."""
-
-_WAITS = tuple(
-    (module.name.lower(), flag, queue)
-    for (module, side), link in TOKEN_LINKS.items()
-    for flag, queue in ((f"pop_{side}", link.pops), (f"push_{side}", f"{link.pushes} full"))
-)
-"""Each module, a flag in its status register, and the queue that the flag refers to."""
-
-_STATS = {
-    "load_insns": ("load_insns",),
-    "compute_insns": ("compute_insns",),
-    "store_insns": ("store_insns",),
-    "uop_load_nbytes": ("uop_bytes",),
-    "inp_load_nbytes": ("inp_bytes",),
-    "wgt_load_nbytes": ("wgt_bytes",),
-    "acc_load_nbytes": ("acc_bytes", "acc_8bit_bytes"),
-    "out_store_nbytes": ("out_bytes",),
-    "gemm_counter": ("gemm_ops",),
-    "reset_counter": ("reset_ops",),
-    "alu_counter": ("alu_ops",),
-}
-"""The statistics that the ISA defines, each the sum of some counter registers."""
-
-_COUNTERS = tuple(
-    register.name
-    for register in REGISTERS
-    if register.name == "tile_count" or register.offset >= BY_NAME["fetch_busy"].offset
-)
-
-# Faults that do not belong to one instruction, or whose instruction cannot be read.
-_NO_INSN = ("misaligned_base", "no_finish")
 
 
 class RtlMachine:
@@ -163,14 +134,12 @@ class RtlMachine:
         if self._record:
             self.recording = Recording.cut(*self._simulation.changes(), begin, cycles)
             self._simulation.record(False)
-        if self._read("error"):
-            fault: Fault | None = self._fault(insn_addr, insn_count)
-        elif not ended or (max_cycles is not None and cycles > max_cycles):
-            fault = self._timeout(insn_addr, insn_count, max_cycles)
-        else:
-            fault = None
+        readout = Readout(self._read, lambda index: self._text(insn_addr, insn_count, index))
+        fault = readout.fault()
+        if fault is None and (not ended or (max_cycles is not None and cycles > max_cycles)):
+            fault = readout.timeout(max_cycles)
         self._halted = fault
-        return self._report(cycles, fault)
+        return readout.report(self.target, cycles, fault)
 
     def reset(self) -> None:
         """Clears queues, tokens, counters and errors; the buffers keep their content.
@@ -219,90 +188,8 @@ class RtlMachine:
 
     def _identify(self) -> None:
         """Refuses hardware that is not this accelerator, or that has another configuration."""
-        for name, expected in (("id", ID), ("version", VERSION)):
-            found = self._read(name)
-            if found != expected:
-                raise DeviceError(
-                    f"the hardware's {name} register must read {expected:#010x}, not {found:#010x}"
-                )
-        differences = []
-        for index, expected in enumerate(config_words(self.config)):
-            name = f"config_{index}"
-            found = self._read(name)
-            differences += [
-                f"{bits.doc} is {_part(found, bits.low, bits.bits)} in hardware and "
-                f"{_part(expected, bits.low, bits.bits)} here"
-                for bits in BY_NAME[name].fields
-                if _part(found ^ expected, bits.low, bits.bits)
-            ]
-        if differences:
-            raise DeviceError(
-                "the hardware was made for another configuration: " + ", ".join(differences)
-            )
-
-    def _report(self, cycles: int, fault: Fault | None) -> RunReport:
-        counters = {name: self._read(name) for name in _COUNTERS}
-        stats = {
-            name: sum(counters[counter] for counter in parts) for name, parts in _STATS.items()
-        }
-        return RunReport(
-            target=self.target,
-            cycles=cycles,
-            stats=stats,
-            fault=fault,
-            counters=counters,
-            instructions=sum(stats[f"{module}_insns"] for module in MODULES[1:]),
-        )
-
-    # -- faults ----------------------------------------------------------------------------------
-
-    def _fault(self, insn_addr: int, insn_count: int) -> Fault:
-        """The fault in the error registers, with its instruction and the waiting modules."""
-        error, index = self._read("error"), self._read("error_index")
-        cause = Cause(_field("error", "cause", error)).name.lower()
-        module = ModuleId(_field("error", "module", error)).name.lower()
-        insn = "" if cause in _NO_INSN else self._text(insn_addr, insn_count, index)
-        waiting = self._waiting(insn_addr, insn_count) if cause == "deadlock" else ()
-        return Fault(cause=cause, module=module, insn_index=index, insn=insn, waiting=waiting)
-
-    def _timeout(self, insn_addr: int, insn_count: int, max_cycles: int | None) -> Fault:
-        """The fault of a run that takes too long, in the module with the earliest instruction."""
-        active = [
-            (self._read(f"{module}_index"), module)
-            for module in MODULES
-            if self._read(f"{module}_status") & 0x1F
-        ]
-        index, module = min(
-            active, key=lambda entry: entry[0], default=(self._read("fetch_index"), "fetch")
-        )
-        return Fault(
-            cause="timeout",
-            module=module,
-            insn_index=index,
-            insn=self._text(insn_addr, insn_count, index),
-            detail=f"the run takes more than {max_cycles} cycles",
-        )
-
-    def _waiting(self, insn_addr: int, insn_count: int) -> tuple[dict[str, Any], ...]:
-        entries = []
-        for module in MODULES[1:]:
-            status = self._read(f"{module}_status")
-            queues = [
-                queue
-                for waiter, flag, queue in _WAITS
-                if waiter == module and _field(f"{module}_status", flag, status)
-            ]
-            if queues:
-                index = self._read(f"{module}_index")
-                entries.append(
-                    {
-                        "module": module,
-                        "insn_index": index,
-                        "insn": self._text(insn_addr, insn_count, index),
-                        "token": " and ".join(queues),
-                    }
-                )
-        return tuple(sorted(entries, key=lambda entry: entry["insn_index"]))
+        if problem := identity_problem(self.config, self._read):
+            raise DeviceError(problem)
 
     def _text(self, insn_addr: int, insn_count: int, index: int) -> str:
         """An instruction of the stream as text; empty if there is no such instruction."""
@@ -311,15 +198,6 @@ class RtlMachine:
             return ""
         word = int.from_bytes(self.memory.read(begin, INSN_BYTES).tobytes(), "little")
         return str(self._isa.decode(word, index))
-
-
-def _part(word: int, low: int, bits: int) -> int:
-    return (word >> low) & ((1 << bits) - 1)
-
-
-def _field(register: str, name: str, word: int) -> int:
-    bits = field_of(register, name)
-    return _part(word, bits.low, bits.bits)
 
 
 def _bits(register: str, name: str) -> int:

@@ -50,6 +50,7 @@ COMMANDS = (
     "synth",
     "cache",
     "tvm",
+    "serve",
 )
 
 _state = {"verbosity": 0}

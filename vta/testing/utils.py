@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vta.calls import check_calls
+from vta.config import SIMULATED_TARGETS
 from vta.environment import Environment, get_env
 
 if TYPE_CHECKING:
@@ -62,15 +63,21 @@ def tempdir() -> TempDirectory:
 def run(run_func: Callable[[Environment, Session], object]) -> None:
     """Calls ``run_func(env, remote)`` with the current environment and a session on its device.
 
+    If TARGET is a board and `$VTA_RPC_HOST` is set, it connects there and programs the board.
+
     Raises
     ------
     ConfigError
-        If the target has no back end yet.
+        If the target has no back end.
     """
     from vta import rpc
+    from vta.building import program_fpga
 
-    with rpc.LocalSession() as remote:
-        run_func(get_env(), remote)
+    env = get_env()
+    away = env.TARGET not in SIMULATED_TARGETS and bool(os.environ.get("VTA_RPC_HOST"))
+    with rpc.connect() if away else rpc.LocalSession() as remote:
+        program_fpga(remote)
+        run_func(env, remote)
 
 
 check_calls("testing.", globals(), __all__)

@@ -14,6 +14,7 @@ _OPERATORS = "use the operators of vta.top, which choose their own schedules"
 _NETWORKS = "networks are not compiled here; program single operators with te, or use vta.top"
 _TUNING = "there is nothing to tune: vta.top searches schedules itself"
 _SESSION = "use rpc.LocalSession() with TARGET sim or tsim"
+_NO_TRACKER = "there is no tracker; use rpc.connect(host, port), which waits for a free board"
 _PASSES = "the passes are fixed; vta.build_config has the options that there are"
 _STATS = "use vta.testing.simulator: stats(), clear_stats(), debug_mode(flag)"
 
@@ -42,9 +43,8 @@ HINTS = {
     "tvm.register_func": "programs call no functions of the host",
     "tvm.relax": _NETWORKS,
     "tvm.relay": _NETWORKS,
-    "tvm.rpc.Server": "the simulators run in this process: " + _SESSION,
-    "tvm.rpc.connect": "there are no remote devices yet; " + _SESSION,
-    "tvm.rpc.connect_tracker": "there is no tracker; " + _SESSION,
+    "tvm.rpc.Server": "run `vta serve` on a board; for simulators " + _SESSION,
+    "tvm.rpc.connect_tracker": _NO_TRACKER,
     "tvm.rpc.server": "the simulators run in this process: " + _SESSION,
     "tvm.runtime.load_module": "upload the file and use remote.load_module(name)",
     "tvm.runtime.vm": _NETWORKS,

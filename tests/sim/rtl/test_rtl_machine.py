@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.sim.rtl.probe import register_probe
+from vta import readout
 from vta.config import PRESETS
 from vta.errors import DeviceError, DeviceTimeout, Fault
 from vta.image import BASES
@@ -95,7 +96,7 @@ def test_a_run_sets_every_pointer_and_launches(machine):
 def test_pointers_of_40_bits(monkeypatch):
     config = CONFIG.replace(addr_width=40)
     words = config_words(CONFIG)
-    monkeypatch.setattr(rtl_machine, "config_words", lambda config: words)  # as the probe was made
+    monkeypatch.setattr(readout, "config_words", lambda config: words)  # as the probe was made
     with Memory(40) as memory:
         machine = RtlMachine(config, VERILOG, memory)
         machine.run(0x98_7654_3210, 1, {**BASE, "out": 0xFF_FFFF_FFF0})
@@ -284,7 +285,7 @@ def test_a_reset_that_never_ends(machine, monkeypatch):
     ],
 )
 def test_hardware_that_is_another_device(memory, monkeypatch, name, message):
-    monkeypatch.setattr(rtl_machine, name, 0x12345678)
+    monkeypatch.setattr(readout, name, 0x12345678)
     with pytest.raises(DeviceError, match=message):
         RtlMachine(CONFIG, VERILOG, memory)
 

@@ -100,7 +100,7 @@ MISSING = [
     ("tvm.te.compte", r"did you mean tvm\.te\.compute\?"),
     ("tvm.te.extern", "write it with te.compute, or use an operator of vta.top"),
     ("tvm.te.var", "shapes are whole numbers"),
-    ("tvm.rpc.connect", r"no remote devices yet; use rpc.LocalSession\(\) with TARGET sim or tsim"),
+    ("tvm.rpc.connect_tracker", r"there is no tracker; use rpc.connect\(host, port\)"),
     ("tvm.relay", "networks are not compiled here; program single operators with te, or use "),
     ("tvm.autotvm", "there is nothing to tune: vta.top searches schedules itself"),
     ("tvm.ext_dev", r"its memory belongs to a session: remote.ext_dev\(0\)"),

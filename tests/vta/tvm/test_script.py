@@ -164,7 +164,7 @@ def test_no_path_in_safe_mode(tmp_path: Path) -> None:
             "import vta\nvalues = vta.get_env().cfg_dict\nvalues['TARGET'] = 'xyz'\n"
             "with vta.Environment(values):\n    vta.testing.run(print)\n",
             5,
-            "TARGET xyz is unknown and has no back end (those that have: sim, tsim)",
+            "TARGET xyz is unknown and has no back end (those that have: sim, tsim, ",
         ),
         ("import vta.graph\n", 1, "vta has no graph: networks are not compiled here"),
         ("import vta\nvta.testing.simulator.LIBS\n", 2, "vta.testing.simulator has no LIBS"),

@@ -1,0 +1,362 @@
+"""`Board`: a board as its own processor sees it. It runs on Python 3.10's standard library alone.
+
+`vta.driver.board.board_device.BoardDevice` makes a device of it, on the board itself or, through
+`vta.driver.remote`, from another computer.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from vta.driver.board.fpga_manager import FpgaManager, parse_bit, to_bin
+from vta.driver.board.kinds import BoardKind
+from vta.driver.board.ports import Arena, Interrupt, Registers
+from vta.driver.board.system import System
+from vta.driver.board.u_dma_buf import UDmaBuf, find_u_dma_buf
+from vta.driver.board.uio import UioRegisters, find_uio
+from vta.errors import DeviceError, DeviceTimeout
+
+__all__ = ["Board", "BoardInfo", "BoardLink", "BoardRun", "RegisterMap"]
+
+logger = logging.getLogger(__name__)
+
+INSN_BYTES = 16
+RESET_SECONDS = 10.0
+"""How long a reset may wait for the machine's last bursts."""
+
+WATCH_SECONDS = 0.05
+"""How often a run looks whether it should go on."""
+
+_MARK = "run/vta/programmed"
+"""A file that says since when the FPGA holds a machine; the next start of the board removes it."""
+
+LAUNCH, RESET = 1, 4
+"""Bits of the register `control`; a test compares them with `vta.registers`."""
+
+
+@dataclass(frozen=True)
+class RegisterMap:
+    """Where the machine's registers are: the byte offset of each, by its name in the map."""
+
+    offsets: Mapping[str, int]
+    identity: tuple[str, ...]
+    """The registers that say what the machine is."""
+
+
+@dataclass(frozen=True)
+class BoardInfo:
+    """What a client must know of a board.
+
+    Attributes
+    ----------
+    kind : str
+    address, nbytes : int
+        The memory that belongs to the machine.
+    emulated : bool
+    """
+
+    kind: str
+    address: int
+    nbytes: int
+    emulated: bool = False
+
+
+@dataclass(frozen=True)
+class BoardRun:
+    """The end of a run: the value of each register, and the seconds that the board measured."""
+
+    registers: Mapping[str, int]
+    seconds: float
+
+
+class BoardLink(Protocol):
+    """A `Board`, or the far end of a connection to one."""
+
+    info: BoardInfo
+
+    def write(self, addr: int, data: memoryview) -> None: ...
+
+    def read(self, addr: int, nbytes: int) -> bytearray: ...
+
+    def launch(
+        self, insn_addr: int, insn_count: int, base: Mapping[str, int], timeout: float | None
+    ) -> BoardRun: ...
+
+    def identify(self) -> dict[str, int]: ...
+
+    def reset(self) -> None: ...
+
+    def program(self, bitstream: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Board:
+    """A machine behind registers, an interrupt and an arena.
+
+    One thread may use it at a time.
+
+    Parameters
+    ----------
+    kind : BoardKind
+    system : System
+    registers : RegisterMap
+    emulated : bool
+
+    Raises
+    ------
+    DeviceError
+        If the board lacks a driver or a device; the message says which.
+    """
+
+    def __init__(
+        self, kind: BoardKind, system: System, registers: RegisterMap, *, emulated: bool = False
+    ) -> None:
+        self.kind = kind
+        self._system, self._map = system, registers
+        self._fpga = FpgaManager(system)
+        self._registers: Registers | None = None
+        self._interrupt: Interrupt | None = None
+        self._touched = 0
+        self._arena: Arena = UDmaBuf(system, find_u_dma_buf(system))
+        self.info = BoardInfo(kind.name, self._arena.address, self._arena.nbytes, emulated)
+
+    # -- memory ----------------------------------------------------------------------------------
+
+    def write(self, addr: int, data: memoryview) -> None:
+        """Puts bytes at the machine's address `addr`, where the machine sees them."""
+        with self.writing(addr, data.nbytes) as view:
+            view[:] = data
+
+    @contextmanager
+    def writing(self, addr: int, nbytes: int) -> Iterator[memoryview]:
+        """The processor's view of a range, which the machine sees when the context ends."""
+        offset = self.locate(addr, nbytes)
+        with self._arena.view[offset : offset + nbytes] as view:
+            yield view
+        self._arena.flush(offset, nbytes)
+
+    def read(self, addr: int, nbytes: int) -> bytearray:
+        """A copy of what the machine has at its address `addr`."""
+        with self.reading(addr, nbytes) as view:
+            return bytearray(view)
+
+    @contextmanager
+    def reading(self, addr: int, nbytes: int) -> Iterator[memoryview]:
+        """The processor's view of a range, as the machine left it."""
+        offset = self.locate(addr, nbytes)
+        self._arena.invalidate(offset, nbytes)
+        with self._arena.view[offset : offset + nbytes] as view:
+            yield view
+
+    def wipe(self) -> None:
+        """Sets to zero what was written or read, so that the next user does not see it."""
+        piece = bytes(1 << 20)
+        for offset in range(0, self._touched, len(piece)):
+            size = min(len(piece), self._touched - offset)
+            self._arena.view[offset : offset + size] = piece[:size]
+        self._arena.flush(0, self._touched)
+        self._touched = 0
+
+    def locate(self, addr: int, nbytes: int) -> int:
+        """The place in the arena of a range of the machine's addresses.
+
+        Raises
+        ------
+        DeviceError
+            If the range is not all in the arena.
+        """
+        offset = addr - self.info.address
+        if not 0 <= offset <= offset + nbytes <= self.info.nbytes:
+            raise DeviceError(
+                f"{nbytes} bytes at {addr:#x} must lie in the board's memory, which has "
+                f"{self.info.nbytes} bytes at {self.info.address:#x}"
+            )
+        self._touched = max(self._touched, offset + nbytes)
+        return offset
+
+    # -- the machine -----------------------------------------------------------------------------
+
+    @property
+    def programmed(self) -> bool:
+        """Whether the FPGA holds a machine, as far as can be known without touching it.
+
+        To read registers of an FPGA that does not answer stops a board for good.
+        """
+        return self._system.exists(_MARK)
+
+    def identify(self) -> dict[str, int]:
+        """The registers that say what the machine is; none if the FPGA is not programmed."""
+        if not self.programmed:
+            return {}
+        return {name: self._read(name) for name in self._map.identity}
+
+    def launch(
+        self,
+        insn_addr: int,
+        insn_count: int,
+        base: Mapping[str, int],
+        timeout: float | None,
+        watch: Callable[[], None] | None = None,
+    ) -> BoardRun:
+        """Runs a stream that is in memory, and waits for the interrupt.
+
+        Parameters
+        ----------
+        insn_addr, insn_count : int
+        base : mapping
+            The byte address of each base register, by its name.
+        timeout : float, optional
+            Seconds.
+        watch : callable, optional
+            Called now and then; what it raises ends the run.
+
+        Raises
+        ------
+        DeviceTimeout
+            If the run takes longer than `timeout`; the machine is reset.
+        """
+        self.locate(insn_addr, insn_count * INSN_BYTES)
+        for name, address in {"insn": insn_addr, **base}.items():
+            self._write(f"{name}_ptr", address & 0xFFFF_FFFF)
+            self._write(f"{name}_ptr_hi", address >> 32)
+        self._write("insn_count", insn_count)
+        self._write("irq_status", 0xFFFF_FFFF)
+        self._write("irq_enable", 3)
+        interrupt = self._opened_interrupt()
+        interrupt.enable()
+        start = time.monotonic()
+        self._write("control", LAUNCH)
+        try:
+            self._wait(interrupt, None if timeout is None else start + timeout, timeout, watch)
+        except BaseException:
+            self.reset()
+            raise
+        seconds = time.monotonic() - start
+        return BoardRun({name: self._read(name) for name in self._map.offsets}, seconds)
+
+    def _wait(
+        self,
+        interrupt: Interrupt,
+        end: float | None,
+        timeout: float | None,
+        watch: Callable[[], None] | None,
+    ) -> None:
+        while True:
+            left = WATCH_SECONDS if end is None else min(WATCH_SECONDS, end - time.monotonic())
+            came = interrupt.wait(max(left, 0.0))
+            # The register decides: an interrupt may be left from before, or be lost.
+            if not self._read("control") & LAUNCH:
+                return
+            if came:
+                interrupt.enable()
+            if end is not None and time.monotonic() >= end:
+                raise DeviceTimeout(f"the run was not through after {timeout:g} s")
+            if watch is not None:
+                watch()
+
+    def reset(self) -> None:
+        """Resets the machine, and waits until its last bursts are answered.
+
+        Raises
+        ------
+        DeviceTimeout
+            If that does not end: the machine's memory port hangs.
+        """
+        if not self.programmed:
+            return
+        self._write("control", RESET)
+        end = time.monotonic() + RESET_SECONDS
+        while self._read("control") & RESET:
+            if time.monotonic() > end:
+                raise DeviceTimeout(
+                    f"the machine did not come out of reset within {RESET_SECONDS:g} s: its memory "
+                    "port hangs; switch the board off and on"
+                )
+            self._opened_interrupt().wait(0.0)
+
+    # -- the FPGA --------------------------------------------------------------------------------
+
+    def program(self, bitstream: bytes) -> None:
+        """Programs the FPGA; the machine in it is reset first, so that no burst is in flight.
+
+        Parameters
+        ----------
+        bitstream : bytes
+            The content of a .bit or .bin file.
+
+        Raises
+        ------
+        DeviceError
+            If it is for another part, or is refused.
+        """
+        self._check_part(bitstream)
+        data = to_bin(bitstream, swapped=self.kind.swapped)
+        self.reset()
+        self._release()
+        self._system.remove(_MARK)
+        self._fpga.program(data)
+        for width in self.kind.widths:
+            self._set_width(width.address, width.mask, width.value)
+        self._system.put(_MARK, json.dumps({"board": self.kind.name}).encode())
+        logger.info("programmed %s with a bitstream of %d bytes", self.kind.name, len(data))
+
+    def _check_part(self, bitstream: bytes) -> None:
+        if not self.kind.part or bitstream[:2] != b"\0\t":
+            return
+        part = parse_bit(bitstream).part
+        if not part.startswith(self.kind.part):
+            raise DeviceError(
+                f"the bitstream is for the part {part}, and {self.kind.name} has {self.kind.part}"
+            )
+
+    def _set_width(self, address: int, mask: int, value: int) -> None:
+        """Sets bits of a register of the processor system."""
+        words = self._system.words("dev/mem", 4096, address & ~4095)
+        index = (address & 4095) >> 2
+        words[index] = words[index] & ~mask | value
+
+    def _release(self) -> None:
+        for part in (self._registers, self._interrupt):
+            if part is not None:
+                part.close()
+        self._registers = self._interrupt = None
+
+    def close(self) -> None:
+        """Resets the machine and lets go of memory and registers; may be called twice."""
+        if self._registers is not None:
+            self.reset()
+        self._release()
+        self._arena.close()
+
+    # -- registers -------------------------------------------------------------------------------
+
+    def _opened(self) -> Registers:
+        if self._registers is None:
+            if not self.programmed:
+                raise DeviceError(
+                    f"the FPGA of {self.kind.name} is not programmed: call "
+                    "vta.program_fpga(remote) first"
+                )
+            self._registers = UioRegisters(
+                self._system, find_uio(self._system, self.kind.registers)
+            )
+        return self._registers
+
+    def _opened_interrupt(self) -> Interrupt:
+        if self._interrupt is None:
+            name = find_uio(self._system, self.kind.registers)
+            self._interrupt = self._system.interrupt(f"dev/{name}")
+        return self._interrupt
+
+    def _read(self, name: str) -> int:
+        return self._opened().read(self._map.offsets[name])
+
+    def _write(self, name: str, value: int) -> None:
+        self._opened().write(self._map.offsets[name], value)

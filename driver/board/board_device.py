@@ -1,0 +1,145 @@
+"""`BoardDevice`: a board as a `Device`, here or at the other end of a connection."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vta.driver.allocator import Allocator
+from vta.driver.board.bitstreams import fitting_bitstream, read_bitstream
+from vta.driver.device import Device
+from vta.driver.simulated import PROFILE
+from vta.errors import DeviceError
+from vta.isa import INSN_BYTES, Isa, MemoryType
+from vta.readout import Readout, identity_problem
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from vta.config import Config
+    from vta.driver.board.board import BoardLink
+    from vta.program import RunReport
+
+__all__ = ["BoardDevice"]
+
+_RESERVED = 4096
+"""Bytes at the start of the memory that are never allocated."""
+
+
+class BoardDevice(Device):
+    """A board.
+
+    Memory is allocated here, and programs are linked here: the board only moves bytes and runs
+    streams.
+
+    Parameters
+    ----------
+    config : Config
+        The configuration that the board's machine must have when a program runs.
+    link : BoardLink
+        The board; closed with the device.
+    """
+
+    def __init__(self, config: Config, link: BoardLink) -> None:
+        super().__init__(config, config.target)
+        self._link = link
+        self._known = False
+        info = link.info
+        alignment = max(64, *(config.elem_bytes(kind) for kind in MemoryType))
+        self._allocator = Allocator(info.address + _RESERVED, info.address + info.nbytes, alignment)
+
+    def program(self, bitstream: str | os.PathLike[str] | None = None) -> None:
+        """Programs the board's FPGA.
+
+        Parameters
+        ----------
+        bitstream : path, optional
+            A .bit or .bin file. The default is the one that was made for this board and
+            configuration, or, if there is none, the machine that is in the FPGA already.
+
+        Raises
+        ------
+        DeviceError
+            If there is no bitstream, or if its machine has another configuration.
+        """
+        with self._open():
+            kind, emulated = self._link.info.kind, self._link.info.emulated
+            data = (
+                fitting_bitstream(kind, self.config, emulated=emulated)
+                if bitstream is None
+                else read_bitstream(Path(bitstream))
+            )
+            if data is not None:
+                self._known = False
+                self._link.program(data)
+                self._check_identity()
+            elif problem := self._identity_problem():
+                raise DeviceError(
+                    f"there is no bitstream for {kind} and {self.config.bitstream} here, and "
+                    f"{problem}; make one with `vta bitstream {kind}`, or pass its path"
+                )
+
+    def _identity_problem(self) -> str:
+        """Why the machine in the FPGA cannot be used; "" if it can."""
+        found = self._link.identify()
+        if not found:
+            return "the FPGA is not programmed"
+        return identity_problem(self.config, found.__getitem__, programs_only=True)
+
+    def _check_identity(self) -> None:
+        if self._known:
+            return
+        if problem := self._identity_problem():
+            kind = self._link.info.kind
+            raise DeviceError(
+                f"{problem}: program {kind} with a bitstream for {self.config.bitstream}, by "
+                "vta.program_fpga(remote)"
+            )
+        self._known = True
+
+    def _allocate(self, nbytes: int) -> int:
+        try:
+            return self._allocator.allocate(nbytes)
+        except DeviceError as error:
+            size = self._link.info.nbytes
+            raise DeviceError(
+                f"{error}; the board sets {size} bytes aside (docs/boards.md says how to raise it)"
+            ) from None
+
+    def _free(self, addr: int) -> None:
+        self._allocator.free(addr)
+
+    def _write(self, addr: int, data: NDArray[Any]) -> None:
+        raw = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+        self._link.write(addr, raw.data)
+
+    def _read(self, addr: int, nbytes: int) -> NDArray[np.uint8]:
+        return np.frombuffer(self._link.read(addr, nbytes), np.uint8)
+
+    def _launch(
+        self, insn_addr: int, insn_count: int, base: Mapping[str, int], timeout: float | None
+    ) -> RunReport:
+        self._check_identity()
+        run = self._link.launch(insn_addr, insn_count, base, timeout)
+
+        def text(index: int) -> str:
+            if index >= insn_count:
+                return ""
+            word = self._link.read(insn_addr + index * INSN_BYTES, INSN_BYTES)
+            return str(Isa(self.config).decode(int.from_bytes(word, "little"), index))
+
+        readout = Readout(run.registers.__getitem__, text)
+        cycles = run.registers["cycle_count"]
+        report = readout.report(self.target, cycles, readout.fault(), seconds=run.seconds)
+        PROFILE.add(report)
+        return report
+
+    def _reset(self) -> None:
+        self._link.reset()
+
+    def _close(self) -> None:
+        self._link.close()

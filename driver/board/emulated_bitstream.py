@@ -1,0 +1,74 @@
+"""Bitstreams for emulated boards: a configuration in the container of a real bitstream."""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import TYPE_CHECKING
+
+from vta.config import Config
+from vta.errors import ConfigError, DeviceError
+
+if TYPE_CHECKING:
+    from vta.driver.board.kinds import BoardKind
+
+__all__ = ["emulated_bitstream", "read_emulated"]
+
+_SYNC = bytes.fromhex("aa995566")
+_START = bytes.fromhex("00090ff00ff00ff00ff0000001")
+_NAME = "vta-emulated"
+VERSION = 1
+
+
+def emulated_bitstream(kind: BoardKind, config: Config) -> bytes:
+    """The .bit file that "programs" an emulated board with the machine of a configuration.
+
+    It has the form of a real one: a header, padding, the word AA995566, then data. The data is a
+    JSON manifest instead of frames.
+    """
+    manifest = json.dumps(
+        {
+            "format": _NAME,
+            "version": VERSION,
+            "board": kind.name,
+            "clock_hz": kind.clock_hz,
+            "config": config.replace(target="sim").to_dict(),
+        }
+    ).encode()
+    manifest += b" " * (-len(manifest) % 4)
+    data = b"\xff" * 32 + _SYNC + manifest
+    fields = (f"{_NAME};{config.bitstream}", kind.part or kind.name, "2026/01/01", "00:00:00")
+    header = b"".join(
+        tag + struct.pack(">H", len(text) + 1) + text.encode() + b"\0"
+        for tag, text in zip((b"a", b"b", b"c", b"d"), fields, strict=True)
+    )
+    return _START + header + b"e" + struct.pack(">I", len(data)) + data
+
+
+def read_emulated(data: bytes, kind: BoardKind) -> Config:
+    """The configuration in an emulated board's bitstream, as the FPGA itself would read it.
+
+    Raises
+    ------
+    DeviceError
+        If it is a real bitstream, or one for another board.
+    """
+    start = data.find(_SYNC)
+    try:
+        manifest = json.loads(data[start + len(_SYNC) :]) if start >= 0 else {}
+    except ValueError:
+        manifest = {}
+    if not isinstance(manifest, dict) or manifest.get("format") != _NAME:
+        raise DeviceError(
+            f"an emulated {kind.name} can only be programmed with an emulated bitstream, not with "
+            "one for an FPGA"
+        )
+    if manifest.get("version") != VERSION or manifest.get("board") != kind.name:
+        raise DeviceError(
+            f"the emulated bitstream must be for {kind.name} (version {VERSION}), not for "
+            f"{manifest.get('board')} (version {manifest.get('version')})"
+        )
+    try:
+        return Config.from_dict(manifest.get("config"), "emulated bitstream")
+    except ConfigError as error:
+        raise DeviceError(str(error)) from None

@@ -1,0 +1,153 @@
+"""`RemoteSession`: a session whose device is a board elsewhere, and `open_session`."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vta.driver.board.board_device import BoardDevice
+from vta.driver.remote.channel import SocketChannel
+from vta.driver.remote.client import QUEUE_SECONDS, RemoteBoard
+from vta.driver.session import Session
+from vta.errors import ConfigError, RemoteError
+
+if TYPE_CHECKING:
+    from vta.config import Config
+    from vta.driver.device import Device
+
+__all__ = ["Credentials", "RemoteSession", "open_session"]
+
+CONNECT_SECONDS = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """What a client shows and checks: paths of PEM files, and the daemon's token.
+
+    Attributes
+    ----------
+    ca : str
+        The certificate, or its authority's, that the daemon must have; "" for no TLS.
+    cert, key : str
+        The client's own.
+    token : str
+    """
+
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+    token: str = ""
+
+    def context(self) -> ssl.SSLContext | None:
+        """The client's side of TLS; None without a `ca`.
+
+        Raises
+        ------
+        ConfigError
+            If a file cannot be used.
+        """
+        if not self.ca:
+            if self.cert:
+                raise ConfigError("a client certificate needs a ca, the daemon's certificate")
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+            # The daemon's certificate is known itself; its name may be any.
+            context.check_hostname = False
+            context.minimum_version = ssl.TLSVersion.TLSv1_3
+            if self.cert:
+                context.load_cert_chain(self.cert, self.key or None)
+        except OSError as error:
+            named = ", ".join(name for name in (self.ca, self.cert, self.key) if name)
+            raise ConfigError(f"{named}: cannot be used for TLS ({error})") from None
+        return context
+
+
+class RemoteSession(Session):
+    """A session on a board elsewhere. It has the board until it is closed.
+
+    Parameters
+    ----------
+    config : Config
+        Its TARGET is the kind of the board.
+    board : RemoteBoard
+        Open; closed with the session.
+
+    Raises
+    ------
+    ConfigError
+        If the board is of another kind than the configuration's TARGET.
+    """
+
+    def __init__(self, config: Config, board: RemoteBoard) -> None:
+        kind = board.info.kind
+        if config.target != kind:
+            raise ConfigError(f"{board.where} is a {kind}, and TARGET is {config.target}")
+        super().__init__(config)
+        self._board = board
+
+    def _open_device(self) -> Device:
+        return BoardDevice(self.config, self._board)
+
+    def reconfigure(self, config: Config) -> None:
+        """Makes the session's runtime that of another configuration, if it is not in use yet."""
+        self._check_open()
+        if self._device is None and config.target == self.config.target:
+            self.config = config
+        super().reconfigure(config)
+
+    def interrupt(self) -> None:
+        """Ends the run that another thread waits for, which gets a `DeviceError`."""
+        self._board.interrupt()
+
+    def close(self) -> None:
+        """Gives the board back, and removes the uploaded files."""
+        super().close()
+        self._board.close()
+
+
+def open_session(
+    config: Config,
+    host: str,
+    port: int,
+    credentials: Credentials,
+    queue_seconds: float = QUEUE_SECONDS,
+) -> RemoteSession:
+    """Connects to a daemon and waits for its board.
+
+    Raises
+    ------
+    RemoteError
+        If it cannot be reached, refuses, or its board is not free in time.
+    """
+    where = f"{host}:{port}"
+    context = credentials.context()
+    try:
+        link = socket.create_connection((host, port), CONNECT_SECONDS)
+    except OSError as error:
+        raise RemoteError(
+            f"{where} cannot be reached ({error.strerror or error}): `vta serve` must run there"
+        ) from None
+    try:
+        if context is not None:
+            link = context.wrap_socket(link, server_hostname=host)
+    except OSError as error:
+        link.close()
+        raise RemoteError(f"{where}: TLS failed: {_tls_problem(error)}") from None
+    board = RemoteBoard(SocketChannel(link), where, token=credentials.token or None)
+    try:
+        board.open(queue_seconds)
+        return RemoteSession(config, board)
+    except BaseException:
+        board.close()
+        raise
+
+
+def _tls_problem(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted ({error.verify_message})"
+    if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+        return "it does not speak TLS"
+    return str(getattr(error, "reason", None) or error.strerror or error)

@@ -1,0 +1,228 @@
+"""`Server`: the daemon that serves a board to one client at a time. Standard library alone."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import socket
+import ssl
+import threading
+import time
+
+from vta.driver.board.board import Board
+from vta.driver.remote.agent import Agent, Refused
+from vta.driver.remote.channel import PeerGone, SocketChannel
+from vta.driver.remote.fair_queue import FairQueue
+from vta.driver.remote.protocol import (
+    BEAT_SECONDS,
+    HELLO_SECONDS,
+    IDLE_SECONDS,
+    MAX_CONNECTIONS,
+    ProtocolError,
+)
+from vta.errors import DeviceError, RemoteError
+
+__all__ = ["Server"]
+
+logger = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 0.2
+"""How often a client that waits is looked at, so that one that left loses its place."""
+
+
+class Server:
+    """Listens on a port and serves a board.
+
+    Parameters
+    ----------
+    board : Board
+        Stays open when the server closes.
+    version, registers : str
+        As for `Agent`.
+    host : str
+    ports : range
+        The first free one is taken; 0 means any.
+    tls : ssl.SSLContext, optional
+    token : str, optional
+        The word that clients must know.
+    idle : float
+        Seconds that a client may keep the board without using it.
+
+    Attributes
+    ----------
+    port : int
+
+    Raises
+    ------
+    RemoteError
+        If no port is free, or if others than this computer could connect without being asked for
+        a token or a certificate.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        *,
+        version: str,
+        registers: str,
+        host: str = "127.0.0.1",
+        ports: range = range(9091, 9200),
+        tls: ssl.SSLContext | None = None,
+        token: str | None = None,
+        idle: float = IDLE_SECONDS,
+    ) -> None:
+        self._check_exposure(host, tls, token)
+        self._board, self._version, self._registers = board, version, registers
+        self._tls, self._token, self._idle = tls, token, idle
+        self._queue = FairQueue()
+        self._links: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._listener = self._bind(host, ports)
+        self.port = int(self._listener.getsockname()[1])
+
+    @staticmethod
+    def _check_exposure(host: str, tls: ssl.SSLContext | None, token: str | None) -> None:
+        try:
+            inside = ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            inside = host == "localhost"
+        asks = tls is not None and (token is not None or tls.verify_mode == ssl.CERT_REQUIRED)
+        if not inside and not asks:
+            raise RemoteError(
+                f"without TLS and a token or client certificates, the host must be 127.0.0.1, not "
+                f"{host}: whoever can connect can use the board, and can write to all of its memory"
+            )
+
+    @staticmethod
+    def _bind(host: str, ports: range) -> socket.socket:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        reason = "there is none"
+        for port in ports:
+            listener = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind((host, port))
+                listener.listen(MAX_CONNECTIONS)
+                return listener
+            except OSError as error:
+                reason = error.strerror or str(error)
+                listener.close()
+        raise RemoteError(
+            f"no port of {host} from {ports.start} to {ports.stop - 1} can be used ({reason})"
+        )
+
+    def serve(self) -> None:
+        """Serves clients until `close` is called from another thread, or an exception ends it."""
+        while not self._closed:
+            try:
+                link, address = self._listener.accept()
+            except OSError:
+                return  # closed
+            name = f"{address[0]}:{address[1]}"
+            with self._lock:
+                full = len(self._links) >= MAX_CONNECTIONS
+                if not full:
+                    self._links.add(link)
+            if full:
+                logger.warning("%s: refused: %d clients are connected", name, MAX_CONNECTIONS)
+                link.close()
+                continue
+            threading.Thread(target=self._serve_link, args=(link, name), daemon=True).start()
+
+    def close(self) -> None:
+        """Stops listening and cuts off all clients; may be called twice."""
+        self._closed = True
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        with self._lock:
+            links = list(self._links)
+        for link in links:
+            with contextlib.suppress(OSError):
+                link.shutdown(socket.SHUT_RDWR)
+
+    # -- one client, in its own thread -----------------------------------------------------------
+
+    def _serve_link(self, link: socket.socket, name: str) -> None:
+        """Serves a client to its end; whatever happens, the board is free afterwards."""
+        used = link
+        try:
+            if self._tls is not None:
+                link.settimeout(HELLO_SECONDS)
+                used = self._tls.wrap_socket(link, server_side=True)
+            self._serve_client(SocketChannel(used), name)
+        except ssl.SSLError as error:
+            logger.warning("%s: refused: %s", name, _tls_problem(error))
+        except PeerGone as error:
+            logger.info("%s: gone: %s", name, error)
+        except Refused as error:
+            logger.warning("%s: refused: %s", name, error)
+        except (RemoteError, OSError) as error:
+            logger.warning("%s: cut off: %s", name, error)
+        except Exception:
+            logger.exception("%s: cut off by a defect of the daemon", name)
+        finally:
+            with self._lock:
+                self._links.discard(link)
+            used.close()
+            link.close()
+
+    def _serve_client(self, channel: SocketChannel, name: str) -> None:
+        agent = Agent(
+            channel,
+            self._board,
+            version=self._version,
+            registers=self._registers,
+            token=self._token,
+            idle=self._idle,
+        )
+        try:
+            agent.greet()
+            agent.wait_for_open()
+            ticket = self._queue.join()
+            try:
+                self._wait_for_turn(agent, ticket, name)
+                agent.opened()
+                logger.info("%s: has the board", name)
+                agent.serve()
+                logger.info("%s: done", name)
+            finally:
+                try:
+                    if self._queue.place(ticket) == 0:
+                        self._clean(name)
+                finally:
+                    self._queue.leave(ticket)
+        except ProtocolError as error:
+            agent.complain(error)
+            raise
+
+    def _wait_for_turn(self, agent: Agent, ticket: object, name: str) -> None:
+        told, beat = 0, 0.0
+        while place := self._queue.place(ticket, _LOOK_SECONDS):
+            if place != told or time.monotonic() - beat > BEAT_SECONDS:
+                logger.info("%s: waits at place %d", name, place)
+                agent.waiting(place)
+                told, beat = place, time.monotonic()
+            agent.gone(0.0)
+
+    def _clean(self, name: str) -> None:
+        """Makes the board ready for the next client."""
+        try:
+            self._board.reset()
+            self._board.wipe()
+        except DeviceError as error:
+            logger.error("the board is not usable after %s: %s", name, error)
+
+
+def _tls_problem(error: ssl.SSLError) -> str:
+    """A failed handshake in words."""
+    said = (error.reason or str(error)).lower().replace("_", " ")
+    if error.reason in ("HTTP_REQUEST", "WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL"):
+        said = "the client does not speak TLS"
+    elif error.reason in ("PEER_DID_NOT_RETURN_A_CERTIFICATE", "CERTIFICATE_REQUIRED"):
+        said = "the client has no certificate"
+    elif isinstance(error, ssl.SSLCertVerificationError):
+        said = f"the client's certificate is not accepted ({error.verify_message})"
+    return said

@@ -1,0 +1,146 @@
+"""`vta serve`: lets others use a board over the network, one at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import vta
+from vta.cli.output import path_argument
+from vta.driver.board.kinds import KINDS, kind_named
+from vta.errors import ConfigError
+from vta.processes import unwound_by_sigterm
+
+if TYPE_CHECKING:
+    from vta.driver.board.board import Board
+
+__all__ = ["command"]
+
+
+@click.command("serve", short_help="Serve a board, or an emulated one, over the network.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=9091,
+    show_default=True,
+    help="The first port to try; 0 takes any free one.",
+)
+@click.option(
+    "--port-end",
+    type=click.IntRange(0, 65535),
+    default=9199,
+    show_default=True,
+    help="The last port to try.",
+)
+@click.option("--board", type=click.Choice(list(KINDS)), help="The board that this computer is.")
+@click.option("--emulate", type=click.Choice(list(KINDS)), help="Emulate this board.")
+@click.option(
+    "--functional",
+    is_flag=True,
+    help="Emulate with the functional simulator instead of the RTL: no cycles, but faster.",
+)
+@click.option("--token-file", type=path_argument, help="A file with the word that clients need.")
+@click.option("--tls-cert", type=path_argument, help="The daemon's certificate (PEM): use TLS.")
+@click.option("--tls-key", type=path_argument, help="Its key, if it is not in the same file.")
+@click.option("--client-ca", type=path_argument, help="Ask for client certificates from here.")
+@click.option(
+    "--idle",
+    type=click.FloatRange(1),
+    default=600.0,
+    show_default=True,
+    help="Seconds that a client may keep the board without using it.",
+)
+def command(
+    host: str,
+    port: int,
+    port_end: int,
+    board: str | None,
+    emulate: str | None,
+    functional: bool,
+    token_file: str | None,
+    tls_cert: str | None,
+    tls_key: str | None,
+    client_ca: str | None,
+    idle: float,
+) -> int:
+    """Serve a board to clients that call `vta.rpc.connect(host, port)`, one at a time; the others
+    wait in a queue. Without TLS and a token or client certificates it listens on this computer
+    alone. It prints one line when it is ready, and serves until it is interrupted.
+
+    Example: vta serve --emulate pynq
+    """
+    from vta.driver.remote.client import map_digest
+    from vta.driver.remote.server import Server
+
+    if (board is None) == (emulate is None):
+        raise click.UsageError("name one board, by --board or by --emulate")
+    _log_clients()
+    with unwound_by_sigterm(), contextlib.ExitStack() as stack:
+        served = _open(board or "", emulate or "", functional)
+        stack.callback(served.close)
+        server = Server(
+            served,
+            version=vta.__version__,
+            registers=map_digest(),
+            host=host,
+            ports=range(port, max(port, port_end if port else 0) + 1),
+            tls=_tls(tls_cert, tls_key, client_ca),
+            token=_token(token_file),
+            idle=idle,
+        )
+        stack.callback(server.close)
+        kind = f"emulated {emulate}" if emulate else board
+        click.echo(f"serving {kind} on {host}:{server.port}")
+        server.serve()
+    return 0
+
+
+def _open(board: str, emulate: str, functional: bool) -> Board:
+    from vta.driver.board.board import Board
+    from vta.driver.board.emulated import emulated_board, register_map
+    from vta.driver.board.system import System
+
+    if emulate:
+        return emulated_board(kind_named(emulate), functional=functional)
+    return Board(kind_named(board), System(), register_map())
+
+
+def _log_clients() -> None:
+    """Shows who comes and goes, which is what a daemon is asked about, unless -q was given."""
+    logger = logging.getLogger("vta.driver.remote.server")
+    if logging.getLogger().getEffectiveLevel() <= logging.WARNING:
+        logger.setLevel(logging.INFO)
+        logging.getLogger().handlers[0].setLevel(logging.INFO)
+
+
+def _token(file: str | None) -> str | None:
+    if file is None:
+        return None
+    token = Path(file).read_text(encoding="utf-8").strip()
+    if len(token) < 16:
+        raise ConfigError(f"{file}: a token must have at least 16 characters")
+    return token
+
+
+def _tls(cert: str | None, key: str | None, client_ca: str | None) -> ssl.SSLContext | None:
+    if cert is None:
+        if key or client_ca:
+            raise ConfigError("--tls-key and --client-ca need --tls-cert")
+        return None
+    try:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain(cert, key)
+        if client_ca is not None:
+            context.load_verify_locations(client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except OSError as error:
+        named = ", ".join(name for name in (cert, key, client_ca) if name)
+        raise ConfigError(f"{named}: cannot be used for TLS ({error})") from None
+    return context
