@@ -170,7 +170,7 @@ def empty(
     if any(size < 0 for size in sizes):
         raise ArgumentError(f"shape must have sizes of at least 0, not {sizes}")
     if ctx is not None and not isinstance(ctx, Context):
-        raise ArgumentError(f"ctx must be a context, as remote.ext_dev(0) is, not {ctx!r}")
+        raise ArgumentError(f"ctx must be a context, such as remote.ext_dev(0), not {ctx!r}")
     try:
         wanted = np.dtype(dtype)
     except TypeError:

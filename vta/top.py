@@ -103,7 +103,7 @@ def run(
         The default is a device that the process keeps for the operator's configuration.
     """
     if not isinstance(operator, Operator):
-        raise ArgumentError(f"run takes an Operator, as vta.top.compile gives it, not {operator!r}")
+        raise ArgumentError(f"run takes an Operator, from vta.top.compile, not {operator!r}")
     chosen = _device_of(device) if device is not None else _device(operator.config)
     outputs, report = chosen.call(operator.program, operator.pack(*map(_numpy, arrays)))
     return operator.unpack(*outputs), report

@@ -92,7 +92,7 @@ class Conv2dTranspose(Window, Spec):
                     f"output_padding must be less than the stride {self.strides}, not {self._extra}"
                 )
         if min(self.output_shape) < 1:
-            raise CompileError(f"padding {self.pads} leaves nothing of the output")
+            raise CompileError(f"padding {self.pads} must leave some of the output")
 
     @property
     def operands(self) -> tuple[OperandSpec, ...]:

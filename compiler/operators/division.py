@@ -40,7 +40,7 @@ def average(count: int) -> tuple[EpilogueStep, ...]:
     odd = count >> twos
     if odd > MAX_IMM or count > COUNT_MAX:
         raise CompileError(
-            f"an average of {count} numbers is beyond 32 bits for sums and 16 for "
+            f"an average of {count} numbers does not fit 32-bit sums and 16-bit "
             "immediates; pool in two steps"
         )
     # (2 sum + count) >> (twos + 1): this is the average if the count is a power of two.

@@ -59,7 +59,7 @@ class _Elementwise(Spec):
             raise CompileError(f"epilogue must be an Epilogue, not {self.epilogue!r}")
         if self.epilogue.bias and len(self.shape) < 2:
             raise CompileError(
-                f"bias needs channels, the second dimension, which {self.shape} does not have"
+                f"bias needs a second dimension (the channels), which {self.shape} does not have"
             )
 
     @property

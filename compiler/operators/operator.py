@@ -51,7 +51,7 @@ class OperandSpec:
         ):
             raise ArgumentError(
                 f"{self.name} must be {self.dtype}, not {found.dtype}"
-                + (" with values beyond it" if found.dtype.kind in "iu" else "")
+                + (" with values out of range" if found.dtype.kind in "iu" else "")
             )
         return found.astype(self.dtype)
 

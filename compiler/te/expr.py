@@ -150,7 +150,7 @@ class _Operators:
     def _cannot(self, *_: object) -> NoReturn:
         if any(isinstance(node, Read) for node in walk(as_expr(self))):
             raise CompileError(CANNOT_DIVIDE)
-        raise CompileError("an index is divided by // and %, which round down")
+        raise CompileError("an index must be divided with // or %, which round down")
 
     def __ge__(self, other: object) -> Condition:
         return _condition(self, other)

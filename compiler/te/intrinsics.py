@@ -138,7 +138,7 @@ def _reduce(
                 f"{name} must be given axes of te.reduce_axis, not {getattr(item, 'name', item)!r}"
             )
     if not axes or len(set(map(id, axes))) != len(axes):
-        raise CompileError(f"{name} must be given at least one axis, and each once")
+        raise CompileError(f"{name} must be given at least one axis, and each only once")
     expr = as_expr(value)
     no_scale(expr.dtype)
     if init is None:

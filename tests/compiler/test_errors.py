@@ -222,8 +222,8 @@ def test_a_step_that_cannot_be_taken(step, message):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (lambda k: [k.c], "arguments miss A, which is an input of the schedule"),
-        (lambda k: [k.a], "arguments miss C, which is an output of the schedule"),
+        (lambda k: [k.c], "arguments must include A, an input of the schedule"),
+        (lambda k: [k.a], "arguments must include C, an output of the schedule"),
         (
             lambda k: [k.a, k.c_buf, k.c],
             "argument C_buf is an intermediate tensor in the accumulator",

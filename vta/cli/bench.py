@@ -124,7 +124,7 @@ def _check_files(plot: str | None, page: str | None, speed: bool) -> None:
     from vta.tools.bench.roofline import SUFFIXES
 
     if speed and (plot is not None or page is not None):
-        raise click.UsageError("--speed goes with neither --plot nor --page")
+        raise click.UsageError("--speed cannot be combined with --plot or --page")
     for name, value in (("--plot", plot), ("--page", page)):
         if value is not None and not os.access(Path(value).absolute().parent, os.W_OK):
             raise click.UsageError(f"{name} {value}: its folder cannot be written")

@@ -105,7 +105,7 @@ def command(
     """
     _check_outputs(trace, plot)
     if window is not None and plot is None:
-        raise click.UsageError("--window is about the picture of --plot, which is missing")
+        raise click.UsageError("--window needs --plot")
     # What is missing is better said before a long run than after it.
     draw = None if plot is None else _painter()
     from vta.driver.verilog_cache import cached_verilog

@@ -83,7 +83,7 @@ def _check_args(schedule: Schedule, args: Sequence[Tensor]) -> None:
     for stage in schedule.stages:
         if stage not in seen and (not isinstance(stage.op, ComputeOp) or stage.is_output):
             kind = "an output" if isinstance(stage.op, ComputeOp) else "an input"
-            raise ScheduleError(f"arguments miss {stage.name}, which is {kind} of the schedule")
+            raise ScheduleError(f"arguments must include {stage.name}, {kind} of the schedule")
 
 
 class _Builder:

@@ -64,7 +64,7 @@ def test_powers_of_two_need_no_multiplication():
 
 def test_too_many_numbers():
     for count in (32769, 1 << 24):
-        with pytest.raises(CompileError, match=f"average of {count} numbers is beyond 32 bits"):
+        with pytest.raises(CompileError, match=f"average of {count} numbers does not fit 32-bit"):
             average(count)
 
 

@@ -56,7 +56,7 @@ def test_numbers_fold(left, right):
         (lambda a, i, j: a(i // j, j), "a whole number of 1 or more, not the index j"),
         (lambda a, i, j: a(7 % i, j), "a whole number of 1 or more, not the index i"),
         (lambda a, i, j: a(i // (j + 1), j), "a whole number of 1 or more, not another index"),
-        (lambda a, i, j: a(i / 2, j), "an index is divided by // and %, which round down"),
+        (lambda a, i, j: a(i / 2, j), "an index must be divided with // or %, which round down"),
         (lambda a, i, j: a(i, j) // 2, "VTA can neither divide nor take remainders"),
         (lambda a, i, j: 7 % a(i, j), "VTA can neither divide nor take remainders"),
         (lambda a, i, j: te.floordiv(a(i, j) + 1, 2), "VTA can neither divide"),

@@ -144,7 +144,7 @@ def test_a_part_of_a_picture(run: Run, images: dict[str, Path], tmp_path: Path) 
             "must be two cycles, FIRST:LAST, not '5:3'",
         ),
         (["x.npz", "--window", "3", "--plot", "x.png"], "must be two cycles, FIRST:LAST, not '3'"),
-        (["x.npz", "--window", "0:9"], "--window is about the picture of --plot, which is missing"),
+        (["x.npz", "--window", "0:9"], "--window needs --plot"),
         (["x.npz", "--top", "-1"], "Invalid value for '--top'"),
         ([], "Missing argument 'PROGRAM|IMAGE'"),
     ],

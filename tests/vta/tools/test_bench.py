@@ -327,7 +327,7 @@ def test_images_and_their_exit_status(run: Run, images: dict[str, Path]) -> None
         (["--only", "no such thing"], "no benchmark has that in its name"),
         (["--plot", "picture.txt"], "must end in .png, .svg, .pdf"),
         (["--plot", "/nowhere/x.png"], "cannot be written"),
-        (["--speed", "--plot", "x.png"], "--speed goes with neither"),
+        (["--speed", "--plot", "x.png"], "--speed cannot be combined"),
         (["--speed", "--only", "vadd"], "with --speed it chooses among the images"),
         (["no.npz"], "no.npz"),
     ],
