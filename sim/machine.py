@@ -79,7 +79,7 @@ def check_call(
     Raises
     ------
     DeviceError
-        The machine is `halted` by an earlier error, or a number is no pointer or count.
+        The machine is `halted` by an earlier error, or an address or count is out of range.
     """
     if halted is not None:
         raise DeviceError(f"the machine is halted by {halted}; reset it first")

@@ -144,7 +144,7 @@ class FunctionalMachine:
         Raises
         ------
         DeviceError
-            The machine is halted by an earlier error, or a number is no pointer or count.
+            The machine is halted by an earlier error, or an address or count is out of range.
         """
         check_call(self.memory, self._halted, insn_addr, insn_count, base, max_cycles)
         self._launch(base, max_cycles, progress)

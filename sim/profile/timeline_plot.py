@@ -54,7 +54,7 @@ _LABELS = {WAIT_MEMORY: "waits for memory"}
 _BUS = {"read": "#0072b2", "write": "#cc79a7"}
 
 _DETAIL = 300
-"""Up to this many stretches or instructions of a module, each one is drawn by itself."""
+"""Up to this many intervals or instructions of a module are drawn one by one."""
 
 _POINTS = 480
 """Number of intervals in a picture that shows shares."""
@@ -103,7 +103,7 @@ def plot_timeline(
     Raises
     ------
     ArgumentError
-        If the suffix is another, or if the window is outside the run.
+        If the suffix is not .png or .svg, or if the window is outside the run.
     """
     begin, end = window or (0, max(1, profile.cycles))
     if not 0 <= begin < end or begin >= max(1, profile.cycles):

@@ -193,7 +193,7 @@ def wave_format(waves: Path) -> str:
     Raises
     ------
     ToolError
-        If the suffix is another.
+        If the suffix is not .fst or .vcd.
     """
     suffix = waves.suffix.lower()
     if suffix not in (".fst", ".vcd"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 __all__ = ["ROOTS", "SURFACE", "Surface"]
 
 ROOTS = ("tvm", "topi")
-"""The packages that the layer stands in for; `topi` was one of its own in TVM 0.6."""
+"""The packages that the layer replaces; `topi` was a separate package in TVM 0.6."""
 
 _FUNCTIONS = "vta.tvm.adapters"
 

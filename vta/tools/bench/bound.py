@@ -42,7 +42,7 @@ _LOADS = ("uop", "inp", "wgt", "acc")
 
 @dataclass(frozen=True)
 class Bound:
-    """What a stream asks of each resource, in cycles of its own."""
+    """The cycles that a stream needs of each resource."""
 
     gemm: int
     alu: int
@@ -55,7 +55,7 @@ class Bound:
 
     @property
     def resource(self) -> str:
-        """Which of them it is: ``gemm``, ``alu``, ``read`` or ``write``."""
+        """The resource that needs the most cycles: ``gemm``, ``alu``, ``read`` or ``write``."""
         return max(("gemm", "alu", "read", "write"), key=lambda name: int(getattr(self, name)))
 
 

@@ -94,7 +94,7 @@ class StreamResult:
 
     @property
     def ratio(self) -> float | None:
-        """Cycles over the bound's; None for a stream that asks for nothing."""
+        """Cycles divided by the bound; None if the bound is 0 or missing."""
         return self.cycles / self.bound.cycles if self.bound and self.bound.cycles else None
 
     @property

@@ -80,13 +80,13 @@ TARGETS = (
 def write(path: str | os.PathLike[str], images: Mapping[str, Image], say: Say) -> None:
     """Measures everything, and puts the tables between `BEGIN` and `END` of the page at `path`.
 
-    `images` are memory images by name: those that `TARGETS` names, and any others. What is not
-    there has no row.
+    `images` are memory images by name: those that `TARGETS` names, and any others. Images of
+    `TARGETS` that are missing have no row.
 
     Raises
     ------
     VtaError
-        The page has no such place.
+        The page lacks `BEGIN` or `END`.
     MachineError
         A stream ended in an error.
     """

@@ -41,8 +41,8 @@ WARM_UP = 1
 class Speed:
     """Medians, in seconds; `product` is (M, K, N) of NumPy's matrix product.
 
-    `rtl_processor` is the time that the RTL simulator's one thread was on a processor: the same as
-    `rtl` on an idle computer, and all that can be told on a busy one.
+    `rtl_processor` is the processor time of the RTL simulator's one thread. On an idle computer it
+    equals `rtl`; on a busy one, only `rtl_processor` is meaningful.
     """
 
     name: str
@@ -98,10 +98,10 @@ def measure_speed(
     runs: int = 5,
     progress: Callable[[str], None] = lambda what: None,
 ) -> Speed:
-    """Times both simulators on a stream, without loading it and starting them.
+    """Times both simulators on a stream, without the time to load it and to start them.
 
-    NumPy's matrix product is the kernel's own; for one that is no product, the cube with as many
-    multiply-accumulates.
+    NumPy computes the kernel's own matrix product. For a kernel that is not one, it computes that
+    of two square matrices with the same number of multiply-accumulates.
 
     Raises
     ------

