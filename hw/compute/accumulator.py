@@ -84,7 +84,7 @@ class Accumulator(wiring.Component):
         config, step = self._config, self.step
 
         # t: read. t + 1: take what was read. t + 2: compute. t + 3: write. t + 4: the value is
-        # still at hand, and the buffer has it from now on.
+        # still in a register, and the buffer has it from now on.
         taken = Signal(acc_step_layout(config))
         compute = Signal(acc_step_layout(config))
         write_en, write_addr = Signal(), Signal(config.log_acc_depth)

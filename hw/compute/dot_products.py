@@ -117,7 +117,7 @@ class DotProducts(wiring.Component):
             ]
 
         lows: list[Value] = [product[:16].as_signed() for product in products]
-        # The borrow is at most one, so the product above it fits 16 bits again once it is back.
+        # The borrow is at most one, so the upper product fits 16 bits again once it is added back.
         highs: list[Value] = [product[16:].as_signed() for product in products]
         borrows: list[Value] = [product[15] for product in products]
         level, register = 0, 2

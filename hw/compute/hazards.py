@@ -219,6 +219,6 @@ class AccGuard(wiring.Component):
                 held.eq((hits & running).any() | self.stop),
             ]
         with m.Else():
-            # Those that have left do not come back: their places may go to later LOADs.
+            # A LOAD that has left stays out: its place may go to a later LOAD.
             m.d.sync += [met.eq(met & running), held.eq(held & ((met & running).any() | self.stop))]
         return m

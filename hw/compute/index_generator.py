@@ -316,7 +316,7 @@ class IndexGenerator(wiring.Component):
         last stage another one begins.
         """
         bits, iteration = self._config.log_acc_depth, self.iteration.payload
-        # The counts less one, from the highest bit on.
+        # The counts minus one, from the highest bit down.
         outer, inner = Signal(LOOP_BITS), Signal(LOOP_BITS)
         bits_left = Signal(range(LOOP_BITS + 1))
         spans = {name: _Span(m, name, bits) for name in ("dst", "src")}
@@ -338,7 +338,7 @@ class IndexGenerator(wiring.Component):
                     loop[f"{name}_factor_in"][:bits],
                 )
 
-        # What an iteration means is in its last stage; it counts when it leaves.
+        # The last stage has all of an iteration; the iteration counts when it leaves that stage.
         seen = Signal()
         taken = moves & self.iteration.valid
         with m.If(taken):

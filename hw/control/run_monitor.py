@@ -76,7 +76,7 @@ class RunMonitor(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # Both depend on the whole core, and there is time for a register.
+        # Both depend on the whole core, so they are registered; a cycle later is soon enough.
         still, progress = Signal(), Signal()
         m.d.sync += [
             still.eq(self.running & self.settled.all() & self.fetch_settled & self.bus_quiet),

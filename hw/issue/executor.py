@@ -107,7 +107,7 @@ class Executor(wiring.Component):
             if (self._module, side) not in TOKEN_LINKS
             for flag in (f"pop_{side}", f"push_{side}")
         ]
-        # Registered: it has the time of the range check, and issue has not.
+        # Registered, to shorten the path to issue; the range check takes longer anyway.
         illegal_token = Signal()
         if foreign:
             m.d.sync += illegal_token.eq(Cat(foreign).any())

@@ -101,7 +101,7 @@ class Fetch(wiring.Component):
             ~ahead.i.valid | ahead.i.ready, "an instruction arrived while the queue was full"
         )
 
-        # Dispatch: a register between the buffer and the queues cuts decoding from their depth.
+        # Dispatch: a register between the buffer and the queues keeps decoding off their path.
         fetched = Signal(item)
         insn = Isa(self._config).mem.layout(fetched.insn)
         target = Signal(range(len(MODULES)))
@@ -185,7 +185,7 @@ class Fetch(wiring.Component):
                 burst.payload.addr[: LOG_INSN_BYTES + log].eq(0),
             ]
 
-        # `valid` must hold once it is up, whatever dispatch does meanwhile.
+        # Once high, `valid` must stay high until `ready`, whatever dispatch does meanwhile.
         pending = Signal()
         m.d.comb += [burst.valid.eq(pending), asked.eq(Mux(burst.valid & burst.ready, insns, 0))]
         room = reserved + BURST_INSNS <= AHEAD

@@ -148,7 +148,7 @@ class RangeCheck(wiring.Component):
             end.eq(start + Mux(no_rows, 0, span_bytes)),
             past_depth.eq((total != 0) & (sram_end > depth)),
         ]
-        # Stage 5: the cause. An end may equal 2**addr_width, for it is past the last byte.
+        # Stage 5: the cause. An end may equal 2**addr_width: it is the address after the last byte.
         past_memory, past_depth_late = Signal(), Signal()
         m.d.sync += [
             past_memory.eq((end > (1 << config.addr_width)) & ~no_rows),

@@ -35,7 +35,7 @@ class TokenQueue(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # A push or a pop arrives late in its cycle, so the flags it leads to are worked out early.
+        # `available` and `full` are registers, because a push or a pop arrives late in its cycle.
         with m.If(self.push & ~self.pop):
             m.d.sync += [
                 self.count.eq(self.count + 1),
@@ -49,7 +49,7 @@ class TokenQueue(wiring.Component):
                 self.full.eq(0),
             ]
         m.d.sync += [
-            Assert(~self.push | ~self.full, "a token is lost"),
-            Assert(~self.pop | self.available, "a token is taken that is not there"),
+            Assert(~self.push | ~self.full, "a token is pushed to a full queue"),
+            Assert(~self.pop | self.available, "a token is popped from an empty queue"),
         ]
         return m

@@ -63,8 +63,8 @@ class LoadModule(Executor):
             self.waiting.eq(loader.waiting),
         ]
 
-        # A LOAD with x_size 0 only moves tokens, and its range does not count. Registered: it has
-        # the time of the range check, and issue has not.
+        # A LOAD with x_size 0 only moves tokens, and its range does not count. Registered, to
+        # shorten the path to issue; the range check takes longer anyway.
         insn = Isa(config).mem.layout(sequencer.head.insn)
         nothing = Signal()
         m.d.sync += nothing.eq(insn.x_size == 0)

@@ -60,8 +60,8 @@ class StoreModule(Executor):
         m.submodules.storer = storer = StoreEngine(self._config)
         self._connect_engine(m, storer)
 
-        # A STORE with a size of 0 only moves tokens, whatever its memory type. What the instruction
-        # alone decides is registered: it has the time of the range check, and issue has not.
+        # A STORE with a size of 0 only moves tokens, whatever its memory type. Registered, to
+        # shorten the path to issue; the range check takes longer anyway.
         insn = Isa(self._config).mem.layout(sequencer.head.insn)
         is_empty = (insn.x_size == 0) | (insn.y_size == 0)
         has_pads = Cat(insn.y_pad_0, insn.y_pad_1, insn.x_pad_0, insn.x_pad_1).any()
@@ -73,7 +73,7 @@ class StoreModule(Executor):
             m.d.sync += static.eq(Cause.ILLEGAL_PADDING)
         self._decide(m, sequencer, check, static=static, transfers=~nothing, kind=MemoryType.OUT)
         m.d.comb += [
-            # Any other memory type is an error: the check need not look.
+            # Any other memory type is an error, whatever the range check says.
             check.insn.memory_type.eq(MemoryType.OUT),
             sequencer.unit.eq(nothing),
             sequencer.hindered.eq(~nothing & ~storer.job.ready),

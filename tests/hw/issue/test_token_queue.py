@@ -57,7 +57,8 @@ def test_holds_as_many_as_the_isa_says():
 
 
 @pytest.mark.parametrize(
-    ("signal", "message"), [("pop", "taken that is not there"), ("push", "a token is lost")]
+    ("signal", "message"),
+    [("pop", "popped from an empty queue"), ("push", "pushed to a full queue")],
 )
 def test_misuse_stops_the_simulation(signal, message):
     """The queue itself says so when a token would be made or lost."""
