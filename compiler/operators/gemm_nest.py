@@ -96,16 +96,3 @@ class GemmNest:
             (self.rows - 1) * self.row_step + (self.taps_y - 1) * self.dilation[0] + 1,
             (self.columns - 1) * self.stride[1] + (self.taps_x - 1) * self.dilation[1] + 1,
         )
-
-    @property
-    def operations(self) -> int:
-        """The number of GEMM operations without resets."""
-        return self.out_tiles * self.inputs * self.taps_y * self.taps_x
-
-    @property
-    def out_tiles(self) -> int:
-        """The number of tiles in the whole output."""
-        total = 1
-        for size in self.out_shape:
-            total *= size
-        return total

@@ -268,7 +268,7 @@ def test_packed_arrays_are_the_programs_arguments(environment):
             "a must be int8, not int64 with values out of range",
         ),
         (lambda: top.add([1], [0, 1]), ArgumentError, r"b must be \[1\], not \[2\]"),
-        (lambda: top.add([1], [1], bias=[1]), CompileError, "bias needs channels"),
+        (lambda: top.add([1], [1], bias=[1]), CompileError, "bias needs a second dimension"),
         (
             lambda: top.dense(DATA[0, 0], DATA[0, 0, :, :4]),
             CompileError,
