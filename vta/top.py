@@ -110,12 +110,14 @@ def run(
 
 
 class EpilogueOptions(TypedDict, total=False):
-    """The fields of an `Epilogue` that every function takes; the array decides about `bias`."""
+    """The fields of an `Epilogue` that every function takes; the arrays decide about the others."""
 
     shift: int
     rounding: bool
     relu: bool
     clip: bool
+    zero_point: int
+    lower: int
 
 
 def _operator(function: Callable[P, Array]) -> Callable[P, Array]:
@@ -134,6 +136,8 @@ def dense(
     weight: Any,
     bias: Any = None,
     *,
+    input_zero_point: int = 0,
+    scale: Any = None,
     epilogue: Epilogue | None = None,
     device: Device | Session | None = None,
     **options: Unpack[EpilogueOptions],
@@ -145,17 +149,26 @@ def dense(
     data : (M, K) int8
     weight : (N, K) int8
     bias : (N,) int32, optional
+    scale : float or (N,) float32, optional
+        Requantises the sums, instead of shift, rounding and clip (see `Epilogue`).
+    input_zero_point : int
+        The number in `data` that stands for 0.
     epilogue : Epilogue, optional
     device : Device or session, optional
-    shift, rounding, relu, clip
+    shift, rounding, relu, clip, zero_point, lower
         The fields of an `Epilogue`, instead of `epilogue`.
 
     Returns
     -------
     (M, N) int8
     """
-    arrays = _arrays(data, weight, bias)
-    spec = Dense(arrays[0].shape, arrays[1].shape, epilogue=_epilogue(bias, epilogue, options))
+    arrays = _arrays([data, weight], bias, scale)
+    spec = Dense(
+        arrays[0].shape,
+        arrays[1].shape,
+        epilogue=_epilogue(bias, scale, epilogue, options),
+        input_zero_point=input_zero_point,
+    )
     return _call(spec, arrays, device)
 
 
@@ -169,6 +182,8 @@ def conv2d(
     padding: Size = 0,
     dilation: Size = 1,
     groups: int = 1,
+    input_zero_point: int = 0,
+    scale: Any = None,
     epilogue: Epilogue | None = None,
     device: Device | Session | None = None,
     **options: Unpack[EpilogueOptions],
@@ -180,18 +195,21 @@ def conv2d(
     data : (N, C, H, W) int8
     weight : (O, C / groups, KH, KW) int8
     bias : (O,) int32, optional
+    scale : float or (O,) float32, optional
     stride, dilation : int or (y, x)
     padding : int, (y, x) or (top, left, bottom, right)
     groups : int
         C for a depthwise convolution.
-    epilogue, device, shift, rounding, relu, clip
+    input_zero_point : int
+        The number in `data` that stands for 0; the padding has it too.
+    epilogue, device, shift, rounding, relu, clip, zero_point, lower
         As in `dense`.
 
     Returns
     -------
     (N, O, OH, OW) int8
     """
-    arrays = _arrays(data, weight, bias)
+    arrays = _arrays([data, weight], bias, scale)
     spec = Conv2d(
         arrays[0].shape,
         arrays[1].shape,
@@ -199,7 +217,8 @@ def conv2d(
         padding=padding,
         dilation=dilation,
         groups=groups,
-        epilogue=_epilogue(bias, epilogue, options),
+        input_zero_point=input_zero_point,
+        epilogue=_epilogue(bias, scale, epilogue, options),
     )
     return _call(spec, arrays, device)
 
@@ -215,6 +234,7 @@ def conv2d_transpose(
     output_padding: Size = 0,
     dilation: Size = 1,
     groups: int = 1,
+    scale: Any = None,
     epilogue: Epilogue | None = None,
     device: Device | Session | None = None,
     **options: Unpack[EpilogueOptions],
@@ -226,20 +246,21 @@ def conv2d_transpose(
     data : (N, C, H, W) int8
     weight : (C, O / groups, KH, KW) int8
     bias : (O,) int32, optional
+    scale : float or (O,) float32, optional
     stride, dilation : int or (y, x)
     padding : int, (y, x) or (top, left, bottom, right)
         Rows and columns cut off the output.
     output_padding : int or (y, x)
         Rows and columns added to the output at the bottom and at the right.
     groups : int
-    epilogue, device, shift, rounding, relu, clip
+    epilogue, device, shift, rounding, relu, clip, zero_point, lower
         As in `dense`.
 
     Returns
     -------
     (N, O, OH, OW) int8, OH = (H - 1) stride - padding + (KH - 1) dilation + 1 + output_padding
     """
-    arrays = _arrays(data, weight, bias)
+    arrays = _arrays([data, weight], bias, scale)
     spec = Conv2dTranspose(
         arrays[0].shape,
         arrays[1].shape,
@@ -248,7 +269,7 @@ def conv2d_transpose(
         output_padding=output_padding,
         dilation=dilation,
         groups=groups,
-        epilogue=_epilogue(bias, epilogue, options),
+        epilogue=_epilogue(bias, scale, epilogue, options),
     )
     return _call(spec, arrays, device)
 
@@ -262,23 +283,24 @@ def max_pool2d(
     stride: Size | None = None,
     padding: Size = 0,
     dilation: Size = 1,
+    scale: Any = None,
     epilogue: Epilogue | None = None,
     device: Device | Session | None = None,
     **options: Unpack[EpilogueOptions],
 ) -> Array:
     """The largest number of each window of (N, C, H, W) int8 `data`; padding does not count.
 
-    `stride` defaults to the window's size. `bias` (C,), `shift` and the rest apply to the pooled
-    numbers, as in `dense`.
+    `stride` defaults to the window's size. `bias` (C,), `scale`, `shift` and the rest apply to the
+    pooled numbers, as in `dense`.
     """
-    arrays = _arrays(data, bias)
+    arrays = _arrays([data], bias, scale)
     spec = MaxPool2d(
         arrays[0].shape,
         window,
         stride=stride,
         padding=padding,
         dilation=dilation,
-        epilogue=_epilogue(bias, epilogue, options),
+        epilogue=_epilogue(bias, scale, epilogue, options),
     )
     return _call(spec, arrays, device)
 
@@ -293,16 +315,19 @@ def avg_pool2d(
     padding: Size = 0,
     dilation: Size = 1,
     count_include_pad: bool = True,
+    input_zero_point: int = 0,
+    scale: Any = None,
     epilogue: Epilogue | None = None,
     device: Device | Session | None = None,
     **options: Unpack[EpilogueOptions],
 ) -> Array:
     """The average of each window of (N, C, H, W) int8 `data`, rounded to nearest, ties upwards.
 
-    The zeros of the padding count unless `count_include_pad` is False. The other arguments are
-    those of `max_pool2d`.
+    The padding counts unless `count_include_pad` is False. With `scale`, the sum of each window
+    less `input_zero_point` for each of its numbers is requantised: the scale includes the division
+    by their count. The other arguments are those of `max_pool2d`.
     """
-    arrays = _arrays(data, bias)
+    arrays = _arrays([data], bias, scale)
     spec = AvgPool2d(
         arrays[0].shape,
         window,
@@ -310,7 +335,8 @@ def avg_pool2d(
         padding=padding,
         dilation=dilation,
         count_include_pad=count_include_pad,
-        epilogue=_epilogue(bias, epilogue, options),
+        input_zero_point=input_zero_point,
+        epilogue=_epilogue(bias, scale, epilogue, options),
     )
     return _call(spec, arrays, device)
 
@@ -321,17 +347,20 @@ def add(
     b: Any,
     *,
     bias: Any = None,
+    scale: Any = None,
     epilogue: Epilogue | None = None,
     device: Device | Session | None = None,
     **options: Unpack[EpilogueOptions],
 ) -> Array:
     """int8(clip((a + b + bias) >> shift)) of int8 arrays of the same shape.
 
-    `bias`, int32, has one number for each index of the second dimension. The other arguments are
-    those of `dense`.
+    `bias`, int32, and `scale`, float32, have one number for each index of the second dimension. The
+    other arguments are those of `dense`.
     """
-    arrays = _arrays(a, b, bias)
-    return _call(Add(arrays[0].shape, epilogue=_epilogue(bias, epilogue, options)), arrays, device)
+    arrays = _arrays([a, b], bias, scale)
+    return _call(
+        Add(arrays[0].shape, epilogue=_epilogue(bias, scale, epilogue, options)), arrays, device
+    )
 
 
 @_operator
@@ -340,28 +369,33 @@ def multiply(
     b: Any,
     *,
     bias: Any = None,
+    scale: Any = None,
     epilogue: Epilogue | None = None,
     device: Device | Session | None = None,
     **options: Unpack[EpilogueOptions],
 ) -> Array:
     """int8(clip((a * b + bias) >> shift)), otherwise like `add`."""
-    arrays = _arrays(a, b, bias)
+    arrays = _arrays([a, b], bias, scale)
     return _call(
-        Multiply(arrays[0].shape, epilogue=_epilogue(bias, epilogue, options)), arrays, device
+        Multiply(arrays[0].shape, epilogue=_epilogue(bias, scale, epilogue, options)),
+        arrays,
+        device,
     )
 
 
-def _epilogue(bias: Any, given: Epilogue | None, options: EpilogueOptions) -> Epilogue:
+def _epilogue(bias: Any, scale: Any, given: Epilogue | None, options: EpilogueOptions) -> Epilogue:
     """The epilogue from a function's arguments; unknown options raise a TypeError."""
     if given is None:
-        return Epilogue(bias=bias is not None, **options)
+        return Epilogue(bias=bias is not None, scale=scale is not None, **options)
     if options:
         raise ArgumentError(f"{', '.join(options)} must be given in the epilogue, not beside it")
     if not isinstance(given, Epilogue):
         raise ArgumentError(f"epilogue must be an Epilogue, not {given!r}")
     if given.bias and bias is None:
         raise ArgumentError("bias must be given, because the epilogue adds one")
-    return dataclasses.replace(given, bias=bias is not None)
+    if given.scale and scale is None:
+        raise ArgumentError("scale must be given, because the epilogue requantises")
+    return dataclasses.replace(given, bias=bias is not None, scale=scale is not None)
 
 
 def _call(spec: Spec, arrays: list[Array], device: Device | Session | None) -> Array:
@@ -409,9 +443,9 @@ def _opened(config: Config) -> Device:
     return device
 
 
-def _arrays(*arrays: Any) -> list[Array]:
-    """Operands as numpy arrays; the last one, the bias, may be missing."""
-    given = arrays if arrays[-1] is not None else arrays[:-1]
+def _arrays(arrays: list[Any], bias: Any, scale: Any) -> list[Array]:
+    """Operands as numpy arrays; the bias and the scale may be missing."""
+    given = [*arrays, *(array for array in (bias, scale) if array is not None)]
     return [_numpy(array) for array in given]
 
 

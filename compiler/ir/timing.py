@@ -25,6 +25,9 @@ class MachineTiming:
         way, the decoding, and the pipeline of the one that starts.
     gap : int
         Between two instructions of one module.
+    drain : int
+        From the last operation of a QNT to the first of the next instruction: its pipeline is
+        longer than that of the other operations, and empties first.
     stored : int
         From a store's last beat to the instruction that waited for it: the write response and the
         token. It does not depend on the latency of reads.
@@ -42,6 +45,7 @@ class MachineTiming:
     latency: int = 20
     handover: int = 12
     gap: int = 3
+    drain: int = 8
     stored: int = 20
     store_margin: int = 200
     uops_together: int = 64

@@ -13,16 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vta.compiler.operators.convolution import carried, check_groups
+from vta.compiler.operators.channel_operands import channel_operands, pack_channels
+from vta.compiler.operators.convolution import check_groups
 from vta.compiler.operators.epilogue import Epilogue
 from vta.compiler.operators.gemm_nest import GemmNest, Pair
-from vta.compiler.operators.layout import (
-    ChannelBlocking,
-    pack_bias,
-    pack_data,
-    pack_weight,
-    pad_images,
-)
+from vta.compiler.operators.layout import ChannelBlocking, pack_data, pack_weight, pad_images
 from vta.compiler.operators.multi_nest import OutputPart, host_padding, plan_pieces, unpack_pieces
 from vta.compiler.operators.operator import Array, OperandSpec, Plan, Spec
 from vta.compiler.operators.shape_arguments import Padding, Size, Window, as_pair, as_shape
@@ -65,7 +60,7 @@ class Conv2dTranspose(Window, Spec):
         Rows and columns added to the output at the bottom and at the right; less than the stride.
     groups : int
     epilogue : Epilogue
-        `bias` is (O,) int32.
+        `bias` is (O,) int32, `scale` (O,) float32.
     """
 
     data_shape: tuple[int, ...]
@@ -96,12 +91,11 @@ class Conv2dTranspose(Window, Spec):
 
     @property
     def operands(self) -> tuple[OperandSpec, ...]:
-        """The arrays that a call takes: data, weight, and a bias where the epilogue has one."""
-        bias = (OperandSpec("bias", (self.output_shape[1],), "int32"),) * self.epilogue.bias
+        """The arrays that a call takes: data, weight, bias and scale if the epilogue has them."""
         return (
             OperandSpec("data", self.data_shape, "int8"),
             OperandSpec("weight", self.weight_shape, "int8"),
-            *bias,
+            *channel_operands(self.epilogue, self.output_shape[1]),
         )
 
     @property
@@ -128,7 +122,7 @@ class Conv2dTranspose(Window, Spec):
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         """The operands in the layout of the program's inputs."""
         blocking = self._blocking(config)
-        data, weight, *bias = arrays
+        data, weight, *rest = arrays
         per_group = weight.reshape(self.groups, -1, *weight.shape[1:]).swapaxes(1, 2)
         weight = per_group.reshape(-1, *per_group.shape[2:])
         return [
@@ -138,7 +132,7 @@ class Conv2dTranspose(Window, Spec):
                 for rows in self._phases(0)
                 for columns in self._phases(1)
             ),
-            *(pack_bias(carried(each, self.epilogue), blocking, config.batch) for each in bias),
+            *pack_channels(self.epilogue, rest, blocking, config.batch),
         ]
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:

@@ -9,15 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vta.compiler.operators.epilogue import Epilogue
+from vta.compiler.operators.channel_operands import channel_operands, pack_channels
+from vta.compiler.operators.epilogue import INT8, Epilogue, as_int8
 from vta.compiler.operators.gemm_nest import GemmNest
-from vta.compiler.operators.layout import (
-    ChannelBlocking,
-    pack_bias,
-    pack_data,
-    pack_weight,
-    pad_images,
-)
+from vta.compiler.operators.layout import ChannelBlocking, pack_data, pack_weight, pad_images
 from vta.compiler.operators.multi_nest import OutputPart, host_padding, plan_pieces, unpack_pieces
 from vta.compiler.operators.operator import Array, OperandSpec, Plan, Spec
 from vta.compiler.operators.shape_arguments import Padding, Window, as_shape, out_size
@@ -27,7 +22,7 @@ if TYPE_CHECKING:
     from vta.compiler.operators.tiling import Tiling
     from vta.config import Config
 
-__all__ = ["Conv2d", "Dense", "carried", "check_groups"]
+__all__ = ["Conv2d", "Dense", "check_groups"]
 
 
 @dataclass(frozen=True)
@@ -40,20 +35,24 @@ class Conv2d(Window, Spec):
     weight_shape : (O, C / groups, KH, KW)
     stride, dilation : int or (y, x)
     padding : int, (y, x) or (top, left, bottom, right)
-        Zeros around the data.
+        Numbers around the data that stand for 0: `input_zero_point`.
     groups : int
         Number of channel groups, which are convolved independently; C for a depthwise convolution.
     epilogue : Epilogue
-        `bias` is (O,) int32.
+        `bias` is (O,) int32, `scale` (O,) float32.
+    input_zero_point : int
+        The number in the data that stands for 0, -128 to 127; it becomes part of the bias.
     """
 
     data_shape: tuple[int, ...]
     weight_shape: tuple[int, ...]
     groups: int = field(default=1, kw_only=True)
     epilogue: Epilogue = field(default=Epilogue(), kw_only=True)
+    input_zero_point: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__
+        set_field(self, "input_zero_point", as_int8(self.input_zero_point, "input_zero_point"))
         set_field(self, "data_shape", as_shape(self.data_shape, "data_shape", 4))
         set_field(self, "weight_shape", as_shape(self.weight_shape, "weight_shape", 4))
         self._normalise()
@@ -68,12 +67,11 @@ class Conv2d(Window, Spec):
 
     @property
     def operands(self) -> tuple[OperandSpec, ...]:
-        """The arrays that a call takes: data, weight, and a bias where the epilogue has one."""
-        bias = (OperandSpec("bias", (self.weight_shape[0],), "int32"),) * self.epilogue.bias
+        """The arrays that a call takes: data, weight, bias and scale if the epilogue has them."""
         return (
             OperandSpec("data", self.data_shape, "int8"),
             OperandSpec("weight", self.weight_shape, "int8"),
-            *bias,
+            *channel_operands(self.epilogue, self.weight_shape[0]),
         )
 
     @property
@@ -102,7 +100,8 @@ class Conv2d(Window, Spec):
         )
 
     def pieces(self, config: Config) -> tuple[list[OutputPart], Padding]:
-        """The loop nest, and the zeros to add around the data while packing."""
+        """The loop nest, and the padding to add around the data while packing."""
+        least = self.input_zero_point == INT8[0] and config.requantises
         blocking = self.blocking(config)
         images, _, rows, columns = self.output_shape
         nest = GemmNest(
@@ -119,9 +118,13 @@ class Conv2d(Window, Spec):
             stride=self.strides,
             dilation=self.dilations,
             pad=self.pads[:2],
-            steps=self.epilogue.steps,
+            steps=replace(
+                self.epilogue, bias=self.epilogue.bias or self.input_zero_point != 0
+            ).steps,
+            pad_value=INT8[0] if least else 0,
         )
-        return host_padding([OutputPart(nest, slice(None), slice(None))])
+        by_load = least or self.input_zero_point == 0
+        return host_padding([OutputPart(nest, slice(None), slice(None))], always=not by_load)
 
     @property
     def core(self) -> Conv2d:
@@ -153,12 +156,14 @@ class Conv2d(Window, Spec):
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         """The operands in the layout of the program's inputs."""
         blocking = self.blocking(config)
-        data, weight, *bias = arrays
-        padded = pad_images(data, self.core.pieces(config)[1])
+        data, weight, *rest = arrays
+        zero = self.input_zero_point
+        padded = pad_images(data, self.core.pieces(config)[1], zero)
+        folded = -zero * weight.sum((1, 2, 3), np.int64) if zero else None
         return [
             pack_data(padded, config, blocking.input_chunk),
             pack_weight(weight, blocking),
-            *(pack_bias(carried(each, self.epilogue), blocking, config.batch) for each in bias),
+            *pack_channels(self.epilogue, rest, blocking, config.batch, folded),
         ]
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
@@ -185,14 +190,19 @@ class Dense(Spec):
     data_shape : (M, K)
     weight_shape : (N, K)
     epilogue : Epilogue
-        `bias` is (N,) int32.
+        `bias` is (N,) int32, `scale` (N,) float32.
+    input_zero_point : int
+        The number in the data that stands for 0, -128 to 127; it becomes part of the bias.
     """
 
     data_shape: tuple[int, ...]
     weight_shape: tuple[int, ...]
     epilogue: Epilogue = field(default=Epilogue(), kw_only=True)
+    input_zero_point: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
+        zero_point = as_int8(self.input_zero_point, "input_zero_point")
+        object.__setattr__(self, "input_zero_point", zero_point)
         object.__setattr__(self, "data_shape", as_shape(self.data_shape, "data_shape", 2))
         object.__setattr__(self, "weight_shape", as_shape(self.weight_shape, "weight_shape", 2))
         if self.data_shape[1] != self.weight_shape[1]:
@@ -206,11 +216,16 @@ class Dense(Spec):
     @property
     def convolution(self) -> Conv2d:
         """The same layer as a convolution of one-pixel images."""
-        return Conv2d((*self.data_shape, 1, 1), (*self.weight_shape, 1, 1), epilogue=self.epilogue)
+        return Conv2d(
+            (*self.data_shape, 1, 1),
+            (*self.weight_shape, 1, 1),
+            epilogue=self.epilogue,
+            input_zero_point=self.input_zero_point,
+        )
 
     @property
     def operands(self) -> tuple[OperandSpec, ...]:
-        """The arrays that a call takes: data, weight, and a bias where the epilogue has one."""
+        """The arrays that a call takes: data, weight, bias and scale if the epilogue has them."""
         return tuple(
             replace(operand, shape=operand.shape[:2]) for operand in self.convolution.operands
         )
@@ -226,19 +241,14 @@ class Dense(Spec):
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         """The operands in the layout of the program's inputs."""
-        data, weight, *bias = arrays
+        data, weight, *rest = arrays
         return self.convolution.pack(
-            config, [data[:, :, None, None], weight[:, :, None, None], *bias]
+            config, [data[:, :, None, None], weight[:, :, None, None], *rest]
         )
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
         """The program's outputs in the layout of the operator's result."""
         return self.convolution.unpack(config, outputs)[:, :, 0, 0]
-
-
-def carried(bias: Array, epilogue: Epilogue) -> Array:
-    """The bias plus the rounding term; overflow wraps, as it does in the accumulator."""
-    return (bias.astype(np.int64) + epilogue.half).astype(np.int32)
 
 
 def check_groups(groups: int, inputs: int, outputs: int) -> None:

@@ -58,7 +58,8 @@ def rough(tilings: Tilings) -> NDArray[np.float64]:
     alu = tilings.out_tiles * (1 + sum(step.cycles for step in nest.steps)) + TIMING.gap * (
         1 + len(nest.steps)
     )
-    bias = tilings.bias_tiles * tilings.beats(config.acc_elem_bytes)
+    alu += sum(step.drain for step in nest.steps)
+    bias = tilings.channel_tiles * tilings.beats(config.acc_elem_bytes)
     store = tilings.beats(tilings.out_tiles * config.out_elem_bytes)
     blocks, turns = tilings.blocks, tilings.turns
     # A thread's next step is loaded between two of its own GEMMs.
@@ -120,7 +121,8 @@ class _Machine:
         one = Tilings.of(nest, config, tiling)
         self.alu = sum(step.cycles for step in nest.steps)
         self.weights = int((one.weight_tiles * one.beats(config.wgt_elem_bytes))[0])
-        self.bias = int((one.bias_tiles * one.beats(config.acc_elem_bytes))[0])
+        self.drain = sum(step.drain for step in nest.steps)
+        self.bias = int((one.channel_tiles * one.beats(config.acc_elem_bytes))[0])
         self.planes = int(one.data_planes[0])
         self.instructions = self.planes + tiling.parts * tiling.outputs
         self.loading = functools.cache(self._loading)
@@ -172,7 +174,7 @@ class _Machine:
                 thread.used = self.compute + TIMING.handover
         for thread, place in turns:
             tiles = self.tiles(place)
-            self.compute += tiles * self.alu + TIMING.gap * len(self.nest.steps)
+            self.compute += tiles * self.alu + TIMING.gap * len(self.nest.steps) + self.drain
             self.store = (
                 max(self.store, self.compute + TIMING.handover)
                 + TIMING.gap

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from vta.compiler.ir.timing import TIMING
-from vta.compiler.operators.convolution import carried
-from vta.compiler.operators.epilogue import Epilogue, apply_steps
-from vta.compiler.operators.layout import ChannelBlocking, pack_bias, pack_data, unpack_data
+from vta.compiler.operators.channel_operands import channel_operands, pack_channels
+from vta.compiler.operators.epilogue import Epilogue, EpilogueStep, apply_steps, joined
+from vta.compiler.operators.layout import ChannelBlocking, pack_data, unpack_data
 from vta.compiler.operators.nest_schedule import blocks
 from vta.compiler.operators.operator import Array, OperandSpec, Plan, Spec
 from vta.compiler.operators.shape_arguments import as_shape
@@ -44,7 +44,7 @@ class _Elementwise(Spec):
     shape : tuple of int
         The shape of both arrays and of the result.
     epilogue : Epilogue
-        `bias` is (C,) int32, where C is the second dimension.
+        `bias` is (C,) int32 and `scale` (C,) float32, where C is the second dimension.
     """
 
     shape: tuple[int, ...]
@@ -57,15 +57,29 @@ class _Elementwise(Spec):
         object.__setattr__(self, "shape", as_shape(self.shape, "shape"))
         if not isinstance(self.epilogue, Epilogue):
             raise CompileError(f"epilogue must be an Epilogue, not {self.epilogue!r}")
-        if self.epilogue.bias and len(self.shape) < 2:
+        if self._channelled and len(self.shape) < 2:
+            what = "bias" if self.epilogue.bias else "scale"
             raise CompileError(
-                f"bias needs a second dimension (the channels), which {self.shape} does not have"
+                f"{what} needs a second dimension (the channels), which {self.shape} does not have"
             )
 
     @property
     def operands(self) -> tuple[OperandSpec, ...]:
-        bias = (OperandSpec("bias", (self.shape[1],), "int32"),) if self.epilogue.bias else ()
-        return OperandSpec("a", self.shape, "int8"), OperandSpec("b", self.shape, "int8"), *bias
+        arrays = OperandSpec("a", self.shape, "int8"), OperandSpec("b", self.shape, "int8")
+        return (*arrays, *channel_operands(self.epilogue, self.shape[1] if self._channelled else 1))
+
+    def _steps(self, config: Config) -> tuple[EpilogueStep, ...]:
+        return joined(self.epilogue.steps, config)
+
+    @property
+    def _per_channel(self) -> int:
+        """Tiles of bias and scale for each block of channels."""
+        return self.epilogue.bias + self.epilogue.scale
+
+    @property
+    def _channelled(self) -> bool:
+        """Whether the epilogue has a number for each channel."""
+        return self.epilogue.bias or self.epilogue.scale
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -75,7 +89,7 @@ class _Elementwise(Spec):
         sizes = self._sizes(config)
         if tiling is None:
             tiling = self._choose(config)
-        if not self.epilogue.bias:
+        if not self._channelled:
             # Padding tiles at the end give all blocks the same size.
             block = tiling.columns * tiling.threads
             sizes = 1, 1, -(-sizes[2] // block) * block
@@ -84,17 +98,27 @@ class _Elementwise(Spec):
         a_load, b_load = (
             compute(shape, lambda *i, t=tensor: t(*i), f"{tensor.name}_buf") for tensor in (a, b)
         )
-        bias = bias_load = None
-        if self.epilogue.bias:
-            bias = placeholder((shape[1], *shape[3:]), "int32", "bias")
-            bias_load = compute(bias.shape, lambda *i: bias(*i), "bias_buf")
+        bias, scale = (
+            placeholder((shape[1], *shape[3:]), dtype, name) if given else None
+            for name, dtype, given in (
+                ("bias", "int32", self.epilogue.bias),
+                ("scale", "float32", self.epilogue.scale),
+            )
+        )
+        bias_load, scale_load = (
+            compute(tensor.shape, lambda *i, t=tensor: t(*i), f"{tensor.name}_buf")
+            if tensor is not None
+            else None
+            for tensor in (bias, scale)
+        )
 
         def rule(*i: Expr) -> Expr:
             left, right = a_load(*i).astype("int32"), b_load(*i).astype("int32")
             return left + right if self.operation == "+" else left * right
 
         value = compute(shape, rule, "value")
-        epilogue = apply_steps(value, self.epilogue.steps, bias_load, (1, 3, 4), "step")
+        steps = self._steps(config)
+        epilogue = apply_steps(value, steps, bias_load, scale_load, (1, 3, 4), "step")
         last = epilogue[-1] if epilogue else value
         result = compute(shape, lambda *i: last(*i).astype("int8"), "result")
         s = create_schedule(result.op)
@@ -104,11 +128,11 @@ class _Elementwise(Spec):
             tiling.threads,
             _AXES.index(tiling.axis),
         )
-        loads = [a_load, b_load, *([bias_load] if bias_load is not None else [])]
+        loads = [a_load, b_load, *(load for load in (bias_load, scale_load) if load is not None)]
         for tensor in (*loads, value, *epilogue):
             stage = s[tensor].set_scope(ACC_SCOPE).compute_at(s[result], at)
             stage.pragma(stage.axes[0], DMA_COPY if tensor in loads else ALU)
-        inputs = (a, b, bias) if bias is not None else (a, b)
+        inputs = (a, b, *(tensor for tensor in (bias, scale) if tensor is not None))
         return Plan(
             schedule=s,
             args=(*inputs, result),
@@ -117,20 +141,20 @@ class _Elementwise(Spec):
         )
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
-        a, b, *bias = arrays
-        if bias:
+        a, b, *rest = arrays
+        if rest:
             blocking = ChannelBlocking(
                 block=config.block, groups=self.shape[1], inputs=1, outputs=1
             )
             return [
                 *(pack_data(each.reshape(*self.shape[:2], -1, 1), config) for each in (a, b)),
-                pack_bias(carried(bias[0], self.epilogue), blocking, config.batch),
+                *pack_channels(self.epilogue, rest, blocking, config.batch),
             ]
         return [self._flat(config, each) for each in (a, b)]
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
         (tiles,) = outputs
-        if not self.epilogue.bias:
+        if not self._channelled:
             return tiles.reshape(-1)[: math.prod(self.shape)].reshape(self.shape)
         images, parts, pixels, batch, block = tiles.shape
         return unpack_data(
@@ -148,8 +172,8 @@ class _Elementwise(Spec):
         return flat
 
     def _sizes(self, config: Config) -> tuple[int, int, int]:
-        """Numbers of tiles along images, channels and pixels; without a bias all are pixels."""
-        if self.epilogue.bias:
+        """Tiles along images, channels and pixels; all are pixels where channels do not matter."""
+        if self._channelled:
             return (
                 -(-self.shape[0] // config.batch),
                 -(-self.shape[1] // config.block),
@@ -163,9 +187,10 @@ class _Elementwise(Spec):
     def _tilings(self, config: Config) -> Iterator[Tiling]:
         images, parts, pixels = self._sizes(config)
         for threads in THREADS:
-            # Two operands for each tile (the result overwrites one of them), and the bias.
-            fitting = (config.acc_depth // threads - self.epilogue.bias) // 2
-            if not self.epilogue.bias:
+            # Two operands for each tile (the result overwrites one of them); the scale of a clip.
+            depth = config.acc_depth - any(step.scale is not None for step in self._steps(config))
+            fitting = depth // threads // 2
+            if not self._channelled:
                 # Rounded up, because padding tiles may follow the last.
                 counts = {-(-pixels // number) for number in range(1, min(pixels, 512) + 1)}
                 yield from (
@@ -179,7 +204,7 @@ class _Elementwise(Spec):
                 *((part, pixels) for part in likely_sizes(parts)[1:]),
             ]:
                 tiling = Tiling(parts=part, columns=count, threads=threads)
-                if part * count * 2 + part > config.acc_depth // threads:
+                if part * (count * 2 + self._per_channel) > depth // threads:
                     continue
                 for name, rounds in zip(
                     _AXES, (images, -(-parts // part), -(-pixels // count)), strict=True
@@ -197,14 +222,15 @@ class _Elementwise(Spec):
         number = -(-number // tiling.threads) * tiling.threads
         bus = config.bus_bytes
         load = 2 * -(-tiles * config.acc_8bit_elem_bytes // bus) + (
-            tiling.parts * config.acc_elem_bytes // bus if self.epilogue.bias else 0
+            tiling.parts * config.acc_elem_bytes // bus * self._per_channel
         )
         store = -(-tiles * config.out_elem_bytes // bus)
-        alu = tiles * (self.cycles + sum(step.cycles for step in self.epilogue.steps))
+        steps = self._steps(config)
+        alu = tiles * (self.cycles + sum(step.cycles for step in steps))
+        alu += sum(step.drain for step in steps)
         if tiling.threads == 1:
             return TIMING.start + number * (load + TIMING.load + alu + store + 2 * TIMING.handover)
-        steps = len(self.epilogue.steps) + 3
-        each = max(2 * tiles + alu + TIMING.gap * steps, load, store)
+        each = max(2 * tiles + alu + TIMING.gap * (len(steps) + 3), load, store)
         if tiling.threads == 2:
             each += load // TIMING.exposed
         return TIMING.start + load + TIMING.load + number * each + store + 2 * TIMING.handover

@@ -7,17 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vta.compiler.ir.timing import TIMING
 from vta.compiler.te.expr import Expr
-from vta.compiler.te.intrinsics import maximum, minimum
+from vta.compiler.te.intrinsics import maximum, minimum, requantize
 from vta.compiler.te.tensor import Tensor, compute
+from vta.config import Config
 from vta.errors import CompileError
 from vta.isa import MAX_IMM
 
-__all__ = ["INT8", "Division", "Epilogue", "EpilogueStep", "apply_steps"]
+__all__ = ["INT8", "Division", "Epilogue", "EpilogueStep", "apply_steps", "as_int8", "joined"]
 
 INT8 = (-128, 127)
 """The range of int8."""
-ALU_CYCLES = {"bias": 1, "+": 1, "*": 5, ">>": 1, "max": 1, "min": 1}
+ALU_CYCLES = {"bias": 1, "+": 1, "*": 5, ">>": 1, "max": 1, "min": 1, "requantize": 1}
 """Cycles of an operation on a tile: with an immediate, or with the same source tile (a bias)."""
 
 
@@ -40,15 +42,21 @@ class EpilogueStep:
     ----------
     op : str
         ``+ * >> max min`` work with an immediate; ``bias`` adds the bias; ``/`` rounds towards
-        minus infinity and takes several ALU operations.
+        minus infinity and takes several ALU operations; ``requantize`` is `te.requantize`.
     value : int
-        The immediate, or the divisor.
+        The immediate, the divisor, or the zero point.
     division : Division or None
+    lower : int
+        Of ``requantize``: the least result.
+    scale : float or None
+        Of ``requantize``: one scale for all, or None for the operator's scales.
     """
 
     op: str
     value: int = 0
     division: Division | None = None
+    lower: int = INT8[0]
+    scale: float | None = None
 
     @property
     def cycles(self) -> int:
@@ -68,6 +76,11 @@ class EpilogueStep:
         )
 
     @property
+    def drain(self) -> int:
+        """Cycles before the next instruction, for each one of this step."""
+        return TIMING.drain if self.op == "requantize" else 0
+
+    @property
     def live(self) -> int:
         """Tiles of the accumulator that the step needs for each tile of sums."""
         return 1 if self.division is None else 3
@@ -77,16 +90,24 @@ class EpilogueStep:
 class Epilogue:
     """int8(clip((sum + bias) >> shift)), with the options that every operator takes.
 
+    With `scale` it is ``max(lower, min(127, rint(float32(sum + bias) * scale) + zero_point))``, as
+    ONNX's QLinearConv; the product is rounded to float32, and `rint` rounds ties to even.
+
     Parameters
     ----------
     bias : bool
         Whether one number per output channel is added first. The operator must have channels.
+    scale : bool
+        Whether the sums are requantised, with one float32 per output channel; the operator must
+        have channels, and the machine HW_VER 0.0.3. It takes the place of shift, rounding and clip.
+    zero_point, lower : int
+        Of requantisation: what is added to the rounded product, and the least result (-128 to 127).
     shift : int
         Arithmetic shift to the right, 0 to 31: rounds towards minus infinity.
     rounding : bool
         Whether the shift rounds to the nearest number, ties upwards: half a unit is added first.
     relu : bool
-        Whether negative results become 0.
+        Whether negative results become 0; with `scale`, whether `lower` is at least `zero_point`.
     clip : bool
         Whether results are limited to the range of int8; otherwise they wrap.
     """
@@ -96,9 +117,12 @@ class Epilogue:
     rounding: bool = False
     relu: bool = False
     clip: bool = True
+    scale: bool = False
+    zero_point: int = 0
+    lower: int = INT8[0]
 
     def __post_init__(self) -> None:
-        for name in ("bias", "rounding", "relu", "clip"):
+        for name in ("bias", "rounding", "relu", "clip", "scale"):
             value = getattr(self, name)
             if not isinstance(value, (bool, np.bool_)):
                 raise CompileError(f"{name} must be True or False, not {value!r}")
@@ -110,6 +134,12 @@ class Epilogue:
         ):
             raise CompileError(f"shift must be a whole number of 0 to 31, not {self.shift!r}")
         object.__setattr__(self, "shift", int(self.shift))
+        for name in ("zero_point", "lower"):
+            object.__setattr__(self, name, as_int8(getattr(self, name), name))
+        if self.scale and (self.shift or self.rounding or not self.clip):
+            raise CompileError("shift, rounding and clip must be left out where there is a scale")
+        if not self.scale and (self.zero_point or self.lower != INT8[0]):
+            raise CompileError("zero_point and lower must be left out where there is no scale")
 
     @property
     def half(self) -> int:
@@ -122,6 +152,9 @@ class Epilogue:
         steps = []
         if self.bias:
             steps.append(EpilogueStep("bias"))
+        if self.scale:
+            lower = max(self.lower, self.zero_point) if self.relu else self.lower
+            return (*steps, EpilogueStep("requantize", self.zero_point, lower=lower))
         if self.bias or not self.half:
             steps.append(EpilogueStep(">>", self.shift))
         elif self.half <= MAX_IMM:
@@ -140,16 +173,39 @@ class Epilogue:
         return tuple(step for step in steps if step != EpilogueStep(">>", 0))
 
 
+def as_int8(value: object, what: str) -> int:
+    """A number that must be an int8."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, np.integer))
+        or not INT8[0] <= value <= INT8[1]
+    ):
+        raise CompileError(f"{what} must be a whole number of -128 to 127, not {value!r}")
+    return int(value)
+
+
+def joined(steps: tuple[EpilogueStep, ...], config: Config) -> tuple[EpilogueStep, ...]:
+    """The steps with a clip of two operations at their end in one, where the machine has QNT.
+
+    Requantisation with a scale of 1 clips every int32 exactly.
+    """
+    if not config.requantises or [step.op for step in steps[-2:]] != ["max", "min"]:
+        return steps
+    assert steps[-1].value == INT8[1], "the epilogue clips to int8"
+    return (*steps[:-2], EpilogueStep("requantize", 0, lower=steps[-2].value, scale=1.0))
+
+
 def apply_steps(
     value: Tensor,
     steps: Sequence[EpilogueStep],
     bias: Tensor | None,
-    bias_dims: Sequence[int],
+    scale: Tensor | None,
+    dims: Sequence[int],
     name: str,
 ) -> list[Tensor]:
     """The stages that carry out `steps` on `value`, in order.
 
-    `bias` is indexed with the dimensions `bias_dims` of `value`.
+    `bias` and `scale` are indexed with the dimensions `dims` of `value`.
     """
     stages: list[Tensor] = []
 
@@ -163,7 +219,13 @@ def apply_steps(
             assert bias is not None
             # The bias is read first. Stages are computed in the order in which they are read, so
             # its LOAD comes before the sums and is hidden behind them.
-            stage(lambda *i, s=source, b=bias: b(*(i[dim] for dim in bias_dims)) + s(*i))
+            stage(lambda *i, s=source, b=bias: b(*(i[dim] for dim in dims)) + s(*i))
+        elif step.op == "requantize":
+            stage(
+                lambda *i, s=source, step=step: requantize(
+                    s(*i), _scale(step, scale, [i[dim] for dim in dims]), step.value, step.lower
+                )
+            )
         elif step.division is not None:
             _divide(stage, source, step.value, step.division)
         else:
@@ -183,6 +245,14 @@ def _divide(
     # Minus one if the remainder is less than the divisor, else zero.
     less = stage(lambda *i: (left(*i) + -divisor) >> 31)
     stage(lambda *i: estimate(*i) + less(*i) + 1)
+
+
+def _scale(step: EpilogueStep, scale: Tensor | None, indices: Sequence[Expr]) -> Expr | float:
+    """The scale of a step: its own, or the operator's for the channel."""
+    if step.scale is not None:
+        return step.scale
+    assert scale is not None, "an operator with this step has scales"
+    return scale(*indices)
 
 
 def _immediate(value: Expr, step: EpilogueStep) -> Expr:

@@ -9,9 +9,11 @@ block of channels of a depthwise one. A dense layer is a nest with images of 1 x
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from vta.compiler.operators.epilogue import EpilogueStep
+from vta.compiler.operators.epilogue import EpilogueStep, joined
+from vta.config import Config
+from vta.isa import MAX_IMM
 
 __all__ = ["AXES", "GemmNest", "Pair"]
 
@@ -41,6 +43,12 @@ class GemmNest:
         The operations on each sum.
     one_weight : bool
         Whether all parts and taps share a single tile of weights.
+    bias_first : bool
+        Whether the sums start from the bias, which is then none of the steps.
+    start : int
+        The number that the sums start from, if not from the bias.
+    pad_value : int
+        What is around the data: 0, or -128 on a machine with HW_VER 0.0.3.
     """
 
     images: int = 1
@@ -58,11 +66,24 @@ class GemmNest:
     pad: Pair = (0, 0)
     steps: tuple[EpilogueStep, ...] = ()
     one_weight: bool = False
+    bias_first: bool = False
+    start: int = 0
+    pad_value: int = 0
 
     @property
     def biased(self) -> bool:
         """Whether a bias is added."""
-        return any(step.op == "bias" for step in self.steps)
+        return self.bias_first or any(step.op == "bias" for step in self.steps)
+
+    @property
+    def scaled(self) -> bool:
+        """Whether the sums are requantised with the operator's scales."""
+        return any(step.op == "requantize" and step.scale is None for step in self.steps)
+
+    @property
+    def constants(self) -> int:
+        """Tiles of the accumulator that hold numbers for the whole program."""
+        return any(step.scale is not None for step in self.steps) + (abs(self.start) > MAX_IMM)
 
     @property
     def live(self) -> int:
@@ -96,3 +117,18 @@ class GemmNest:
             (self.rows - 1) * self.row_step + (self.taps_y - 1) * self.dilation[0] + 1,
             (self.columns - 1) * self.stride[1] + (self.taps_x - 1) * self.dilation[1] + 1,
         )
+
+    def on(self, config: Config) -> GemmNest:
+        """The nest with the cheapest operations of a machine around its sums.
+
+        With HW_VER 0.0.3 the sums start from the bias, or from a number that is added to them
+        first, and one operation clips.
+        """
+        steps = joined(self.steps, config)
+        if not config.requantises or not steps or self.bias_first or self.start:
+            return replace(self, steps=steps)
+        if steps[0].op == "bias":
+            return replace(self, steps=steps[1:], bias_first=True)
+        if steps[0].op == "+":
+            return replace(self, steps=steps[1:], start=steps[0].value)
+        return replace(self, steps=steps)

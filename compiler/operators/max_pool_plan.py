@@ -5,15 +5,16 @@ It uses only the geometry of a `GemmNest`: `parts` are blocks of channels, and t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vta.compiler.ir.timing import TIMING
-from vta.compiler.operators.epilogue import apply_steps
+from vta.compiler.operators.epilogue import INT8, EpilogueStep, apply_steps, joined
 from vta.compiler.operators.gemm_nest import AXES, GemmNest
-from vta.compiler.operators.nest_schedule import blocks
+from vta.compiler.operators.nest_schedule import blocks, padded_data
 from vta.compiler.operators.operator import Plan
 from vta.compiler.operators.tiling import Tiling, Tilings
 from vta.compiler.te.expr import Axis, Condition, Expr
@@ -30,11 +31,17 @@ __all__ = ["plan_windows"]
 REGISTER = 2
 """Cycles of an ALU operation on a tile with another."""
 NEUTRAL = 2
-"""Cycles of setting a tile to the least int8: a reset, and an operation with an immediate."""
+"""Cycles of setting a tile to the least number, by a reset and an operation; one less by MOV."""
+CLIP = EpilogueStep("requantize", scale=1.0)
+"""What `joined` makes of a clip to int8."""
 
 
 def plan_windows(nest: GemmNest, config: Config, tiling: Tiling | None) -> Plan:
     """The plan of maximum pooling."""
+    steps = joined(nest.steps, config)
+    if steps == (CLIP,):
+        steps = ()  # the largest of int8 numbers is one
+    nest = replace(nest, steps=steps)
     if tiling is None:
         tilings = _legal(nest, config)
         tiling = tilings[int(np.argmin(_cycles(tilings)))]
@@ -49,15 +56,30 @@ def plan_windows(nest: GemmNest, config: Config, tiling: Tiling | None) -> Plan:
         if nest.biased
         else None
     )
-    bias_load = compute(bias.shape, lambda *i: bias(*i), "bias_buf") if bias is not None else None
-    step, rows = (nest.stride[0], nest.rows) if nest.skips_rows else (1, nest.height)
-    data_load = compute(
-        (*data.shape[:3], rows, *data.shape[4:]),
-        lambda n, p, o, y, x, b, q: data(n, p, o, y * step, x, b, q),
-        "data_buf",
+    scale = (
+        placeholder((nest.parts, 1, config.batch, config.block), "float32", "scale")
+        if nest.scaled
+        else None
     )
+    bias_load, scale_load = (
+        compute(tensor.shape, lambda *i, t=tensor: t(*i), f"{tensor.name}_buf")
+        if tensor is not None
+        else None
+        for tensor in (bias, scale)
+    )
+    if config.requantises:
+        # The LOAD puts the least int8 around the data, so that every window is alike.
+        data_load = padded_data(replace(nest, pad_value=INT8[0]), data, "data_buf")
+        nest = replace(nest, pad=(0, 0), height=nest.padded[0], width=nest.padded[1])
+    else:
+        step, rows = (nest.stride[0], nest.rows) if nest.skips_rows else (1, nest.height)
+        data_load = compute(
+            (*data.shape[:3], rows, *data.shape[4:]),
+            lambda n, p, o, y, x, b, q: data(n, p, o, y * step, x, b, q),
+            "data_buf",
+        )
     most = _maximum(nest, config, data_load)
-    epilogue = apply_steps(most, nest.steps, bias_load, (1, 2, 5, 6), "step")
+    epilogue = apply_steps(most, nest.steps, bias_load, scale_load, (1, 2, 5, 6), "step")
     last = epilogue[-1] if epilogue else most
     result = compute(most.shape, lambda *i: last(*i).astype("int8"), "result")
     s = create_schedule(result.op)
@@ -69,12 +91,13 @@ def plan_windows(nest: GemmNest, config: Config, tiling: Tiling | None) -> Plan:
     )
     for tensor in (most, *epilogue):
         s[tensor].set_scope(ACC_SCOPE).compute_at(s[result], at).pragma(s[tensor].axes[0], ALU)
-    if bias_load is not None:
-        stage = s[bias_load].set_scope(ACC_SCOPE).compute_at(s[result], at)
-        stage.pragma(stage.axes[0], DMA_COPY)
+    for load in (bias_load, scale_load):
+        if load is not None:
+            stage = s[load].set_scope(ACC_SCOPE).compute_at(s[result], at)
+            stage.pragma(stage.axes[0], DMA_COPY)
     stage = s[data_load].set_scope(ACC_SCOPE).compute_at(s[most], _steps(s[most], tiling))
     stage.pragma(stage.axes[0], DMA_COPY)
-    inputs = (data, bias) if bias is not None else (data,)
+    inputs = (data, *(tensor for tensor in (bias, scale) if tensor is not None))
     return Plan(schedule=s, args=(*inputs, result), tilings=(tiling,), cycles=cycles)
 
 
@@ -112,11 +135,12 @@ def _maximum(nest: GemmNest, config: Config, data: Tensor) -> Tensor:
 def _legal(nest: GemmNest, config: Config) -> Tilings:
     tilings = Tilings.every(nest, config)
     tiles = tilings.data_planes * tilings.data_rows * tilings.data_columns
+    most = config.acc_depth - nest.constants
     return tilings.where(
         tilings.dealt
         & tilings.countable
         # One more tile holds the least int8.
-        & (tilings.threads * (tiles + tilings.out_tiles + tilings.bias_tiles) < config.acc_depth)
+        & (tilings.threads * (tiles + tilings.out_tiles + tilings.channel_tiles) < most)
         & (tilings.threads * (tilings.taps + 4) <= config.uop_depth)
     )
 
@@ -128,10 +152,13 @@ def _cycles(tilings: Tilings) -> NDArray[np.int64]:
     columns = np.minimum(tilings.data_columns, nest.width)
     loaded = tilings.turns * tilings.data_planes * rows * columns
     load = tilings.beats(loaded * config.acc_8bit_elem_bytes) + tilings.beats(
-        tilings.bias_tiles * config.acc_elem_bytes
+        tilings.channel_tiles * config.acc_elem_bytes
     )
     alu = tilings.out_tiles * (
-        NEUTRAL + REGISTER * nest.taps_y * nest.taps_x + sum(step.cycles for step in nest.steps)
+        NEUTRAL
+        - config.requantises
+        + REGISTER * nest.taps_y * nest.taps_x
+        + sum(step.cycles for step in nest.steps)
     ) + TIMING.gap * (tilings.turns * (tilings.taps + 2) + len(nest.steps))
     store = tilings.beats(tilings.out_tiles * config.out_elem_bytes)
     together = np.maximum(alu + loaded, load)

@@ -37,14 +37,16 @@ class OutputPart:
     columns: slice
 
 
-def host_padding(pieces: Sequence[OutputPart]) -> tuple[list[OutputPart], Padding]:
+def host_padding(
+    pieces: Sequence[OutputPart], *, always: bool = False
+) -> tuple[list[OutputPart], Padding]:
     """Pieces whose padding the LOADs can add, and the padding that packing must add instead.
 
-    Packing adds none unless a side needs more than `MAX_PAD`.
+    Packing adds none unless a side needs more than `MAX_PAD`, or `always`.
     """
     sides = [_padding(piece.nest) for piece in pieces]
     top, left, bottom, right = (max(0, *(each[side] for each in sides)) for side in range(4))
-    if max(top, left, bottom, right) <= MAX_PAD:
+    if max(top, left, bottom, right) <= (0 if always else MAX_PAD):
         return list(pieces), (0, 0, 0, 0)
     moved = [
         replace(
@@ -73,32 +75,33 @@ def plan_pieces(pieces: Sequence[OutputPart], config: Config, tiling: Tiling | N
     tilings: list[Tiling] = []
     cycles = 0
     made: list[Tensors] = []
-    for number, piece in enumerate(pieces):
+    nests = [piece.nest.on(config) for piece in pieces]
+    for number, nest in enumerate(nests):
         if tiling is None:
-            found = choose(piece.nest, config)
+            found = choose(nest, config)
         else:
-            found = tiling, simulate(piece.nest, tiling, config)
+            found = tiling, simulate(nest, tiling, config)
         tilings.append(found[0])
         # Only the first nest begins with the launch.
         cycles += found[1] - (TIMING.start if number else 0)
         first = made[0] if made else None
-        shared = first is not None and piece.nest.one_weight
+        shared = first is not None and nest.one_weight
         made.append(
             declare(
-                piece.nest,
+                nest,
                 config,
                 str(number) if len(pieces) > 1 else "",
                 data=first.data if first is not None else None,
                 weight=first.weight if shared and first is not None else None,
                 bias=first.bias if first is not None else None,
+                scale=first.scale if first is not None else None,
             )
         )
     s = create_schedule([tensors.result.op for tensors in made])
-    for piece, tensors, chosen in zip(pieces, made, tilings, strict=True):
-        schedule(s, piece.nest, tensors, chosen)
+    for nest, tensors, chosen in zip(nests, made, tilings, strict=True):
+        schedule(s, nest, tensors, chosen)
     inputs = [made[0].data, *dict.fromkeys(tensors.weight for tensors in made)]
-    if made[0].bias is not None:
-        inputs.append(made[0].bias)
+    inputs += [tensor for tensor in (made[0].bias, made[0].scale) if tensor is not None]
     return Plan(
         schedule=s,
         args=(*inputs, *(tensors.result for tensors in made)),

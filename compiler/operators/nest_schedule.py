@@ -16,7 +16,7 @@ from vta.compiler.te.stage import ACC_SCOPE, ALU, DMA_COPY, INP_SCOPE, WGT_SCOPE
 from vta.compiler.te.tensor import Tensor, compute, placeholder
 from vta.config import Config
 
-__all__ = ["Tensors", "blocks", "declare", "schedule"]
+__all__ = ["Tensors", "blocks", "declare", "padded_data", "schedule"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +29,12 @@ class Tensors:
         In main memory; (images, parts, inputs, height, width, BATCH, BLOCK), (parts, outputs,
         inputs, taps_y, taps_x, BLOCK, BLOCK), (images, parts, outputs, rows, columns, BATCH,
         BLOCK).
-    bias : Tensor or None
-        (parts, outputs, BATCH, BLOCK) int32.
+    bias, scale : Tensor or None
+        (parts, outputs, BATCH, BLOCK), int32 and float32.
     loads : tuple of Tensor
         Data and weights on chip.
-    bias_load : Tensor or None
+    channel_loads : tuple of Tensor
+        Bias and scale on chip, where there are any.
     sums : Tensor
     epilogue : tuple of Tensor
         The operations on the sums, in order.
@@ -42,8 +43,9 @@ class Tensors:
     data: Tensor
     weight: Tensor
     bias: Tensor | None
+    scale: Tensor | None
     loads: tuple[Tensor, Tensor]
-    bias_load: Tensor | None
+    channel_loads: tuple[Tensor, ...]
     sums: Tensor
     epilogue: tuple[Tensor, ...]
     result: Tensor
@@ -57,6 +59,7 @@ def declare(
     data: Tensor | None = None,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
+    scale: Tensor | None = None,
 ) -> Tensors:
     """The expressions of a nest; every name ends with `name`, and inputs may be passed in."""
     batch, block = config.batch, config.block
@@ -73,32 +76,39 @@ def declare(
             else (nest.parts, nest.outputs, nest.inputs, nest.taps_y, nest.taps_x)
         )
         weight = placeholder((*tiles, block, block), "int8", f"weight{name}")
+    channels = (nest.parts, nest.outputs, batch, block)
     if bias is None and nest.biased:
-        bias = placeholder((nest.parts, nest.outputs, batch, block), "int32", f"bias{name}")
-    # The bias comes first, so that it loads while the sums are computed.
-    bias_load = (
-        compute(bias.shape, lambda *i: bias(*i), f"bias_buf{name}") if bias is not None else None
+        bias = placeholder(channels, "int32", f"bias{name}")
+    if scale is None and nest.scaled:
+        scale = placeholder(channels, "float32", f"scale{name}")
+    # These come first, so that they load while the sums are computed.
+    bias_load, scale_load = (
+        compute(channels, lambda *i, t=tensor: t(*i), f"{what}_buf{name}")
+        if tensor is not None
+        else None
+        for what, tensor in (("bias", bias), ("scale", scale))
     )
-    data_load = _padded(nest, data, f"data_buf{name}")
+    data_load = padded_data(nest, data, f"data_buf{name}")
     weight_load = compute(weight.shape, lambda *i: weight(*i), f"weight_buf{name}")
-    sums = _sums(nest, config, data_load, weight_load, f"sums{name}")
-    epilogue = apply_steps(sums, nest.steps, bias_load, (1, 2, 5, 6), f"step{name}")
+    sums = _sums(nest, config, data_load, weight_load, bias_load, f"sums{name}")
+    epilogue = apply_steps(sums, nest.steps, bias_load, scale_load, (1, 2, 5, 6), f"step{name}")
     last = epilogue[-1] if epilogue else sums
     result = compute(sums.shape, lambda *i: last(*i).astype("int8"), f"result{name}")
     return Tensors(
         data=data,
         weight=weight,
         bias=bias,
+        scale=scale,
         loads=(data_load, weight_load),
-        bias_load=bias_load,
+        channel_loads=tuple(load for load in (bias_load, scale_load) if load is not None),
         sums=sums,
         epilogue=tuple(epilogue),
         result=result,
     )
 
 
-def _padded(nest: GemmNest, data: Tensor, name: str) -> Tensor:
-    """The data that the output needs, with the zeros around it."""
+def padded_data(nest: GemmNest, data: Tensor, name: str) -> Tensor:
+    """The data that the output needs, with the padding around it."""
     (top, left), (rows, columns) = nest.pad, nest.padded
     step = nest.stride[0] if nest.skips_rows else 1
 
@@ -115,12 +125,14 @@ def _padded(nest: GemmNest, data: Tensor, name: str) -> Tensor:
         value = data(
             n, p, c, y * step - top if step > 1 or top else y, x - left if left else x, b, k
         )
-        return if_then_else(all_of(*inside), value, 0) if inside else value
+        return if_then_else(all_of(*inside), value, nest.pad_value) if inside else value
 
     return compute((*data.shape[:3], rows, columns, *data.shape[5:]), rule, name)
 
 
-def _sums(nest: GemmNest, config: Config, data: Tensor, weight: Tensor, name: str) -> Tensor:
+def _sums(
+    nest: GemmNest, config: Config, data: Tensor, weight: Tensor, bias: Tensor | None, name: str
+) -> Tensor:
     c, y, x = (
         reduce_axis((0, size), axis)
         for size, axis in ((nest.inputs, "c"), (nest.taps_y, "y"), (nest.taps_x, "x"))
@@ -138,7 +150,8 @@ def _sums(nest: GemmNest, config: Config, data: Tensor, weight: Tensor, name: st
             k,
         )
         factor = weight(0, q, k) if nest.one_weight else weight(p, o, c, y, x, q, k)
-        return reduce_sum(pixel.astype("int32") * factor.astype("int32"), [c, y, x, k])
+        start = bias(p, o, b, q) if nest.bias_first and bias is not None else nest.start
+        return reduce_sum(pixel.astype("int32") * factor.astype("int32"), [c, y, x, k], start)
 
     return compute((*nest.out_shape, config.batch, config.block), rule, name)
 
@@ -155,8 +168,8 @@ def schedule(s: Schedule, nest: GemmNest, tensors: Tensors, tiling: Tiling) -> N
         s[tensor].set_scope(ACC_SCOPE).compute_at(s[tensors.result], last)
     for tensor in tensors.epilogue:
         s[tensor].pragma(s[tensor].axes[0], ALU)
-    if tensors.bias_load is not None:
-        stage = s[tensors.bias_load].set_scope(ACC_SCOPE)
+    for load in tensors.channel_loads:
+        stage = s[load].set_scope(ACC_SCOPE)
         stage.compute_at(s[tensors.result], last).pragma(stage.axes[0], DMA_COPY)
     turn = _steps(s[tensors.sums], tiling)
     for tensor, scope in zip(tensors.loads, (INP_SCOPE, WGT_SCOPE), strict=True):

@@ -119,6 +119,11 @@ class Spec(abc.ABC):
         epilogue = getattr(self, "epilogue", Epilogue())
         if not isinstance(epilogue, Epilogue):
             raise CompileError(f"epilogue must be an Epilogue, not {epilogue!r}")
+        if epilogue.scale and not config.requantises:
+            raise CompileError(
+                f"an epilogue with a scale needs QNT: the configuration's HW_VER must be 0.0.3, "
+                f"not {config.hw_ver}"
+            )
         if tiling is not None and not isinstance(tiling, Tiling):
             raise CompileError(f"tiling must be a Tiling, not {tiling!r}")
         if math.prod(self.output_shape) >> config.addr_width:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vta.compiler.operators.convolution import carried
+from vta.compiler.operators.channel_operands import channel_operands, pack_channels
 from vta.compiler.operators.division import average
-from vta.compiler.operators.epilogue import Epilogue
+from vta.compiler.operators.epilogue import INT8, Epilogue, as_int8
 from vta.compiler.operators.gemm_nest import GemmNest, Pair
-from vta.compiler.operators.layout import ChannelBlocking, pack_bias, pack_data, pad_images
+from vta.compiler.operators.layout import ChannelBlocking, pack_data, pad_images
 from vta.compiler.operators.max_pool_plan import plan_windows
 from vta.compiler.operators.multi_nest import OutputPart, host_padding, plan_pieces, unpack_pieces
 from vta.compiler.operators.operator import Array, OperandSpec, Plan, Spec
@@ -48,7 +48,7 @@ class _Pool2d(Spec):
     padding : int, (y, x) or (top, left, bottom, right)
     dilation : int or (y, x)
     epilogue : Epilogue
-        Applied to the pooled numbers; `bias` is (C,) int32.
+        Applied to the pooled numbers; `bias` is (C,) int32, `scale` (C,) float32.
     """
 
     data_shape: tuple[int, ...]
@@ -103,8 +103,8 @@ class _Pool2d(Spec):
 
     @property
     def operands(self) -> tuple[OperandSpec, ...]:
-        bias = (OperandSpec("bias", (self.data_shape[1],), "int32"),) * self.epilogue.bias
-        return (OperandSpec("data", self.data_shape, "int8"), *bias)
+        channels = channel_operands(self.epilogue, self.data_shape[1])
+        return (OperandSpec("data", self.data_shape, "int8"), *channels)
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -121,11 +121,14 @@ class _Pool2d(Spec):
         ]
         return (*self.data_shape[:2], *sizes)
 
-    def _biases(self, config: Config, bias: Sequence[Array]) -> list[Array]:
+    def _channels(
+        self, config: Config, arrays: Sequence[Array], folded: Array | None = None
+    ) -> list[Array]:
+        """The bias and the scales as tiles, where there are any."""
         blocking = ChannelBlocking(
             block=config.block, groups=self.data_shape[1], inputs=1, outputs=1
         )
-        return [pack_bias(carried(each, self.epilogue), blocking, config.batch) for each in bias]
+        return pack_channels(self.epilogue, arrays, blocking, config.batch, folded)
 
     def _nest(self, config: Config, rows: range, columns: range, **options: object) -> GemmNest:
         """The nest of some rows and columns of the output."""
@@ -155,13 +158,33 @@ class _Pool2d(Spec):
 class AvgPool2d(_Pool2d):
     """The average of each window, rounded to the nearest whole number, ties upwards.
 
+    With an epilogue that has a `scale`, the sum of each window is requantised instead: the scale
+    includes the division, and there is no other rounding.
+
     It has the parameters of all pools, and:
 
     count_include_pad : bool
-        Whether the zeros of the padding count; otherwise only the data in a window is averaged.
+        Whether the padding counts; otherwise only the data in a window is averaged.
+    input_zero_point : int
+        The number in the data, and of the padding, that stands for 0; only with a `scale`.
     """
 
     count_include_pad: bool = field(default=True, kw_only=True)
+    input_zero_point: int = field(default=0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        zero_point = as_int8(self.input_zero_point, "input_zero_point")
+        object.__setattr__(self, "input_zero_point", zero_point)
+        if not isinstance(self.epilogue, Epilogue):
+            raise CompileError(f"epilogue must be an Epilogue, not {self.epilogue!r}")
+        if self.input_zero_point and not self.epilogue.scale:
+            raise CompileError("input_zero_point must be 0 where there is no scale")
+        if self.epilogue.scale and any(self._pads) and not self.count_include_pad:
+            raise CompileError(
+                "count_include_pad must be True where there is a scale, which divides every sum "
+                "by the same number"
+            )
 
     def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
         """Chooses tilings, unless one is given, and schedules."""
@@ -169,12 +192,15 @@ class AvgPool2d(_Pool2d):
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         """The operands in the layout of the program's inputs."""
-        data, *bias = arrays
+        data, *rest = arrays
         identity = np.eye(config.block, dtype=np.int8)[None]
+        zero = self.input_zero_point
+        count = self._window[0] * self._window[1]
+        folded = np.array(-zero * count) if zero else None
         return [
-            pack_data(pad_images(data, self._pieces(config)[1]), config),
+            pack_data(pad_images(data, self._pieces(config)[1], zero), config),
             identity,
-            *self._biases(config, bias),
+            *self._channels(config, rest, folded),
         ]
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
@@ -185,6 +211,8 @@ class AvgPool2d(_Pool2d):
 
     def _pieces(self, config: Config) -> tuple[list[OutputPart], Padding]:
         """One piece for each run of windows with the same count."""
+        if self.epilogue.scale:
+            return self._requantised(config)
         return host_padding(
             [
                 OutputPart(
@@ -202,6 +230,21 @@ class AvgPool2d(_Pool2d):
                 for columns, wide in self._runs(1)
             ]
         )
+
+    def _requantised(self, config: Config) -> tuple[list[OutputPart], Padding]:
+        """One piece, whose sums are requantised."""
+        zero = self.input_zero_point
+        least = zero == INT8[0] and config.requantises
+        nest = self._nest(
+            config,
+            range(self.output_shape[2]),
+            range(self.output_shape[3]),
+            one_weight=True,
+            steps=replace(self.epilogue, bias=self.epilogue.bias or zero != 0).steps,
+            pad_value=INT8[0] if least else 0,
+        )
+        piece = OutputPart(nest, slice(None), slice(None))
+        return host_padding([piece], always=zero != 0 and not least)
 
     def _runs(self, dim: int) -> list[tuple[range, int]]:
         """Runs of output positions, and how many numbers a window of each run counts."""
@@ -229,8 +272,8 @@ class MaxPool2d(_Pool2d):
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         """The operands in the layout of the program's inputs."""
-        data, *bias = arrays
-        return [pack_data(data, config), *self._biases(config, bias)]
+        data, *rest = arrays
+        return [pack_data(data, config), *self._channels(config, rest)]
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
         """The program's outputs in the layout of the operator's result."""

@@ -194,9 +194,9 @@ class Tilings:
         return self.parts * self.outputs * self.taps
 
     @functools.cached_property
-    def bias_tiles(self) -> Column:
-        """Tiles of bias that a block loads."""
-        return self.parts * self.outputs * self.nest.biased
+    def channel_tiles(self) -> Column:
+        """Tiles of bias and scales that a block loads."""
+        return self.parts * self.outputs * (self.nest.biased + self.nest.scaled)
 
     def beats(self, nbytes: Column | int) -> Column:
         """Cycles of the bus."""
@@ -221,11 +221,11 @@ class Tilings:
     def _fitting(self) -> NDArray[np.bool_]:
         config, threads = self.config, self.threads
         data = self.data_planes * self.data_rows * self.data_columns
-        results = self.nest.live * self.out_tiles + self.bias_tiles
+        results = self.nest.live * self.out_tiles + self.channel_tiles
         return (
             (threads * data <= config.inp_depth)
             & (threads * self.weight_tiles <= config.wgt_depth)
-            & (threads * results <= config.acc_depth)
+            & (threads * results + self.nest.constants <= config.acc_depth)
             & (threads * (self.uops + 2) <= config.uop_depth)
             & self.countable
             & self.dealt

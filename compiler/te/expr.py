@@ -442,7 +442,7 @@ def parts(expr: Expr) -> tuple[Expr, ...]:
     if isinstance(expr, Cast):
         return (expr.value,)
     if isinstance(expr, Requantize):
-        return (expr.value, expr.scale)
+        return (expr.scale, expr.value)
     if isinstance(expr, Reduce):
         return (expr.value,) if expr.init is None else (expr.init, expr.value)
     if isinstance(expr, Read):

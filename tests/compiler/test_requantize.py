@@ -237,7 +237,8 @@ def test_texts_show_it():
     assert "S: float32[2, " in text
     assert "requantize(A_buf[" in text
     assert ", 3, -4)" in text
-    assert str(lower_vta(schedule, args, NEW)).count("uop_push(1, 0, 0, 12, 0, 5, 0, ") == 1
+    # The scales lie first; -4 is the high byte of the immediate, 3 the low one.
+    assert f"uop_push(1, 0, 2, 0, 0, 5, 0, {-4 * 256 + 3})" in str(lower_vta(schedule, args, NEW))
     schedule, args = channels(NEW, "float32", lambda x, s: te.requantize(x, 0.25))
     assert "0.25, 0, -128)" in str(lower(schedule, args))
 

@@ -24,7 +24,7 @@ def test_rounding_at_the_limit_of_an_immediate(kit, shift, steps):
     assert epilogue.steps == tuple(EpilogueStep(*step) for step in steps)
     a = te.placeholder(SHAPE, name="A", dtype="int32")
     load = te.compute(SHAPE, lambda *i: a(*i), "L")
-    stages = apply_steps(load, epilogue.steps, None, (), "step")
+    stages = apply_steps(load, epilogue.steps, None, None, (), "step")
     out = te.compute(SHAPE, lambda *i: stages[-1](*i).astype("int8"), "O")
     s = te.create_schedule(out.op)
     for tensor in (load, *stages):

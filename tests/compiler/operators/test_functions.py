@@ -114,7 +114,8 @@ def test_an_epilogue_for_all_options():
 def test_every_function_shows_the_options():
     for name in ("dense", "conv2d", "conv2d_transpose", "max_pool2d", "avg_pool2d", "add"):
         shown = list(inspect.signature(getattr(top, name)).parameters)
-        assert shown[-6:] == ["epilogue", "device", "shift", "rounding", "relu", "clip"]
+        options = ["shift", "rounding", "relu", "clip", "zero_point", "lower"]
+        assert shown[-9:] == ["scale", "epilogue", "device", *options]
 
 
 def test_lists_and_device_arrays_are_taken():
@@ -213,8 +214,8 @@ def test_packed_arrays_are_the_programs_arguments(environment):
         (
             lambda: top.add([1], [1], colour=3),
             CallError,
-            "top.add has no argument 'colour'; it takes a, b, bias, epilogue, device, shift, "
-            "rounding, relu, clip",
+            "top.add has no argument 'colour'; it takes a, b, bias, scale, epilogue, device, "
+            "shift, rounding, relu, clip, zero_point, lower",
         ),
         (lambda: top.add([1], [1], device=None, bais=[1]), CallError, "did you mean bias"),
         (lambda: top.compile(None), ArgumentError, "compile takes a spec, such as Conv2d"),
