@@ -60,6 +60,8 @@ def test_an_output_of_which_all_is_read(kit, case):
 PARTS = {
     "the first half": ((8,), (4,), lambda i: (i,)),
     "the last half": ((8,), (4,), lambda i: (i + 4,)),
+    "all but the first row": ((8,), (7,), lambda i: (i + 1,)),
+    "all but the last row": ((8,), (7,), lambda i: (i,)),
     "the last half backwards": ((8,), (4,), lambda i: (7 - i,)),
     "every second row": ((8,), (4,), lambda i: (i * 2,)),
     "a diagonal": ((3, 3), (3,), lambda i: (i, i)),

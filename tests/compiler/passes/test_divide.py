@@ -45,6 +45,10 @@ def copied(size, read, *rules, factor=None):
                 "    if i.outer * -2 + i.inner * -1 + 6 >= 0:",
             ],
         ),
+        # Rows 0 to 2, 3 to 6 and 7.
+        (8, (3,), [lambda i: (i * 2 + 3) // 8], ["for i.outer, i.inner, j in grid(3, 4, 16):"]),
+        # Rows 0, 1 to 4 and 5 to 7.
+        (8, (3,), [lambda i: (17 - i * 2) // 8], ["for i.outer, i.inner, j in grid(3, 4, 16):"]),
     ],
 )
 def test_loops_are_cut_at_blocks(size, read, rules, nest):
