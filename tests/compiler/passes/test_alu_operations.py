@@ -9,7 +9,7 @@ from tests.compiler.shifts import shift_left, shift_right
 from vta import te
 from vta.compiler.pipeline import build
 from vta.config import PRESETS
-from vta.isa import Isa, Opcode
+from vta.isa import AluOp, Isa, Opcode
 
 TINY = PRESETS["tiny"]
 TILE = (TINY.batch, TINY.block)
@@ -152,6 +152,17 @@ def test_a_value_that_needs_no_narrowing_gets_none():
         out = te.compute(SHAPE, lambda *i, stage=stage: stage(*i).astype("int8"), "O")
         program = build(scheduled(out, [load], [stage]), [a, out], TINY)
         assert -24 not in [insn.imm for insn in alu_work(program)]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "amount", "limited"),
+    [("int8", "int8", 0), ("int32", "int8", 0), ("int32", "int32", 1)],
+)
+def test_only_an_amount_without_an_opposite_is_limited(kit, dtype, amount, limited):
+    """An int8 can be negated in 32 bits; of an int32, the least number cannot."""
+    schedule, args = kit.one(SHAPE, lambda t, x, y: x << y.astype(dtype), dtype, amount)
+    work = alu_work(build(schedule, args, TINY))
+    assert sum(insn.alu_opcode == AluOp.MAX for insn in work) == limited
 
 
 SHIFTS = {"right": (lambda x, y: x >> y, shift_right), "left": (lambda x, y: x << y, shift_left)}
