@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+VERILOG_PER_MINUTE = 300_000
+"""Characters of Verilog that one processor synthesises in a minute: `tiny` takes two minutes."""
+
 
 @click.command("synth", short_help="Area and clock on an FPGA.")
 @click.option(
@@ -56,7 +59,7 @@ def command(family: str, config_file: str | None, depth: int, pnr: bool, as_json
 
     with step(f"Verilog of {config.bitstream}"):
         verilog = cached_verilog(config)
-    with step(f"synthesis for {family} (takes minutes)") as say:
+    with step(f"synthesis for {family} ({_estimate(verilog)})") as say:
         areas = measure(verilog, family, say, depth=depth)
     excess = _excess(areas.total, chosen)
     # nextpnr would find out too, but say less.
@@ -72,6 +75,12 @@ def command(family: str, config_file: str | None, depth: int, pnr: bool, as_json
         raise ConfigError(f"{config.bitstream} does not fit the {chosen.part}: it takes {excess}")
 
 
+def _estimate(verilog: str) -> str:
+    """How long a synthesis takes on one processor of a recent machine that does nothing else."""
+    minutes = max(1, round(len(verilog) / VERILOG_PER_MINUTE))
+    return f"about {minutes} min of one processor"
+
+
 def _route(config: Config) -> Timing:
     """The timing of a configuration behind a few pins."""
     from vta.driver.verilog_cache import cached_verilog
@@ -79,7 +88,7 @@ def _route(config: Config) -> Timing:
 
     with step("Verilog with few pins"):
         verilog = cached_verilog(config, few_pins=True)
-    with step("synthesis with few pins (takes minutes)") as say:
+    with step(f"synthesis with few pins ({_estimate(verilog)})") as say:
         netlist = pnr.netlist(verilog, say)
     with step("place and route (takes minutes)") as say:
         return pnr.route(netlist, say)

@@ -214,3 +214,13 @@ def test_clock(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [hop["signal"] for hop in record["path"]][-1] == "total"
     assert record["placed"]["FF"] == 32
     assert record["modules"][0] == {"module": "vta", "LUT": 1, "FF": 11, "DSP": 1, "BRAM": 2}
+
+
+@pytest.mark.parametrize(
+    ("characters", "minutes"),
+    [(100, 1), (577_518, 2), (1_800_064, 6)],
+    ids=["none", "tiny", "default"],
+)
+def test_how_long_it_will_take(characters: int, minutes: int) -> None:
+    """Alone on a machine, `tiny` took 2.1 minutes of processor time, the default about 5."""
+    assert vta.cli.synth._estimate("x" * characters) == f"about {minutes} min of one processor"

@@ -111,6 +111,7 @@ def _run(
             cwd=folder,
             stdout=file,
             stderr=subprocess.STDOUT,
+            text=True,
             process_group=0,
         ) as process,
     ):
@@ -129,14 +130,14 @@ def _run(
 
 
 def _follow(
-    process: subprocess.Popen[bytes],
+    process: subprocess.Popen[str],
     log: Path,
     progress: Callable[[str], str],
     say: Callable[[str], None],
 ) -> None:
     """Says what `log` shows until the process ends; of what takes long, how long so far."""
     log.touch()
-    text, rest, start, beat = "", "", time.monotonic(), 0
+    text, rest, start, beat = "", "", time.monotonic(), 0.0
     with open(log, encoding="utf-8", errors="replace") as file:
         running = True
         while running:
@@ -144,7 +145,7 @@ def _follow(
             *lines, rest = (rest + file.read()).split("\n")
             for line in lines:
                 if found := progress(line.rstrip()):
-                    text, start, beat = found, time.monotonic(), 0
+                    text, start, beat = found, time.monotonic(), 0.0
                     say(text)
             seconds = time.monotonic() - start
             if running and text and seconds // BEAT > beat:
