@@ -107,9 +107,10 @@ class Requantiser(wiring.Component):
         zero_point = _register(m, "zero_point_5", zero_point)
         lower = _register(m, "lower_5", lower)
 
-        # Stage 6: the sum is compared with `lower` while it is being computed.
+        # Stage 6: the sum is compared with `lower` while it is being computed. If `up` makes them
+        # equal, either is right.
         total, excess = Signal(signed(11)), Signal(signed(11))
-        m.d.comb += [total.eq(floor + zero_point + up), excess.eq(floor + distance + up)]
+        m.d.comb += [total.eq(floor + zero_point + up), excess.eq(floor + distance)]
         above = ~total[-1] & total[7:10].any()
         within = Cat(total[:7] | above.replicate(7), total[-1])
         m.d.sync += self.result.eq(Mux(excess[-1], lower, within.as_signed()))
@@ -159,7 +160,7 @@ def _align(m: Module, exponent: Value, nonzero: Value) -> Signal:
     eights = exponent[3:].as_signed()
     first = (POINT - 143) // 8
     # From 49 fraction bits on, the product is below 1/2: 0, whose bits are all like the sign's.
-    small = (eights > first + 1) | ((eights == first + 1) & exponent[1:3].any())
+    small = (eights > first + 1) | ((eights == first + 1) & exponent[2])
     alignment = Signal(Alignment, name="alignment_4", reset_less=True)
     far = ~exponent[3]
     m.d.sync += [

