@@ -71,7 +71,7 @@ class Agent:
         self._channel, self._board = channel, board
         self._version, self._registers = version, registers
         self._token, self._idle = token, idle
-        self._id = 0
+        self._id: int | None = 0
 
     # -- letting a client in ---------------------------------------------------------------------
 
@@ -161,6 +161,7 @@ class Agent:
         while True:
             if not self._channel.readable(self._idle):
                 error = RemoteError(f"the session was idle for {self._idle:g} s and is closed")
+                self._id = None
                 self._fail(error)
                 raise error
             head, nbytes = self._channel.receive(HELLO_SECONDS, max_body=MAX_MOVE)

@@ -239,6 +239,8 @@ class RemoteBoard:
                 if heard is not None:
                     heard(answer)
                 continue
+            if "error" in answer and answer.get("id") is None:
+                return answer, interrupted
             if answer.get("id") != self._id:
                 raise ProtocolError(
                     f"its answer is to request {answer.get('id')}, not to {self._id}"

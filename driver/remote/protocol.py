@@ -19,9 +19,9 @@ answer; the one exception is ``interrupt``, which it may send during ``launch``.
 | close | | | |
 
 A request has a number, `id`, that its answer repeats. An answer has ``ok`` or ``error`` (an
-exception's name in `ERRORS`, with ``message``). An event has ``event`` and may come before the
-answer: ``waiting`` while others use the board (with ``place``: 1 is next), ``running`` during a
-run, so that the client knows that the board is alive.
+exception's name in `ERRORS`, with ``message``); an error whose `id` is null ends the session. An
+event has ``event`` and may come before the answer: ``waiting`` while others use the board (with
+``place``: 1 is next), ``running`` during a run, so that the client knows that the board is alive.
 
 No length is believed before it is checked, a body goes straight to where it belongs, and no verb
 carries code.

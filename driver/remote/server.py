@@ -18,7 +18,9 @@ from vta.driver.remote.protocol import (
     BEAT_SECONDS,
     HELLO_SECONDS,
     IDLE_SECONDS,
+    MAGIC,
     MAX_CONNECTIONS,
+    MAX_HELLO,
     ProtocolError,
 )
 from vta.errors import DeviceError, RemoteError
@@ -29,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.2
 """How often a client that waits is looked at, so that one that left loses its place."""
+
+_CLOSE_SECONDS = 15.0
+"""How long `close` waits for a client's run to end."""
 
 
 class Server:
@@ -76,7 +81,7 @@ class Server:
         self._board, self._version, self._registers = board, version, registers
         self._tls, self._token, self._idle = tls, token, idle
         self._queue = FairQueue()
-        self._links: set[socket.socket] = set()
+        self._links: dict[socket.socket, threading.Thread] = {}
         self._lock = threading.Lock()
         self._closed = False
         self._listener = self._bind(host, ports)
@@ -121,27 +126,33 @@ class Server:
             except OSError:
                 return  # closed
             name = f"{address[0]}:{address[1]}"
+            thread = threading.Thread(target=self._serve_link, args=(link, name), daemon=True)
             with self._lock:
                 full = len(self._links) >= MAX_CONNECTIONS
-                if not full:
-                    self._links.add(link)
+                if not full and not self._closed:
+                    self._links[link] = thread
+                    thread.start()
+                    continue
             if full:
                 logger.warning("%s: refused: %d clients are connected", name, MAX_CONNECTIONS)
-                link.close()
-                continue
-            threading.Thread(target=self._serve_link, args=(link, name), daemon=True).start()
+            link.close()
 
     def close(self) -> None:
-        """Stops listening and cuts off all clients; may be called twice."""
-        self._closed = True
+        """Stops listening, cuts off all clients, and waits until the board is left alone.
+
+        It may be called twice.
+        """
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         with self._lock:
-            links = list(self._links)
+            self._closed = True
+            links = dict(self._links)
         for link in links:
             with contextlib.suppress(OSError):
                 link.shutdown(socket.SHUT_RDWR)
+        for thread in links.values():
+            thread.join(_CLOSE_SECONDS)
 
     # -- one client, in its own thread -----------------------------------------------------------
 
@@ -151,6 +162,8 @@ class Server:
         try:
             if self._tls is not None:
                 link.settimeout(HELLO_SECONDS)
+                if link.recv(len(MAGIC), socket.MSG_PEEK) == MAGIC:
+                    raise _refuse_plain(SocketChannel(link))
                 used = self._tls.wrap_socket(link, server_side=True)
             self._serve_client(SocketChannel(used), name)
         except ssl.SSLError as error:
@@ -165,7 +178,7 @@ class Server:
             logger.exception("%s: cut off by a defect of the daemon", name)
         finally:
             with self._lock:
-                self._links.discard(link)
+                self._links.pop(link, None)
             used.close()
             link.close()
 
@@ -214,6 +227,14 @@ class Server:
             self._board.wipe()
         except DeviceError as error:
             logger.error("the board is not usable after %s: %s", name, error)
+
+
+def _refuse_plain(channel: SocketChannel) -> Refused:
+    """Tells a client without TLS, in its own terms, that it needs it."""
+    channel.receive(HELLO_SECONDS, max_head=MAX_HELLO)
+    error = Refused("this port speaks TLS, so pass the daemon's certificate as ca")
+    channel.send({"id": None, "error": RemoteError.__name__, "message": str(error)})
+    return Refused("the client does not speak TLS")
 
 
 def _tls_problem(error: ssl.SSLError) -> str:

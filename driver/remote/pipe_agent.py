@@ -1,0 +1,92 @@
+"""`serve_pipes`: the agent over standard input and output, as ssh starts it on a board."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from vta.driver.board.board import Board, RegisterMap
+from vta.driver.board.kinds import kind_named
+from vta.driver.board.system import System
+from vta.driver.remote.agent import Agent
+from vta.driver.remote.channel import PipeChannel
+from vta.driver.remote.protocol import BEAT_SECONDS
+from vta.errors import RemoteError, VtaError
+
+__all__ = ["serve_pipes"]
+
+LOCK = "run/vta/lock"
+"""The file whose lock is the right to use the board; it ends with the process that holds it."""
+
+
+def serve_pipes(settings: Mapping[str, Any]) -> int:
+    """Serves the client at the other end of standard input and output.
+
+    Parameters
+    ----------
+    settings : mapping
+        ``kind``, ``root``, ``version``, ``registers`` (the digest), ``offsets``, ``identity``.
+
+    Returns
+    -------
+    status : int
+        0, or 1 if the session did not end well.
+    """
+    logging.basicConfig(stream=sys.stderr, format="board: %(message)s")
+    channel = PipeChannel(0, os.dup(1))
+    # What else prints must not end up between two messages.
+    os.dup2(2, 1)
+    system = System(settings["root"])
+    try:
+        registers = RegisterMap(dict(settings["offsets"]), tuple(settings["identity"]))
+        board = Board(kind_named(settings["kind"]), system, registers)
+    except VtaError as error:
+        channel.send({"id": None, "error": type(error).__name__, "message": str(error)})
+        return 1
+    agent = Agent(channel, board, version=settings["version"], registers=settings["registers"])
+    try:
+        agent.greet()
+        agent.wait_for_open()
+        with _locked(system, agent):
+            agent.opened()
+            try:
+                agent.serve()
+            finally:
+                board.reset()
+                board.wipe()
+        return 0
+    except RemoteError as error:
+        agent.complain(error)
+        return 1
+    finally:
+        board.close()
+
+
+class _locked:
+    """Holds the board's lock; it ends with the process, however that ends."""
+
+    def __init__(self, system: System, agent: Agent) -> None:
+        system.put(LOCK, b"")
+        self._file = os.open(system.root / LOCK, os.O_RDWR)
+        self._agent = agent
+
+    def __enter__(self) -> None:
+        beat = 0.0
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                pass
+            if time.monotonic() - beat > BEAT_SECONDS:
+                beat = time.monotonic()
+                self._agent.waiting(1)
+            self._agent.gone(0.2)
+
+    def __exit__(self, *error: object) -> None:
+        os.close(self._file)

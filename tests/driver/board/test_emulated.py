@@ -1,0 +1,199 @@
+"""The emulated board catches what boards catch: each step that is left out makes numbers wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.driver.conftest import add_seven
+from tests.driver.remote.conftest import ARENA_BYTES, endless
+from vta.config import PRESETS, Config
+from vta.driver.board.board import Board
+from vta.driver.board.board_device import BoardDevice
+from vta.driver.board.emulated import EmulatedSystem, emulated_board, register_map
+from vta.driver.board.emulated_bitstream import emulated_bitstream
+from vta.driver.board.kinds import KINDS
+from vta.driver.board.u_dma_buf import UDmaBuf
+from vta.errors import DeviceError, DeviceTimeout, MachineError
+from vta.isa import Isa
+
+TINY = PRESETS["tiny"]
+
+
+def config_of(kind: str) -> Config:
+    return TINY.replace(target=kind)
+
+
+def open_board(
+    kind: str = "pynq", *, functional: bool = True
+) -> tuple[BoardDevice, EmulatedSystem]:
+    system = EmulatedSystem(KINDS[kind], functional=functional, arena_bytes=ARENA_BYTES)
+    board = Board(KINDS[kind], system, register_map(), emulated=True)
+    return BoardDevice(config_of(kind), board), system
+
+
+def wrong_values(device: BoardDevice, seed: int = 0) -> int:
+    """How many values of a small program's result differ from numpy's."""
+    program = add_seven(TINY)
+    rng = np.random.default_rng(seed)
+    shape = program.args[0].shape
+    a, b = (rng.integers(1, 10, shape, np.int32) for _ in range(2))
+    (out,), _ = device.call(program, [a, b])
+    return int((out != (a + b + 7).astype(np.int8)).sum())
+
+
+@pytest.mark.parametrize("functional", [True, False], ids=["functional", "RTL"])
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_program_on_each_board(kind: str, functional: bool) -> None:
+    device, _ = open_board(kind, functional=functional)
+    with device:
+        device.program()
+        for seed in range(3):
+            assert wrong_values(device, seed) == 0
+        report = device.call(add_seven(TINY), [np.zeros((5, 1, 8), np.int32)] * 2)[1]
+        assert report.target == kind
+        assert (report.cycles or 0) > 0 or functional
+
+
+def test_addresses_are_the_boards(tmp_path) -> None:
+    device, system = open_board()
+    with device:
+        assert device.allocate(64) >= KINDS["pynq"].memory
+        assert int(system.read("sys/class/u-dma-buf/udmabuf0/phys_addr"), 0) == 0x1680_0000
+        assert int(system.read("sys/class/uio/uio0/maps/map0/addr"), 0) == 0x4000_0000
+
+
+def test_without_a_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, _ = open_board()
+    with device:
+        device.program()
+        assert wrong_values(device) == 0
+        monkeypatch.setattr(UDmaBuf, "flush", lambda *args: None)
+        # The old operands are still in memory, and so is the old result's place.
+        assert wrong_values(device, 1) > 20
+
+
+def test_without_a_flush_of_the_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, _ = open_board()
+    with device:
+        device.program()
+        monkeypatch.setattr(UDmaBuf, "flush", lambda *args: None)
+        with pytest.raises(MachineError):
+            wrong_values(device)
+
+
+def test_without_an_invalidate(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, _ = open_board()
+    with device:
+        device.program()
+        monkeypatch.setattr(UDmaBuf, "invalidate", lambda *args: None)
+        assert wrong_values(device) == 40
+
+
+@pytest.mark.parametrize("kind", ["pynq", "ultra96"])
+def test_without_the_width_of_the_memory_port(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    device, _ = open_board(kind)
+    monkeypatch.setattr(Board, "_set_width", lambda *args: None)
+    with device:
+        device.program()
+        assert wrong_values(device) > 20
+
+
+def test_reprogramming_a_machine_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the reset before, bursts are in flight, and the port hangs until power-off."""
+    device, system = open_board(functional=False)
+    with device:
+        device.program()
+        program = endless(TINY)
+        addr = device.allocate(program.nbytes)
+        uops = device.allocate(64)
+        stream = program.link({"A": uops, "uops": uops})
+        device.write(addr, stream)
+        board = device._link
+        assert isinstance(board, Board)
+        monkeypatch.setattr(Board, "reset", lambda self: None)
+        with pytest.raises(DeviceTimeout):
+            board.launch(addr, 3, dict.fromkeys(("uop", "inp", "wgt", "acc", "out"), 0), 0.05)
+        device.program()
+        assert system.hung
+        with pytest.raises(DeviceTimeout):
+            device.call(add_seven(TINY), [np.zeros((5, 1, 8), np.int32)] * 2, timeout=0.2)
+        monkeypatch.undo()
+        monkeypatch.setattr("vta.driver.board.board.RESET_SECONDS", 0.1)
+
+
+def test_with_the_reset_a_running_machine_can_be_reprogrammed() -> None:
+    device, system = open_board(functional=False)
+    with device:
+        device.program()
+        with pytest.raises(DeviceTimeout):
+            device.call(endless(TINY), [np.zeros(1, np.int32)], timeout=0.05)
+        device.program()
+        assert not system.hung
+        assert wrong_values(device) == 0
+
+
+def test_bitstreams_that_do_not_fit(tmp_path) -> None:
+    device, system = open_board()
+    with device:
+        for config, said in (
+            (PRESETS["small"], "LOG_BATCH is 1 in hardware and 0 here"),
+            (PRESETS["default"], "LOG_BLOCK is 4 in hardware and 3 here"),
+        ):
+            file = tmp_path / "other.bit"
+            file.write_bytes(emulated_bitstream(KINDS["pynq"], config))
+            with pytest.raises(DeviceError, match=said):
+                device.program(file)
+        # What programs do not see may differ.
+        file.write_bytes(emulated_bitstream(KINDS["pynq"], TINY.replace(log_insn_queue=10)))
+        device.program(file)
+        assert wrong_values(device) == 0
+        file.write_bytes(emulated_bitstream(KINDS["zcu104"], TINY))
+        with pytest.raises(DeviceError, match="the part xczu7ev, and pynq has 7z020clg400"):
+            device.program(file)
+        file.write_bytes(b"\xff" * 32 + bytes.fromhex("aa995566") + bytes(400))
+        with pytest.raises(DeviceError, match="only be programmed with an emulated bitstream"):
+            device.program(file)
+        assert system.read("sys/class/fpga_manager/fpga0/state") == "write error"
+        with pytest.raises(DeviceError, match="the FPGA is not programmed"):
+            wrong_values(device)
+        device.program()
+        assert wrong_values(device) == 0
+
+
+def test_deadlocks_look_the_same_as_on_the_rtl() -> None:
+    """The functional fabric's registers tell of a fault what the RTL's do."""
+    isa = Isa(TINY)
+    stream = Isa.words(
+        [isa.common.pack(opcode=3, pop_next=1)]  # FINISH waits for a store that never comes
+    )
+    faults = []
+    for functional in (True, False):
+        device, _ = open_board(functional=functional)
+        with device:
+            device.program()
+            with pytest.raises(MachineError) as caught:
+                device.run_stream(stream)
+            faults.append(caught.value.fault)
+    assert faults[0] == faults[1]
+    assert faults[0].cause == "deadlock"
+    assert faults[0].waiting[0]["token"] == "s2g"
+
+
+def test_a_board_that_lacks_a_driver(tmp_path) -> None:
+    from vta.driver.board.system import System
+
+    with pytest.raises(DeviceError, match="no u-dma-buf device: load the kernel module"):
+        Board(KINDS["pynq"], System(tmp_path), register_map())
+
+
+def test_files_are_removed_when_a_board_is_gone() -> None:
+    board = emulated_board(KINDS["pynq"], functional=True, arena_bytes=1 << 16)
+    root = board._system.root
+    assert root.is_dir()
+    board.close()
+    del board
+    import gc
+
+    gc.collect()
+    assert not root.exists()
