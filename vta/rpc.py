@@ -12,6 +12,7 @@ from vta.driver import session
 from vta.driver.module import LoadedModule
 from vta.driver.remote.client import QUEUE_SECONDS
 from vta.driver.remote.remote_session import Credentials, RemoteSession, open_session
+from vta.driver.remote.ssh import open_ssh
 from vta.environment import get_env
 from vta.errors import ConfigError
 
@@ -46,12 +47,15 @@ def connect(
     queue_seconds: float = QUEUE_SECONDS,
     config: Config | None = None,
 ) -> RemoteSession:
-    """Connects to a board where `vta serve` runs, and waits until it is free.
+    """Connects to a board, and waits until it is free.
+
+    On the board `vta serve` runs; or, with ``ssh://user@host``, nothing needs to run or to be
+    installed but Python 3.10, and ssh lets the user in.
 
     Parameters
     ----------
     url : str, optional
-        The host; the default is `$VTA_RPC_HOST`.
+        The host, or ``ssh://user@host``; the default is `$VTA_RPC_HOST`.
     port : int, optional
         The default is `$VTA_RPC_PORT`, or 9091.
     token : str, optional
@@ -83,6 +87,8 @@ def connect(
         token=token or _token_from_file(),
     )
     used = config if config is not None else get_env().config
+    if host.startswith("ssh://"):
+        return open_ssh(used, host, queue_seconds)
     return open_session(used, host, _port(port), credentials, queue_seconds)
 
 

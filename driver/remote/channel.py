@@ -53,6 +53,10 @@ class Channel:
             self._send_all(memoryview(start))
             self._send_all(view)
 
+    def send_raw(self, data: bytes) -> None:
+        """Sends bytes that are no message, before the first one."""
+        self._send_all(memoryview(data))
+
     def receive(
         self, seconds: float, *, max_head: int = MAX_HEAD, max_body: int = 0
     ) -> tuple[dict[str, Any], int]:

@@ -26,7 +26,7 @@ from vta.driver.remote.protocol import (
 from vta.errors import DeviceError, RemoteError
 from vta.registers import REGISTERS
 
-__all__ = ["QUEUE_SECONDS", "RemoteBoard", "map_digest"]
+__all__ = ["QUEUE_SECONDS", "ConnectionLost", "RemoteBoard", "map_digest"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,10 @@ def map_digest() -> str:
     """The digest of the register map, which client and agent compare."""
     table = [(register.name, register.offset) for register in REGISTERS]
     return hashlib.sha256(json.dumps(table).encode()).hexdigest()[:16]
+
+
+class ConnectionLost(RemoteError):
+    """The connection ended, or what came over it cannot be understood."""
 
 
 class RemoteBoard:
@@ -252,7 +256,7 @@ class RemoteBoard:
             return answer, interrupted
 
     def _lose(self, verb: str, error: RemoteError) -> NoReturn:
-        lost = RemoteError(
+        lost = ConnectionLost(
             f"the connection to {self.where} was lost in {verb}: {error}; connect again"
         )
         self._break(lost)

@@ -15,7 +15,7 @@ from vta.driver.board.kinds import kind_named
 from vta.driver.board.system import System
 from vta.driver.remote.agent import Agent
 from vta.driver.remote.channel import PipeChannel
-from vta.driver.remote.protocol import BEAT_SECONDS
+from vta.driver.remote.protocol import BEAT_SECONDS, HELLO_SECONDS
 from vta.errors import RemoteError, VtaError
 
 __all__ = ["serve_pipes"]
@@ -24,13 +24,15 @@ LOCK = "run/vta/lock"
 """The file whose lock is the right to use the board; it ends with the process that holds it."""
 
 
-def serve_pipes(settings: Mapping[str, Any]) -> int:
+def serve_pipes(settings: Mapping[str, Any], system: System | None = None) -> int:
     """Serves the client at the other end of standard input and output.
 
     Parameters
     ----------
     settings : mapping
-        ``kind``, ``root``, ``version``, ``registers`` (the digest), ``offsets``, ``identity``.
+        ``kind``, ``version``, ``registers`` (the digest), ``offsets``, ``identity``.
+    system : System, optional
+        The default is this computer.
 
     Returns
     -------
@@ -41,18 +43,21 @@ def serve_pipes(settings: Mapping[str, Any]) -> int:
     channel = PipeChannel(0, os.dup(1))
     # What else prints must not end up between two messages.
     os.dup2(2, 1)
-    system = System(settings["root"])
+    system = system or System()
     try:
         registers = RegisterMap(dict(settings["offsets"]), tuple(settings["identity"]))
         board = Board(kind_named(settings["kind"]), system, registers)
     except VtaError as error:
-        channel.send({"id": None, "error": type(error).__name__, "message": str(error)})
+        channel.receive(HELLO_SECONDS)
+        channel.send({"id": None, "error": RemoteError.__name__, "message": str(error)})
         return 1
     agent = Agent(channel, board, version=settings["version"], registers=settings["registers"])
     try:
         agent.greet()
         agent.wait_for_open()
         with _locked(system, agent):
+            # The last user's agent may have been killed during a run.
+            board.reset()
             agent.opened()
             try:
                 agent.serve()

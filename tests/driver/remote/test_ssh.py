@@ -1,0 +1,217 @@
+"""Boards by ssh, with a command `ssh` that runs here what it is told to run there."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.driver.conftest import add_seven
+from tests.driver.remote.conftest import Serve
+from tests.driver.remote.test_agent import python_3_10
+from vta import rpc
+from vta.config import Config
+from vta.driver.board.emulated_bitstream import emulated_bitstream
+from vta.driver.board.kinds import KINDS
+from vta.errors import ConfigError, DeviceError, DeviceTimeout, RemoteError
+
+BRIDGE = """\
+#!{python}
+# Takes the source that is sent and drops it; a daemon stands for the agent.
+import os, socket, sys, threading
+from pathlib import Path
+Path({log!r}).write_text(repr(sys.argv))
+size = int(os.read(0, 8), 16)
+while size:
+    size -= len(os.read(0, size))
+link = socket.create_connection(("127.0.0.1", {port}))
+def up():
+    while data := os.read(0, 1 << 16):
+        link.sendall(data)
+    link.shutdown(socket.SHUT_WR)
+threading.Thread(target=up, daemon=True).start()
+while data := link.recv(1 << 16):
+    os.write(1, data)
+"""
+
+LOCAL = """\
+#!{shell}
+for last; do :; done
+exec env -u PYTHONPATH {shell} -c "$last"
+"""
+
+TOY = """\
+#!{python} -IS
+# Runs the agent that is sent, on a system whose "machine" adds 1 to each byte that it is given:
+# pointer `inp` is the first, and the count of instructions is the number of bytes. With the
+# pointer `wgt` set, it never ends.
+import os, sys, zlib
+def get(n):
+    data = b""
+    while len(data) < n:
+        data += os.read(0, n - len(data))
+    return data
+source = zlib.decompress(get(int(get(8), 16))).decode()
+start, call = source.rsplit("sys.exit(", 1)
+exec(start)
+from vta.driver.board.system import System
+class Toy(System):
+    def __init__(self):
+        super().__init__({root!r})
+        self.values = [0] * 1024
+    def words(self, name, nbytes, offset=0):
+        return self if name == "dev/uio0" else super().words(name, nbytes, offset)
+    def interrupt(self, name):
+        return self
+    def __getitem__(self, index):
+        return self.values[index]
+    def __setitem__(self, index, value):
+        self.values[index] = value & ~4 if index == 0 else value
+        if index == 0 and value == 1 and not self.values[{wgt} // 4]:
+            view = self.map("dev/udmabuf0", 65536)
+            first = self.values[{inp} // 4] - 0x16800000
+            for place in range(first, first + 16 * self.values[{count} // 4]):
+                view[place] = view[place] + 1 & 255
+            self.values[0] = 2
+    def enable(self):
+        pass
+    def wait(self, seconds):
+        return False
+    def close(self):
+        pass
+exec("sys.exit(" + call.rstrip()[:-2] + ", Toy()))")
+"""
+
+
+def install(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    (folder / "bin").mkdir()
+    file = folder / "bin" / "ssh"
+    file.write_text(text)
+    file.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
+
+
+def test_a_session(
+    serve: Serve, tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    text = BRIDGE.format(python=sys.executable, port=serve().port, log=str(log))
+    install(tmp_path, monkeypatch, text)
+    monkeypatch.setenv("VTA_RPC_PYTHON", "sudo -n python3")
+    program = add_seven(tiny)
+    rng = np.random.default_rng(5)
+    a, b = (rng.integers(-99, 99, program.args[0].shape, np.int32) for _ in range(2))
+    for _ in range(2):
+        with rpc.connect("ssh://xilinx@pynq.local:2222", config=tiny) as remote:
+            remote.program_fpga()
+            (out,), _ = remote.machine.call(program, [a, b])
+            np.testing.assert_array_equal(out, (a + b + 7).astype(np.int8))
+            big = rng.integers(0, 255, 3_000_000, np.uint8)
+            addr = remote.machine.allocate(big.nbytes)
+            remote.machine.write(addr, big)
+            np.testing.assert_array_equal(remote.machine.read(addr, big.nbytes), big)
+    words = log.read_text()
+    assert "'-p', '2222', '--', 'xilinx@pynq.local', " in words
+    assert "sudo -n python3 -c " in words
+
+
+def test_a_computer_that_is_no_board(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent really starts, in a shell of its own, and finds no memory for a machine."""
+    install(tmp_path, monkeypatch, LOCAL.format(shell="/bin/sh"))
+    monkeypatch.setenv("VTA_RPC_PYTHON", f"{sys.executable} -I -S")
+    with pytest.raises(RemoteError, match="there is no u-dma-buf device: load the kernel module"):
+        rpc.connect("ssh://pynq", config=tiny)
+
+
+def test_what_ssh_says_is_shown(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch, "#!/bin/sh\necho 'x@y: Permission denied.' >&2\nexit 255\n")
+    with pytest.raises(RemoteError, match=r"^ssh://x@y: x@y: Permission denied\.$"):
+        rpc.connect("ssh://x@y", config=tiny)
+    monkeypatch.setenv("VTA_RPC_PYTHON", "no-such-python")
+    (tmp_path / "bin" / "ssh").write_text(LOCAL.format(shell="/bin/sh"))
+    with pytest.raises(RemoteError, match="ssh://y: .*no-such-python.*not found"):
+        rpc.connect("ssh://y", config=tiny)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RemoteError, match="ssh cannot be run .No such file"):
+        rpc.connect("ssh://y", config=tiny)
+
+
+@pytest.mark.parametrize("url", ["ssh://", "ssh://-oProxyCommand=x", "ssh://x/y", "ssh://x:port"])
+def test_addresses(tiny: Config, url: str) -> None:
+    with pytest.raises(ConfigError, match="the address must be ssh://user@host:port, not"):
+        rpc.connect(url, config=tiny)
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["this Python", "Python 3.10"])
+def test_the_agent_in_a_bare_python(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: bool
+) -> None:
+    """Memory, runs, time limits and programming, in a Python that has nothing else."""
+    from vta.registers import BY_NAME, REGISTERS, config_words
+
+    root = tmp_path / "root"
+    python = python_3_10() if old else sys.executable
+    text = TOY.format(
+        python=python,
+        root=str(root),
+        inp=BY_NAME["inp_ptr"].offset,
+        wgt=BY_NAME["wgt_ptr"].offset,
+        count=BY_NAME["insn_count"].offset,
+    )
+    install(tmp_path, monkeypatch, text)
+    fake_board(root)
+    with rpc.connect("ssh://pynq", config=tiny) as remote:
+        board = remote._board
+        assert board.identify() == {}
+        board.program(emulated_bitstream(KINDS["pynq"], tiny))
+        assert (root / "run/vta/programmed").is_file()
+        assert set(board.identify()) == {"id", "version", "config_0", "config_1", "config_2"}
+        addr = board.info.address + 4096
+        board.write(addr, memoryview(bytes(range(200))))
+        base = {**dict.fromkeys(("uop", "wgt", "acc", "out"), 0), "inp": addr}
+        run = board.launch(addr, 2, base, 1.0)
+        expected = bytes([*range(1, 33), *range(32, 200)])
+        assert bytes(board.read(addr, 200)) == expected
+        assert set(run.registers) == {register.name for register in REGISTERS}
+        assert run.registers["insn_count"] == 2
+        with pytest.raises(DeviceTimeout, match="not through after 0.1 s"):
+            board.launch(addr, 2, {**base, "wgt": 1}, 0.1)
+        timer = threading.Timer(0.2, remote.interrupt)
+        timer.start()
+        with pytest.raises(DeviceError, match="interrupted"):
+            board.launch(addr, 2, {**base, "wgt": 1}, None)
+        timer.join()
+        with pytest.raises(DeviceError, match="must lie in the board's memory"):
+            board.read(0, 4)
+    assert not (root / "dev/udmabuf0").read_bytes()[4096:4300].strip(b"\0")
+    assert config_words(tiny)
+
+
+def fake_board(root: Path) -> None:
+    """The files of a Pynq that has just been switched on."""
+    buffer, fpga = "sys/class/u-dma-buf/udmabuf0", "sys/class/fpga_manager/fpga0"
+    for name, content in {
+        "sys/class/uio/uio0/maps/map0/addr": b"0x40000000",
+        "sys/class/uio/uio0/maps/map0/size": b"0x10000",
+        f"{buffer}/phys_addr": b"0x16800000",
+        f"{buffer}/size": b"65536",
+        f"{buffer}/sync_for_cpu": b"",
+        f"{buffer}/sync_for_device": b"",
+        f"{fpga}/state": b"operating",
+        f"{fpga}/flags": b"",
+        f"{fpga}/firmware": b"",
+        "dev/udmabuf0": bytes(65536),
+        "dev/mem": b"",
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    with open(root / "dev/mem", "r+b") as file:
+        file.truncate(1 << 32)
