@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 __all__ = ["main"]
@@ -21,4 +22,9 @@ def main() -> None:
             "pip install 'amaranth-vta[cli]'\n"
         )
         sys.exit(2)
+    if isinstance(sys.stdout.buffer, io.FileIO):
+        # With PYTHONUNBUFFERED, Python ignores how much of its text a full disk has taken.
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(sys.stdout.buffer), sys.stdout.encoding, line_buffering=True
+        )
     sys.exit(run(sys.argv[1:]))

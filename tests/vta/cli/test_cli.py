@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import vta
+from tests.disks import on_a_small_disk
 from tests.vta.commands import TINY, Run, make_image
 from vta.cli import app
 from vta.image import Image, Segment
@@ -430,3 +431,30 @@ def test_a_reader_that_has_enough_is_no_error(images: dict[str, Path]) -> None:
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == app.EXIT_PIPE
+
+
+PRINTS_MUCH = """
+import sys, vta.cli
+from vta.driver import verilog_cache
+
+verilog_cache.cached_verilog = lambda config: 10_000 * "endmodule"
+sys.argv = ["vta", "verilog"]
+vta.cli.main()
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["-u"]], ids=["buffered", "unbuffered"])
+def test_output_that_a_full_disk_does_not_take(tmp_path: Path, options: list[str]) -> None:
+    said = on_a_small_disk(
+        tmp_path,
+        "16k",
+        f"""
+        import subprocess, sys
+
+        command = [sys.executable, *{options!r}, "-c", {PRINTS_MUCH!r}]
+        with open({str(tmp_path / "vta.v")!r}, "w") as file:
+            done = subprocess.run(command, stdout=file, stderr=subprocess.PIPE, text=True)
+        print(done.returncode, done.stderr)
+        """,
+    )
+    assert said.strip() == "2 vta: No space left on device"
