@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
     from vta.sim.rtl.memory_model import MemoryModel
 
 __all__ = ["Simulation", "wave_format"]
+
+
+ROOM = 64 << 20
+"""Bytes that must be free where waves are written. Verilator buffers a part of them, and if it
+cannot write that, it ends the process or hangs."""
+
+WAVE_CYCLES = 1000
+"""Cycles between two looks at the free space; their waves take far less than `ROOM`."""
 
 
 class _Settings(ctypes.Structure):
@@ -81,7 +90,8 @@ class Simulation:
     Raises
     ------
     ToolError
-        If the library cannot be built, or the waveform file cannot be written.
+        If the library cannot be built, or the waveform file cannot be written. `step` raises it if
+        the disk has less than `ROOM` left for waves.
     DeviceError
         From any method, if the device violates the bus protocol, which is a hardware bug.
     """
@@ -96,6 +106,7 @@ class Simulation:
         waves: Path | None = None,
     ) -> None:
         self._handle: int | None = None
+        self._waves = waves
         self._library = _load(verilog, None if waves is None else wave_format(waves))
         # Views keep the mapping alive while the C++ side points into it.
         self._views: tuple[NDArray[np.uint8], ...] = memory.array, memory.dirty
@@ -118,6 +129,19 @@ class Simulation:
 
         With `until_irq`, it stops early when the interrupt is high.
         """
+        if self._waves is None:
+            return self._run(cycles, until_irq)
+        done = 0
+        while done < cycles:
+            _require_room(self._waves)
+            part = min(WAVE_CYCLES, cycles - done)
+            ran = self._run(part, until_irq)
+            done += ran
+            if ran < part:
+                break
+        return done
+
+    def _run(self, cycles: int, until_irq: bool) -> int:
         done = int(self._library.vta_step(self._open(), cycles, until_irq))
         self._check()
         return done
@@ -207,6 +231,15 @@ def _writable(waves: Path) -> bytes:
     except OSError as error:
         raise ToolError(f"{waves}: cannot be written ({error.strerror})") from None
     return os.fsencode(waves)
+
+
+def _require_room(waves: Path) -> None:
+    free = shutil.disk_usage(waves.parent).free
+    if waves.is_file() and free < ROOM:
+        raise ToolError(
+            f"{waves}: the disk has {free:,} bytes left, and waves need {ROOM:,}; "
+            "free some space, or write them elsewhere"
+        )
 
 
 def _load(verilog: str, waves: str | None) -> ctypes.CDLL:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from tests.disks import on_a_small_disk
 from vta.errors import ToolError
 from vta.sim.memory import Memory
 from vta.sim.rtl.library import Simulation
@@ -99,3 +101,39 @@ def test_waves_refused(memory, tmp_path):
         _traced(memory, tmp_path / "probe.png")
     with pytest.raises(ToolError, match="cannot be written"):
         _traced(memory, tmp_path / "missing" / "probe.fst")
+
+
+@pytest.mark.parametrize(("suffix", "room"), [("vcd", 1 << 20), ("fst", 4 << 20)])
+def test_waves_on_a_disk_that_gets_full(tmp_path, suffix, room):
+    """Verilator would abort or hang. VCD is written as it goes on, FST in large blocks."""
+    file = tmp_path / f"probe.{suffix}"
+    said = on_a_small_disk(
+        tmp_path,
+        "3m",
+        f"""
+        from pathlib import Path
+        from vta.errors import ToolError
+        from vta.sim.memory import Memory
+        from vta.sim.rtl import library
+        from vta.sim.rtl.memory_model import MemoryModel
+
+        library.ROOM = {room}
+        with Memory(20) as memory:
+            file = Path({str(file)!r})
+            sim = library.Simulation({PROBE!r}, memory, model=MemoryModel(), waves=file)
+            try:
+                while sim.cycle < 1_000_000:
+                    sim.step(100_000)
+            except ToolError as error:
+                print(error)
+            sim.close()
+            print(0 < file.stat().st_size < 3 << 20)
+        """,
+    )
+    message, complete = said.splitlines()
+    assert re.fullmatch(
+        rf"{file}: the disk has [\d,]+ bytes left, and waves need {room:,}; "
+        "free some space, or write them elsewhere",
+        message,
+    )
+    assert complete == "True"
