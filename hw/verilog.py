@@ -14,7 +14,7 @@ from typing import Any
 from amaranth.back import rtlil
 
 from vta.config import Config
-from vta.errors import ConfigError, ToolError
+from vta.errors import ToolError
 from vta.hw.boards.few_pins import FewPins
 from vta.hw.top import Top
 
@@ -49,16 +49,9 @@ def generate(config: Config, *, few_pins: bool = False) -> str:
 
     Raises
     ------
-    ConfigError
-        Encoding 0.0.3, which the hardware does not have yet.
     ToolError
         The Yosys that comes with Amaranth (``amaranth[builtin-yosys]``) is missing or failed.
     """
-    if config.requantises:
-        raise ConfigError(
-            "HW_VER must be 0.0.1 or 0.0.2 for hardware, not 0.0.3: only the functional simulator "
-            "(TARGET sim) has that encoding so far"
-        )
     top = FewPins(config) if few_pins else Top(config)
     with _quick_conversion():
         design = rtlil.convert(top, name=TOP, emit_src=False)

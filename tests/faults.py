@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.ordering import BITS, COMPUTE, LOAD, MODULES, QUEUES, STORE, Access, Item
-from vta.isa import MemoryType, Opcode
+from vta.isa import AluOp, MemoryType, Opcode
 
 __all__ = ["BASE_OF", "IN_STREAM", "LOADED", "make_wrong", "transfer"]
 
@@ -54,6 +54,9 @@ def make_wrong(builder, fault, rng):
             },
         )
         item.values |= {"opcode": Opcode.ALU, "alu_opcode": rng.randrange(5, 8)}
+        if builder.config.requantises:
+            # QNT takes no immediate operand.
+            item.values |= rng.choice(({"alu_opcode": 7}, {"alu_opcode": AluOp.QNT, "use_imm": 1}))
     elif fault == "illegal_padding":
         item = builder.make_noop(rng, STORE)
         item.values |= {
@@ -151,6 +154,8 @@ def _loop(builder, rng):
             "imm": rng.randrange(100),
             "use_imm": rng.randrange(2) if way != "src" else 0,
         }
+        if builder.config.requantises and not values["use_imm"]:
+            values["alu_opcode"] = rng.choice(builder.isa.alu_ops)
     elif way in ("dst", "uop"):
         values["reset"] = rng.randrange(2)
     return Item(COMPUTE, "gemm" if opcode == Opcode.GEMM else "alu", values)

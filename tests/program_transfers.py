@@ -51,7 +51,9 @@ class TransferBuilder:
             self._arena = rng.choice(
                 (0x10_0000, 0x8000_0000 - ARENA_BYTES // 2, size - ARENA_BYTES)
             )
-            self._write(self._arena, _arena_bytes(rng.randrange(2**32)))
+            self._write(
+                self._arena, _arena_bytes(rng.randrange(2**32), scales=self.config.requantises)
+            )
         self._uop_region = self._arena - UOP_BYTES * rng.randrange(1, 9)
         self._uop_used = 0
         self.base = {}
@@ -146,6 +148,7 @@ class TransferBuilder:
                     "opcode": Opcode.LOAD,
                     "memory_type": MemoryType[name.upper()],
                     **transfer(sram, dram, rows, columns, stride, pads),
+                    **self._pad_min(rng),
                 },
                 reads=Access(dram=ranges),
                 writes=Access({buffer: ((1 << count) - 1) << sram}),
@@ -167,6 +170,7 @@ class TransferBuilder:
                     "opcode": Opcode.STORE,
                     "memory_type": MemoryType.OUT,
                     **transfer(sram, dram, rows, columns, stride, pads),
+                    **self._pad_min(rng),
                 },
                 reads=Access({"acc": ((1 << rows * columns) - 1) << sram}),
                 writes=Access(dram=ranges),
@@ -209,10 +213,15 @@ class TransferBuilder:
                     "opcode": Opcode.LOAD,
                     "memory_type": MemoryType.UOP,
                     **transfer(sram, (addr - self.base["uop"]) // 4, rows, columns, stride, pads),
+                    **self._pad_min(rng),
                 },
             ),
         )
         return sram, count
+
+    def _pad_min(self, rng):
+        """Encoding 0.0.3's choice of padding; for UOP and for STORE it means nothing."""
+        return {"pad_min": rng.randrange(2)} if self.config.requantises else {}
 
     def _micro_op(self, rng, tile):
         """Indices that lie together often, and fit both GEMM and ALU nearly always."""
@@ -253,13 +262,19 @@ def unnamed(fmt):
     return ((1 << fmt.bits) - 1) & ~named
 
 
-def _arena_bytes(seed):
-    """Bytes in stretches of different kinds: anything, extremes, small 32-bit numbers."""
+def _arena_bytes(seed, *, scales):
+    """Bytes in stretches of different kinds: anything, extremes, small 32-bit numbers; with
+    `scales`, binary32 numbers that bring small numbers into the range of an int8 too."""
     rng = np.random.default_rng(seed)
     data = rng.integers(0, 256, (ARENA_BYTES // 64, 64), np.uint8)
-    taste = rng.integers(0, 3, len(data))
+    taste = rng.integers(0, 5 if scales else 3, len(data))
     extremes = np.array([0, 1, 0x7F, 0x80, 0xFF], np.uint8)
     data[taste == 1] = rng.choice(extremes, (int((taste == 1).sum()), 64))
     small = rng.integers(-40, 41, (int((taste == 2).sum()), 16)).astype("<i4")
     data[taste == 2] = small.view(np.uint8)
+    size = (int((taste >= 3).sum()), 16)
+    numbers = (
+        rng.uniform(1, 2, size) * 2.0 ** rng.integers(-20, 2, size) * rng.choice((1, -1), size)
+    )
+    data[taste >= 3] = numbers.astype("<f4").view(np.uint8)
     return data.reshape(-1)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.faults import IN_STREAM, LOADED, make_wrong
 from tests.ordering import BITS, COMPUTE, LOAD, QUEUES, STORE, Access, Item, Sequence
 from tests.program_transfers import ARENA_BYTES, TransferBuilder, unnamed
-from vta.isa import Isa, MemoryType, Opcode
+from vta.isa import AluOp, Isa, MemoryType, Opcode
 
 KINDS = (
     "gemm",
@@ -201,6 +201,8 @@ class Builder(TransferBuilder):
                 "use_imm": int(kind == "imm"),
                 "imm": rng.choice((*IMMEDIATES, rng.randrange(-40, 40))),
             }
+            if self.config.requantises:
+                self._choose_new(rng, values)
             buffers = {"dst": "acc", "src": "acc"}
         used = ("dst",) if kind in ("reset", "imm") else tuple(buffers)
         fields = {
@@ -230,6 +232,14 @@ class Builder(TransferBuilder):
                 writes=Access({"acc": touched["dst"]}),
             ),
         )
+
+    def _choose_new(self, rng, values):
+        """Makes an ALU operation one of encoding 0.0.3, every other time."""
+        if rng.random() < 0.5:
+            values["alu_opcode"] = AluOp.MOV
+            if not values["use_imm"] and rng.random() < 0.7:
+                # Any zero point and lower bound.
+                values |= {"alu_opcode": AluOp.QNT, "imm": rng.randrange(-(2**15), 2**15)}
 
     def _indices(self, rng, name, buffer, fields, loops, values, *, used):
         """Chooses one index's factors; the elements as bits, or None if they do not fit."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vta.errors import Fault
 from vta.isa import TOKEN_LINKS, Cause, ModuleId
 from vta.program import RunReport
-from vta.registers import BY_NAME, ID, MODULES, REGISTERS, VERSION, config_words, field_of
+from vta.registers import BY_NAME, ID, MODULES, REGISTERS, config_words, field_of, version_word
 
 if TYPE_CHECKING:
     from vta.config import Config
@@ -64,10 +64,15 @@ def identity_problem(
     programs_only : bool
         Whether to compare only what decides whether programs for the configuration run.
     """
-    for name, expected in (("id", ID), ("version", VERSION)):
+    # Hardware with encoding 0.0.3 executes programs of 0.0.2.
+    versions = {version_word(config)}
+    if programs_only:
+        versions.add(version_word(config.replace(hw_ver="0.0.3")))
+    for name, legal in (("id", {ID}), ("version", versions)):
         found = read(name)
-        if found != expected:
-            return f"the hardware's {name} register must read {expected:#010x}, not {found:#010x}"
+        if found not in legal:
+            wanted = " or ".join(f"{word:#010x}" for word in sorted(legal))
+            return f"the hardware's {name} register must read {wanted}, not {found:#010x}"
     differences = []
     for index, expected in enumerate(config_words(config)):
         name = f"config_{index}"

@@ -19,19 +19,16 @@ __all__ = [
     "MODULES",
     "POINTERS",
     "REGISTERS",
-    "VERSION",
     "HostAccess",
     "Bits",
     "Register",
     "config_words",
     "field_of",
+    "version_word",
 ]
 
 ID = 0x2D415456
 """The value of `id`: the bytes "VTA-"."""
-
-VERSION = 0x0000_0200
-"""The value of `version`: encoding 0.0.2, revision 0 of the registers that this project added."""
 
 
 class HostAccess(enum.StrEnum):
@@ -284,6 +281,11 @@ BY_NAME = {register.name: register for register in REGISTERS}
 def field_of(register: str, name: str) -> Bits:
     """A field of a register, by the register's and the field's name."""
     return next(field for field in BY_NAME[register].fields if field.name == name)
+
+
+def version_word(config: Config) -> int:
+    """The value of `version`: the encoding (2 for 0.0.2), and revision 0 of this map's own part."""
+    return 0x0000_0300 if config.requantises else 0x0000_0200
 
 
 def config_words(config: Config) -> tuple[int, ...]:

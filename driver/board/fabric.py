@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from vta.errors import DeviceError, Fault
 from vta.isa import TOKEN_LINKS, Cause, ModuleId
 from vta.readout import STAT_COUNTERS
-from vta.registers import ID, REGISTERS, VERSION, config_words, field_of
+from vta.registers import ID, REGISTERS, config_words, field_of, version_word
 from vta.sim.functional.functional_machine import FunctionalMachine
 from vta.sim.rtl.library import Simulation
 from vta.sim.rtl.memory_model import MemoryModel
@@ -97,7 +97,7 @@ class FunctionalFabric:
     def __init__(self, config: Config, memory: Memory) -> None:
         self._machine = FunctionalMachine(config, memory)
         self._values = {register.name: register.reset for register in REGISTERS}
-        self._values |= {"id": ID, "version": VERSION}
+        self._values |= {"id": ID, "version": version_word(config)}
         self._values |= {f"config_{i}": word for i, word in enumerate(config_words(config))}
         self._thread: threading.Thread | None = None
         self._stop = False

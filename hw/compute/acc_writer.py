@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
 from vta.hw.bus.streams import Queue
-from vta.hw.compute.execute import acc_load_layout
+from vta.hw.compute.delay_line import acc_load_layout
 from vta.hw.transfer.load_engine import write_layout
 from vta.isa import MemoryType
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from amaranth import *
 from amaranth.lib import data, memory, wiring
+from amaranth.lib.data import View
 from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
 from vta.hw.compute.lane import Lane, LaneControl, LaneOperation, OperandSource
 from vta.isa import IMM_BITS
 
-__all__ = ["Accumulator", "acc_step_layout"]
+__all__ = ["Accumulator", "acc_step_layout", "written_tile"]
 
 
 def acc_step_layout(config: Config) -> data.StructLayout:
     """A step on its way to the lanes.
 
     It reads tile `addr` where `reads`, makes something of it where `operation` says so, and
-    writes tile `addr` where `writes`.
+    writes tile `addr` where `writes`. With encoding 0.0.3 it writes tile `write_addr`: a step can
+    put a tile that was requantised and read another one.
     """
     return data.StructLayout(
         {
@@ -25,10 +27,16 @@ def acc_step_layout(config: Config) -> data.StructLayout:
             "operand": OperandSource,
             "imm": signed(IMM_BITS),
             "addr": config.log_acc_depth,
+            **({"write_addr": config.log_acc_depth} if config.requantises else {}),
             "reads": 1,
             "writes": 1,
         }
     )
+
+
+def written_tile(config: Config, step: View) -> Value:
+    """The tile that a step writes, if any."""
+    return step.write_addr if config.requantises else step.addr
 
 
 class Accumulator(wiring.Component):
@@ -90,14 +98,15 @@ class Accumulator(wiring.Component):
         write_en, write_addr = Signal(), Signal(config.log_acc_depth)
         taken_forward_1 = Signal()
         forward_1, forward_2, forward_3 = Signal(), Signal(), Signal()
+        taken_addr, compute_addr = written_tile(config, taken), written_tile(config, compute)
         m.d.sync += [
             taken.eq(step),
             compute.eq(taken),
             write_en.eq(compute.writes),
-            write_addr.eq(compute.addr),
-            taken_forward_1.eq(taken.writes & (taken.addr == step.addr)),
+            write_addr.eq(compute_addr),
+            taken_forward_1.eq(taken.writes & (taken_addr == step.addr)),
             forward_1.eq(taken_forward_1),
-            forward_2.eq(compute.writes & (compute.addr == step.addr)),
+            forward_2.eq(compute.writes & (compute_addr == step.addr)),
             forward_3.eq(write_en & (write_addr == step.addr)),
         ]
         control = Signal(LaneControl)
@@ -128,6 +137,8 @@ class Accumulator(wiring.Component):
                     lane.write_en.eq(write_en),
                     lane.write_addr.eq(write_addr),
                 ]
+                if config.requantises:
+                    m.d.comb += Value.cast(lane.qnt).eq(compute.imm)
                 results.append(lane.result[: config.out_width])
 
         m.submodules.out = out = memory.Memory(

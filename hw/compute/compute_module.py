@@ -149,8 +149,10 @@ class ComputeModule(Executor):
             guard.load.eq(issue & head.loads & ~head.is_uop),
             guard.load_begin.eq(head.mem.sram_base),
             guard.load_end.eq(check.transfer.sram_end),
-            guard.load_done.eq(execute.load.valid & execute.load.payload.mark),
+            guard.load_done.eq(execute.load_in),
         ]
+        if config.requantises:
+            m.d.comb += guard.delayed.eq(execute.delayed)
         return m
 
     def _connect_loader(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.data import View
 from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
-from vta.hw.compute.accumulator import Accumulator, acc_step_layout
+from vta.hw.compute.accumulator import Accumulator, acc_step_layout, written_tile
+from vta.hw.compute.delay_line import DelayLine, acc_load_layout, delayed_layout
 from vta.hw.compute.dot_products import DotProducts
 from vta.hw.compute.index_generator import iteration_layout
 from vta.hw.compute.lane import LaneOperation, OperandSource
+from vta.hw.compute.requantiser import Requantiser
 from vta.isa import AluOp, Isa
 
-__all__ = ["Execute", "acc_load_layout"]
+__all__ = ["Execute"]
 
 _ALU_OPERATIONS = {
     AluOp.MIN: LaneOperation.MIN,
@@ -33,11 +37,6 @@ _MUL_STEPS = (
 )
 
 
-def acc_load_layout(config: Config) -> data.StructLayout:
-    """A tile that a LOAD writes into ACC, or, with `mark`, the end of a LOAD."""
-    return data.StructLayout({"addr": config.log_acc_depth, "zero": 1, "mark": 1, "error": 1})
-
-
 class Execute(wiring.Component):
     """Everything that touches ACC, one step a cycle, strictly in order.
 
@@ -45,6 +44,12 @@ class Execute(wiring.Component):
     then read, compute and write the destination); MUL is five, or six. A tile that a LOAD brings
     takes a step of its own as soon as it arrives, even between two steps of an iteration. So ACC
     has one writer and needs no arbiter, and a step that has begun never stalls.
+
+    The requantisers take longer than a step. So QNT has two halves: a step reads the destination,
+    and `DelayLine` brings its address back when the result is there, for the second half of another
+    step to write it. That step may be idle, or read for QNT. All other iterations wait until no
+    tile is being requantised. While the line holds anything, what a LOAD brings goes through it
+    too, so that writes keep their order.
 
     Parameters
     ----------
@@ -55,10 +60,12 @@ class Execute(wiring.Component):
     iteration : In(stream of iteration_layout)
     load : In(stream of acc_load_layout)
         Always taken in the cycle in which it is offered.
+    load_in : Out(1)
+        A LOAD's mark becomes a step: all its tiles are in the pipeline.
     load_data : In(8 * acc_elem_bytes)
     load_take : Out(1)
         The tile at `load_data` has been used: one for each `load` without `zero` and `mark`, in
-        order, a fixed time after it.
+        order, a fixed time after it (or after it has left the line).
     inp_en, inp_addr, inp_data, wgt_en, wgt_addr, wgt_data
         The read ports of INP and WGT; data comes in the cycle after.
     out_en, out_addr, out_data
@@ -72,6 +79,9 @@ class Execute(wiring.Component):
         A tile was written.
     active : Out(1)
         A step is under way.
+    delayed : Out(delayed_layout)
+        The tiles that are being requantised, if the configuration `requantises`. No iteration may
+        be offered that reads one of them; the one that leaves the line in the same cycle included.
 
     Source: docs/isa.md, "GEMM", "ALU" and "LOAD".
     """
@@ -95,12 +105,18 @@ class Execute(wiring.Component):
                 "out_data": Out(8 * config.out_elem_bytes),
                 "done": Out(1),
                 "fault": Out(1),
+                "load_in": Out(1),
                 "load_done": Out(1),
                 "load_error": Out(1),
                 "gemm_op": Out(1),
                 "reset_op": Out(1),
                 "alu_op": Out(1),
                 "active": Out(1),
+                **(
+                    {"delayed": Out(delayed_layout(config, Requantiser.LATENCY))}
+                    if config.requantises
+                    else {}
+                ),
             }
         )
 
@@ -131,7 +147,7 @@ class Execute(wiring.Component):
             inp_addr.eq(self.iteration.payload.src),
             wgt_addr.eq(self.iteration.payload.wgt),
         ]
-        self._choose(m, step)
+        delays = self._choose(m, step)
 
         # INP and WGT are read at once; the rest of the step follows the products.
         m.d.comb += [
@@ -173,17 +189,23 @@ class Execute(wiring.Component):
             self.reset_op.eq(through.counts & ~through.multiply & ~through.is_alu),
             self.active.eq(
                 Cat(
-                    stage.acc.writes | stage.acc.reads | stage.last | stage.mark for stage in stages
+                    delays,
+                    *(
+                        stage.acc.writes | stage.acc.reads | stage.last | stage.mark
+                        for stage in stages
+                    ),
                 ).any()
             ),
         ]
         return m
 
-    def _choose(self, m: Module, step: View) -> None:
-        """The next step: a loaded tile if there is one, else the iteration's next."""
+    def _choose(self, m: Module, step: View) -> Value:
+        """The next step: a loaded tile if there is one, else the iteration's next.
+
+        Returns whether something is in the delay line.
+        """
         config = self._config
-        iteration, load = self.iteration.payload, self.load.payload
-        context = iteration.context
+        iteration, context = self.iteration.payload, self.iteration.payload.context
         is_mul = context.is_alu & (context.alu_opcode == AluOp.MUL)
         is_gemm = ~context.is_alu & ~context.reset
         by_register = context.is_alu & ~context.use_imm
@@ -197,23 +219,21 @@ class Execute(wiring.Component):
         mul_step = Signal(range(len(_MUL_STEPS)))
         halted = Signal()
         final = Signal()
+        loaded_valid, loaded = Signal(), Signal(acc_load_layout(config))
+        waits = Signal()
+        takes = self.iteration.valid & ~halted & ~waits
+        m.d.comb += self.iteration.ready.eq(~halted & ~waits & final)
 
-        # A LOAD's tile never waits, because the bus may wait behind it.
-        m.d.comb += self.load.ready.eq(1)
-        takes = self.iteration.valid & ~halted & ~self.load.valid
-        m.d.comb += self.iteration.ready.eq(~halted & ~self.load.valid & final)
+        # A step that writes the kept tile makes the copy stale.
+        with m.If(step.acc.writes & (written_tile(config, step.acc) == kept_addr)):
+            m.d.sync += kept.eq(0)
 
-        with m.If(self.load.valid):
-            m.d.comb += [
-                step.mark.eq(load.mark),
-                step.error.eq(load.error),
-                step.acc.writes.eq(~load.mark),
-                step.acc.addr.eq(load.addr),
-            ]
-            with m.If(~load.mark):
-                m.d.comb += step.acc.operation.eq(
-                    Mux(load.zero, LaneOperation.ZERO, LaneOperation.LOAD)
-                )
+        is_qnt: Value = Const(0)
+        delays: Value = Const(0)
+        if config.requantises:
+            is_qnt = context.is_alu & (context.alu_opcode == AluOp.QNT) & ~iteration.fault
+        with m.If(loaded_valid):
+            self._write_loaded(m, step, loaded)
         with m.Elif(takes & iteration.fault):
             m.d.comb += [step.fault.eq(1), step.last.eq(1)]
             m.d.sync += halted.eq(1)
@@ -224,30 +244,109 @@ class Execute(wiring.Component):
                 step.acc.addr.eq(src),
             ]
             m.d.sync += [kept.eq(1), kept_addr.eq(src)]
-        with m.Elif(takes):
+        with m.Elif(takes & ~is_qnt):
             m.d.comb += [
-                step.acc.imm.eq(context.imm),
-                step.acc.addr.eq(iteration.dst),
-                step.acc.reads.eq(is_gemm | context.is_alu),
-                step.acc.writes.eq(~is_mul | (mul_step == len(_MUL_STEPS) - 1)),
-                step.multiply.eq(is_gemm),
-                step.is_alu.eq(context.is_alu),
                 final.eq(~is_mul | (mul_step == len(_MUL_STEPS) - 1)),
-                step.counts.eq(final),
-                step.last.eq(final & iteration.last),
+                step.acc.reads.eq(is_gemm | context.is_alu),
             ]
-            with m.If(is_gemm):
-                m.d.comb += step.acc.operand.eq(OperandSource.SUM)
-            with m.Elif(context.is_alu & context.use_imm):
-                m.d.comb += step.acc.operand.eq(OperandSource.IMM)
+            self._execute(m, step, final, is_gemm)
             with m.If(is_gemm | (context.is_alu & context.use_imm)):
                 m.d.sync += kept.eq(0)
             with m.If(is_mul):
                 m.d.sync += mul_step.eq(Mux(final, 0, mul_step + 1))
             self._choose_operation(m, step, is_gemm, is_mul, mul_step)
-        # The last rule wins: a step that writes the kept tile makes the copy stale.
-        with m.If(step.acc.writes & (step.acc.addr == kept_addr)):
-            m.d.sync += kept.eq(0)
+
+        # What a LOAD brings never waits, because the bus may wait behind it.
+        m.d.comb += [self.load.ready.eq(1), self.load_in.eq(loaded_valid & loaded.mark)]
+        if config.requantises:
+            m.submodules.line = line = DelayLine(config, Requantiser.LATENCY)
+            self._delay_loads(m, line, loaded_valid, loaded)
+            m.d.comb += [
+                waits.eq(Mux(is_qnt, self.load.valid, loaded_valid | line.holds_qnt)),
+                self.delayed.eq(line.delayed),
+            ]
+            self._requantise(
+                m, step, line, takes & is_qnt & ~needs_source, takes & needs_source, final
+            )
+            delays = line.holds_any
+        else:
+            m.d.comb += [
+                loaded_valid.eq(self.load.valid),
+                loaded.eq(self.load.payload),
+                waits.eq(self.load.valid),
+            ]
+        return delays
+
+    def _write_loaded(self, m: Module, step: View, loaded: View) -> None:
+        """The step of a tile that a LOAD brings, or of its mark."""
+        m.d.comb += [
+            step.mark.eq(loaded.mark),
+            step.error.eq(loaded.error),
+            step.acc.writes.eq(~loaded.mark),
+            written_tile(self._config, step.acc).eq(loaded.addr),
+        ]
+        with m.If(~loaded.mark):
+            m.d.comb += step.acc.operation.eq(
+                Mux(loaded.zero, LaneOperation.ZERO, LaneOperation.LOAD)
+            )
+
+    def _execute(self, m: Module, step: View, final: Value, is_gemm: Value) -> None:
+        """A step of an iteration, the last one of it if `final`; all but its operation."""
+        iteration = self.iteration.payload
+        context = iteration.context
+        m.d.comb += [
+            step.acc.imm.eq(context.imm),
+            step.acc.addr.eq(iteration.dst),
+            written_tile(self._config, step.acc).eq(iteration.dst),
+            step.acc.writes.eq(final),
+            step.multiply.eq(is_gemm),
+            step.is_alu.eq(context.is_alu),
+            step.counts.eq(final),
+            step.last.eq(final & iteration.last),
+        ]
+        with m.If(is_gemm):
+            m.d.comb += step.acc.operand.eq(OperandSource.SUM)
+        with m.Elif(context.is_alu & context.use_imm):
+            m.d.comb += step.acc.operand.eq(OperandSource.IMM)
+
+    def _delay_loads(self, m: Module, line: DelayLine, loaded_valid: Signal, loaded: View) -> None:
+        """While the line holds anything, what a LOAD brings goes through it."""
+        with m.If(line.holds_any):
+            m.d.comb += [
+                line.i.load.eq(self.load.valid),
+                line.i.tile.eq(self.load.payload),
+                loaded_valid.eq(line.o.load),
+                loaded.eq(line.o.tile),
+            ]
+        with m.Else():
+            m.d.comb += [loaded_valid.eq(self.load.valid), loaded.eq(self.load.payload)]
+
+    def _requantise(
+        self, m: Module, step: View, line: DelayLine, takes: Value, reads_source: Value, final: Any
+    ) -> None:
+        """The two halves of QNT's steps: take a tile, and put another one that is ready."""
+        iteration = self.iteration.payload
+        with m.If(takes):
+            m.d.comb += [
+                step.acc.reads.eq(1),
+                step.acc.addr.eq(iteration.dst),
+                step.acc.imm.eq(iteration.context.imm),
+                line.i.qnt.eq(1),
+                line.i.last.eq(iteration.last),
+                line.i.tile.addr.eq(iteration.dst),
+                final.eq(1),
+            ]
+        with m.If(line.o.qnt):
+            m.d.comb += [
+                step.acc.writes.eq(1),
+                step.acc.write_addr.eq(line.o.tile.addr),
+                step.acc.operation.eq(
+                    Mux(reads_source, LaneOperation.QNT_PUT_SOURCE, LaneOperation.QNT_PUT)
+                ),
+                step.is_alu.eq(1),
+                step.counts.eq(1),
+                step.last.eq(line.o.last),
+            ]
 
     def _choose_operation(
         self, m: Module, step: View, is_gemm: Value, is_mul: Value, mul_step: Signal

@@ -10,8 +10,11 @@ from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
 from vta.hw.bus.payloads import COUNT_BITS
+from vta.hw.compute.delay_line import delayed_layout
 from vta.hw.compute.index_generator import iteration_layout, reach_layout
+from vta.hw.compute.requantiser import Requantiser
 from vta.hw.issue.sequencer import IN_FLIGHT
+from vta.isa import AluOp
 
 __all__ = ["AccGuard", "Hazards"]
 
@@ -133,6 +136,10 @@ class AccGuard(wiring.Component):
     once the LOADs that it overlapped then are in. A LOAD that is issued later does not overlap it,
     because `Hazards` would have held that LOAD back. So no iteration waits for a later LOAD.
 
+    With encoding 0.0.3 an iteration that touches a tile that is being requantised waits until that
+    is written. Those tiles move on by a stage each cycle, so a comparison when it enters is enough
+    for that, too.
+
     Parameters
     ----------
     config : Config
@@ -147,6 +154,8 @@ class AccGuard(wiring.Component):
         With `load`: the range of tiles that it writes.
     load_done : In(1)
         The oldest such LOAD is all in the execution pipeline.
+    delayed : In(delayed_layout)
+        The tiles that are being requantised, if the configuration `requantises`.
     stop : In(1)
         No further iteration may go: the module has stopped on an error.
     busy : Out(1)
@@ -168,6 +177,11 @@ class AccGuard(wiring.Component):
                 "load_done": In(1),
                 "stop": In(1),
                 "busy": Out(1),
+                **(
+                    {"delayed": In(delayed_layout(config, Requantiser.LATENCY))}
+                    if config.requantises
+                    else {}
+                ),
             }
         )
 
@@ -205,6 +219,10 @@ class AccGuard(wiring.Component):
 
         full, held, met = Signal(), Signal(), Signal(IN_FLIGHT)
         moves = Signal()
+        delays_new: Value = Const(0)
+        delays_held: Value = Const(0)
+        if self._config.requantises:
+            delays_new, delays_held = self._meet_delayed(m, full, moves)
         m.d.comb += [
             self.o.valid.eq(full & ~held),
             moves.eq(~full | (~held & self.o.ready)),
@@ -216,9 +234,34 @@ class AccGuard(wiring.Component):
                 full.eq(self.i.valid),
                 self.o.payload.eq(iteration),
                 met.eq(hits & running),
-                held.eq((hits & running).any() | self.stop),
+                held.eq((hits & running).any() | self.stop | delays_new),
             ]
         with m.Else():
             # A LOAD that has left stays out: its place may go to a later LOAD.
-            m.d.sync += [met.eq(met & running), held.eq(held & ((met & running).any() | self.stop))]
+            m.d.sync += [
+                met.eq(met & running),
+                held.eq(held & ((met & running).any() | self.stop | delays_held)),
+            ]
         return m
+
+    def _meet_delayed(self, m: Module, full: Value, moves: Value) -> tuple[Value, Value]:
+        """Whether an iteration that enters, or the one that is held, meets a delayed tile.
+
+        In both cases in the next cycle, when all of them have moved on by a stage and that of the
+        iteration that leaves now is the first.
+        """
+        new, old = self.i.payload, self.o.payload
+        context = old.context
+        is_qnt = context.is_alu & (context.alu_opcode == AluOp.QNT)
+
+        # GEMM's source is no tile of ACC; but GEMM waits for all of them anyway.
+        def meets(addr: Value) -> Value:
+            return (addr == new.dst) | (addr == new.src[: len(new.dst)])
+
+        tiles = [(full & is_qnt, old.dst), *((tile.qnt, tile.addr) for tile in self.delayed)]
+        # The last one is written by the step before the iteration's own, at the latest.
+        hits = Cat(valid & meets(addr) for valid, addr in tiles[:-1])
+        met = Signal(len(hits))
+        later = (met << 1)[: len(met)]
+        m.d.sync += met.eq(Mux(moves, hits, later))
+        return hits.any(), later.any()

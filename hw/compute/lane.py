@@ -5,9 +5,10 @@ from amaranth.lib import data, enum, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from vta.hw.compute import lane_arithmetic
+from vta.hw.compute.requantiser import Requantiser
 from vta.isa import IMM_BITS
 
-__all__ = ["Lane", "LaneControl", "OperandSource", "LaneOperation"]
+__all__ = ["Lane", "LaneControl", "LaneOperation", "OperandSource", "QntControl"]
 
 
 class LaneOperation(enum.Enum, shape=4):
@@ -34,6 +35,10 @@ class LaneOperation(enum.Enum, shape=4):
     """The tile that was read becomes the operand of the steps that follow."""
     MOV = 13
     """The operand itself (encoding 0.0.3)."""
+    QNT_PUT = 14
+    """The number that the requantiser took `Requantiser.LATENCY` steps ago (encoding 0.0.3)."""
+    QNT_PUT_SOURCE = 15
+    """The same; the tile that was read becomes the operand, as with SOURCE."""
 
 
 class OperandSource(enum.Enum, shape=2):
@@ -61,6 +66,13 @@ class LaneControl(data.Struct):
     forward_3: 1
 
 
+class QntControl(data.Struct):
+    """The numbers of a QNT: its `imm`, beside the step that computes."""
+
+    zero_point: signed(8)
+    lower: signed(8)
+
+
 class Lane(wiring.Component):
     """ACC_WIDTH bits of every tile.
 
@@ -68,6 +80,9 @@ class Lane(wiring.Component):
     that reads what one of the three steps before it wrote gets it forwarded: the buffer itself
     would return the value from before. Block RAM is slow to answer, so its output meets no more
     than a multiplexer before a register.
+
+    With encoding 0.0.3 a requantiser takes the tile that is read and the operand in every cycle.
+    Its result counts where a step puts it.
 
     Parameters
     ----------
@@ -87,6 +102,8 @@ class Lane(wiring.Component):
         Cycle t + 1: the operand of a GEMM step.
     load : In(32)
         Cycle t + 2: the value of a LOAD step.
+    qnt : In(QntControl)
+        Cycle t + 2, for a tile that is requantised; if `requantises`.
     write_en, write_addr : In
         Cycle t + 3: put `result` into the buffer.
     result : Out(32)
@@ -107,6 +124,7 @@ class Lane(wiring.Component):
                 "write_en": In(1),
                 "write_addr": In(range(depth)),
                 "result": Out(32),
+                **({"qnt": In(QntControl)} if requantises else {}),
             }
         )
 
@@ -146,6 +164,8 @@ class Lane(wiring.Component):
         total = Signal(32)
         m.d.comb += total.eq(partial + (product << 16))
         shifted = lane_arithmetic.shift(m, value, operand)
+        if self._requantises:
+            requantised = self._requantise(m, value, operand)
         with m.Switch(control.operation):
             with m.Case(LaneOperation.SOURCE):
                 m.d.sync += operand.eq(value)
@@ -176,4 +196,19 @@ class Lane(wiring.Component):
             if self._requantises:
                 with m.Case(LaneOperation.MOV):
                     m.d.sync += result.eq(operand)
+                with m.Case(LaneOperation.QNT_PUT):
+                    m.d.sync += result.eq(requantised)
+                with m.Case(LaneOperation.QNT_PUT_SOURCE):
+                    m.d.sync += [result.eq(requantised), operand.eq(value)]
         return m
+
+    def _requantise(self, m: Module, value: Signal, operand: Signal) -> Value:
+        """What the requantiser took `Requantiser.LATENCY` cycles before."""
+        m.submodules.requantiser = requantiser = Requantiser()
+        m.d.comb += [
+            requantiser.acc.eq(value),
+            requantiser.scale.eq(operand),
+            requantiser.zero_point.eq(self.qnt.zero_point),
+            requantiser.lower.eq(self.qnt.lower),
+        ]
+        return requantiser.result

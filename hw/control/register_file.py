@@ -18,10 +18,10 @@ from vta.registers import (
     ID,
     POINTERS,
     REGISTERS,
-    VERSION,
     HostAccess,
     config_words,
     field_of,
+    version_word,
 )
 
 __all__ = ["ADDR_WIDTH", "READ_FROM_CORE", "RegisterFile", "bus_signature"]
@@ -147,7 +147,7 @@ class RegisterFile(wiring.Component):
             write,
             {
                 "id": Const(ID, 32),
-                "version": Const(VERSION, 32),
+                "version": Const(version_word(self._config), 32),
                 **{
                     f"config_{index}": Const(word, 32)
                     for index, word in enumerate(config_words(self._config))

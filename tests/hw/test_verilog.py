@@ -13,7 +13,7 @@ from amaranth.lib.memory import Memory
 
 from vta.config import PRESETS
 from vta.driver.verilog_cache import cached_verilog
-from vta.errors import ConfigError, ToolError
+from vta.errors import ToolError
 from vta.hw import verilog as hw_verilog
 from vta.hw.verilog import generate
 from vta.sim.rtl import verilator
@@ -144,9 +144,10 @@ def test_without_yosys(monkeypatch, tmp_path):
         generate(PRESETS["tiny"])
 
 
-def test_encoding_0_0_3_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"HW_VER must be 0.0.1 or 0.0.2 for hardware, not 0.0.3"):
-        generate(PRESETS["tiny"].replace(hw_ver="0.0.3"))
+def test_only_encoding_0_0_3_has_requantisers() -> None:
+    config = PRESETS["tiny"]
+    assert "requantiser" in generate(config.replace(hw_ver="0.0.3"))
+    assert "requantiser" not in generate(config.replace(hw_ver="0.0.2"))
 
 
 def test_the_quick_conversion_writes_what_amaranth_does():

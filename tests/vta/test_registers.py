@@ -1,7 +1,8 @@
 """The register map: the fixed words of docs/isa.md, and a map without overlaps."""
 
 from vta.config import PRESETS
-from vta.registers import BY_NAME, ID, REGISTERS, config_words
+from vta.readout import identity_problem
+from vta.registers import BY_NAME, ID, REGISTERS, config_words, version_word
 
 
 def test_the_first_ten_words_are_the_reference_designs():
@@ -81,3 +82,22 @@ def test_config_words_tell_configurations_apart():
         ),
     ]
     assert len({config_words(config) for config in variants}) == len(variants)
+
+
+def test_the_version_says_which_encoding_the_hardware_has():
+    old, new = (PRESETS["tiny"].replace(hw_ver=version) for version in ("0.0.2", "0.0.3"))
+    assert (version_word(old), version_word(new)) == (0x200, 0x300)
+
+    def problem(config, hardware, **options):
+        words = {f"config_{index}": word for index, word in enumerate(config_words(hardware))}
+        words |= {"id": ID, "version": version_word(hardware)}
+        return identity_problem(config, words.__getitem__, **options)
+
+    for programs_only in (False, True):
+        assert problem(new, new, programs_only=programs_only) == ""
+        assert "must read 0x00000300, not 0x00000200" in problem(
+            new, old, programs_only=programs_only
+        )
+    # Programs of the old encoding run on the new hardware, though it is another design.
+    assert problem(old, new, programs_only=True) == ""
+    assert "must read 0x00000200, not 0x00000300" in problem(old, new)
