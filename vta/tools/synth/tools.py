@@ -12,11 +12,15 @@ from pathlib import Path
 
 from vta import processes
 from vta.errors import ToolError
+from vta.files import require_space
 
 __all__ = ["nextpnr_ecp5", "version", "yosys"]
 
 BEAT = 30.0
 """Seconds without news after which a tool's last news is repeated."""
+
+SPACE = 1 << 20
+"""Bytes that must be free when a tool has ended."""
 
 PAUSE = 0.2
 """Seconds between two looks at a tool's log."""
@@ -120,6 +124,8 @@ def _run(
         except BaseException:
             processes.end_group(process)
             raise
+    # The tools ignore a full disk and leave their files cut short.
+    require_space(folder, SPACE)
     said: list[str] = []
     for name in dict.fromkeys((_OUTPUT, log)):
         said += (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
