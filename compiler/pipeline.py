@@ -29,6 +29,7 @@ from vta.compiler.passes.loops.loop_nests import loops
 from vta.compiler.passes.match.match import match
 from vta.compiler.passes.order import order
 from vta.compiler.passes.place import place
+from vta.compiler.passes.reuse import reuse
 from vta.compiler.passes.simplify import simplify
 from vta.compiler.passes.tokens.insert_tokens import insert_tokens
 from vta.compiler.passes.unroll.unroll import unroll
@@ -50,6 +51,7 @@ PASSES: tuple[tuple[str, Pass], ...] = (
     ("cut", cut),  # elementwise work on whole tensors is in parts that fit
     ("place", place),  # values have places
     ("unroll", unroll),  # instructions with addresses
+    ("reuse", reuse),  # without LOADs of what is there already
     ("order", order),  # which wait less in this order
     ("tokens", insert_tokens),  # in order across modules
 )

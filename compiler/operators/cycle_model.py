@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vta.compiler.ir.timing import TIMING
 from vta.compiler.operators.gemm_nest import AXES, GemmNest
-from vta.compiler.operators.tiling import Tiling, Tilings
+from vta.compiler.operators.tiling import THREADS, Tiling, Tilings
 from vta.config import Config
 
 __all__ = ["choose", "rough", "simulate"]
@@ -31,15 +31,39 @@ SIMULATED = 40_000
 def choose(nest: GemmNest, config: Config) -> tuple[Tiling, int]:
     """The best tiling and its cycles."""
     tilings = Tilings.legal(nest, config)
-    order = np.argsort(rough(tilings), kind="stable")[:FINALISTS]
+    expected = rough(tilings)
+    order = np.argsort(expected, kind="stable")
+    order = _finalists(tilings, expected, order) if config.requantises else order[:FINALISTS]
     # The roughly best tiling is always simulated, the others while steps are left.
     work = np.cumsum((tilings.blocks * tilings.turns)[order])
+    budget = SIMULATED // 2 if config.requantises else SIMULATED
     finalists = [
-        tilings[int(place)] for place in order[: max(1, int(np.searchsorted(work, SIMULATED)))]
+        tilings[int(place)] for place in order[: max(1, int(np.searchsorted(work, budget)))]
     ]
     cycles = [simulate(nest, tiling, config) for tiling in finalists]
     best = min(range(len(cycles)), key=cycles.__getitem__)
     return finalists[best], cycles[best]
+
+
+def _finalists(
+    tilings: Tilings, expected: NDArray[np.float64], order: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """As many of each number of threads, which the formula compares worst.
+
+    Of tilings that it finds equal, such as those with rows and columns exchanged, two are taken,
+    and only the best ones if they have many steps, which take long to simulate.
+    """
+    found = []
+    few = (tilings.blocks * tilings.turns)[order] <= SIMULATED // FINALISTS
+    order = order[few | (np.arange(len(order)) < FINALISTS // 4)]
+    for count in THREADS:
+        group = order[tilings.threads[order] == count]
+        cycles = expected[group]
+        differs = np.ones(len(group), bool)
+        differs[2:] = cycles[2:] > cycles[:-2]
+        found.append(group[differs][: 2 * FINALISTS])
+    best = np.concatenate(found)
+    return best[np.argsort(expected[best], kind="stable")]
 
 
 def rough(tilings: Tilings) -> NDArray[np.float64]:
@@ -47,25 +71,31 @@ def rough(tilings: Tilings) -> NDArray[np.float64]:
     nest, config = tilings.nest, tilings.config
     rows = np.minimum(tilings.data_rows, nest.height)
     columns = np.minimum(tilings.data_columns, nest.width)
-    load = (
+    load = tilings.fresh_data * (
         tilings.data_planes
         * rows
         * np.maximum(columns, tilings.beats(columns * config.inp_elem_bytes))
-        + tilings.weight_tiles * tilings.beats(config.wgt_elem_bytes)
-        + TIMING.gap * (tilings.data_planes + tilings.parts * tilings.outputs)
+        + TIMING.gap * tilings.data_planes
+    ) + tilings.fresh_weights * (
+        tilings.weight_tiles * tilings.beats(config.wgt_elem_bytes)
+        + TIMING.gap * tilings.parts * tilings.outputs
     )
     gemm = tilings.out_tiles * tilings.taps + TIMING.gap
     alu = tilings.out_tiles * (1 + sum(step.cycles for step in nest.steps)) + TIMING.gap * (
         1 + len(nest.steps)
     )
     alu += sum(step.drain for step in nest.steps)
-    bias = tilings.channel_tiles * tilings.beats(config.acc_elem_bytes)
+    bias = tilings.fresh_weights * tilings.channel_tiles * tilings.beats(config.acc_elem_bytes)
     store = tilings.beats(tilings.out_tiles * config.out_elem_bytes)
     blocks, turns = tilings.blocks, tilings.turns
     # A thread's next step is loaded between two of its own GEMMs.
     wait = TIMING.load + TIMING.handover
     turn = np.maximum(np.maximum(gemm, load), (gemm + load + wait) / tilings.threads)
     busy = turns * turn + np.maximum(alu, load - turn)
+    if config.requantises:
+        # The first of the threads waits for its store while the others end their blocks.
+        stored = TIMING.handover + TIMING.gap + store + TIMING.stored
+        busy = busy + np.maximum(0, stored - (tilings.threads - 1) * alu) / tilings.threads
     ends = load + TIMING.load + store
     alone = blocks * (
         turns * (load + TIMING.load + gemm) + bias + alu + np.maximum(0, store - load)
@@ -82,6 +112,9 @@ class _Thread:
     loaded: int = 0
     used: int = 0
     stored: int = 0
+    weights: tuple[int, ...] = ()
+    data: tuple[int, ...] = ()
+    """The blocks whose weights and data are still there."""
 
 
 def simulate(nest: GemmNest, tiling: Tiling, config: Config) -> int:
@@ -124,7 +157,7 @@ class _Machine:
         self.drain = sum(step.drain for step in nest.steps)
         self.bias = int((one.channel_tiles * one.beats(config.acc_elem_bytes))[0])
         self.planes = int(one.data_planes[0])
-        self.instructions = self.planes + tiling.parts * tiling.outputs
+        self.rows_of_weights = tiling.parts * tiling.outputs
         self.loading = functools.cache(self._loading)
         self.tiles = functools.cache(self._tiles)
         self.steps = list(
@@ -153,15 +186,23 @@ class _Machine:
 
     def blocks(self, turns: list[tuple[_Thread, Place]]) -> None:
         """One block of each thread, interleaved as in the program."""
-        self.load += self.bias * len(turns)
+        for thread, place in turns:
+            if not self._kept(thread.weights, place[1:3], always=True):
+                self.load += self.bias
         for number, ((_, tap_y, tap_x), sizes) in enumerate(
             zip(self.taps, self.steps, strict=True)
         ):
             for thread, place in turns:
-                self.load = max(self.load, thread.used) + self.loading(
-                    place[3], place[4], tap_y, tap_x
+                fresh = (
+                    not self._kept(thread.data, (*place[:2], *place[3:])),
+                    not self._kept(thread.weights, place[1:3]),
                 )
-                thread.loaded = self.load + TIMING.load
+                if any(fresh):
+                    self.load = max(self.load, thread.used) + self.loading(
+                        place[3], place[4], tap_y, tap_x, fresh
+                    )
+                    thread.loaded = self.load + TIMING.load
+                thread.data, thread.weights = (*place[:2], *place[3:]), place[1:3]
             for thread, place in turns:
                 if number == 0:
                     # The reset of the sums waits for the store of the previous block.
@@ -182,6 +223,13 @@ class _Machine:
             )
             thread.stored = self.store + TIMING.stored
 
+    def _kept(self, last: Place, now: Place, *, always: bool = False) -> bool:
+        """Whether what a block loads is still there, from the `last` block of the same thread.
+
+        If not `always`, it must be loaded in one step.
+        """
+        return self.config.requantises and last == now and (always or len(self.taps) == 1)
+
     def _tiles(self, place: Place) -> int:
         """Tiles of the output in a block; those at the ends may be smaller."""
         return math.prod(
@@ -189,8 +237,13 @@ class _Machine:
             for name, size, at in zip(AXES, self.nest.out_shape, place, strict=True)
         )
 
-    def _loading(self, row: int, column: int, tap_y: int, tap_x: int) -> int:
-        """Cycles of the loads of one step, in the block at `row`, `column`."""
+    def _loading(
+        self, row: int, column: int, tap_y: int, tap_x: int, fresh: tuple[bool, bool]
+    ) -> int:
+        """Cycles of the loads of one step, in the block at `row`, `column`.
+
+        `fresh` tells whether its data and its weights are loaded.
+        """
         nest, tiling = self.nest, self.tiling
         rows, _ = _clipped(
             row * tiling.rows * nest.row_step
@@ -206,13 +259,9 @@ class _Machine:
             (tiling.columns - 1) * nest.stride[1] + (tiling.taps_x - 1) * nest.dilation[1] + 1,
             nest.width,
         )
-        return (
-            self.planes
-            * rows
-            * (_cycles(columns, self.config.inp_elem_bytes, self.config) + padding)
-            + self.weights
-            + TIMING.gap * self.instructions
-        )
+        row_cycles = _cycles(columns, self.config.inp_elem_bytes, self.config) + padding
+        data = self.planes * (rows * row_cycles + TIMING.gap)
+        return fresh[0] * data + fresh[1] * (self.weights + TIMING.gap * self.rows_of_weights)
 
 
 def _cycles(tiles: int, nbytes: int, config: Config) -> int:

@@ -15,7 +15,7 @@ from vta.config import Config
 from vta.errors import CompileError
 from vta.isa import MAX_ITER
 
-__all__ = ["Tiling", "Tilings", "likely_sizes"]
+__all__ = ["THREADS", "Tiling", "Tilings", "likely_sizes"]
 
 THREADS = (1, 2, 4)
 
@@ -197,6 +197,42 @@ class Tilings:
     def channel_tiles(self) -> Column:
         """Tiles of bias and scales that a block loads."""
         return self.parts * self.outputs * (self.nest.biased + self.nest.scaled)
+
+    @functools.cached_property
+    def fresh_weights(self) -> NDArray[np.float64]:
+        """The part of the blocks that loads weights, bias and scales, not those of the one before.
+
+        The compiler leaves out a LOAD of what is there already (`compiler/passes/reuse.py`).
+        """
+        if not self.config.requantises:
+            return np.ones(len(self))
+        counts = self._counts_of_a_thread()
+        images, parts, outputs = (counts[:, place] for place in range(3))
+        kept = self.turns == 1
+        runs = np.where(parts * outputs == 1, 1, images * parts * outputs)
+        return np.where(kept, runs / counts.prod(1), 1.0)
+
+    @functools.cached_property
+    def fresh_data(self) -> NDArray[np.float64]:
+        """The part of the blocks that loads data, not that of the block before."""
+        if not self.config.requantises:
+            return np.ones(len(self))
+        counts = self._counts_of_a_thread()
+        kept = (self.turns == 1) & (counts[:, 3] * counts[:, 4] == 1)
+        return np.where(kept, 1 / counts[:, 2], 1.0)
+
+    def _counts_of_a_thread(self) -> Column:
+        """Blocks of a thread along each axis; one row for each tiling."""
+        counts = np.stack(
+            [
+                -(-size // self.fields[name])
+                for name, size in zip(AXES, self.nest.out_shape, strict=True)
+            ],
+            axis=1,
+        )
+        place = np.arange(len(self)), self.axis
+        counts[place] = -(-counts[place] // self.threads)
+        return counts
 
     def beats(self, nbytes: Column | int) -> Column:
         """Cycles of the bus."""
