@@ -82,7 +82,7 @@ class BoardLink(Protocol):
 
     def write(self, addr: int, data: memoryview) -> None: ...
 
-    def read(self, addr: int, nbytes: int) -> bytearray: ...
+    def read(self, addr: int, into: memoryview) -> None: ...
 
     def launch(
         self, insn_addr: int, insn_count: int, base: Mapping[str, int], timeout: float | None
@@ -142,10 +142,10 @@ class Board:
             yield view
         self._arena.flush(offset, nbytes)
 
-    def read(self, addr: int, nbytes: int) -> bytearray:
-        """A copy of what the machine has at its address `addr`."""
-        with self.reading(addr, nbytes) as view:
-            return bytearray(view)
+    def read(self, addr: int, into: memoryview) -> None:
+        """Copies what the machine has at its address `addr`."""
+        with self.reading(addr, into.nbytes) as view:
+            into[:] = view
 
     @contextmanager
     def reading(self, addr: int, nbytes: int) -> Iterator[memoryview]:

@@ -118,7 +118,9 @@ class BoardDevice(Device):
         self._link.write(addr, raw.data)
 
     def _read(self, addr: int, nbytes: int) -> NDArray[np.uint8]:
-        return np.frombuffer(self._link.read(addr, nbytes), np.uint8)
+        data = np.empty(nbytes, np.uint8)
+        self._link.read(addr, data.data)
+        return data
 
     def _launch(
         self, insn_addr: int, insn_count: int, base: Mapping[str, int], timeout: float | None
@@ -129,7 +131,7 @@ class BoardDevice(Device):
         def text(index: int) -> str:
             if index >= insn_count:
                 return ""
-            word = self._link.read(insn_addr + index * INSN_BYTES, INSN_BYTES)
+            word = self._read(insn_addr + index * INSN_BYTES, INSN_BYTES).tobytes()
             return str(Isa(self.config).decode(int.from_bytes(word, "little"), index))
 
         readout = Readout(run.registers.__getitem__, text)

@@ -125,7 +125,8 @@ class EmulatedSystem(System):
             self._dram.write(base + start, self._cached[start:end])
         elif name == f"{_BUFFER}/sync_for_cpu":
             start, end = self._range(text)
-            self._cached[start:end] = self._dram.read(self._kind.memory + start, end - start)
+            base = self._kind.memory
+            self._cached[start:end] = self._dram.array[base + start : base + end]
         elif name == f"{_FPGA}/firmware":
             self._program((self.root / "lib/firmware" / text).read_bytes())
 
@@ -162,12 +163,12 @@ class EmulatedSystem(System):
             self.hung |= control != 0 and control != 2
             self.fabric.close()
             self.fabric = None
-        super().write(f"{_FPGA}/state", "write error")
+        self.put(f"{_FPGA}/state", b"write error")
         if self._kind.swapped:
             data = np.frombuffer(data, ">u4").astype("<u4").tobytes()
         config = read_emulated(data, self._kind)
         self.fabric = self._fabric(config)
-        super().write(f"{_FPGA}/state", "operating")
+        self.put(f"{_FPGA}/state", b"operating")
 
     def _fabric(self, config: Config) -> Fabric:
         if 1 << config.addr_width != self._dram.size:

@@ -19,6 +19,7 @@ from vta.driver.remote.protocol import (
     MAX_MOVE,
     PROTOCOL,
     ProtocolError,
+    encode_head,
     number,
 )
 from vta.errors import DeviceError, RemoteError, VtaError
@@ -31,6 +32,9 @@ _ADDRESS = (1 << 40) - 1
 _COUNT = (1 << 32) - 1
 _BASES = ("uop", "inp", "wgt", "acc", "out")
 MAX_SECONDS = 1e6
+
+_PIECE = 1 << 20
+"""Bytes whose caches are maintained at once."""
 
 
 class Refused(RemoteError):
@@ -199,14 +203,23 @@ class Agent:
         except DeviceError:
             self._channel.skip(nbytes)
             raise
-        with self._board.writing(addr, nbytes) as view:
-            self._channel.receive_into(view)
+        # In pieces, so that one is flushed while the next one comes.
+        for start in range(0, nbytes, _PIECE):
+            with self._board.writing(addr + start, min(_PIECE, nbytes - start)) as view:
+                self._channel.receive_into(view)
         self._answer()
 
     def _read(self, head: dict[str, Any], nbytes: int) -> None:
         addr, size = number(head, "addr", _ADDRESS), number(head, "nbytes", MAX_MOVE)
-        with self._board.reading(addr, size) as view:
-            self._channel.send({"id": self._id, "ok": True}, view)
+        self._board.locate(addr, size)
+        if size <= _PIECE:
+            with self._board.reading(addr, size) as view:
+                self._channel.send({"id": self._id, "ok": True}, view)
+            return
+        self._channel.send_raw(encode_head({"id": self._id, "ok": True}, size))
+        for start in range(0, size, _PIECE):
+            with self._board.reading(addr + start, min(_PIECE, size - start)) as view:
+                self._channel.send_raw(view)
 
     def _launch(self, head: dict[str, Any], nbytes: int) -> None:
         base = head.get("base")

@@ -46,16 +46,17 @@ class Channel:
             If the peer takes nothing for `CALL_SECONDS`, or is gone.
         """
         view = memoryview(body).cast("B")
-        start = encode_head(head, view.nbytes)
         if view.nbytes <= _JOINED:
-            self._send_all(memoryview(start + bytes(view)))
+            self.send_raw(encode_head(head, view.nbytes) + bytes(view))
         else:
-            self._send_all(memoryview(start))
-            self._send_all(view)
+            self.send_raw(encode_head(head, view.nbytes))
+            self.send_raw(view)
 
-    def send_raw(self, data: bytes) -> None:
-        """Sends bytes that are no message, before the first one."""
-        self._send_all(memoryview(data))
+    def send_raw(self, data: bytes | memoryview) -> None:
+        """Sends bytes: a part of a message, or something before the first one."""
+        view = memoryview(data)
+        while view.nbytes:
+            view = view[self._send(view[:_PIECE], time.monotonic() + CALL_SECONDS) :]
 
     def receive(
         self, seconds: float, *, max_head: int = MAX_HEAD, max_body: int = 0
@@ -121,10 +122,6 @@ class Channel:
             if not got:
                 raise PeerGone("the connection ended within a message")
             view = view[got:]
-
-    def _send_all(self, view: memoryview) -> None:
-        while view.nbytes:
-            view = view[self._send(view[:_PIECE], time.monotonic() + CALL_SECONDS) :]
 
     def _receive(self, view: memoryview, deadline: float) -> int:
         """Receives at least one byte; 0 at the end of the connection."""

@@ -124,10 +124,8 @@ class RemoteBoard:
     def write(self, addr: int, data: memoryview) -> None:
         self._call("write", {"addr": addr}, body=data)
 
-    def read(self, addr: int, nbytes: int) -> bytearray:
-        data = bytearray(nbytes)
-        self._call("read", {"addr": addr, "nbytes": nbytes}, into=data)
-        return data
+    def read(self, addr: int, into: memoryview) -> None:
+        self._call("read", {"addr": addr, "nbytes": into.nbytes}, into=into)
 
     def launch(
         self, insn_addr: int, insn_count: int, base: Mapping[str, int], timeout: float | None
@@ -190,7 +188,7 @@ class RemoteBoard:
         head: dict[str, Any] | None = None,
         *,
         body: bytes | memoryview = b"",
-        into: bytearray | None = None,
+        into: memoryview | None = None,
         seconds: float = CALL_SECONDS,
         heard: Callable[[dict[str, Any]], None] | None = None,
         interrupts: bool = False,
@@ -221,7 +219,7 @@ class RemoteBoard:
 
     def _answer(
         self,
-        into: bytearray | None,
+        into: memoryview | None,
         seconds: float,
         heard: Callable[[dict[str, Any]], None] | None,
         interrupts: bool,
@@ -231,6 +229,7 @@ class RemoteBoard:
         Also returns the Ctrl-C that was passed on to the board, if there was one.
         """
         interrupted: KeyboardInterrupt | None = None
+        wanted = 0 if into is None else into.nbytes
         while True:
             if interrupts:
                 try:
@@ -238,7 +237,7 @@ class RemoteBoard:
                 except KeyboardInterrupt as error:
                     interrupted, interrupts = error, False
                     self._channel.send({"verb": "interrupt", "id": 0})
-            answer, nbytes = self._channel.receive(seconds, max_body=len(into or b""))
+            answer, nbytes = self._channel.receive(seconds, max_body=wanted)
             if "event" in answer:
                 if heard is not None:
                     heard(answer)
@@ -249,10 +248,10 @@ class RemoteBoard:
                 raise ProtocolError(
                     f"its answer is to request {answer.get('id')}, not to {self._id}"
                 )
-            if "error" not in answer and nbytes != len(into or b""):
-                raise ProtocolError(f"its answer has {nbytes} bytes, not {len(into or b'')}")
+            if "error" not in answer and nbytes != wanted:
+                raise ProtocolError(f"its answer has {nbytes} bytes, not {wanted}")
             if into is not None and nbytes:
-                self._channel.receive_into(memoryview(into))
+                self._channel.receive_into(into)
             return answer, interrupted
 
     def _lose(self, verb: str, error: RemoteError) -> NoReturn:

@@ -56,12 +56,17 @@ class BenchOptions:
     "--speed", is_flag=True, help="Measure the simulators instead: simulated cycles per second."
 )
 @click.option(
+    "--remote",
+    is_flag=True,
+    help="Measure sessions with a daemon on this computer instead, against bare sockets.",
+)
+@click.option(
     "--runs",
     metavar="N",
     type=click.IntRange(1),
     default=5,
     show_default=True,
-    help="Runs whose median --speed gives.",
+    help="Runs whose median --speed and --remote give.",
 )
 @click.option(
     "--page",
@@ -77,6 +82,7 @@ def command(
     as_json: bool,
     plot: str | None,
     speed: bool,
+    remote: bool,
     runs: int,
     page: str | None,
 ) -> int:
@@ -93,7 +99,14 @@ def command(
     Example: vta bench --plot roofline.png images/*.npz
     """
     options = BenchOptions(Config.load(config_file), model, only, as_json)
-    _check_files(plot, page, speed)
+    _check_files(plot, page, speed or remote)
+    if remote:
+        if images or speed:
+            raise click.UsageError("--remote measures sessions, and takes no images and no --speed")
+        from vta.cli.remote_table import measure_and_print
+
+        measure_and_print(options.config, runs, as_json=as_json)
+        return 0
     streams = [(Path(path).stem, Image.load(path)) for path in images]
     if page is not None:
         from vta.tools.bench.page import write
@@ -124,7 +137,7 @@ def _check_files(plot: str | None, page: str | None, speed: bool) -> None:
     from vta.tools.bench.roofline import SUFFIXES
 
     if speed and (plot is not None or page is not None):
-        raise click.UsageError("--speed cannot be combined with --plot or --page")
+        raise click.UsageError("--speed cannot be combined with --plot or --page, nor can --remote")
     for name, value in (("--plot", plot), ("--page", page)):
         if value is not None and not os.access(Path(value).absolute().parent, os.W_OK):
             raise click.UsageError(f"{name} {value}: its folder cannot be written")
