@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 import threading
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vta.driver.backends import open_device, require_backend
 from vta.driver.board.board_device import BoardDevice
 from vta.driver.module import LoadedModule
 from vta.driver.ndarray import Context, cpu
-from vta.errors import ConfigError, DeviceError
+from vta.errors import ArgumentError, ConfigError, DeviceError
 from vta.files import replacing
 from vta.program import Program
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from vta.config import Config
@@ -110,6 +112,10 @@ class Session:
                 self._device = self._open_device()
             return self._device
 
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
     def reconfigure(self, config: Config) -> None:
         """Makes the session fit a configuration, if it can.
 
@@ -150,6 +156,26 @@ class Session:
         if device is not None:
             device.close()
         self._remove()
+
+    def get_function(self, name: str) -> Callable[..., Any]:
+        """A function of the runtime, by the name that scripts for TVM use.
+
+        ``tvm.contrib.vta.init`` programs the FPGA; ``vta.simulator.profiler_clear`` and
+        ``profiler_status`` (JSON) are the device's statistics, also under ``vta.tsim``.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such function.
+        """
+        self._check_open()
+        functions: dict[str, Callable[..., Any]] = {"tvm.contrib.vta.init": self.program_fpga}
+        for kind in ("simulator", "tsim"):
+            functions[f"vta.{kind}.profiler_clear"] = lambda: self.machine.clear_statistics()
+            functions[f"vta.{kind}.profiler_status"] = lambda: json.dumps(self.machine.statistics())
+        if name not in functions:
+            raise ArgumentError(f"there is no function {name!r}; there are {', '.join(functions)}")
+        return functions[name]
 
     def _open_device(self) -> Device:
         return open_device(self.config)

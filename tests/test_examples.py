@@ -46,10 +46,30 @@ def test_get_started_on_tsim(tmp_path: Path) -> None:
     assert done.stdout.endswith("Successful vector add test!\n")
 
 
-def test_get_started_elsewhere(tmp_path: Path) -> None:
-    done = _run(PRESETS["default"].replace(target="pynq").to_dict(), tmp_path)
-    assert done.returncode == 1
-    assert done.stderr == "this example runs on sim and tsim, and TARGET is pynq\n"
+def test_get_started_on_an_emulated_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = PRESETS["tiny"].replace(target="de10nano").to_dict()
+    monkeypatch.delenv("VTA_RPC_HOST", raising=False)
+    done = _run(config, tmp_path)
+    assert done.stderr.endswith("connect needs a host: pass one, or set VTA_RPC_HOST\n")
+    daemon = subprocess.Popen(
+        [sys.executable, "-m", "vta", "serve", "--emulate", "de10nano", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    try:
+        assert daemon.stdout is not None
+        port = daemon.stdout.readline().rpartition(":")[2].strip()
+        monkeypatch.setenv("VTA_RPC_HOST", "127.0.0.1")
+        monkeypatch.setenv("VTA_RPC_PORT", port)
+        done = _run(config, tmp_path)
+    finally:
+        daemon.kill()
+        daemon.communicate()
+    assert done.returncode == 0, done.stderr
+    assert "cycle_count" in done.stdout
+    assert done.stdout.endswith("Successful vector add test!\n")
 
 
 def test_get_started_prints_the_tutorials_listing(tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ def bitstream_key(board: str, config: Config) -> str:
 
     The width of the bus and the like are the board's own affair.
     """
-    return cache.digest(board, json.dumps(config.encoding(), sort_keys=True), config.hw_ver)
+    encoding = config.encoding() | {"REQUANTISES": config.requantises}
+    return cache.digest(board, json.dumps(encoding, sort_keys=True))
 
 
 def fitting_bitstream(board: str, config: Config, *, emulated: bool) -> bytes | None:

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vta.driver.board.board import Board, RegisterMap
+from vta.driver.board.board import Board
 from vta.driver.board.emulated_bitstream import read_emulated
 from vta.driver.board.fabric import FunctionalFabric, RtlFabric
+from vta.driver.board.register_table import register_map
 from vta.driver.board.system import System
 from vta.errors import DeviceError
-from vta.registers import BY_NAME, REGISTERS
+from vta.registers import BY_NAME
 from vta.sim.memory import Memory
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from vta.driver.board.kinds import BoardKind
     from vta.driver.board.ports import Interrupt, Words
 
-__all__ = ["ARENA_BYTES", "EmulatedSystem", "emulated_board", "register_map"]
+__all__ = ["ARENA_BYTES", "EmulatedSystem", "emulated_board"]
 
 ARENA_BYTES = 128 << 20
 """The emulated board's memory for the machine, by default: what PYNQ's images set aside."""
@@ -42,13 +43,6 @@ _UIO = "sys/class/uio/uio0"
 _BUFFER = "sys/class/u-dma-buf/udmabuf0"
 _FPGA = "sys/class/fpga_manager/fpga0"
 _SYNC = re.compile(r"0x([0-9A-F]{8})([0-9A-F]{8})")
-
-
-def register_map() -> RegisterMap:
-    """The machine's registers, for the part of the driver that does not import `vta.registers`."""
-    names = [register.name for register in REGISTERS]
-    identity = ("id", "version", *(name for name in names if name.startswith("config_")))
-    return RegisterMap({name: BY_NAME[name].offset for name in names}, identity)
 
 
 def emulated_board(

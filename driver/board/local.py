@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from vta.driver.board.board import Board
 from vta.driver.board.board_device import BoardDevice
-from vta.driver.board.emulated import emulated_board, register_map
 from vta.driver.board.kinds import kind_named
+from vta.driver.board.register_table import register_map
 from vta.driver.board.system import System
 from vta.errors import ConfigError, DeviceError
 
@@ -34,6 +34,8 @@ def open_board_device(config: Config) -> BoardDevice:
     if how not in ("", "rtl", "functional"):
         raise ConfigError(f"{EMULATE} must be rtl or functional, not {how!r}")
     if how:
+        from vta.driver.board.emulated import emulated_board
+
         return BoardDevice(config, emulated_board(kind, functional=how == "functional"))
     try:
         return BoardDevice(config, Board(kind, System(), register_map()))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import vta
+from vta.driver.board.register_table import register_map
+from vta.driver.remote.client import map_digest
 
-__all__ = ["MODULES", "bundle"]
+__all__ = ["MODULES", "agent_settings", "bundle", "daemon_file"]
 
 MODULES = (
     "vta.errors",
@@ -25,6 +28,7 @@ MODULES = (
     "vta.driver.remote.fair_queue",
     "vta.driver.remote.server",
     "vta.driver.remote.pipe_agent",
+    "vta.driver.remote.daemon",
 )
 """What a board needs, each after what it imports. A test imports them in a bare Python 3.10."""
 
@@ -56,3 +60,26 @@ def bundle() -> str:
     ]
     packed = json.dumps(json.dumps(sources))
     return f"import json as _json\n_SOURCES = _json.loads({packed})\n{_LOADER}"
+
+
+def agent_settings() -> dict[str, Any]:
+    """What an agent must know of this package beside its own modules."""
+    registers = register_map()
+    return {
+        "version": vta.__version__,
+        "registers": map_digest(),
+        "offsets": dict(registers.offsets),
+        "identity": registers.identity,
+    }
+
+
+def daemon_file() -> str:
+    """The daemon as one file, to be run with Python 3.10 on a board."""
+    packed = json.dumps(json.dumps(agent_settings()))
+    return (
+        "#!/usr/bin/env python3\n"
+        f"# Serves a board; written by amaranth-vta {vta.__version__}.\n"
+        f"{bundle()}\n"
+        "from vta.driver.remote.daemon import main\n"
+        f"sys.exit(main(_json.loads({packed}), sys.argv[1:]))\n"
+    )

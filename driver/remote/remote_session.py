@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
+import threading
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +20,9 @@ if TYPE_CHECKING:
     from vta.config import Config
     from vta.driver.device import Device
 
-__all__ = ["Credentials", "RemoteSession", "open_session"]
+__all__ = ["Credentials", "RemoteSession", "end_own_session", "open_session"]
+
+logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 15.0
 
@@ -87,6 +92,7 @@ class RemoteSession(Session):
             raise ConfigError(f"{board.where} is a {kind}, and TARGET is {config.target}")
         super().__init__(config)
         self._board = board
+        _own[threading.get_ident(), board.where] = self
 
     def _open_device(self) -> Device:
         return BoardDevice(self.config, self._board)
@@ -123,6 +129,7 @@ def open_session(
         If it cannot be reached, refuses, or its board is not free in time.
     """
     where = f"{host}:{port}"
+    end_own_session(where)
     context = credentials.context()
     try:
         link = socket.create_connection((host, port), CONNECT_SECONDS)
@@ -143,6 +150,23 @@ def open_session(
     except BaseException:
         board.close()
         raise
+
+
+_own: weakref.WeakValueDictionary[tuple[int, str], RemoteSession] = weakref.WeakValueDictionary()
+"""The open sessions of this process, by thread and place."""
+
+
+def end_own_session(where: str) -> None:
+    """Closes this thread's session with a place, which it would wait for without end.
+
+    This happens where a script or a notebook's cell connects again.
+    """
+    session = _own.pop((threading.get_ident(), where), None)
+    if session is not None and not session.closed:
+        logger.warning(
+            "%s serves one session at a time: the earlier one of this thread is closed", where
+        )
+        session.close()
 
 
 def _tls_problem(error: OSError) -> str:

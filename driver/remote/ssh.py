@@ -12,12 +12,10 @@ import zlib
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import vta
-from vta.driver.board.emulated import register_map
-from vta.driver.remote.bundle import bundle
+from vta.driver.remote.bundle import agent_settings, bundle
 from vta.driver.remote.channel import PeerGone, SocketChannel
-from vta.driver.remote.client import QUEUE_SECONDS, ConnectionLost, RemoteBoard, map_digest
-from vta.driver.remote.remote_session import RemoteSession
+from vta.driver.remote.client import QUEUE_SECONDS, ConnectionLost, RemoteBoard
+from vta.driver.remote.remote_session import RemoteSession, end_own_session
 from vta.errors import ConfigError, RemoteError
 
 if TYPE_CHECKING:
@@ -110,6 +108,7 @@ def open_ssh(config: Config, url: str, queue_seconds: float = QUEUE_SECONDS) -> 
         If ssh or the agent cannot be started, or the board is not free in time.
     """
     host, command = _command(url)
+    end_own_session(host)
     channel = _SshChannel(command)
     try:
         source = zlib.compress(_source(config).encode())
@@ -152,15 +151,7 @@ def _command(url: str) -> tuple[str, list[str]]:
 
 def _source(config: Config) -> str:
     """The agent, and the call that starts it."""
-    registers = register_map()
-    settings = {
-        "kind": config.target,
-        "version": vta.__version__,
-        "registers": map_digest(),
-        "offsets": dict(registers.offsets),
-        "identity": registers.identity,
-    }
-    packed = json.dumps(json.dumps(settings))
+    packed = json.dumps(json.dumps({"kind": config.target, **agent_settings()}))
     return (
         f"{bundle()}\n"
         "from vta.driver.remote.pipe_agent import serve_pipes\n"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import ssl
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +11,7 @@ import click
 import vta
 from vta.cli.output import path_argument
 from vta.driver.board.kinds import KINDS, kind_named
-from vta.errors import ConfigError
+from vta.files import replacing
 from vta.processes import unwound_by_sigterm
 
 if TYPE_CHECKING:
@@ -56,6 +54,12 @@ __all__ = ["command"]
     show_default=True,
     help="Seconds that a client may keep the board without using it.",
 )
+@click.option(
+    "--write",
+    metavar="FILE",
+    type=path_argument,
+    help="Write the daemon as one file for a board that has only Python 3.10, and end.",
+)
 def command(
     host: str,
     port: int,
@@ -68,6 +72,7 @@ def command(
     tls_key: str | None,
     client_ca: str | None,
     idle: float,
+    write: str | None,
 ) -> int:
     """Serve a board to clients that call `vta.rpc.connect(host, port)`, one at a time; the others
     wait in a queue. Without TLS and a token or client certificates it listens on this computer
@@ -76,8 +81,11 @@ def command(
     Example: vta serve --emulate pynq
     """
     from vta.driver.remote.client import map_digest
+    from vta.driver.remote.daemon import read_token, server_context
     from vta.driver.remote.server import Server
 
+    if write is not None:
+        return _write(write)
     if (board is None) == (emulate is None):
         raise click.UsageError("name one board, by --board or by --emulate")
     _log_clients()
@@ -90,8 +98,8 @@ def command(
             registers=map_digest(),
             host=host,
             ports=range(port, max(port, port_end if port else 0) + 1),
-            tls=_tls(tls_cert, tls_key, client_ca),
-            token=_token(token_file),
+            tls=server_context(tls_cert, tls_key, client_ca),
+            token=read_token(token_file),
             idle=idle,
         )
         stack.callback(server.close)
@@ -101,9 +109,19 @@ def command(
     return 0
 
 
+def _write(file: str) -> int:
+    from vta.driver.remote.bundle import daemon_file
+
+    with replacing(file) as partial:
+        partial.write_text(daemon_file(), encoding="utf-8")
+    click.echo(f"{file}: written; run it on the board with python3")
+    return 0
+
+
 def _open(board: str, emulate: str, functional: bool) -> Board:
     from vta.driver.board.board import Board
-    from vta.driver.board.emulated import emulated_board, register_map
+    from vta.driver.board.emulated import emulated_board
+    from vta.driver.board.register_table import register_map
     from vta.driver.board.system import System
 
     if emulate:
@@ -117,30 +135,3 @@ def _log_clients() -> None:
     if logging.getLogger().getEffectiveLevel() <= logging.WARNING:
         logger.setLevel(logging.INFO)
         logging.getLogger().handlers[0].setLevel(logging.INFO)
-
-
-def _token(file: str | None) -> str | None:
-    if file is None:
-        return None
-    token = Path(file).read_text(encoding="utf-8").strip()
-    if len(token) < 16:
-        raise ConfigError(f"{file}: a token must have at least 16 characters")
-    return token
-
-
-def _tls(cert: str | None, key: str | None, client_ca: str | None) -> ssl.SSLContext | None:
-    if cert is None:
-        if key or client_ca:
-            raise ConfigError("--tls-key and --client-ca need --tls-cert")
-        return None
-    try:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.load_cert_chain(cert, key)
-        if client_ca is not None:
-            context.load_verify_locations(client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except OSError as error:
-        named = ", ".join(name for name in (cert, key, client_ca) if name)
-        raise ConfigError(f"{named}: cannot be used for TLS ({error})") from None
-    return context

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vta import nd
 from vta.calls import check_calls
 from vta.testing import simulator
-from vta.tvm.missing import HINTS, MissingAttribute
+from vta.tvm.missing import MissingAttribute
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +68,7 @@ def get_global_func(name: str, allow_missing: bool = False) -> Callable[..., Any
     """
     if name not in _GLOBAL and not allow_missing:
         raise MissingAttribute(
-            f"there is no global function {name!r}: {HINTS['LocalSession.get_function']}"
+            f"there is no global function {name!r}; there are {', '.join(_GLOBAL)}"
         )
     return _GLOBAL.get(name)
 

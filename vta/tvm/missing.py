@@ -71,7 +71,6 @@ HINTS = {
     "vta.graph": _NETWORKS,
     "vta.pkg_config": "vta.Environment has every size; `vta config` shows them",
     "vta.transform": _PASSES,
-    "LocalSession.get_function": _STATS,
     "Stage.parallel": "bind(axis, te.thread_axis('cthread')) makes virtual threads",
     "Stage.vectorize": "a tile is a vector already; mark the loop with pragma(axis, env.alu)",
 }

@@ -10,9 +10,10 @@ from tests.driver.remote.conftest import ARENA_BYTES, endless
 from vta.config import PRESETS, Config
 from vta.driver.board.board import Board
 from vta.driver.board.board_device import BoardDevice
-from vta.driver.board.emulated import EmulatedSystem, emulated_board, register_map
+from vta.driver.board.emulated import EmulatedSystem, emulated_board
 from vta.driver.board.emulated_bitstream import emulated_bitstream
 from vta.driver.board.kinds import KINDS
+from vta.driver.board.register_table import register_map
 from vta.driver.board.u_dma_buf import UDmaBuf
 from vta.errors import DeviceError, DeviceTimeout, MachineError
 from vta.isa import Isa

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import vta
-from tests.driver.remote.conftest import Serve
+from tests.driver.remote.conftest import Serve, check_board
 from tests.vta.commands import Run
 from vta import nd, rpc
 from vta.config import PRESETS, Config
 from vta.driver.board.kinds import KINDS
-from vta.driver.module import Module
-from vta.errors import ConfigError, DeviceError, MachineError, ProgramError, RemoteError
+from vta.driver.module import LoadedModule, Module
+from vta.errors import (
+    ArgumentError,
+    ConfigError,
+    DeviceError,
+    MachineError,
+    ProgramError,
+    RemoteError,
+)
 from vta.program import Program
 
 SCRIPTS = Path(__file__).parents[2] / "vta" / "tvm" / "scripts"
@@ -40,8 +50,6 @@ def tutorial(shared: Path, folder: Path) -> Path:
 
 
 def config_file(folder: Path, config: Config) -> Path:
-    import json
-
     file = folder / "vta_config.json"
     file.write_text(json.dumps(config.to_dict()))
     return file
@@ -111,6 +119,67 @@ def test_arrays_modules_and_times(
         assert 0 < times.min < 60
         assert remote.cpu(0).device is None
         assert remote.device("ext_dev", 0) == ctx
+
+
+def test_functions_by_their_names_in_tvm(serve: Serve, tiny: Config, program: Program) -> None:
+    a = np.zeros(program.args[0].shape, np.int32)
+    with rpc.connect("127.0.0.1", serve().port, config=tiny) as remote:
+        remote.get_function("tvm.contrib.vta.init")(None)
+        remote.machine.call(program, [a, a])
+        status = remote.get_function("vta.simulator.profiler_status")
+        assert json.loads(status())["alu_counter"] == 10
+        remote.get_function("vta.simulator.profiler_clear")()
+        assert json.loads(status())["alu_counter"] == 0
+        with pytest.raises(ArgumentError, match="no function 'x'; there are tvm.contrib.vta.init"):
+            remote.get_function("x")
+
+
+def test_times_are_the_boards(
+    serve: Serve, tiny: Config, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with rpc.connect("127.0.0.1", serve().port, config=tiny) as remote:
+        remote.program_fpga()
+        ctx = remote.ext_dev(0)
+        shape = program.args[0].shape
+        f = LoadedModule(program, remote.machine)
+        arrays = [nd.array(np.zeros(shape, np.int32), ctx) for _ in range(2)]
+        arrays.append(nd.empty(shape, "int8", ctx))
+        seconds = iter([100.0, 1.0, 2.0, 3.0, 4.0])
+        launch = remote._board.launch
+
+        def timed(*args):
+            return dataclasses.replace(launch(*args), seconds=next(seconds))
+
+        monkeypatch.setattr(remote._board, "launch", timed)
+        times = f.time_evaluator(program.name, ctx, number=2, repeat=2)(*arrays)
+        assert times.results == (1.5, 3.5)
+
+
+def test_a_script_may_connect_again(
+    serve: Serve, tiny: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a cell of a notebook does that is run twice; it would wait for itself for ever."""
+    server = serve()
+    first = rpc.connect("127.0.0.1", server.port, config=tiny)
+    with rpc.connect("127.0.0.1", server.port, config=tiny, queue_seconds=5) as second:
+        assert f"127.0.0.1:{server.port} serves one session at a time" in caplog.text
+        assert second.machine.allocate(4)
+    with pytest.raises(DeviceError, match="the session is closed"):
+        first.ext_dev(0)
+
+
+def test_a_session_that_is_forgotten_frees_the_board(serve: Serve, tiny: Config) -> None:
+    server = serve()
+
+    def script() -> None:
+        remote = rpc.connect("127.0.0.1", server.port, config=tiny)
+        remote.program_fpga()
+
+    script()
+    thread = threading.Thread(target=check_board, args=(server.port, tiny))
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
 
 
 def test_a_fault_has_its_instruction(serve: Serve, tiny: Config, make_program) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from tests.driver.conftest import add_seven
 from tests.driver.remote.conftest import Serve
 from tests.driver.remote.test_agent import python_3_10
+from tests.vta.commands import Run
 from vta import rpc
 from vta.config import Config
 from vta.driver.board.emulated_bitstream import emulated_bitstream
@@ -195,6 +197,55 @@ def test_the_agent_in_a_bare_python(
             board.read(0, memoryview(bytearray(4)))
     assert not (root / "dev/udmabuf0").read_bytes()[4096:4300].strip(b"\0")
     assert config_words(tiny)
+
+
+DAEMON = """
+import sys
+_, file, root, *words = sys.argv
+start, call = open(file).read().rsplit("sys.exit(", 1)
+exec(start)
+import vta.driver.remote.daemon as daemon
+system = daemon.System
+daemon.System = lambda: system(root)
+sys.argv = ["daemon", *words]
+exec("sys.exit(" + call)
+"""
+
+
+def test_the_daemon_in_a_bare_python(tiny: Config, tmp_path: Path, run: Run) -> None:
+    """The file that `vta serve --write` writes, in Python 3.10, on the files of a Pynq."""
+    file = tmp_path / "daemon.py"
+    said = run("serve", "--write", file).out
+    assert said == f"{file}: written; run it on the board with python3\n"
+    root = tmp_path / "root"
+    fake_board(root)
+    words = ["-I", "-S", "-c", DAEMON, str(file), str(root), "--board", "pynq", "--port", "0"]
+    daemon = subprocess.Popen(
+        [python_3_10(), *words, "--port-end", "0"], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert daemon.stderr is not None
+        line = daemon.stderr.readline()
+        assert " serving pynq on 127.0.0.1:" in line
+        port = int(line.rpartition(":")[2])
+        with rpc.connect("127.0.0.1", port, config=tiny) as remote:
+            addr = remote.machine.allocate(1000)
+            remote.machine.write(addr, np.arange(500, dtype=np.uint16))
+            got = remote.machine.read(addr, 1000).view(np.uint16)
+            np.testing.assert_array_equal(got, np.arange(500))
+        daemon.terminate()
+        assert daemon.wait(20) == 0
+    finally:
+        daemon.kill()
+        daemon.communicate()
+    done = subprocess.run(
+        [python_3_10(), "-I", "-S", str(file), "--board", "pynq", "--host", "0.0.0.0"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("vta-daemon: there is no u-dma-buf device")
 
 
 def fake_board(root: Path) -> None:

@@ -294,7 +294,7 @@ def test_global_functions_are_the_counters() -> None:
         ):
             assert key in status
         assert tvm.get_global_func("device_api.cuda", allow_missing=True) is None
-        with pytest.raises(VtaError, match="no global function 'x': use vta.testing.simulator"):
+        with pytest.raises(VtaError, match="no global function 'x'; there are vta.sim"):
             tvm.get_global_func("x")
 
 

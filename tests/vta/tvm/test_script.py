@@ -171,7 +171,7 @@ def test_no_path_in_safe_mode(tmp_path: Path) -> None:
         (
             "from tvm import rpc\nrpc.LocalSession().get_function('x')\n",
             2,
-            "LocalSession has no get_function: use vta.testing.simulator: stats()",
+            "there is no function 'x'; there are tvm.contrib.vta.init, ",
         ),
     ],
 )
