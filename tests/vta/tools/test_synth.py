@@ -420,7 +420,8 @@ a line of a table
 3.2. Executing OPT pass.
 3.7. Executing ABC9 pass.
 Extracted 9 AND gates and 0 wires from module `vta.left' to a netlist network with 1 inputs
-3.7.2. Executing ABC9.""".splitlines()
+3.7.2. Executing ABC9.
+3.9. Executing CHECK pass.""".splitlines()
     assert [progress.text(line) for line in lines] == [
         "Executing Verilog-2005 frontend: vta.v",
         "Executing HIERARCHY pass (managing design hierarchy)",
@@ -433,6 +434,7 @@ Extracted 9 AND gates and 0 wires from module `vta.left' to a netlist network wi
         "75 % of the passes done, Executing ABC9 pass",
         "75 % of the passes done, ABC on module vta.left",
         "",
+        "99 % of the passes done, Executing CHECK pass",
     ]
 
 
