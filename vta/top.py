@@ -30,6 +30,7 @@ from vta.compiler.operators import (
     Multiply,
     OperandSpec,
     Operator,
+    ScaledAdd,
     Spec,
     Tiling,
     pack_bias,
@@ -37,6 +38,7 @@ from vta.compiler.operators import (
     pack_weight,
     unpack_data,
 )
+from vta.compiler.operators.epilogue import INT8
 from vta.compiler.operators.shape_arguments import Size
 from vta.driver.backends import open_device
 from vta.driver.device import Device
@@ -61,6 +63,7 @@ __all__ = [
     "Multiply",
     "OperandSpec",
     "Operator",
+    "ScaledAdd",
     "Spec",
     "Tiling",
     "add",
@@ -347,6 +350,8 @@ def add(
     b: Any,
     *,
     bias: Any = None,
+    scales: tuple[float, float, float] | None = None,
+    zero_points: tuple[int, int, int] = (0, 0, 0),
     scale: Any = None,
     epilogue: Epilogue | None = None,
     device: Device | Session | None = None,
@@ -356,8 +361,21 @@ def add(
 
     `bias`, int32, and `scale`, float32, have one number for each index of the second dimension. The
     other arguments are those of `dense`.
+
+    With `scales` and `zero_points`, each of `a`, `b` and the result, it is the float32 formula of
+    `ScaledAdd`. `lower` is then the only other option.
     """
     arrays = _arrays([a, b], bias, scale)
+    if scales is not None:
+        others = dict(options, bias=bias, scale=scale, epilogue=epilogue)
+        lower = others.pop("lower", INT8[0])
+        wrong = [name for name, value in others.items() if value is not None]
+        if wrong:
+            raise ArgumentError(f"{', '.join(wrong)} must be left out where there are scales")
+        shape = arrays[0].shape
+        return _call(ScaledAdd(shape, scales, zero_points=zero_points, lower=lower), arrays, device)
+    if tuple(zero_points) != (0, 0, 0):
+        raise ArgumentError("zero_points must be left out where there are no scales")
     return _call(
         Add(arrays[0].shape, epilogue=_epilogue(bias, scale, epilogue, options)), arrays, device
     )

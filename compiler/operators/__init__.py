@@ -13,6 +13,7 @@ from vta.compiler.operators.layout import (
 )
 from vta.compiler.operators.operator import OperandSpec, Operator, Spec
 from vta.compiler.operators.pooling import AvgPool2d, MaxPool2d
+from vta.compiler.operators.scaled_add import ScaledAdd
 from vta.compiler.operators.tiling import Tiling
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Multiply",
     "OperandSpec",
     "Operator",
+    "ScaledAdd",
     "Spec",
     "Tiling",
     "pack_bias",
