@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,13 @@ import numpy as np
 from vta.compiler.operators.channel_operands import channel_operands, pack_channels
 from vta.compiler.operators.epilogue import INT8, Epilogue, as_int8
 from vta.compiler.operators.gemm_nest import GemmNest
-from vta.compiler.operators.layout import ChannelBlocking, pack_data, pack_weight, pad_images
+from vta.compiler.operators.layout import (
+    ChannelBlocking,
+    pack_data,
+    pack_weight,
+    pad_images,
+    windows_as_channels,
+)
 from vta.compiler.operators.multi_nest import OutputPart, host_padding, plan_pieces, unpack_pieces
 from vta.compiler.operators.operator import Array, OperandSpec, Plan, Spec
 from vta.compiler.operators.shape_arguments import Padding, Window, as_shape, out_size
@@ -151,10 +158,64 @@ class Conv2d(Window, Spec):
 
     def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
         """Chooses tilings, unless one is given, and schedules."""
+        folded = self._folded(config)
+        if folded is not None:
+            return folded.plan(config, tiling)
         return plan_pieces(self.core.pieces(config)[0], config, tiling)
+
+    def _folded(self, config: Config) -> Conv2d | None:
+        """The convolution with taps as channels that is compiled instead of this one, if any is.
+
+        Data with few channels fills only a part of each tile. Packing then makes the columns of a
+        window, or all of its taps, channels of the data, if that takes fewer cycles.
+        """
+        few = 2 * self.weight_shape[1] < config.block and self.groups == 1
+        if not few or not config.requantises:
+            return None
+        return _fewest_cycles(self, config)
+
+    def folds(self) -> Iterator[Conv2d]:
+        """The convolutions with the columns of a window, or all of its taps, as channels."""
+        images, channels, height, _ = self.data_shape
+        outputs, _, rows, columns = self.weight_shape
+        if rows > 1 and columns > 1:
+            yield replace(
+                self,
+                data_shape=(images, channels * columns, height, self.output_shape[3]),
+                weight_shape=(outputs, channels * columns, rows, 1),
+                stride=(self.strides[0], 1),
+                dilation=(self.dilations[0], 1),
+                padding=(self.pads[0], 0, self.pads[2], 0),
+            )
+        if rows * columns > 1:
+            yield replace(
+                self,
+                data_shape=(images, channels * rows * columns, *self.output_shape[2:]),
+                weight_shape=(outputs, channels * rows * columns, 1, 1),
+                stride=1,
+                dilation=1,
+                padding=0,
+            )
+
+    def _fold_arrays(self, folded: Conv2d, data: Array, weight: Array) -> list[Array]:
+        """Data and weights of a convolution of `folds`."""
+        pads, strides, dilations = self.pads, self.strides, self.dilations
+        taps = self.weight_shape[2], self.weight_shape[3]
+        if folded.weight_shape[2] > 1:  # its rows are still taps
+            pads = (0, pads[1], 0, pads[3])
+            taps, strides, dilations = (1, taps[1]), (1, strides[1]), (1, dilations[1])
+            weight = weight.swapaxes(2, 3)
+        padded = pad_images(data, pads, self.input_zero_point)
+        return [
+            windows_as_channels(padded, taps, strides, dilations),
+            weight.reshape(folded.weight_shape),
+        ]
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         """The operands in the layout of the program's inputs."""
+        folded = self._folded(config)
+        if folded is not None:
+            return folded.pack(config, [*self._fold_arrays(folded, *arrays[:2]), *arrays[2:]])
         blocking = self.blocking(config)
         data, weight, *rest = arrays
         zero = self.input_zero_point
@@ -168,6 +229,9 @@ class Conv2d(Window, Spec):
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
         """The program's outputs in the layout of the operator's result."""
+        folded = self._folded(config)
+        if folded is not None:
+            return folded.unpack(config, outputs)
         core = self.core
         found = unpack_pieces(
             core.pieces(config)[0], outputs, core.output_shape, self.blocking(config).output_chunk
@@ -249,6 +313,18 @@ class Dense(Spec):
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
         """The program's outputs in the layout of the operator's result."""
         return self.convolution.unpack(config, outputs)[:, :, 0, 0]
+
+
+@functools.lru_cache(maxsize=256)
+def _fewest_cycles(spec: Conv2d, config: Config) -> Conv2d | None:
+    """The convolution of `folds` that takes the fewest cycles; None if `spec` itself does."""
+    best = plan_pieces(spec.core.pieces(config)[0], config, None).cycles
+    found = None
+    for folded in spec.folds():
+        cycles = folded.plan(config).cycles
+        if cycles < best:
+            best, found = cycles, folded
+    return found
 
 
 def check_groups(groups: int, inputs: int, outputs: int) -> None:

@@ -28,6 +28,7 @@ SIMULATED = 40_000
 """How many steps are simulated in total, at most; this takes a fraction of a second."""
 
 
+@functools.lru_cache(maxsize=256)
 def choose(nest: GemmNest, config: Config) -> tuple[Tiling, int]:
     """The best tiling and its cycles."""
     tilings = Tilings.legal(nest, config)

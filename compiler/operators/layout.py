@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 from vta.config import Config
 from vta.errors import ArgumentError
 
-__all__ = ["ChannelBlocking", "pack_bias", "pack_data", "pack_weight", "pad_images", "unpack_data"]
+__all__ = [
+    "ChannelBlocking",
+    "pack_bias",
+    "pack_data",
+    "pack_weight",
+    "pad_images",
+    "unpack_data",
+    "windows_as_channels",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +184,24 @@ def pad_images(
     if not any(padding):
         return data
     return np.pad(data, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=value)
+
+
+def windows_as_channels(
+    data: NDArray[Any], taps: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+) -> NDArray[Any]:
+    """(N, C, H, W) as (N, C * taps, OH, OW): what each window sees, one channel for each tap.
+
+    `taps`, `stride` and `dilation` are (y, x), and the last index of a window counts fastest.
+    """
+    rows, columns = (
+        (size - (count - 1) * dilation[dim] - 1) // stride[dim] + 1
+        for dim, (size, count) in enumerate(zip(data.shape[2:], taps, strict=True))
+    )
+    seen = np.empty((*data.shape[:2], *taps, rows, columns), data.dtype)
+    for y, x in np.ndindex(*taps):
+        first = data[:, :, y * dilation[0] :, x * dilation[1] :]
+        seen[:, :, y, x] = first[:, :, :: stride[0], :: stride[1]][:, :, :rows, :columns]
+    return seen.reshape(data.shape[0], -1, rows, columns)
 
 
 def _padded(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:

@@ -302,3 +302,43 @@ def test_a_zero_point_works_on_an_older_machine(sim):
     padded = np.pad(data.astype(np.int64), sides, constant_values=-128) + 128
     expected = reference.finish(reference.conv2d(padded, weight), shift=8)
     run(sim, spec, OLD, data, weight, expected=expected)
+
+
+@pytest.mark.parametrize("zero", [-128, 7])
+@pytest.mark.parametrize(
+    ("channels", "taps", "options"),
+    [
+        (3, (7, 7), {"stride": 2, "padding": 3}),
+        (1, (3, 3), {"padding": (2, 0, 1, 1), "dilation": (2, 1)}),
+        (2, (1, 5), {"padding": (0, 2)}),
+        (3, (5, 1), {"stride": (1, 2)}),
+        (3, (1, 1), {}),
+    ],
+)
+def test_few_channels_make_windows_channels(sim, zero, channels, taps, options):
+    """Whether the columns of a window, all of it, or nothing is folded: the result is the same."""
+    config = NEW
+    data, weight = int8((2, channels, 9, 8), 1), int8((10, channels, *taps), 2)
+    bias = np.random.default_rng(3).integers(-900, 900, 10).astype(np.int32)
+    scale = scales(10, 9000)
+    epilogue = Epilogue(bias=True, scale=True, zero_point=-3, lower=-100)
+    spec = Conv2d(data.shape, weight.shape, epilogue=epilogue, input_zero_point=zero, **options)
+    top_, left, bottom, right = spec.pads
+    sides = ((0, 0), (0, 0), (top_, bottom), (left, right))
+    padded = np.pad(data.astype(np.int64), sides, constant_values=zero) - zero
+    sums = reference.conv2d(padded, weight, stride=spec.strides, dilation=spec.dilations)
+    expected = requantised(sums + bias.reshape(-1, 1, 1), scale)
+    run(sim, spec, config, data, weight, bias, scale, expected=expected)
+    for folded in spec.folds():
+        arrays = spec._fold_arrays(folded, data, weight)
+        run(sim, folded, config, *arrays, bias, scale, expected=expected)
+
+
+def test_the_search_folds_first_layers_where_tiles_would_be_empty():
+    config = CONFIGS["default"]
+    resnet = Conv2d((1, 3, 56, 56), (64, 3, 7, 7), stride=2, padding=3, epilogue=SCALED)
+    assert resnet.compile(config).args[0].shape[2:5] == (10, 28, 28)  # 147 channels in ten blocks
+    wide = Conv2d((1, 8, 56, 56), (64, 8, 7, 7), stride=2, padding=3, epilogue=SCALED)
+    assert wide.compile(config).args[0].shape[2:5] == (1, 56, 56)
+    shifts = Conv2d(resnet.data_shape, resnet.weight_shape, stride=2, padding=3)
+    assert shifts.compile(config.replace(hw_ver="0.0.2")).args[0].shape[2:5] == (1, 56, 56)
