@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vta import cache
 from vta.driver.board.emulated_bitstream import emulated_bitstream
@@ -16,10 +16,19 @@ from vta.files import FileTooLargeError, read_limited
 if TYPE_CHECKING:
     from vta.config import Config
 
-__all__ = ["bitstream_key", "fitting_bitstream", "read_bitstream"]
+__all__ = ["RoutedBitstream", "bitstream_key", "fitting_bitstream", "read_bitstream"]
 
 CACHE_KIND = "bitstream"
 CACHED_FILE = "vta.bit"
+
+_MAX_MANIFEST = 1 << 16
+
+
+class RoutedBitstream(NamedTuple):
+    """A bitstream, and the clock that it was routed for (None: the board's default)."""
+
+    data: bytes
+    clock_hz: int | None
 
 
 def bitstream_key(board: str, config: Config) -> str:
@@ -31,24 +40,38 @@ def bitstream_key(board: str, config: Config) -> str:
     return cache.digest(board, json.dumps(encoding, sort_keys=True))
 
 
-def fitting_bitstream(board: str, config: Config, *, emulated: bool) -> bytes | None:
+def fitting_bitstream(board: str, config: Config, *, emulated: bool) -> RoutedBitstream | None:
     """The bitstream for a board and a configuration; None if there is none here."""
     if emulated:
-        return emulated_bitstream(kind_named(board), config)
+        return RoutedBitstream(emulated_bitstream(kind_named(board), config), None)
     folder = cache.lookup(CACHE_KIND, bitstream_key(board, config))
     return None if folder is None else read_bitstream(folder / CACHED_FILE)
 
 
-def read_bitstream(path: Path) -> bytes:
-    """The content of a file.
+def read_bitstream(path: Path) -> RoutedBitstream:
+    """The content of a file, and the clock in its manifest, the file with ``.json`` for a suffix.
 
     Raises
     ------
     DeviceError
-        If it cannot be read, or is too large for a bitstream.
+        If it cannot be read, or is too large for a bitstream; or if the manifest is damaged.
     """
+    data = _content(path, MAX_BITSTREAM)
+    manifest = path.with_suffix(".json")
+    if not manifest.is_file():
+        return RoutedBitstream(data, None)
     try:
-        return read_limited(path, MAX_BITSTREAM)
+        clock_hz = json.loads(_content(manifest, _MAX_MANIFEST))["clock_hz"]
+    except (KeyError, TypeError, ValueError):
+        clock_hz = None
+    if not isinstance(clock_hz, int) or not 0 < clock_hz < 1 << 32:
+        raise DeviceError(f"{manifest}: must have clock_hz, the clock that was routed, in Hz")
+    return RoutedBitstream(data, clock_hz)
+
+
+def _content(path: Path, limit: int) -> bytes:
+    try:
+        return read_limited(path, limit)
     except FileTooLargeError as error:
         raise DeviceError(f"{path}: {error}, as a bitstream") from None
     except OSError as error:

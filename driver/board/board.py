@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from vta.driver.board.devmem import DevmemArena, DevmemRegisters, MemoryRange, PolledInterrupt
 from vta.driver.board.fpga_manager import FpgaManager, parse_bit, to_bin
 from vta.driver.board.kinds import BoardKind
 from vta.driver.board.ports import Arena, Interrupt, Registers
@@ -92,7 +93,7 @@ class BoardLink(Protocol):
 
     def reset(self) -> None: ...
 
-    def program(self, bitstream: bytes) -> None: ...
+    def program(self, bitstream: bytes, clock_hz: int | None = None) -> None: ...
 
     def close(self) -> None: ...
 
@@ -108,6 +109,9 @@ class Board:
     system : System
     registers : RegisterMap
     emulated : bool
+    devmem : MemoryRange, optional
+        The memory for the machine, if all is to go through ``/dev/mem`` instead of UIO and
+        u-dma-buf.
 
     Raises
     ------
@@ -116,7 +120,13 @@ class Board:
     """
 
     def __init__(
-        self, kind: BoardKind, system: System, registers: RegisterMap, *, emulated: bool = False
+        self,
+        kind: BoardKind,
+        system: System,
+        registers: RegisterMap,
+        *,
+        emulated: bool = False,
+        devmem: MemoryRange | None = None,
     ) -> None:
         self.kind = kind
         self._system, self._map = system, registers
@@ -124,7 +134,12 @@ class Board:
         self._registers: Registers | None = None
         self._interrupt: Interrupt | None = None
         self._touched = 0
-        self._arena: Arena = UDmaBuf(system, find_u_dma_buf(system))
+        self._devmem = devmem is not None
+        self._arena: Arena = (
+            UDmaBuf(system, find_u_dma_buf(system))
+            if devmem is None
+            else DevmemArena(system, devmem)
+        )
         self.info = BoardInfo(kind.name, self._arena.address, self._arena.nbytes, emulated)
 
     # -- memory ----------------------------------------------------------------------------------
@@ -283,24 +298,30 @@ class Board:
 
     # -- the FPGA --------------------------------------------------------------------------------
 
-    def program(self, bitstream: bytes) -> None:
+    def program(self, bitstream: bytes, clock_hz: int | None = None) -> None:
         """Programs the FPGA; the machine in it is reset first, so that no burst is in flight.
 
         Parameters
         ----------
         bitstream : bytes
             The content of a .bit or .bin file.
+        clock_hz : int, optional
+            The clock that it was routed for; the default is that of the kind of board. If the
+            board's clock is faster, it is slowed down.
 
         Raises
         ------
         DeviceError
-            If it is for another part, or is refused.
+            If it is for another part, is refused, or needs a slower clock than can be set.
         """
         self._check_part(bitstream)
         data = to_bin(bitstream, swapped=self.kind.swapped)
         self.reset()
         self._release()
         self._system.remove(_MARK)
+        if self.kind.clock is not None:
+            rate = self.kind.clock.limit(self._system, clock_hz or self.kind.clock_hz)
+            logger.info("the clock of %s is %.6g MHz", self.kind.name, rate / 1e6)
         self._fpga.program(data)
         for width in self.kind.widths:
             self._set_width(width.address, width.mask, width.value)
@@ -344,12 +365,17 @@ class Board:
                     f"the FPGA of {self.kind.name} is not programmed: call "
                     "vta.program_fpga(remote) first"
                 )
-            self._registers = UioRegisters(
-                self._system, find_uio(self._system, self.kind.registers)
+            address = self.kind.registers
+            self._registers = (
+                DevmemRegisters(self._system, address)
+                if self._devmem
+                else UioRegisters(self._system, find_uio(self._system, address))
             )
         return self._registers
 
     def _opened_interrupt(self) -> Interrupt:
+        if self._interrupt is None and self._devmem:
+            self._interrupt = PolledInterrupt()
         if self._interrupt is None:
             name = find_uio(self._system, self.kind.registers)
             self._interrupt = self._system.interrupt(f"dev/{name}")

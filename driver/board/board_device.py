@@ -68,14 +68,14 @@ class BoardDevice(Device):
         """
         with self._open():
             kind, emulated = self._link.info.kind, self._link.info.emulated
-            data = (
+            found = (
                 fitting_bitstream(kind, self.config, emulated=emulated)
                 if bitstream is None
                 else read_bitstream(Path(bitstream))
             )
-            if data is not None:
+            if found is not None:
                 self._known = False
-                self._link.program(data)
+                self._link.program(found.data, found.clock_hz)
                 self._check_identity()
             elif problem := self._identity_problem():
                 raise DeviceError(

@@ -79,6 +79,7 @@ class EmulatedSystem(System):
         self.fabric: Fabric | None = None
         self.hung = False
         """Whether the memory port hangs, until the board is switched off."""
+        self._routed_hz = 0
         self._dram = Memory()
         self._make_tree()
         self._cached: NDArray[np.uint8] = np.memmap(self.root / "dev/udmabuf0", np.uint8, "r+")
@@ -103,6 +104,14 @@ class EmulatedSystem(System):
         for width in self._kind.widths:
             words = super().words("dev/mem", 4096, width.address & ~4095)
             words[(width.address & 4095) >> 2] = width.mask & ~width.value
+        # It also left the clock at half the PLL's, which no bitstream is routed for.
+        if (clock := self._kind.clock) is not None:
+            for address, value in (
+                (clock.pll, 20 << clock.factor),
+                (clock.control, 1 << clock.dividers[0] | 2 << clock.dividers[1]),
+            ):
+                words = super().words("dev/mem", 4096, address & ~4095)
+                words[(address & 4095) >> 2] = value
 
     def _sparse(self, name: str, nbytes: int) -> None:
         self.put(name, b"")
@@ -160,7 +169,7 @@ class EmulatedSystem(System):
         self.put(f"{_FPGA}/state", b"write error")
         if self._kind.swapped:
             data = np.frombuffer(data, ">u4").astype("<u4").tobytes()
-        config = read_emulated(data, self._kind)
+        config, self._routed_hz = read_emulated(data, self._kind)
         self.fabric = self._fabric(config)
         self.put(f"{_FPGA}/state", b"operating")
 
@@ -174,17 +183,33 @@ class EmulatedSystem(System):
 
         return RtlFabric(config, cached_verilog(config), self._dram)
 
-    def drop_lanes(self) -> None:
-        """What a memory port of the wrong width does to data: the upper half of the lanes is lost.
+    def spoil(self) -> None:
+        """What wrong settings do to data: the upper half of the memory port's lanes is lost.
 
-        Called when a run starts.
+        Called when a run starts. It stands for a port of the wrong width, and for a clock faster
+        than the bitstream was routed for.
         """
-        for width in self._kind.widths:
-            words = super().words("dev/mem", 4096, width.address & ~4095)
-            if words[(width.address & 4095) >> 2] & width.mask != width.value:
-                start = self._kind.memory
-                lanes = self._dram.array[start : start + self._arena_bytes].view(np.uint32)
-                lanes[1::2] = 0
+        narrow = any(
+            self._physical(width.address) & width.mask != width.value for width in self._kind.widths
+        )
+        if narrow or self._clock_hz() > self._routed_hz:
+            start = self._kind.memory
+            lanes = self._dram.array[start : start + self._arena_bytes].view(np.uint32)
+            lanes[1::2] = 0
+
+    def _clock_hz(self) -> float:
+        """The machine's clock, as the processor system's registers make it."""
+        clock = self._kind.clock
+        if clock is None:
+            return 0.0
+        pll, control = self._physical(clock.pll), self._physical(clock.control)
+        first, second = (control >> low & 63 for low in clock.dividers)
+        rate = clock.reference_hz * (pll >> clock.factor & 127) / (first * second)
+        return rate / 2 if pll & clock.half else rate
+
+    def _physical(self, address: int) -> int:
+        """A word of the processor system's registers."""
+        return self.words("dev/mem", 4096, address & ~4095)[(address & 4095) >> 2]
 
 
 class _RegisterWords:
@@ -199,7 +224,7 @@ class _RegisterWords:
     def __setitem__(self, index: int, value: int) -> None:
         fabric = self._system.running()
         if index << 2 == BY_NAME["control"].offset and value & 1:
-            self._system.drop_lanes()
+            self._system.spoil()
         fabric.write(index << 2, value)
 
 

@@ -20,7 +20,7 @@ _NAME = "vta-emulated"
 VERSION = 1
 
 
-def emulated_bitstream(kind: BoardKind, config: Config) -> bytes:
+def emulated_bitstream(kind: BoardKind, config: Config, clock_hz: int | None = None) -> bytes:
     """The .bit file that "programs" an emulated board with the machine of a configuration.
 
     It has the form of a real one: a header, padding, the word AA995566, then data. The data is a
@@ -31,7 +31,7 @@ def emulated_bitstream(kind: BoardKind, config: Config) -> bytes:
             "format": _NAME,
             "version": VERSION,
             "board": kind.name,
-            "clock_hz": kind.clock_hz,
+            "clock_hz": clock_hz or kind.clock_hz,
             "config": config.replace(target="sim").to_dict(),
         }
     ).encode()
@@ -45,8 +45,8 @@ def emulated_bitstream(kind: BoardKind, config: Config) -> bytes:
     return _START + header + b"e" + struct.pack(">I", len(data)) + data
 
 
-def read_emulated(data: bytes, kind: BoardKind) -> Config:
-    """The configuration in an emulated board's bitstream, as the FPGA itself would read it.
+def read_emulated(data: bytes, kind: BoardKind) -> tuple[Config, int]:
+    """The configuration and the clock in Hz of an emulated board's bitstream.
 
     Raises
     ------
@@ -68,7 +68,10 @@ def read_emulated(data: bytes, kind: BoardKind) -> Config:
             f"the emulated bitstream must be for {kind.name} (version {VERSION}), not for "
             f"{manifest.get('board')} (version {manifest.get('version')})"
         )
+    clock_hz = manifest.get("clock_hz")
+    if not isinstance(clock_hz, int):
+        raise DeviceError(f"the emulated bitstream must have clock_hz in Hz, not {clock_hz!r}")
     try:
-        return Config.from_dict(manifest.get("config"), "emulated bitstream")
+        return Config.from_dict(manifest.get("config"), "emulated bitstream"), clock_hz
     except ConfigError as error:
         raise DeviceError(str(error)) from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vta.driver.board.clock import ClockControl
 from vta.errors import DeviceError
 
 __all__ = ["KINDS", "BoardKind", "PortWidth", "kind_named"]
@@ -41,6 +42,8 @@ class BoardKind:
     widths : tuple of PortWidth
     clock_hz : int
         The machine's clock that bitstreams are made for by default.
+    clock : ClockControl, optional
+        Where that clock is set; None where it cannot be.
     """
 
     name: str
@@ -48,8 +51,9 @@ class BoardKind:
     registers: int
     memory: int
     clock_hz: int
-    swapped: bool = True
     widths: tuple[PortWidth, ...] = ()
+    clock: ClockControl | None = None
+    swapped: bool = True
 
 
 # Zynq-7000, HP0: bit 0 of the read and of the write channel's control; 1 means 32 bits.
@@ -61,14 +65,21 @@ _SAXIGP2 = (
     PortWidth(0xFD61_5000, 3 << 8, 0),
 )
 
+# FCLK0 of the IO PLL, by a crystal of 50 MHz.
+_FCLK0 = ClockControl(0xF800_0170, (8, 20), 0x20, 0xF800_0108, 12, 0, 50_000_000, 0xF800_0008)
+# PL0 of the IO PLL, by a crystal of 33.333 MHz.
+_PL0 = ClockControl(0xFF5E_00C0, (8, 16), 7, 0xFF5E_0020, 8, 1 << 16, 33_333_333)
+
+_MHZ = 1_000_000
+
 KINDS: dict[str, BoardKind] = {
     kind.name: kind
     for kind in (
-        BoardKind("pynq", "7z020clg400", 0x4000_0000, 0x1680_0000, 100_000_000, widths=_HP0),
-        BoardKind("ultra96", "xczu3eg", 0xA000_0000, 0x7000_0000, 200_000_000, True, _SAXIGP2),
-        BoardKind("zcu104", "xczu7ev", 0xA000_0000, 0x6000_0000, 200_000_000, True, _SAXIGP2),
-        BoardKind("de10nano", "", 0xFF20_0000, 0x3000_0000, 100_000_000, swapped=False),
-        BoardKind("intelfocl", "", 0x8000_0000, 0x2000_0000, 200_000_000, swapped=False),
+        BoardKind("pynq", "7z020clg400", 0x4000_0000, 0x1680_0000, 100 * _MHZ, _HP0, _FCLK0),
+        BoardKind("ultra96", "xczu3eg", 0xA000_0000, 0x7000_0000, 200 * _MHZ, _SAXIGP2, _PL0),
+        BoardKind("zcu104", "xczu7ev", 0xA000_0000, 0x6000_0000, 200 * _MHZ, _SAXIGP2, _PL0),
+        BoardKind("de10nano", "", 0xFF20_0000, 0x3000_0000, 100 * _MHZ, swapped=False),
+        BoardKind("intelfocl", "", 0x8000_0000, 0x2000_0000, 200 * _MHZ, swapped=False),
     )
 }
 

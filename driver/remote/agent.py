@@ -191,9 +191,10 @@ class Agent:
     def _program(self, head: dict[str, Any], nbytes: int) -> None:
         if nbytes > MAX_BITSTREAM:
             raise ProtocolError(f"a bitstream must have at most {MAX_BITSTREAM} bytes")
+        clock_hz = number(head, "clock_hz", _COUNT) if "clock_hz" in head else None
         content = bytearray(nbytes)
         self._channel.receive_into(memoryview(content))
-        self._board.program(bytes(content))
+        self._board.program(bytes(content), clock_hz)
         self._answer()
 
     def _write(self, head: dict[str, Any], nbytes: int) -> None:

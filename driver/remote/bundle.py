@@ -19,6 +19,8 @@ MODULES = (
     "vta.driver.board.system",
     "vta.driver.board.uio",
     "vta.driver.board.u_dma_buf",
+    "vta.driver.board.devmem",
+    "vta.driver.board.clock",
     "vta.driver.board.kinds",
     "vta.driver.board.fpga_manager",
     "vta.driver.board.board",

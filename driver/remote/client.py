@@ -162,8 +162,9 @@ class RemoteBoard:
     def reset(self) -> None:
         self._call("reset")
 
-    def program(self, bitstream: bytes) -> None:
-        self._call("program", body=bitstream, seconds=10 * CALL_SECONDS)
+    def program(self, bitstream: bytes, clock_hz: int | None = None) -> None:
+        head = {} if clock_hz is None else {"clock_hz": clock_hz}
+        self._call("program", head, body=bitstream, seconds=10 * CALL_SECONDS)
 
     def ping(self) -> None:
         """Asks for an answer, and nothing else."""

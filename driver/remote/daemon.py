@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vta.driver.board.board import Board, RegisterMap
+from vta.driver.board.devmem import parse_range
 from vta.driver.board.kinds import KINDS
 from vta.driver.board.system import System
 from vta.driver.remote.protocol import IDLE_SECONDS
@@ -43,12 +44,16 @@ def main(settings: Mapping[str, Any], arguments: Sequence[str]) -> int:
     parser.add_argument("--tls-key", help="its key, if it is not in the same file")
     parser.add_argument("--client-ca", help="asks for client certificates from here")
     parser.add_argument("--idle", type=float, default=IDLE_SECONDS, help="seconds")
+    parser.add_argument(
+        "--devmem", metavar="ADDRESS:BYTES", help="use /dev/mem, with this memory for the machine"
+    )
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     try:
         registers = RegisterMap(dict(settings["offsets"]), tuple(settings["identity"]))
-        board = Board(KINDS[given.board], System(), registers)
+        devmem = None if given.devmem is None else parse_range(given.devmem)
+        board = Board(KINDS[given.board], System(), registers, devmem=devmem)
         try:
             server = Server(
                 board,

@@ -9,7 +9,7 @@ answer; the one exception is ``interrupt``, which it may send during ``launch``.
 | hello | protocol, version, registers, token | | version, kind, address, nbytes, emulated |
 | open | | | (events: place) |
 | identify | | | registers |
-| program | | bitstream | |
+| program | clock_hz (may be left out) | bitstream | |
 | write | addr | the bytes | |
 | read | addr, nbytes | | body: the bytes |
 | launch | insn_addr, insn_count, base, timeout | | (events) registers, seconds |

@@ -55,6 +55,11 @@ __all__ = ["command"]
     help="Seconds that a client may keep the board without using it.",
 )
 @click.option(
+    "--devmem",
+    metavar="ADDRESS:BYTES",
+    help="Use /dev/mem instead of UIO and u-dma-buf, with this memory for the machine.",
+)
+@click.option(
     "--write",
     metavar="FILE",
     type=path_argument,
@@ -72,6 +77,7 @@ def command(
     tls_key: str | None,
     client_ca: str | None,
     idle: float,
+    devmem: str | None,
     write: str | None,
 ) -> int:
     """Serve a board to clients that call `vta.rpc.connect(host, port)`, one at a time; the others
@@ -90,7 +96,7 @@ def command(
         raise click.UsageError("name one board, by --board or by --emulate")
     _log_clients()
     with unwound_by_sigterm(), contextlib.ExitStack() as stack:
-        served = _open(board or "", emulate or "", functional)
+        served = _open(board or "", emulate or "", functional, devmem)
         stack.callback(served.close)
         server = Server(
             served,
@@ -118,15 +124,17 @@ def _write(file: str) -> int:
     return 0
 
 
-def _open(board: str, emulate: str, functional: bool) -> Board:
+def _open(board: str, emulate: str, functional: bool, devmem: str | None) -> Board:
     from vta.driver.board.board import Board
+    from vta.driver.board.devmem import parse_range
     from vta.driver.board.emulated import emulated_board
     from vta.driver.board.register_table import register_map
     from vta.driver.board.system import System
 
     if emulate:
         return emulated_board(kind_named(emulate), functional=functional)
-    return Board(kind_named(board), System(), register_map())
+    place = None if devmem is None else parse_range(devmem)
+    return Board(kind_named(board), System(), register_map(), devmem=place)
 
 
 def _log_clients() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,6 +13,7 @@ from tests.driver.remote.conftest import ARENA_BYTES, endless
 from vta.config import PRESETS, Config
 from vta.driver.board.board import Board
 from vta.driver.board.board_device import BoardDevice
+from vta.driver.board.clock import ClockControl
 from vta.driver.board.emulated import EmulatedSystem, emulated_board
 from vta.driver.board.emulated_bitstream import emulated_bitstream
 from vta.driver.board.kinds import KINDS
@@ -56,7 +60,7 @@ def test_a_program_on_each_board(kind: str, functional: bool) -> None:
         assert (report.cycles or 0) > 0 or functional
 
 
-def test_addresses_are_the_boards(tmp_path) -> None:
+def test_addresses_are_the_boards() -> None:
     device, system = open_board()
     with device:
         assert device.allocate(64) >= KINDS["pynq"].memory
@@ -100,6 +104,56 @@ def test_without_the_width_of_the_memory_port(kind: str, monkeypatch: pytest.Mon
         assert wrong_values(device) > 20
 
 
+@pytest.mark.parametrize("kind", ["pynq", "ultra96", "zcu104"])
+def test_without_the_clock(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    device, _ = open_board(kind)
+    monkeypatch.setattr(ClockControl, "limit", lambda *args: 0.0)
+    with device:
+        device.program()
+        assert wrong_values(device) > 20
+
+
+@pytest.mark.parametrize(
+    ("routed", "expected"), [(100_000_000, 100e6), (143_000_000, 1000e6 / 7), (40_000_000, 40e6)]
+)
+def test_the_clock_is_slowed_down_to_what_was_routed(
+    tmp_path: Path, routed: int, expected: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The emulated Pynq comes up at 500 MHz: 50 MHz x 20 / (1 x 2)."""
+    file = tmp_path / "x.bit"
+    file.write_bytes(emulated_bitstream(KINDS["pynq"], TINY, routed))
+    (tmp_path / "x.json").write_text(json.dumps({"clock_hz": routed}))
+    device, system = open_board()
+    with device, caplog.at_level("INFO", "vta.driver.board"):
+        device.program(file)
+        assert wrong_values(device) == 0
+    assert f"the clock of pynq is {expected / 1e6:.6g} MHz" in caplog.text
+    words = system.words("dev/mem", 4096, 0xF800_0000)
+    assert words[2] == 0xDF0D  # the registers were unlocked
+    first, second = words[0x170 // 4] >> 8 & 63, words[0x170 // 4] >> 20 & 63
+    assert 50e6 * 20 / (first * second) == pytest.approx(expected)
+
+
+def test_clocks_that_cannot_be_known_or_set(tmp_path: Path) -> None:
+    device, system = open_board()
+    with device:
+        words = system.words("dev/mem", 4096, 0xF800_0000)
+        words[0x170 // 4] |= 0x20
+        with pytest.raises(DeviceError, match=r"expected PLL \(register 0xf8000170\)"):
+            device.program()
+        words[0x170 // 4] = 1 << 8 | 1 << 20
+        words[0x108 // 4] = 127 << 12
+        file = tmp_path / "x.bit"
+        file.write_bytes(emulated_bitstream(KINDS["pynq"], TINY, 1_000_000))
+        (tmp_path / "x.json").write_text('{"clock_hz": 1000000}')
+        with pytest.raises(DeviceError, match="must be at most 1 MHz.* it is 1.5999 MHz"):
+            device.program(file)
+        for damaged in ("{}", "[]", "x", '{"clock_hz": "100"}', '{"clock_hz": -1}'):
+            (tmp_path / "x.json").write_text(damaged)
+            with pytest.raises(DeviceError, match="x.json: must have clock_hz"):
+                device.program(file)
+
+
 def test_reprogramming_a_machine_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the reset before, bursts are in flight, and the port hangs until power-off."""
     device, system = open_board(functional=False)
@@ -134,7 +188,7 @@ def test_with_the_reset_a_running_machine_can_be_reprogrammed() -> None:
         assert wrong_values(device) == 0
 
 
-def test_bitstreams_that_do_not_fit(tmp_path) -> None:
+def test_bitstreams_that_do_not_fit(tmp_path: Path) -> None:
     device, system = open_board()
     with device:
         for config, said in (
@@ -181,7 +235,7 @@ def test_deadlocks_look_the_same_as_on_the_rtl() -> None:
     assert faults[0].waiting[0]["token"] == "s2g"
 
 
-def test_a_board_that_lacks_a_driver(tmp_path) -> None:
+def test_a_board_that_lacks_a_driver(tmp_path: Path) -> None:
     from vta.driver.board.system import System
 
     with pytest.raises(DeviceError, match="no u-dma-buf device: load the kernel module"):

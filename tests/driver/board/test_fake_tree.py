@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import threading
 from pathlib import Path
 
 import pytest
 
 from vta.config import PRESETS
-from vta.driver.board.board import LAUNCH, RESET
+from vta.driver.board.board import LAUNCH, RESET, Board
+from vta.driver.board.devmem import parse_range
 from vta.driver.board.emulated_bitstream import emulated_bitstream
 from vta.driver.board.fpga_manager import FpgaManager, parse_bit, to_bin
 from vta.driver.board.kinds import KINDS, kind_named
+from vta.driver.board.register_table import register_map
 from vta.driver.board.system import System
 from vta.driver.board.u_dma_buf import UDmaBuf, find_u_dma_buf
 from vta.driver.board.uio import UioRegisters, find_uio
 from vta.driver.board.uio_interrupt import UioInterrupt
-from vta.errors import DeviceError
+from vta.errors import ConfigError, DeviceError, DeviceTimeout
 from vta.registers import field_of
 
 BUFFER = "sys/class/u-dma-buf/udmabuf0"
@@ -104,6 +107,59 @@ def test_memory(tmp_path: Path, folder: str) -> None:
     arena.flush(0, 0)
     assert system.read(f"{place}/sync_for_device") == "0x0000FFC000000045"
     arena.close()
+
+
+def test_all_through_dev_mem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread stands for the machine: it looks at the registers in the file."""
+    system = tree(tmp_path, {"dev/mem": b"", "run/vta/programmed": b""})
+    with open(tmp_path / "dev/mem", "r+b") as file:
+        file.truncate(1 << 32)
+    place = parse_range("0x1a000000:0x10000")
+    kind = KINDS["pynq"]
+    board = Board(kind, system, register_map(), devmem=place)
+    assert (board.info.address, board.info.nbytes) == (0x1A00_0000, 0x1_0000)
+    board.write(0x1A00_0100, memoryview(b"data"))
+    memory = system.map("dev/mem", 4096, 0x1A00_0000)
+    assert bytes(memory[0x100:0x104]) == b"data"
+    memory[0x100:0x104] = b"more"
+    got = bytearray(4)
+    board.read(0x1A00_0100, memoryview(got))
+    assert got == b"more"
+    words = system.words("dev/mem", 4096, kind.registers)
+    stop = threading.Event()
+
+    def machine() -> None:
+        while not stop.wait(0.001):
+            words[0] = {LAUNCH: 2, RESET: 0}.get(words[0], words[0])
+
+    thread = threading.Thread(target=machine)
+    thread.start()
+    bases = dict.fromkeys(("uop", "inp", "wgt", "acc", "out"), 0)
+    try:
+        run = board.launch(0x1A00_0000, 7, bases, 10.0)
+        board.reset()
+    finally:
+        stop.set()
+        thread.join()
+    assert run.registers["insn_count"] == 7
+    assert run.registers["insn_ptr"] == 0x1A00_0000
+    # Now nothing answers.
+    monkeypatch.setattr("vta.driver.board.board.RESET_SECONDS", 0.05)
+    with pytest.raises(DeviceTimeout, match="did not come out of reset .*switch the board off"):
+        board.launch(0x1A00_0000, 7, bases, 0.05)
+    words[0] = 0
+    stop.clear()
+    thread = threading.Thread(target=machine)
+    thread.start()
+    board.close()
+    stop.set()
+    thread.join()
+
+
+@pytest.mark.parametrize("text", ["", "x", "0x1000", "1:2", "0x1000:-4096", "0x1000:0", "-4096:1"])
+def test_ranges_that_are_none(text: str) -> None:
+    with pytest.raises(ConfigError, match="the memory must be ADDRESS:BYTES in whole pages"):
+        parse_range(text)
 
 
 def test_a_bit_file_is_taken_apart() -> None:
