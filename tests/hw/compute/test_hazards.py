@@ -8,7 +8,9 @@ import pytest
 from tests.hw.streams import Clock, get, put, rest, simulate, stable
 from vta.config import PRESETS
 from vta.hw.compute.hazards import AccGuard, Hazards
+from vta.hw.compute.requantiser import Requantiser
 from vta.hw.issue.sequencer import IN_FLIGHT
+from vta.isa import AluOp
 
 
 class Bench:
@@ -350,3 +352,43 @@ def test_random_iterations_beside_random_loads():
 
     simulate(dut, run, background=[stable(dut.o)])
     assert min(counts.values()) > 200
+
+
+def test_an_iteration_waits_for_the_tiles_that_are_being_requantised():
+    """As long as one of its tiles is in the line, and not a cycle longer."""
+    config, rng = PRESETS["tiny"].replace(hw_ver="0.0.3"), random.Random("delayed")
+    dut = AccGuard(config)
+    counts = {"taken": 0, "held": 0}
+
+    def random_iteration():
+        is_qnt = rng.random() < 0.6
+        context = {"is_alu": 1, "alu_opcode": AluOp.QNT if is_qnt else AluOp.MOV}
+        return {"context": context, "dst": rng.randrange(12), "src": rng.randrange(12)}
+
+    async def run(ctx):
+        line, waiting = [None] * Requantiser.LATENCY, deque()
+        for _ in range(4000):
+            for place, tile in enumerate(line):
+                ctx.set(dut.delayed[place], {"qnt": tile is not None, "addr": tile or 0})
+            item = random_iteration()
+            ctx.set(dut.i.valid, rng.random() < 0.8)
+            ctx.set(dut.i.payload, item)
+            ctx.set(dut.o.ready, rng.random() < 0.8)
+            if waiting:
+                met = {waiting[0]["dst"], waiting[0]["src"]}.intersection(line)
+                assert ctx.get(dut.o.valid) == (not met)
+                counts["held"] += bool(met)
+            enters = ctx.get(dut.i.valid) and ctx.get(dut.i.ready)
+            leaves = ctx.get(dut.o.valid) and ctx.get(dut.o.ready)
+            await ctx.tick()
+            line = [None, *line[:-1]]
+            if leaves:
+                left = waiting.popleft()
+                counts["taken"] += 1
+                if left["context"]["alu_opcode"] == AluOp.QNT:
+                    line[0] = left["dst"]
+            if enters:
+                waiting.append(item)
+
+    simulate(dut, run, background=[stable(dut.o)])
+    assert min(counts.values()) > 500
