@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.faults import IN_STREAM, LOADED, make_wrong
 from tests.ordering import BITS, COMPUTE, LOAD, QUEUES, STORE, Access, Item, Sequence
 from tests.program_transfers import ARENA_BYTES, TransferBuilder, unnamed
-from vta.isa import AluOp, Isa, MemoryType, Opcode
+from vta.isa import AluOp, Isa, MemoryType, Opcode, pack_qnt
 
 KINDS = (
     "gemm",
@@ -238,8 +238,9 @@ class Builder(TransferBuilder):
         if rng.random() < 0.5:
             values["alu_opcode"] = AluOp.MOV
             if not values["use_imm"] and rng.random() < 0.7:
-                # Any zero point and lower bound.
-                values |= {"alu_opcode": AluOp.QNT, "imm": rng.randrange(-(2**15), 2**15)}
+                zero_point = rng.choice((0, rng.randrange(-128, 128)))
+                lower = rng.choice((-128, rng.randrange(-128, 128)))
+                values |= {"alu_opcode": AluOp.QNT, "imm": pack_qnt(zero_point, lower)}
 
     def _indices(self, rng, name, buffer, fields, loops, values, *, used):
         """Chooses one index's factors; the elements as bits, or None if they do not fit."""

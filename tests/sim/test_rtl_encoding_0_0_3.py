@@ -37,7 +37,7 @@ MODELS = {
 }
 TILES = 32
 FIRST_SCALE = 24
-"""Tiles 24 to 31 hold scales, the others numbers of all magnitudes."""
+"""Tiles 24 to 31 hold scales, the others numbers that most of them bring into int8's range."""
 
 
 class Requantising(Pair):
@@ -47,10 +47,12 @@ class Requantising(Pair):
         super().__init__(config, model=model)
         rng = np.random.default_rng(seed)
         shape = (TILES, config.batch, config.block)
-        self.tiles = (rng.integers(-(2**31), 2**31, shape) >> rng.integers(0, 31, shape)).astype(
+        self.tiles = (rng.integers(-(2**20), 2**20, shape) >> rng.integers(0, 10, shape)).astype(
             np.int32
         )
-        scales = rng.uniform(1, 2, shape) * 2.0 ** rng.integers(-22, 0, shape)
+        scales = rng.uniform(0.9, 1.4, shape) * 2.0 ** rng.integers(-15, -8, shape)
+        # Scales near 1 keep what another QNT has left.
+        scales[FIRST_SCALE + 1 :: 2] = rng.uniform(0.9, 1.1, scales[FIRST_SCALE + 1 :: 2].shape)
         signs = np.where(rng.random(shape) < 0.1, -1, 1)
         self.tiles[FIRST_SCALE:] = (scales * signs).astype(np.float32).view(np.int32)[FIRST_SCALE:]
         self.oracle = Oracle(config)
@@ -99,6 +101,16 @@ def sequences(pair):
     yield [qnt(uops=uop(0, "scale"), iters=(1, 12), dst=(0, 1), zero_point=5, lower=-100)]
     yield [qnt(uops=uop(0, "scale"), iters=(2, 3), dst=(3, 1), src=(1, 2), lower=0)]
     yield [qnt(uops=uop(dst, "same"), zero_point=dst) for dst in range(4)]
+    # Half of them on tiles that the other half takes its scales from.
+    for first in range(7):
+        yield [
+            alu(AluOp.MOV, uops=uop(first + 1, "scale")),
+            qnt(uops=uop(first + 1, "scale"), zero_point=1),
+            qnt(uops=uop(first, "next"), zero_point=-50),
+            alu(AluOp.MOV, uops=uop(first + 1, "scale")),
+            qnt(uops=uop(first, "next"), zero_point=-50) if first % 2 else pair.nop(),
+            pair.load(ACC, x=7),
+        ]
     # A scale that the step before has written: small numbers, which count as 0.
     yield [qnt(uops=uop(dst, "next"), zero_point=9) for dst in range(6, 0, -1)]
     yield [
