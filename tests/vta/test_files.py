@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all."""
+"""Files that are there as a whole or not at all, and reads with a limit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vta.files import replacing
+from vta.files import FileTooLargeError, read_limited, replacing
 
 
 def test_replaces_what_is_there(tmp_path: Path) -> None:
@@ -49,3 +49,13 @@ def test_does_not_replace_what_is_no_ordinary_file(tmp_path: Path) -> None:
     with replacing(pipe) as partial:
         assert partial == pipe
     assert pipe.is_fifo()
+
+
+def test_reads_as_much_as_the_limit(tmp_path: Path) -> None:
+    file = tmp_path / "five"
+    file.write_bytes(b"12345")
+    assert read_limited(file, 5) == b"12345"
+    with pytest.raises(FileTooLargeError, match="must have at most 4 bytes"):
+        read_limited(file, 4)
+    with pytest.raises(OSError, match="not a regular file"):
+        read_limited("/dev/null", 5)
