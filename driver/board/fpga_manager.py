@@ -11,7 +11,7 @@ from vta.errors import DeviceError
 
 __all__ = ["MAX_BITSTREAM", "Bitstream", "FpgaManager", "parse_bit", "to_bin"]
 
-MAX_BITSTREAM = 1 << 26
+MAX_BITSTREAM = 1 << 25
 """The most bytes of a bitstream; those of the largest of these parts have 20 million."""
 
 _FOLDER = "sys/class/fpga_manager/fpga0"

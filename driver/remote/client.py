@@ -79,6 +79,8 @@ class RemoteBoard:
         self._lock = threading.RLock()
         self._id = 0
         self._lost: RemoteError | None = None
+        # A message of one thread must not end up within another's.
+        self._sending = threading.Lock()
         self._running = False
         hello: dict[str, Any] = {
             "protocol": PROTOCOL,
@@ -137,11 +139,7 @@ class RemoteBoard:
             "base": dict(base),
             "timeout": timeout,
         }
-        self._running = True
-        try:
-            answer = self._call("launch", head, seconds=_SLACK, interrupts=True)
-        finally:
-            self._running = False
+        answer = self._call("launch", head, seconds=_SLACK, interrupts=True)
         try:
             registers = {str(key): int(value) for key, value in answer["registers"].items()}
             return BoardRun(registers, float(answer["seconds"]))
@@ -150,8 +148,9 @@ class RemoteBoard:
 
     def interrupt(self) -> None:
         """Ends a run that another thread waits for; that thread gets a `DeviceError`."""
-        if self._running:
-            self._channel.send({"verb": "interrupt", "id": 0})
+        with self._sending:
+            if self._running:
+                self._channel.send({"verb": "interrupt", "id": 0})
 
     def identify(self) -> dict[str, int]:
         registers = self._call("identify").get("registers")
@@ -200,7 +199,9 @@ class RemoteBoard:
                 raise RemoteError(str(self._lost))
             self._id += 1
             try:
-                self._channel.send({"verb": verb, "id": self._id, **(head or {})}, body)
+                with self._sending:
+                    self._channel.send({"verb": verb, "id": self._id, **(head or {})}, body)
+                    self._running = interrupts
                 answer, interrupted = self._answer(into, seconds, heard, interrupts)
             except RemoteError as error:
                 self._lose(verb, error)
@@ -208,6 +209,8 @@ class RemoteBoard:
                 # A message may be half read: nothing more can be understood.
                 self._break(RemoteError(f"the session with {self.where} ended in {verb}"))
                 raise
+            finally:
+                self._running = False
         if interrupted is not None:
             raise interrupted
         if "error" in answer:
@@ -237,7 +240,7 @@ class RemoteBoard:
                     self._channel.readable(seconds)
                 except KeyboardInterrupt as error:
                     interrupted, interrupts = error, False
-                    self._channel.send({"verb": "interrupt", "id": 0})
+                    self.interrupt()
             answer, nbytes = self._channel.receive(seconds, max_body=wanted)
             if "event" in answer:
                 if heard is not None:

@@ -6,7 +6,7 @@ import click
 
 from vta.cli.app import EXIT_MACHINE, EXIT_USAGE, complain
 from vta.cli.output import config_option, path_argument
-from vta.config import SIMULATED_TARGETS, Config
+from vta.config import TARGETS, Config
 from vta.errors import MachineError
 
 __all__ = ["command"]
@@ -22,8 +22,8 @@ __all__ = ["command"]
 @config_option
 @click.option(
     "--target",
-    type=click.Choice(SIMULATED_TARGETS),
-    help="Where it runs (default: the configuration's TARGET).",
+    type=click.Choice(TARGETS),
+    help="Where it runs (default: the configuration's TARGET). Boards are found by VTA_RPC_HOST.",
 )
 def command(script: str, args: tuple[str, ...], config_file: str | None, target: str | None) -> int:
     """Run a script that imports `tvm` and `vta` as it is, without TVM: for this process those of
