@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -47,7 +48,6 @@ exec env -u PYTHONPATH {shell} -c "$last"
 """
 
 TOY = """\
-#!{python} -IS
 # Runs the agent that is sent, on a system whose "machine" adds 1 to each byte that it is given:
 # pointer `inp` is the first, and the count of instructions is the number of bytes. With the
 # pointer `wgt` set, it never ends.
@@ -152,23 +152,38 @@ def test_addresses(tiny: Config, url: str) -> None:
         rpc.connect(url, config=tiny)
 
 
-@pytest.mark.parametrize("old", [False, True], ids=["this Python", "Python 3.10"])
+def arm_python() -> str:
+    """Debian's Python for 32-bit Arm, as Pynq's processor runs it."""
+    root = os.environ.get("VTA_ARMHF_ROOT", "")
+    if not root or shutil.which("qemu-arm") is None:
+        pytest.skip("needs qemu-arm, and in VTA_ARMHF_ROOT what make_armhf.sh makes")
+    return f"qemu-arm -L {root} {root}/usr/bin/python3.11"
+
+
+PYTHONS = {
+    "this Python": lambda: sys.executable,
+    "Python 3.10": python_3_10,
+    "32-bit Arm": arm_python,
+}
+
+
+@pytest.mark.parametrize("python", PYTHONS)
 def test_the_agent_in_a_bare_python(
-    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: bool
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python: str
 ) -> None:
     """Memory, runs, time limits and programming, in a Python that has nothing else."""
     from vta.registers import BY_NAME, REGISTERS, config_words
 
     root = tmp_path / "root"
-    python = python_3_10() if old else sys.executable
+    toy = tmp_path / "toy.py"
     text = TOY.format(
-        python=python,
         root=str(root),
         inp=BY_NAME["inp_ptr"].offset,
         wgt=BY_NAME["wgt_ptr"].offset,
         count=BY_NAME["insn_count"].offset,
     )
-    install(tmp_path, monkeypatch, text)
+    toy.write_text(text)
+    install(tmp_path, monkeypatch, f"#!/bin/sh\nexec {PYTHONS[python]()} -I -S {toy}\n")
     fake_board(root)
     with rpc.connect("ssh://pynq", config=tiny) as remote:
         board = remote._board

@@ -275,7 +275,7 @@ def test_another_pipe_that_breaks_is_shown(run: Run, tmp_path: Path) -> None:
         (["nowhere.py"], "nowhere.py: cannot be read (No such file or directory)"),
         (["."], ". is a folder, not a script"),
         (["--bogus", "x.py"], "No such option"),
-        (["--target", "pynq", "x.py"], "Invalid value for '--target'"),
+        (["--target", "arty", "x.py"], "Invalid value for '--target'"),
         (["--config", "nowhere.json", "x.py"], "nowhere.json: cannot be read"),
     ],
 )
