@@ -76,7 +76,7 @@ def rough(tilings: Tilings) -> NDArray[np.float64]:
         tilings.data_planes
         * rows
         * np.maximum(columns, tilings.beats(columns * config.inp_elem_bytes))
-        + TIMING.gap * tilings.data_planes
+        + TIMING.gap * tilings.data_loads
     ) + tilings.fresh_weights * (
         tilings.weight_tiles * tilings.beats(config.wgt_elem_bytes)
         + TIMING.gap * tilings.parts * tilings.outputs
@@ -157,7 +157,7 @@ class _Machine:
         self.weights = int((one.weight_tiles * one.beats(config.wgt_elem_bytes))[0])
         self.drain = sum(step.drain for step in nest.steps)
         self.bias = int((one.channel_tiles * one.beats(config.acc_elem_bytes))[0])
-        self.planes = int(one.data_planes[0])
+        self.planes, self.loads = int(one.data_planes[0]), int(one.data_loads[0])
         self.rows_of_weights = tiling.parts * tiling.outputs
         self.loading = functools.cache(self._loading)
         self.tiles = functools.cache(self._tiles)
@@ -261,7 +261,7 @@ class _Machine:
             nest.width,
         )
         row_cycles = _cycles(columns, self.config.inp_elem_bytes, self.config) + padding
-        data = self.planes * (rows * row_cycles + TIMING.gap)
+        data = self.planes * rows * row_cycles + TIMING.gap * self.loads
         return fresh[0] * data + fresh[1] * (self.weights + TIMING.gap * self.rows_of_weights)
 
 

@@ -70,7 +70,9 @@ def plan_windows(nest: GemmNest, config: Config, tiling: Tiling | None) -> Plan:
     if config.requantises:
         # The LOAD puts the least int8 around the data, so that every window is alike.
         data_load = padded_data(replace(nest, pad_value=INT8[0]), data, "data_buf")
-        nest = replace(nest, pad=(0, 0), height=nest.padded[0], width=nest.padded[1])
+        height, width = nest.padded
+        stride = nest.row_step, nest.stride[1]
+        nest = replace(nest, pad=(0, 0), height=height, width=width, stride=stride)
     else:
         step, rows = (nest.stride[0], nest.rows) if nest.skips_rows else (1, nest.height)
         data_load = compute(

@@ -199,6 +199,17 @@ class Tilings:
         return self.parts * self.outputs * (self.nest.biased + self.nest.scaled)
 
     @functools.cached_property
+    def data_loads(self) -> Column:
+        """LOADs of data of a step: one for each plane, or one for all if a plane is one row.
+
+        A plane is one row in memory if it has a single row of pixels, or all columns.
+        """
+        if not self.config.requantises:
+            return self.data_planes
+        flat = (self.data_rows == 1) | (self.data_columns == self.nest.width)
+        return np.where(flat, self.images, self.data_planes)
+
+    @functools.cached_property
     def fresh_weights(self) -> NDArray[np.float64]:
         """The part of the blocks that loads weights, bias and scales, not those of the one before.
 

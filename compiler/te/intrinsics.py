@@ -144,10 +144,8 @@ def _reduce(
     if init is None:
         return Reduce(expr.dtype, op, expr, axes)
     start = as_expr(init, expr.dtype).astype(expr.dtype)
-    if any(isinstance(node, Reduce | Select) for node in walk(start)):
-        raise CompileError(
-            f"init of {name} must neither reduce nor choose; make it a stage of its own"
-        )
+    if any(isinstance(node, Reduce) for node in walk(start)):
+        raise CompileError(f"init of {name} must not reduce; make it a stage of its own")
     if any(item.var is node for item in axes for node in walk(start)):
         raise CompileError(f"init of {name} must not use an axis that is reduced")
     return Reduce(expr.dtype, op, expr, axes, start)

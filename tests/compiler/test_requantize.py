@@ -150,7 +150,7 @@ def product(config, init, scale=None):
         lambda o, i, r, k: te.sum(
             a_buf(i, ko, r, ki).astype("int32") * b_buf(o, ko, k, ki).astype("int32"),
             axis=[ko, ki],
-            init=init(bias_buf(o, r, k)),
+            init=init(*(bias_buf(o, r, k), o)[: init.__code__.co_argcount]),
         ),
         "C",
     )
@@ -177,8 +177,12 @@ def product(config, init, scale=None):
         (lambda b: b, lambda b: b),
         (lambda b: b * 3 - 70000, lambda b: b * 3 - 70000),
         (lambda b: -7, lambda b: np.full_like(b, -7)),
+        (
+            lambda b, o: te.if_then_else(o < 2, b + 3, 5),
+            lambda b: np.where(np.arange(3)[:, None, None] < 2, b + 3, 5),
+        ),
     ],
-    ids=["tile", "expression", "number"],
+    ids=["tile", "expression", "number", "cases"],
 )
 def test_a_sum_starts_from_a_first_value(kit, config, init, of_numpy):
     schedule, args = product(config, init)
@@ -283,7 +287,7 @@ def test_a_sum_does_not_start_from_what_it_reduces():
     x, k = x_of(), te.reduce_axis((0, 4), "k")
     with pytest.raises(CompileError, match="init of sum must not use an axis that is reduced"):
         te.sum(x[0, k], axis=k, init=x[k, 0])
-    with pytest.raises(CompileError, match="init of sum must neither reduce nor choose"):
+    with pytest.raises(CompileError, match="init of sum must not reduce"):
         te.sum(x[0, k], axis=k, init=te.sum(x[k, 0], axis=te.reduce_axis((0, 4))))
 
 

@@ -212,7 +212,7 @@ class _Nest:
         """The statements inside the first `place` loops."""
         found: list[Stmt] = []
         if place == self.start:
-            found.append(self._initial(place))
+            found += self._initial(place)
         if place < self.begin:
             axis = self.leaves[place]
             body: tuple[Stmt, ...] = tuple(
@@ -265,7 +265,7 @@ class _Nest:
                 continue
             yield Assign(buffer, self.indices, chosen, (*guards, *kept), reduce)
 
-    def _initial(self, place: int) -> Stmt:
+    def _initial(self, place: int) -> Iterator[Stmt]:
         """Sets all that the loops from `place` on compute to what the reduction starts from."""
         body = self.own.body
         assert isinstance(body, Reduce)
@@ -279,16 +279,19 @@ class _Nest:
         guards = tuple(
             as_expression(guard) for guard in self.own.guards if not reduced & set(guard.factors)
         )
-        stmt: tuple[Stmt, ...] = (
-            Assign(self.builder.buffers[self.stage], self.indices, start, guards),
-        )
-        for axis in reversed(rest):
-            for atom in reversed(self.own.loops[axis]):
-                stmt = (For(atom.var, atom.extent, stmt),)
-        if self.pragma is not None:
-            key, at = self.pragma
-            return PragmaBlock(key, at.name, stmt)
-        return stmt[0]
+        for conditions, chosen in cases(start, self.stage.name):
+            kept = possible(conditions, self.builder.bounds.extents)
+            if kept is None:
+                continue
+            buffer = self.builder.buffers[self.stage]
+            stmt: Stmt = Assign(buffer, self.indices, chosen, (*guards, *kept))
+            for axis in reversed(rest):
+                for atom in reversed(self.own.loops[axis]):
+                    stmt = For(atom.var, atom.extent, (stmt,))
+            if self.pragma is not None:
+                key, at = self.pragma
+                stmt = PragmaBlock(key, at.name, (stmt,))
+            yield stmt
 
 
 def _leaves_out(value: Expr, reduces: bool) -> bool:

@@ -7,19 +7,20 @@ are read at any place that an index can name: shifted, reversed, strided, along 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from tests.compiler.fuzz.arrays import SPECIAL, draw_array
 from tests.compiler.fuzz.choices import Choices
+from tests.compiler.fuzz.drawn import Drawn
 from vta import te
 from vta.compiler.te.expr import Expr, Read, Var, walk
 from vta.compiler.te.padding import pad
 from vta.compiler.te.tensor import ComputeOp, Tensor
 from vta.config import Config
 
-__all__ = ["Drawn", "draw_program"]
+__all__ = ["draw_program"]
 
 ACC = "local.acc_buffer"
 INP = "local.inp_buffer"
@@ -27,45 +28,6 @@ WGT = "local.wgt_buffer"
 MOST_TILES = 12
 """Of one tensor: small buffers hold several such."""
 REDUCTIONS = {"+": te.sum, "max": te.max, "min": te.min}
-SPECIAL = [0, 1, -1, 2, 7, 8, 31, 32, 33, -31, -32, 127, 128, -128, 255, 32767, 32768, -32769]
-SPECIAL += [(1 << 31) - 1, -(1 << 31), (1 << 31) - 128, 1 << 24]
-
-
-@dataclass
-class Drawn:
-    """A program to be scheduled.
-
-    Attributes
-    ----------
-    inputs, arrays
-        Placeholders and their numbers; those in `direct` are read by ALU stages as they are, so
-        that the schedule has to copy them by `cache_read`.
-    roles : dict of Tensor to str
-        What each stage is: "load", "alu", "gemm" or "store".
-    scopes : dict of Tensor to str
-        The memory of each stage that is not stored.
-    outputs : list of Tensor
-        Those with the role "alu" need `cache_write`.
-    """
-
-    config: Config
-    inputs: list[Tensor] = field(default_factory=list)
-    arrays: list[np.ndarray] = field(default_factory=list)
-    direct: list[Tensor] = field(default_factory=list)
-    roles: dict[Tensor, str] = field(default_factory=dict)
-    scopes: dict[Tensor, str] = field(default_factory=dict)
-    outputs: list[Tensor] = field(default_factory=list)
-
-    def used_inputs(self) -> list[Tensor]:
-        """The placeholders that the outputs depend on."""
-        found: set[Tensor] = set()
-        todo = list(self.outputs)
-        while todo:
-            tensor = todo.pop()
-            if tensor not in found:
-                found.add(tensor)
-                todo += getattr(tensor.op, "input_tensors", ())
-        return [tensor for tensor in self.inputs if tensor in found]
 
 
 def draw_program(choices: Choices, config: Config) -> Drawn:
@@ -82,6 +44,7 @@ class _Drawing:
         """Whether tensors have shapes that are no tiles, and all reads are at the same place."""
         self.memory: list[Tensor] = []
         self.values: list[Tensor] = []
+        self.scales: list[Tensor] = []
         self.read: set[Tensor] = set()
         self.count = 0
 
@@ -94,6 +57,8 @@ class _Drawing:
         steps += [self._number, self._load, self._reduce, self._store, self._store_and_load]
         if not self.flat:
             steps += [self._reduce, self._gemm, self._chosen]
+        if self.drawn.config.requantises:
+            steps += [self._requantize] * 4 + [self._copy_scale]
         for _ in range(choices.number(1, 8)):
             choices.pick(steps)()
         self._finish()
@@ -122,22 +87,10 @@ class _Drawing:
         """A tensor's leading dimensions."""
         return tensor.shape if self.flat else tensor.shape[:-2]
 
-    def _array(self, shape: Sequence[int], dtype: str) -> np.ndarray:
-        rng = np.random.default_rng(self.choices.number(0, 1 << 16))
-        limits = np.iinfo(dtype)
-        kinds = [
-            rng.integers(limits.min, limits.max, tuple(shape), np.int64, endpoint=True),
-            rng.integers(-40, 40, tuple(shape), np.int64, endpoint=True),
-            rng.choice(np.array(SPECIAL), tuple(shape)),
-        ]
-        weight = self.choices.number(0, 9)  # some arrays are all numbers of any size
-        pick = np.where(rng.integers(0, 10, tuple(shape)) < weight, rng.integers(0, 3), 0)
-        return np.choose(pick, kinds).astype(np.int64).astype(dtype)
-
     def _placeholder(self, shape: Sequence[int], dtype: str) -> Tensor:
         tensor = te.placeholder(tuple(shape), name=self._name("I"), dtype=dtype)
         self.drawn.inputs.append(tensor)
-        self.drawn.arrays.append(self._array(shape, dtype))
+        self.drawn.arrays.append(draw_array(self.choices, shape, dtype))
         return tensor
 
     def _input(self) -> None:
@@ -160,7 +113,7 @@ class _Drawing:
         if role == "store":
             self.memory.append(tensor)
         elif scope == ACC:
-            self.values.append(tensor)
+            (self.scales if tensor.dtype == "float32" else self.values).append(tensor)
 
     def _compute(self, stem: str, lead: Sequence[int], rule: Callable[..., Any]) -> Tensor:
         return te.compute(self._full(lead), lambda *i: rule(i), self._name(stem))
@@ -244,7 +197,9 @@ class _Drawing:
         if not self.flat and choices.chance(12):
             own = self._own(tensor)
             before, after = ([choices.number(0, 1) for _ in own] for _ in range(2))
-            copy = pad(tensor, [*before, 0, 0], [*after, 0, 0], name=self._name("P"))
+            least = self.drawn.config.requantises and choices.chance(50)
+            value = te.min_value(tensor.dtype) if least else 0
+            copy = pad(tensor, [*before, 0, 0], [*after, 0, 0], value, name=self._name("P"))
             if int(np.prod(self._own(copy))) <= 2 * MOST_TILES:
                 self._add(copy, "load", ACC)
                 return
@@ -349,6 +304,48 @@ class _Drawing:
 
         self._add(self._compute("S", lead, rule), "alu", ACC)
 
+    def _scale(self) -> Tensor:
+        """A tensor of scales on chip, perhaps a new one."""
+        if self.scales and self.choices.chance(60):
+            return self.choices.pick(self.scales)
+        lead = self.shape if self.flat else self._lead()
+        tensor = self._placeholder(self._full(lead), "float32")
+        self._add(self._compute("L", lead, lambda i: tensor(*i)), "load", ACC)
+        return self.scales[-1]
+
+    def _copy_scale(self) -> None:
+        """Scales at another place of the accumulator."""
+        source = self._scale()
+        lead = self._own(source) if self.flat else self._lead()
+
+        def rule(i: Sequence[Expr]) -> Expr:
+            return self._read(source, self._indices(i, lead), i[len(lead) :], 40)
+
+        self._add(self._compute("M", lead, rule), "alu", ACC)
+
+    def _requantize(self) -> None:
+        choices = self.choices
+        sources = self._sources()
+        lead = self._lead_for(sources[0])
+        number = choices.chance(30)
+        scale: Any = 2.0 ** choices.number(-30, 2) * (1 + choices.number(0, 99) / 100)
+        scales = None if number else self._scale()
+        zero_point, lower = (choices.number(-128, 127) for _ in range(2))
+
+        def rule(i: Sequence[Expr]) -> Expr:
+            indices = self._indices(i, lead)
+            terms = [self._read(item, indices, i[len(lead) :], 70) for item in sources]
+            value = self._expr(terms, choices.pick([0, 0, 1]))
+            by = scale if scales is None else self._read(scales, indices, i[len(lead) :], 50)
+            found: Expr = te.requantize(value, by, zero_point, lower)
+            if choices.chance(25):
+                found = self._expr([found.astype("int32"), *terms], 1)
+            return found
+
+        if self.flat and scales is not None and self._own(scales) != lead:
+            return
+        self._add(self._compute("Q", lead, rule), "alu", ACC)
+
     def _expr(self, terms: Sequence[Expr], depth: int) -> Expr:
         choices = self.choices
         if depth == 0:
@@ -399,8 +396,8 @@ class _Drawing:
         ]
 
         def rule(i: Sequence[Expr]) -> Expr:
-            indices = self._indices(i, lead)
-            indices += [(axis.var, axis.extent) for axis in axes]
+            own = self._indices(i, lead)
+            indices = own + [(axis.var, axis.extent) for axis in axes]
             if choices.chance(50):
                 indices.reverse()
             terms = [self._read(item, indices, i[len(lead) :], 40) for item in sources]
@@ -412,6 +409,12 @@ class _Drawing:
                 var, extent = choices.pick(indices)
                 condition = var >= choices.number(0, extent - 1)
                 value = te.if_then_else(condition, value, te.const(int(other), value.dtype))
+            if op == "+" and choices.chance(30):
+                start = self._expr(
+                    [self._read(item, own, i[len(lead) :], 70) for item in sources],
+                    choices.pick([0, 0, 1]),
+                )
+                return te.sum(value, axis=axes, init=choices.pick([start, 7]))
             return REDUCTIONS[op](value, axis=axes)
 
         self._add(self._compute("R", lead, rule), "alu", ACC)
@@ -433,6 +436,7 @@ class _Drawing:
         wgt = te.compute(weights.shape, lambda *i: weights(*i), self._name("W"))
         self._add(wgt, "load", WGT)
         ko, ki = te.reduce_axis((0, n), "ko"), te.reduce_axis((0, block), "ki")
+        bias = choices.pick(self.values) if self.values and choices.chance(50) else None
 
         def rule(i: Sequence[Expr]) -> Expr:
             rows = [(i[0], o), (ko.var, n)]
@@ -440,7 +444,11 @@ class _Drawing:
                 rows.append((i[1], m))
             at = [self._index(size, rows, dim) for dim, size in enumerate(data_lead)]
             left = inp(*at, i[2], ki).astype("int32")
-            return te.sum(left * wgt(i[1], ko, i[3], ki).astype("int32"), axis=[ko, ki])
+            product = left * wgt(i[1], ko, i[3], ki).astype("int32")
+            if bias is None:
+                return te.sum(product, axis=[ko, ki])
+            start = self._read(bias, self._indices(i, (o, m)), i[2:], 50)
+            return te.sum(product, axis=[ko, ki], init=choices.pick([start, start + 3, -99999]))
 
         self._add(self._compute("G", (o, m), rule), "gemm", ACC)
 

@@ -2,7 +2,7 @@
 
 It follows the tensors as they were declared and knows nothing of schedules, passes or machines. A
 number is a Python-like integer that wraps to its dtype after each operation; a shift by a negative
-amount shifts the other way, as the instruction set says.
+amount shifts the other way, as the instruction set says. A float32 is the number of its bits.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vta.compiler.te.expr import Binary, Cast, Const, Expr, Read, Reduce, Select, Var
+from tests.oracle import requantise
+from vta.compiler.te.expr import Binary, Cast, Const, Expr, Read, Reduce, Requantize, Select, Var
 from vta.compiler.te.tensor import ComputeOp, Operation, Tensor
 
 __all__ = ["evaluate"]
@@ -23,7 +24,10 @@ Points = dict[Var, np.ndarray]
 
 def evaluate(outputs: Sequence[Tensor], inputs: Mapping[Tensor, np.ndarray]) -> list[np.ndarray]:
     """The arrays that some tensors are, given those of the placeholders."""
-    known = {tensor.op: array.astype(np.int64) for tensor, array in inputs.items()}
+    known = {
+        tensor.op: (array.view(np.int32) if array.dtype == np.float32 else array).astype(np.int64)
+        for tensor, array in inputs.items()
+    }
     return [_array(tensor.op, known).astype(tensor.dtype) for tensor in outputs]
 
 
@@ -81,6 +85,8 @@ class _Evaluation:
             return self._select(expr)
         if isinstance(expr, Reduce):
             return self._reduce(expr)
+        if isinstance(expr, Requantize):
+            return self._requantize(expr)
         assert isinstance(expr, Binary)
         return _wrapped(self._binary(expr.op, self.value(expr.a), self.value(expr.b)), expr.dtype)
 
@@ -93,6 +99,11 @@ class _Evaluation:
         if op in ("//", "%"):  # of indices by numbers of 1 or more
             return a // b if op == "//" else a % b
         return {"+": a + b, "-": a - b, "*": a * b}[op]
+
+    def _requantize(self, expr: Requantize) -> np.ndarray:
+        imm = expr.lower * 256 + expr.zero_point % 256
+        numbers = zip(self.value(expr.value), self.value(expr.scale), strict=True)
+        return np.array([requantise(int(acc), int(scale), imm) for acc, scale in numbers])
 
     def _select(self, expr: Select) -> np.ndarray:
         """The branch that is not taken is not evaluated: it may read out of bounds."""
@@ -115,4 +126,7 @@ class _Evaluation:
             points[axis.var] = np.tile(row, self.count)
         terms = _Evaluation(points, self.known).value(expr.value).reshape(self.count, count)
         combine = {"+": np.add, "min": np.minimum, "max": np.maximum}[expr.op]
-        return _wrapped(combine.reduce(terms, axis=1), expr.dtype)
+        found = combine.reduce(terms, axis=1)
+        if expr.init is not None:
+            found = combine(found, self.value(expr.init))
+        return _wrapped(found, expr.dtype)

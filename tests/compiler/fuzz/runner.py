@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tests.compiler.fuzz.choices import Choices
-from tests.compiler.fuzz.generator import Drawn, draw_program
+from tests.compiler.fuzz.drawn import Drawn
+from tests.compiler.fuzz.generator import draw_program
 from tests.compiler.fuzz.interpreter import evaluate
 from tests.compiler.fuzz.scheduling import draw_schedule
 from tests.compiler.runs import call
@@ -56,7 +57,8 @@ class Made:
 def _shown(body: Expr) -> str:
     if isinstance(body, Reduce):
         axes = ", ".join(f"{axis.name} < {axis.extent}" for axis in body.axes)
-        return f"{body.op} over {axes} of {_shown(body.value)}"
+        begins = "" if body.init is None else f" from {_shown(body.init)}"
+        return f"{body.op} over {axes}{begins} of {_shown(body.value)}"
     if isinstance(body, Select):
         conditions = " and ".join(f"{show_expr(item.value)} >= 0" for item in body.conditions)
         return f"{_shown(body.then)} if {conditions} else {_shown(body.other)}"
@@ -72,6 +74,8 @@ def make(choices: Choices, preset: str = "") -> Made:
         An error that is not the user's, or that names no stage.
     """
     config = PRESETS[preset or choices.pick(CONFIGS)]
+    if not preset:
+        config = config.replace(hw_ver=choices.pick(["0.0.2", "0.0.3"]))
     made = Made(draw_program(choices, config))
     try:
         made.schedule, args = draw_schedule(choices, made.drawn)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tests.compiler.fuzz.choices import Choices
-from tests.compiler.fuzz.generator import ACC, INP, Drawn
+from tests.compiler.fuzz.drawn import Drawn
+from tests.compiler.fuzz.generator import ACC, INP
 from vta import te
 from vta.compiler.te.expr import Axis, Reduce
 from vta.compiler.te.gemm_intrinsic import gemm

@@ -52,6 +52,8 @@ def operands(spec: Spec, seed: int) -> list[np.ndarray]:
     return [
         rng.integers(-128, 128, operand.shape).astype(np.int8)
         if operand.dtype == "int8"
+        else rng.uniform(1e-4, 1e-2, operand.shape).astype(np.float32)
+        if operand.dtype == "float32"
         else rng.integers(-9000, 9000, operand.shape).astype(np.int32)
         for operand in spec.operands
     ]

@@ -20,6 +20,16 @@ def finish(sums, *, bias=None, shift=0, rounding=False, relu=False, clip=True):
     return sums.astype(np.int8)
 
 
+def requantise(sums, scale, *, bias=None, zero_point=0, lower=-128):
+    """ONNX's formula in float32, for sums (N, C, ...) and one scale for each channel."""
+    sums = sums.astype(np.int64)
+    channel = (-1, *[1] * (sums.ndim - 2))
+    if bias is not None:
+        sums = sums + bias.astype(np.int64).reshape(channel)
+    product = sums.astype(np.float32) * scale.reshape(channel)
+    return np.clip(np.rint(product).astype(np.int64) + zero_point, lower, 127).astype(np.int8)
+
+
 def windows(data, taps, stride, padding, dilation, fill=0):
     """(N, C, OH, OW, KH, KW) of (N, C, H, W): what each window sees."""
     top, left, bottom, right = padding

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,12 @@ from vta.errors import ConfigError
 
 @st.composite
 def configs(draw) -> Config:
+    """`sizes`, with either encoding."""
+    return draw(sizes()).replace(hw_ver=draw(st.sampled_from(["0.0.2", "0.0.3"])))
+
+
+@st.composite
+def sizes(draw) -> Config:
     """A preset, or any configuration whose buffers hold a few tiles."""
     batch, block = draw(st.integers(0, 2)), draw(st.integers(3, 6))
     if draw(st.booleans()):
@@ -36,6 +43,14 @@ def configs(draw) -> Config:
 
 @st.composite
 def epilogues(draw) -> top.Epilogue:
+    if draw(st.booleans()):
+        return top.Epilogue(
+            bias=draw(st.booleans()),
+            scale=True,
+            relu=draw(st.booleans()),
+            zero_point=draw(st.integers(-128, 127)),
+            lower=draw(st.integers(-128, 127)),
+        )
     return top.Epilogue(
         bias=draw(st.booleans()),
         shift=draw(st.integers(0, 12)),
@@ -45,10 +60,17 @@ def epilogues(draw) -> top.Epilogue:
     )
 
 
-def finished(sums, bias, epilogue):
+def finished(sums, channels, epilogue):
+    bias = channels[0] if epilogue.bias else None
+    if epilogue.scale:
+        zero_point, lower = epilogue.zero_point, epilogue.lower
+        lower = max(lower, zero_point) if epilogue.relu else lower
+        return reference.requantise(
+            sums, channels[-1], bias=bias, zero_point=zero_point, lower=lower
+        )
     return reference.finish(
         sums,
-        bias=bias[0] if bias else None,
+        bias=bias,
         shift=epilogue.shift,
         rounding=epilogue.rounding,
         relu=epilogue.relu,
@@ -63,6 +85,7 @@ def pair(low, high):
 @st.composite
 def convolutions(draw):
     groups = draw(st.sampled_from([1, 1, 1, 2, 3, 5, 20]))
+    zero = draw(st.sampled_from([0, 0, -128, 11]))
     most = 40 if groups == 1 else 12 if groups < 20 else 2
     inputs, outputs = draw(pair(1, most))
     taps, stride, dilation = draw(pair(1, 5)), draw(pair(1, 3)), draw(pair(1, 2))
@@ -76,9 +99,17 @@ def convolutions(draw):
         (draw(st.integers(1, 5)), groups * inputs, *sizes),
         (groups * outputs, inputs, *taps),
         epilogue=draw(epilogues()),
+        input_zero_point=zero,
         **options,
     )
-    return spec, lambda x, w, *b: finished(reference.conv2d(x, w, **options), b, spec.epilogue)
+    unpadded = options | {"padding": (0, 0, 0, 0)}
+    around = ((0, 0), (0, 0), padding[::2], padding[1::2])
+
+    def sums(x, w):
+        padded = np.pad(x.astype(np.int64), around, constant_values=zero) - zero
+        return reference.conv2d(padded, w, **unpadded)
+
+    return spec, lambda x, w, *b: finished(sums(x, w), b, spec.epilogue)
 
 
 @st.composite
@@ -123,7 +154,13 @@ def pools(draw):
     if draw(st.booleans()):
         spec = top.MaxPool2d(data, window, epilogue=epilogue, **options)
         return spec, lambda x, *b: finished(reference.max_pool2d(x, window, **options), b, epilogue)
-    include = draw(st.booleans())
+    include = epilogue.scale or draw(st.booleans())
+    if epilogue.scale:
+        spec = top.AvgPool2d(data, window, epilogue=epilogue, **options)
+        sides = options["stride"], options["padding"], options["dilation"]
+        return spec, lambda x, *b: finished(
+            reference.windows(x, window, *sides).sum((4, 5)), b, epilogue
+        )
     spec = top.AvgPool2d(data, window, epilogue=epilogue, count_include_pad=include, **options)
     return spec, lambda x, *b: finished(
         reference.avg_pool2d(x, window, **options, count_include_pad=include), b, epilogue
@@ -152,6 +189,11 @@ def products(draw):
     )
 
 
+def able(config, spec):
+    """The configuration, with encoding 0.0.3 if the operator needs it."""
+    return config.replace(hw_ver="0.0.3") if spec.epilogue.scale else config
+
+
 OPERATORS = st.one_of(convolutions(), transposed(), pools(), elementwise(), products())
 LENIENT = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -161,11 +203,11 @@ LENIENT = settings(
 @given(configs(), OPERATORS, st.integers(0, 99))
 @settings(LENIENT, max_examples=60)
 def test_some_operators(agrees, config, operator, seed):
-    agrees(*operator, config, seed)
+    agrees(*operator, able(config, operator[0]), seed)
 
 
 @pytest.mark.full
 @given(configs(), OPERATORS, st.integers(0, 99))
 @settings(LENIENT, max_examples=600)
 def test_many_operators(agrees, config, operator, seed):
-    agrees(*operator, config, seed)
+    agrees(*operator, able(config, operator[0]), seed)
