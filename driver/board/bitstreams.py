@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from vta import cache
+from vta.config import Config
 from vta.driver.board.emulated_bitstream import emulated_bitstream
 from vta.driver.board.fpga_manager import MAX_BITSTREAM
 from vta.driver.board.kinds import kind_named
 from vta.errors import DeviceError
-from vta.files import FileTooLargeError, read_limited
+from vta.files import FileTooLargeError, read_limited, replacing
 
-if TYPE_CHECKING:
-    from vta.config import Config
-
-__all__ = ["RoutedBitstream", "bitstream_key", "fitting_bitstream", "read_bitstream"]
+__all__ = [
+    "RoutedBitstream",
+    "bitstream_key",
+    "fitting_bitstream",
+    "read_bitstream",
+    "write_emulated",
+]
 
 CACHE_KIND = "bitstream"
 CACHED_FILE = "vta.bit"
@@ -67,6 +72,21 @@ def read_bitstream(path: Path) -> RoutedBitstream:
     if not isinstance(clock_hz, int) or not 0 < clock_hz < 1 << 32:
         raise DeviceError(f"{manifest}: must have clock_hz, the clock that was routed, in Hz")
     return RoutedBitstream(data, clock_hz)
+
+
+def write_emulated(board: str, path: str | os.PathLike[str], config: Config | None = None) -> None:
+    """Writes the bitstream that programs an emulated board.
+
+    Parameters
+    ----------
+    board : str
+        The kind of board, such as ``intelfocl``.
+    path : path
+    config : Config, optional
+        The default is what `Config.load` finds.
+    """
+    with replacing(path) as partial:
+        partial.write_bytes(emulated_bitstream(kind_named(board), config or Config.load()))
 
 
 def _content(path: Path, limit: int) -> bytes:

@@ -21,6 +21,7 @@ from vta.driver.board.ports import Arena, Interrupt, Registers
 from vta.driver.board.system import System
 from vta.driver.board.u_dma_buf import UDmaBuf, find_u_dma_buf
 from vta.driver.board.uio import UioRegisters, find_uio
+from vta.driver.board.xrt import XrtArena
 from vta.errors import DeviceError, DeviceTimeout
 
 __all__ = ["Board", "BoardInfo", "BoardLink", "BoardRun", "RegisterMap"]
@@ -133,13 +134,10 @@ class Board:
         self._fpga = FpgaManager(system)
         self._registers: Registers | None = None
         self._interrupt: Interrupt | None = None
+        self._arena: Arena
         self._touched = 0
         self._devmem = devmem is not None
-        self._arena: Arena = (
-            UDmaBuf(system, find_u_dma_buf(system))
-            if devmem is None
-            else DevmemArena(system, devmem)
-        )
+        self._arena = _open_arena(system) if devmem is None else DevmemArena(system, devmem)
         self.info = BoardInfo(kind.name, self._arena.address, self._arena.nbytes, emulated)
 
     # -- memory ----------------------------------------------------------------------------------
@@ -386,3 +384,14 @@ class Board:
 
     def _write(self, name: str, value: int) -> None:
         self._opened().write(self._map.offsets[name], value)
+
+
+def _open_arena(system: System) -> Arena:
+    """The memory for the machine: u-dma-buf's, else XRT's."""
+    try:
+        return UDmaBuf(system, find_u_dma_buf(system))
+    except DeviceError as error:
+        try:
+            return XrtArena(system)
+        except DeviceError as other:
+            raise DeviceError(f"{error}; nor XRT ({other})") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 from pathlib import Path
@@ -89,6 +90,13 @@ class System:
     def words(self, name: str, nbytes: int, offset: int = 0) -> Words:
         """Maps bytes of a device file as 32-bit words, without the cache."""
         return self.map(name, nbytes, offset, cached=False).cast("I")
+
+    def library(self, name: str) -> ctypes.CDLL:
+        """A shared library of the system."""
+        try:
+            return ctypes.CDLL(name)
+        except OSError as error:
+            raise DeviceError(f"{name}: cannot be loaded ({error})") from None
 
     def interrupt(self, name: str) -> Interrupt:
         """The interrupt of a UIO device file."""

@@ -20,6 +20,7 @@ MODULES = (
     "vta.driver.board.uio",
     "vta.driver.board.u_dma_buf",
     "vta.driver.board.devmem",
+    "vta.driver.board.xrt",
     "vta.driver.board.clock",
     "vta.driver.board.kinds",
     "vta.driver.board.fpga_manager",

@@ -66,7 +66,7 @@ class BenchOptions:
     type=click.IntRange(1),
     default=5,
     show_default=True,
-    help="Runs whose median --speed and --remote give.",
+    help="Runs of --speed, which gives the median, and of --remote, which gives the fastest.",
 )
 @click.option(
     "--page",

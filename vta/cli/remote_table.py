@@ -28,7 +28,7 @@ def measure_and_print(config: Config, runs: int, *, as_json: bool) -> None:
             click.echo(json.dumps(record))
         return
     print_table(
-        f"{nbytes >> 20} MiB through a session on this computer, medians of {runs} runs",
+        f"{nbytes >> 20} MiB through a session on this computer, the fastest of {runs} runs",
         ("", "", "session MB/s", "bare socket MB/s", "ratio"),
         [
             (

@@ -16,6 +16,7 @@ from tests.driver.remote.conftest import Serve, check_board
 from tests.vta.commands import Run
 from vta import nd, rpc
 from vta.config import PRESETS, Config
+from vta.driver.board.bitstreams import write_emulated
 from vta.driver.board.kinds import KINDS
 from vta.driver.module import LoadedModule, Module
 from vta.errors import (
@@ -268,11 +269,9 @@ def test_connect_says_what_it_needs(tiny: Config, monkeypatch: pytest.MonkeyPatc
 def test_intelfocl_is_a_card_in_this_computer(
     monkeypatch: pytest.MonkeyPatch, run: Run, shared: Path, tmp_path: Path
 ) -> None:
-    from vta.driver.board.emulated_bitstream import emulated_bitstream
-
     config = PRESETS["default"].replace(target="intelfocl")
-    (tmp_path / "vta.bitstream").write_bytes(emulated_bitstream(KINDS["intelfocl"], config))
     monkeypatch.chdir(tmp_path)
+    write_emulated("intelfocl", "vta.bitstream", config)
     monkeypatch.setenv("VTA_EMULATE", "functional")
     result = run("tvm", "--config", config_file(tmp_path, config), tutorial(shared, tmp_path))
     assert result.status == 0, result.err
