@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +39,10 @@ WATCH_SECONDS = 0.05
 
 _MARK = "run/vta/programmed"
 """A file that says since when the FPGA holds a machine; the next start of the board removes it."""
+
+_CLAIMED = ("sys/class/uio", "dev", "")
+"""The folder whose lock is the right to use the board: the first that is there. Everybody may read
+it, and nobody else locks it."""
 
 LAUNCH, RESET = 1, 4
 """Bits of the register `control`; a test compares them with `vta.registers`."""
@@ -136,9 +142,48 @@ class Board:
         self._interrupt: Interrupt | None = None
         self._arena: Arena
         self._touched = 0
+        self._claim: int | None = None
+        self.taken = False
         self._devmem = devmem is not None
         self._arena = _open_arena(system) if devmem is None else DevmemArena(system, devmem)
         self.info = BoardInfo(kind.name, self._arena.address, self._arena.nbytes, emulated)
+
+    # -- the right to use it ---------------------------------------------------------------------
+
+    def take(self) -> bool:
+        """Takes the board for this process, unless another process has it.
+
+        The right ends with the process, however that ends. A daemon and sessions over ssh share it.
+        """
+        if self._claim is None:
+            folder = next(name for name in _CLAIMED if self._system.exists(name))
+            self._claim = os.open(self._system.root / folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        self.taken = True
+        return True
+
+    def give_back(self) -> None:
+        """Resets the machine and wipes its memory, and lets other processes take the board.
+
+        It does nothing if this process has not taken it.
+
+        Raises
+        ------
+        DeviceError
+            If the reset fails; other processes can take the board nevertheless.
+        """
+        try:
+            if self.taken:
+                self.reset()
+                self.wipe()
+        finally:
+            self.taken = False
+            if self._claim is not None:
+                os.close(self._claim)
+                self._claim = None
 
     # -- memory ----------------------------------------------------------------------------------
 
@@ -351,6 +396,7 @@ class Board:
         """Resets the machine and lets go of memory and registers; may be called twice."""
         if self._registers is not None:
             self.reset()
+        self.give_back()
         self._release()
         self._arena.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import sys
@@ -20,8 +19,8 @@ from vta.errors import RemoteError, VtaError
 
 __all__ = ["serve_pipes"]
 
-LOCK = "run/vta/lock"
-"""The file whose lock is the right to use the board; it ends with the process that holds it."""
+LOOK_SECONDS = 0.2
+"""How often an agent that waits looks whether the board is free."""
 
 
 def serve_pipes(settings: Mapping[str, Any], system: System | None = None) -> int:
@@ -55,15 +54,11 @@ def serve_pipes(settings: Mapping[str, Any], system: System | None = None) -> in
     try:
         agent.greet()
         agent.wait_for_open()
-        with _locked(system, agent):
-            # The last user's agent may have been killed during a run.
-            board.reset()
-            agent.opened()
-            try:
-                agent.serve()
-            finally:
-                board.reset()
-                board.wipe()
+        _wait_for_board(board, agent)
+        # The last user's agent may have been killed during a run.
+        board.reset()
+        agent.opened()
+        agent.serve()
         return 0
     except RemoteError as error:
         agent.complain(error)
@@ -72,26 +67,11 @@ def serve_pipes(settings: Mapping[str, Any], system: System | None = None) -> in
         board.close()
 
 
-class _locked:
-    """Holds the board's lock; it ends with the process, however that ends."""
-
-    def __init__(self, system: System, agent: Agent) -> None:
-        system.put(LOCK, b"")
-        self._file = os.open(system.root / LOCK, os.O_RDWR)
-        self._agent = agent
-
-    def __enter__(self) -> None:
-        beat = 0.0
-        while True:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                pass
-            if time.monotonic() - beat > BEAT_SECONDS:
-                beat = time.monotonic()
-                self._agent.waiting(1)
-            self._agent.gone(0.2)
-
-    def __exit__(self, *error: object) -> None:
-        os.close(self._file)
+def _wait_for_board(board: Board, agent: Agent) -> None:
+    """Waits until no other process has the board; its place in their queue is not known."""
+    beat = 0.0
+    while not board.take():
+        if time.monotonic() - beat > BEAT_SECONDS:
+            beat = time.monotonic()
+            agent.waiting(1)
+        agent.gone(LOOK_SECONDS)

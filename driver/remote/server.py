@@ -202,29 +202,33 @@ class Server:
                 agent.serve()
                 logger.info("%s: done", name)
             finally:
-                try:
-                    if self._queue.place(ticket) == 0:
-                        self._clean(name)
-                finally:
-                    self._queue.leave(ticket)
+                if self._queue.place(ticket) == 0:
+                    self._clean(name)
+                self._queue.leave(ticket)
         except ProtocolError as error:
             agent.complain(error)
             raise
 
     def _wait_for_turn(self, agent: Agent, ticket: object, name: str) -> None:
         told, beat = 0, 0.0
-        while place := self._queue.place(ticket, _LOOK_SECONDS):
+        while place := self._queue.place(ticket, _LOOK_SECONDS) or self._taken_elsewhere():
             if place != told or time.monotonic() - beat > BEAT_SECONDS:
                 logger.info("%s: waits at place %d", name, place)
                 agent.waiting(place)
                 told, beat = place, time.monotonic()
             agent.gone(0.0)
 
+    def _taken_elsewhere(self) -> int:
+        """1 while a session over ssh has the board, else 0; then the board is this process's."""
+        if self._board.take():
+            return 0
+        time.sleep(_LOOK_SECONDS)
+        return 1
+
     def _clean(self, name: str) -> None:
         """Makes the board ready for the next client."""
         try:
-            self._board.reset()
-            self._board.wipe()
+            self._board.give_back()
         except DeviceError as error:
             logger.error("the board is not usable after %s: %s", name, error)
 

@@ -21,6 +21,10 @@ from tests.driver.conftest import add_seven
 from tests.driver.remote.conftest import Serve, check_board, endless
 from vta import rpc
 from vta.config import Config
+from vta.driver.board.board import Board
+from vta.driver.board.kinds import KINDS
+from vta.driver.board.register_table import register_map
+from vta.driver.board.system import System
 from vta.driver.remote.channel import SocketChannel
 from vta.driver.remote.client import map_digest
 from vta.driver.remote.protocol import MAGIC, MAX_CONNECTIONS, MAX_HEAD, PREFIX, PROTOCOL
@@ -180,6 +184,31 @@ def test_a_client_that_leaves_the_queue_loses_its_place(
             wait_for(lambda: caplog.text.count("waits at place 1") >= 2)
         third.join(30)
     assert not third.is_alive()
+
+
+def test_a_daemon_waits_for_other_processes(
+    serve: Serve, tiny: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which use the board by ssh; nor does it touch the machine of a client that leaves then."""
+    server = serve()
+    board = server._board
+    other = Board(KINDS["pynq"], System(board._system.root), register_map())
+    assert other.take()
+    with caplog.at_level(logging.INFO, "vta.driver.remote"):
+        with ThreadPoolExecutor() as pool:
+            leaves = pool.submit(
+                rpc.connect, "127.0.0.1", server.port, config=tiny, queue_seconds=0
+            )
+            with pytest.raises(RemoteError, match="not free within 0 s"):
+                leaves.result(20)
+            wait_for(lambda: ": gone: " in caplog.text)
+            assert not other.taken or not board.taken
+            waits = pool.submit(check_board, server.port, tiny)
+            wait_for(lambda: caplog.text.count("waits at place 1") >= 2)
+            assert not waits.done()
+            other.give_back()
+            waits.result(20)
+    other.close()
 
 
 def test_an_idle_client_loses_the_board(serve: Serve, tiny: Config) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,15 @@ import pytest
 from tests.driver.conftest import add_seven
 from tests.driver.remote.conftest import Serve
 from tests.driver.remote.test_agent import python_3_10
+from tests.driver.remote.test_server import wait_for
 from tests.vta.commands import Run
 from vta import rpc
 from vta.config import Config
+from vta.driver.board.board import Board
 from vta.driver.board.emulated_bitstream import emulated_bitstream
 from vta.driver.board.kinds import KINDS
+from vta.driver.board.register_table import register_map
+from vta.driver.board.system import System
 from vta.errors import ConfigError, DeviceError, DeviceTimeout, RemoteError
 
 BRIDGE = """\
@@ -212,6 +217,30 @@ def test_the_agent_in_a_bare_python(
             board.read(0, memoryview(bytearray(4)))
     assert not (root / "dev/udmabuf0").read_bytes()[4096:4300].strip(b"\0")
     assert config_words(tiny)
+
+
+def test_sessions_share_the_board_with_other_processes(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a session of another agent, and with a daemon's."""
+    root = tmp_path / "root"
+    fake_board(root)
+    text = TOY.format(root=str(root), inp=0, wgt=4092, count=0)
+    (tmp_path / "toy.py").write_text(text)
+    toy = f"#!/bin/sh\nexec {sys.executable} -I -S {tmp_path / 'toy.py'}\n"
+    install(tmp_path, monkeypatch, toy)
+    others = Board(KINDS["pynq"], System(root), register_map())
+    assert others.take()
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(rpc.connect, "ssh://pynq", config=tiny)
+        wait_for(lambda: "pynq is in use; waiting at place 1" in caplog.text)
+        assert not waiting.done()
+        others.give_back()
+        with waiting.result(20) as remote:
+            remote.machine.write(remote.machine.allocate(4), np.ones(4, np.uint8))
+            assert not others.take()
+        wait_for(others.take)
+    others.close()
 
 
 DAEMON = """
