@@ -21,13 +21,21 @@ EMULATE = "VTA_EMULATE"
 """The environment variable that opens an emulated board: ``rtl`` or ``functional``."""
 
 
-def open_board_device(config: Config) -> BoardDevice:
+def open_board_device(config: Config, root: str = "/") -> BoardDevice:
     """The board of a configuration's TARGET, in this computer.
+
+    Parameters
+    ----------
+    config : Config
+    root : str
+        Where the computer's files are; another folder in tests.
 
     Raises
     ------
     ConfigError
         If this computer is not that board.
+    DeviceError
+        If another process uses it.
     """
     kind = kind_named(config.target)
     how = os.environ.get(EMULATE, "")
@@ -38,9 +46,13 @@ def open_board_device(config: Config) -> BoardDevice:
 
         return BoardDevice(config, emulated_board(kind, functional=how == "functional"))
     try:
-        return BoardDevice(config, Board(kind, System(), register_map()))
+        board = Board(kind, System(root), register_map())
     except DeviceError as error:
         raise ConfigError(
             f"TARGET {config.target} is not this computer ({error}); connect to the board with "
             f"vta.rpc.connect(host), or set {EMULATE}=rtl for an emulated one"
         ) from None
+    if not board.take():
+        board.close()
+        raise DeviceError(f"{config.target} is in use by another process of this computer")
+    return BoardDevice(config, board)

@@ -8,6 +8,7 @@ import struct
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from vta.config import PRESETS
@@ -16,6 +17,7 @@ from vta.driver.board.devmem import parse_range
 from vta.driver.board.emulated_bitstream import emulated_bitstream
 from vta.driver.board.fpga_manager import FpgaManager, parse_bit, to_bin
 from vta.driver.board.kinds import KINDS, kind_named
+from vta.driver.board.local import open_board_device
 from vta.driver.board.register_table import register_map
 from vta.driver.board.system import System
 from vta.driver.board.u_dma_buf import UDmaBuf, find_u_dma_buf
@@ -154,6 +156,31 @@ def test_all_through_dev_mem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     board.close()
     stop.set()
     thread.join()
+
+
+def test_a_board_in_this_computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process has it at a time; what it wrote is wiped when it closes the board."""
+    monkeypatch.delenv("VTA_EMULATE", raising=False)
+    files = {f"{BUFFER}/phys_addr": "0x16800000", f"{BUFFER}/size": "65536"}
+    for name in ("sync_for_cpu", "sync_for_device"):
+        files[f"{BUFFER}/{name}"] = ""
+    tree(tmp_path, {**uio(0, 0x4000_0000), **files, "dev/udmabuf0": bytes(65536)})
+    config = PRESETS["tiny"].replace(target="pynq")
+    with open_board_device(config, str(tmp_path)) as device:
+        with pytest.raises(DeviceError, match="pynq is in use by another process"):
+            open_board_device(config, str(tmp_path))
+        addr = device.allocate(100)
+        device.write(addr, np.full(100, 7, np.uint8))
+        assert (tmp_path / "dev/udmabuf0").read_bytes().count(7) == 100
+        with pytest.raises(DeviceError, match="the FPGA is not programmed: program pynq with"):
+            device.run_stream(np.zeros((1, 2), np.uint64))
+        with pytest.raises(DeviceError, match="there is no bitstream for pynq and 1x8_i8w8a32"):
+            device.program()
+    assert not (tmp_path / "dev/udmabuf0").read_bytes().strip(b"\0")
+    open_board_device(config, str(tmp_path)).close()
+    monkeypatch.setenv("VTA_EMULATE", "maybe")
+    with pytest.raises(ConfigError, match="VTA_EMULATE must be rtl or functional, not 'maybe'"):
+        open_board_device(config)
 
 
 @pytest.mark.parametrize("text", ["", "x", "0x1000", "1:2", "0x1000:-4096", "0x1000:0", "-4096:1"])

@@ -326,6 +326,21 @@ def test_a_bad_request_ends_the_session(
     check_board(server.port, tiny)
 
 
+def test_a_client_that_talks_while_it_waits_is_cut_off(serve: Serve, tiny: Config) -> None:
+    server = serve()
+    with rpc.connect("127.0.0.1", server.port, config=tiny):
+        channel = SocketChannel(connected(server))
+        channel.send(hello())
+        assert channel.receive(10)[0]["ok"]
+        channel.send({"verb": "open", "id": 2})
+        assert channel.receive(10)[0] == {"event": "waiting", "place": 1}
+        channel.send({"verb": "reset", "id": 3})
+        answer, _ = channel.receive(10)
+        assert answer["message"] == "a client that waits for the board must be silent"
+        channel.close()
+    check_board(server.port, tiny)
+
+
 def test_what_is_out_of_range_is_an_error_and_the_session_goes_on(
     serve: Serve, tiny: Config
 ) -> None:
