@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, Unpack
 import numpy as np
 
 from vta.calls import check_calls
+from vta.compiler.ir.timing import TIMING
 from vta.compiler.operators import (
     Add,
     AvgPool2d,
@@ -85,11 +86,14 @@ Array = np.ndarray[Any, Any]
 P = ParamSpec("P")
 
 
-def compile(spec: Spec) -> Operator:
-    """The operator for the current configuration; repeated calls return the same object."""
+def compile(spec: Spec, *, latency: int = TIMING.latency) -> Operator:
+    """The operator for the current configuration; repeated calls return the same object.
+
+    The search for the best tiling expects a memory that answers after `latency` cycles.
+    """
     if not isinstance(spec, Spec):
         raise ArgumentError(f"compile takes a spec, such as Conv2d(...), not {spec!r}")
-    return _compiled(spec, get_env().config)
+    return _compiled(spec, get_env().config, latency)
 
 
 def run(
@@ -434,17 +438,17 @@ _devices_lock = threading.Lock()
 
 
 @functools.lru_cache(maxsize=256)
-def _slot(spec: Spec, config: Config) -> _Slot:
+def _slot(spec: Spec, config: Config, latency: int) -> _Slot:
     return _Slot()
 
 
-def _compiled(spec: Spec, config: Config) -> Operator:
+def _compiled(spec: Spec, config: Config, latency: int = TIMING.latency) -> Operator:
     """The operator, compiled only once even if several threads ask at the same time."""
     with _slots_lock:
-        slot = _slot(spec, config)
+        slot = _slot(spec, config, latency)
     with slot.lock:
         if slot.operator is None:
-            slot.operator = spec.compile(config)
+            slot.operator = spec.compile(config, latency=latency)
         return slot.operator
 
 

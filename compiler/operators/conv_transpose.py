@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vta.compiler.ir.timing import TIMING, MachineTiming
 from vta.compiler.operators.channel_operands import channel_operands, pack_channels
 from vta.compiler.operators.convolution import check_groups
 from vta.compiler.operators.epilogue import Epilogue
@@ -115,9 +116,11 @@ class Conv2dTranspose(Window, Spec):
     def _extra(self) -> Pair:
         return as_pair(self.output_padding, "output_padding", 0)
 
-    def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
+    def plan(
+        self, config: Config, tiling: Tiling | None = None, timing: MachineTiming = TIMING
+    ) -> Plan:
         """Chooses tilings, unless one is given, and schedules."""
-        return plan_pieces(self._pieces(config)[0], config, tiling)
+        return plan_pieces(self._pieces(config)[0], config, tiling, timing)
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         """The operands in the layout of the program's inputs."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vta.compiler.ir.timing import TIMING, MachineTiming
 from vta.compiler.operators.channel_operands import channel_operands, pack_channels
 from vta.compiler.operators.epilogue import INT8, Epilogue, as_int8
 from vta.compiler.operators.gemm_nest import GemmNest
@@ -156,12 +157,14 @@ class Conv2d(Window, Spec):
         after = self.output_shape[2 + dim] - behind
         return max(0, (before - reach - 1) // stride), max(0, after - 1)
 
-    def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
+    def plan(
+        self, config: Config, tiling: Tiling | None = None, timing: MachineTiming = TIMING
+    ) -> Plan:
         """Chooses tilings, unless one is given, and schedules."""
         folded = self._folded(config)
         if folded is not None:
-            return folded.plan(config, tiling)
-        return plan_pieces(self.core.pieces(config)[0], config, tiling)
+            return folded.plan(config, tiling, timing)
+        return plan_pieces(self.core.pieces(config)[0], config, tiling, timing)
 
     def _folded(self, config: Config) -> Conv2d | None:
         """The convolution with taps as channels that is compiled instead of this one, if any is.
@@ -299,9 +302,11 @@ class Dense(Spec):
         """The shape of the int8 array that a call returns."""
         return self.data_shape[0], self.weight_shape[0]
 
-    def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
+    def plan(
+        self, config: Config, tiling: Tiling | None = None, timing: MachineTiming = TIMING
+    ) -> Plan:
         """Chooses tilings, unless one is given, and schedules."""
-        return plan_pieces(self.convolution.pieces(config)[0], config, tiling)
+        return plan_pieces(self.convolution.pieces(config)[0], config, tiling, timing)
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         """The operands in the layout of the program's inputs."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vta.compiler.ir.timing import TIMING
+from vta.compiler.ir.timing import TIMING, MachineTiming
 from vta.compiler.operators.gemm_nest import AXES, GemmNest
 from vta.compiler.operators.tiling import THREADS, Tiling, Tilings
 from vta.config import Config
@@ -29,10 +29,10 @@ SIMULATED = 40_000
 
 
 @functools.lru_cache(maxsize=256)
-def choose(nest: GemmNest, config: Config) -> tuple[Tiling, int]:
+def choose(nest: GemmNest, config: Config, timing: MachineTiming = TIMING) -> tuple[Tiling, int]:
     """The best tiling and its cycles."""
     tilings = Tilings.legal(nest, config)
-    expected = rough(tilings)
+    expected = rough(tilings, timing)
     order = np.argsort(expected, kind="stable")
     order = _finalists(tilings, expected, order) if config.requantises else order[:FINALISTS]
     # The roughly best tiling is always simulated, the others while steps are left.
@@ -41,7 +41,7 @@ def choose(nest: GemmNest, config: Config) -> tuple[Tiling, int]:
     finalists = [
         tilings[int(place)] for place in order[: max(1, int(np.searchsorted(work, budget)))]
     ]
-    cycles = [simulate(nest, tiling, config) for tiling in finalists]
+    cycles = [simulate(nest, tiling, config, timing) for tiling in finalists]
     best = min(range(len(cycles)), key=cycles.__getitem__)
     return finalists[best], cycles[best]
 
@@ -67,7 +67,7 @@ def _finalists(
     return best[np.argsort(expected[best], kind="stable")]
 
 
-def rough(tilings: Tilings) -> NDArray[np.float64]:
+def rough(tilings: Tilings, timing: MachineTiming = TIMING) -> NDArray[np.float64]:
     """Cycles of each tiling, by a formula that treats blocks at the edges like all others."""
     nest, config = tilings.nest, tilings.config
     rows = np.minimum(tilings.data_rows, nest.height)
@@ -90,16 +90,17 @@ def rough(tilings: Tilings) -> NDArray[np.float64]:
     store = tilings.beats(tilings.out_tiles * config.out_elem_bytes)
     blocks, turns = tilings.blocks, tilings.turns
     # A thread's next step is loaded between two of its own GEMMs.
-    wait = TIMING.load + TIMING.handover
+    wait = timing.load + TIMING.handover
     turn = np.maximum(np.maximum(gemm, load), (gemm + load + wait) / tilings.threads)
     busy = turns * turn + np.maximum(alu, load - turn)
     if config.requantises:
         # The first of the threads waits for its store while the others end their blocks.
         stored = TIMING.handover + TIMING.gap + store + TIMING.stored
-        busy = busy + np.maximum(0, stored - (tilings.threads - 1) * alu) / tilings.threads
-    ends = load + TIMING.load + store
+        others = (tilings.threads - 1) * (alu + np.where(turns == 1, gemm, 0))
+        busy = busy + np.maximum(0, stored - others) / tilings.threads
+    ends = load + timing.load + store
     alone = blocks * (
-        turns * (load + TIMING.load + gemm) + bias + alu + np.maximum(0, store - load)
+        turns * (load + timing.load + gemm) + bias + alu + np.maximum(0, store - load)
     )
     together = ends + blocks * np.maximum(np.maximum(busy, turns * load + bias), store)
     cycles: NDArray[np.float64] = np.where(tilings.threads > 1, together, alone)
@@ -118,9 +119,9 @@ class _Thread:
     """The blocks whose weights and data are still there."""
 
 
-def simulate(nest: GemmNest, tiling: Tiling, config: Config) -> int:
+def simulate(nest: GemmNest, tiling: Tiling, config: Config, timing: MachineTiming = TIMING) -> int:
     """Cycles of one tiling, with the padding and the size of each block."""
-    machine = _Machine(nest, tiling, config)
+    machine = _Machine(nest, tiling, config, timing)
     counts = [
         -(-size // getattr(tiling, name)) for name, size in zip(AXES, nest.out_shape, strict=True)
     ]
@@ -149,9 +150,11 @@ Place = tuple[int, ...]
 class _Machine:
     """The clocks of load, compute and store."""
 
-    def __init__(self, nest: GemmNest, tiling: Tiling, config: Config) -> None:
-        self.nest, self.tiling, self.config = nest, tiling, config
-        self.load = self.compute = self.store = TIMING.start
+    def __init__(
+        self, nest: GemmNest, tiling: Tiling, config: Config, timing: MachineTiming
+    ) -> None:
+        self.nest, self.tiling, self.config, self.timing = nest, tiling, config, timing
+        self.load = self.compute = self.store = timing.start
         one = Tilings.of(nest, config, tiling)
         self.alu = sum(step.cycles for step in nest.steps)
         self.weights = int((one.weight_tiles * one.beats(config.wgt_elem_bytes))[0])
@@ -190,30 +193,44 @@ class _Machine:
         for thread, place in turns:
             if not self._kept(thread.weights, place[1:3], always=True):
                 self.load += self.bias
-        for number, ((_, tap_y, tap_x), sizes) in enumerate(
-            zip(self.taps, self.steps, strict=True)
-        ):
-            for thread, place in turns:
-                fresh = (
-                    not self._kept(thread.data, (*place[:2], *place[3:])),
-                    not self._kept(thread.weights, place[1:3]),
+        if self.config.requantises and len(self.taps) == 1:
+            # There is no loop of steps, so a thread ends its block before the next one begins.
+            for turn in turns:
+                self._step(0, [turn])
+                self._end([turn])
+            return
+        for number in range(len(self.taps)):
+            self._step(number, turns)
+        self._end(turns)
+
+    def _step(self, number: int, turns: list[tuple[_Thread, Place]]) -> None:
+        """The loads and the GEMM of one step of each thread."""
+        _, tap_y, tap_x = self.taps[number]
+        for thread, place in turns:
+            fresh = (
+                not self._kept(thread.data, (*place[:2], *place[3:])),
+                not self._kept(thread.weights, place[1:3]),
+            )
+            if any(fresh):
+                self.load = max(self.load, thread.used) + self.loading(
+                    place[3], place[4], tap_y, tap_x, fresh
                 )
-                if any(fresh):
-                    self.load = max(self.load, thread.used) + self.loading(
-                        place[3], place[4], tap_y, tap_x, fresh
-                    )
-                    thread.loaded = self.load + TIMING.load
-                thread.data, thread.weights = (*place[:2], *place[3:]), place[1:3]
-            for thread, place in turns:
-                if number == 0:
-                    # The reset of the sums waits for the store of the previous block.
-                    self.compute = max(self.compute, thread.stored) + self.tiles(place) + TIMING.gap
-                self.compute = (
-                    max(self.compute, thread.loaded)
-                    + TIMING.gap
-                    + (self.tiles(place) * math.prod(sizes))
-                )
-                thread.used = self.compute + TIMING.handover
+                thread.loaded = self.load + self.timing.load
+            thread.data, thread.weights = (*place[:2], *place[3:]), place[1:3]
+        for thread, place in turns:
+            tiles = self.tiles(place)
+            if number == 0:
+                # The reset of the sums waits for the store of the previous block.
+                self.compute = max(self.compute, thread.stored) + tiles + TIMING.gap
+            self.compute = (
+                max(self.compute, thread.loaded)
+                + TIMING.gap
+                + tiles * math.prod(self.steps[number])
+            )
+            thread.used = self.compute + TIMING.handover
+
+    def _end(self, turns: list[tuple[_Thread, Place]]) -> None:
+        """The epilogue and the store of each thread's block."""
         for thread, place in turns:
             tiles = self.tiles(place)
             self.compute += tiles * self.alu + TIMING.gap * len(self.nest.steps) + self.drain

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from vta.compiler.ir.timing import TIMING
+from vta.compiler.ir.timing import TIMING, MachineTiming
 from vta.compiler.operators.channel_operands import channel_operands, pack_channels
 from vta.compiler.operators.epilogue import Epilogue, EpilogueStep, apply_steps, joined
 from vta.compiler.operators.layout import ChannelBlocking, pack_data, unpack_data
@@ -85,10 +85,12 @@ class _Elementwise(Spec):
     def output_shape(self) -> tuple[int, ...]:
         return self.shape
 
-    def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
+    def plan(
+        self, config: Config, tiling: Tiling | None = None, timing: MachineTiming = TIMING
+    ) -> Plan:
         sizes = self._sizes(config)
         if tiling is None:
-            tiling = self._choose(config)
+            tiling = self._choose(config, timing)
         if not self._channelled:
             # Padding tiles at the end give all blocks the same size.
             block = tiling.columns * tiling.threads
@@ -137,7 +139,7 @@ class _Elementwise(Spec):
             schedule=s,
             args=(*inputs, result),
             tilings=(tiling,),
-            cycles=self._cycles(config, tiling),
+            cycles=self._cycles(config, tiling, timing),
         )
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
@@ -181,8 +183,8 @@ class _Elementwise(Spec):
             )
         return 1, 1, -(-math.prod(self.shape) // (config.batch * config.block))
 
-    def _choose(self, config: Config) -> Tiling:
-        return min(self._tilings(config), key=lambda tiling: self._cycles(config, tiling))
+    def _choose(self, config: Config, timing: MachineTiming) -> Tiling:
+        return min(self._tilings(config), key=lambda tiling: self._cycles(config, tiling, timing))
 
     def _tilings(self, config: Config) -> Iterator[Tiling]:
         images, parts, pixels = self._sizes(config)
@@ -212,7 +214,7 @@ class _Elementwise(Spec):
                     if (threads - 1) * -(-rounds // threads) < rounds:
                         yield replace(tiling, axis=name)
 
-    def _cycles(self, config: Config, tiling: Tiling) -> int:
+    def _cycles(self, config: Config, tiling: Tiling, timing: MachineTiming) -> int:
         """The cycle model: both operands' tiles and the ALU's results use the accumulator."""
         images, parts, pixels = self._sizes(config)
         tiles = tiling.images * tiling.parts * tiling.columns
@@ -229,11 +231,11 @@ class _Elementwise(Spec):
         alu = tiles * (self.cycles + sum(step.cycles for step in steps))
         alu += sum(step.drain for step in steps)
         if tiling.threads == 1:
-            return TIMING.start + number * (load + TIMING.load + alu + store + 2 * TIMING.handover)
+            return timing.start + number * (load + timing.load + alu + store + 2 * TIMING.handover)
         each = max(2 * tiles + alu + TIMING.gap * (len(steps) + 3), load, store)
         if tiling.threads == 2:
             each += load // TIMING.exposed
-        return TIMING.start + load + TIMING.load + number * each + store + 2 * TIMING.handover
+        return timing.start + load + timing.load + number * each + store + 2 * TIMING.handover
 
 
 @dataclass(frozen=True)

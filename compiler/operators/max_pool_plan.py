@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vta.compiler.ir.timing import TIMING
+from vta.compiler.ir.timing import TIMING, MachineTiming
 from vta.compiler.operators.epilogue import INT8, EpilogueStep, apply_steps, joined
 from vta.compiler.operators.gemm_nest import AXES, GemmNest
 from vta.compiler.operators.nest_schedule import blocks, padded_data
@@ -36,7 +36,9 @@ CLIP = EpilogueStep("requantize", scale=1.0)
 """What `joined` makes of a clip to int8."""
 
 
-def plan_windows(nest: GemmNest, config: Config, tiling: Tiling | None) -> Plan:
+def plan_windows(
+    nest: GemmNest, config: Config, tiling: Tiling | None, timing: MachineTiming = TIMING
+) -> Plan:
     """The plan of maximum pooling."""
     steps = joined(nest.steps, config)
     if steps == (CLIP,):
@@ -44,8 +46,8 @@ def plan_windows(nest: GemmNest, config: Config, tiling: Tiling | None) -> Plan:
     nest = replace(nest, steps=steps)
     if tiling is None:
         tilings = _legal(nest, config)
-        tiling = tilings[int(np.argmin(_cycles(tilings)))]
-    cycles = int(_cycles(Tilings.of(nest, config, tiling))[0])
+        tiling = tilings[int(np.argmin(_cycles(tilings, timing)))]
+    cycles = int(_cycles(Tilings.of(nest, config, tiling), timing)[0])
     data = placeholder(
         (nest.images, nest.parts, 1, nest.height, nest.width, config.batch, config.block),
         "int8",
@@ -147,7 +149,7 @@ def _legal(nest: GemmNest, config: Config) -> Tilings:
     )
 
 
-def _cycles(tilings: Tilings) -> NDArray[np.int64]:
+def _cycles(tilings: Tilings, timing: MachineTiming) -> NDArray[np.int64]:
     """The cycle model: the data's tiles and the ALU's operations share the accumulator."""
     nest, config = tilings.nest, tilings.config
     rows = np.minimum(tilings.data_rows, nest.height)
@@ -164,11 +166,11 @@ def _cycles(tilings: Tilings) -> NDArray[np.int64]:
     ) + TIMING.gap * (tilings.turns * (tilings.taps + 2) + len(nest.steps))
     store = tilings.beats(tilings.out_tiles * config.out_elem_bytes)
     together = np.maximum(alu + loaded, load)
-    alone = load + tilings.turns * TIMING.load + alu + store + 2 * TIMING.handover
+    alone = load + tilings.turns * timing.load + alu + store + 2 * TIMING.handover
     return (
-        TIMING.start
+        timing.start
         + load
-        + TIMING.load
+        + timing.load
         + store
         + tilings.blocks * np.where(tilings.threads > 1, together, alone)
     )

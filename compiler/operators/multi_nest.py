@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vta.compiler.ir.timing import TIMING
+from vta.compiler.ir.timing import TIMING, MachineTiming
 from vta.compiler.operators.cycle_model import choose, simulate
 from vta.compiler.operators.gemm_nest import GemmNest
 from vta.compiler.operators.layout import unpack_data
@@ -70,7 +70,12 @@ def _padding(nest: GemmNest) -> Padding:
     return top, left, rows - top - nest.height, nest.padded[1] - left - nest.width
 
 
-def plan_pieces(pieces: Sequence[OutputPart], config: Config, tiling: Tiling | None) -> Plan:
+def plan_pieces(
+    pieces: Sequence[OutputPart],
+    config: Config,
+    tiling: Tiling | None,
+    timing: MachineTiming = TIMING,
+) -> Plan:
     """The plan of a program with one nest for each piece; data and bias are shared."""
     tilings: list[Tiling] = []
     cycles = 0
@@ -78,12 +83,12 @@ def plan_pieces(pieces: Sequence[OutputPart], config: Config, tiling: Tiling | N
     nests = [piece.nest.on(config) for piece in pieces]
     for number, nest in enumerate(nests):
         if tiling is None:
-            found = choose(nest, config)
+            found = choose(nest, config, timing)
         else:
-            found = tiling, simulate(nest, tiling, config)
+            found = tiling, simulate(nest, tiling, config, timing)
         tilings.append(found[0])
         # Only the first nest begins with the launch.
-        cycles += found[1] - (TIMING.start if number else 0)
+        cycles += found[1] - (timing.start if number else 0)
         first = made[0] if made else None
         shared = first is not None and nest.one_weight
         made.append(

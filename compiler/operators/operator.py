@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vta.compiler.ir.timing import TIMING, MachineTiming
 from vta.compiler.operators.epilogue import Epilogue
 from vta.compiler.operators.tiling import Tiling
 from vta.compiler.pipeline import build
@@ -94,8 +95,10 @@ class Spec(abc.ABC):
         """The shape of the int8 array that a call returns."""
 
     @abc.abstractmethod
-    def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
-        """Chooses tilings, unless one is given, and schedules."""
+    def plan(
+        self, config: Config, tiling: Tiling | None = None, timing: MachineTiming = TIMING
+    ) -> Plan:
+        """Chooses tilings for a memory of `timing`, unless one is given, and schedules."""
 
     @abc.abstractmethod
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
@@ -110,8 +113,15 @@ class Spec(abc.ABC):
         """The name of the program."""
         return type(self).__name__.lower()
 
-    def compile(self, config: Config, tiling: Tiling | None = None) -> Operator:
-        """Compiles for one configuration; `tiling` replaces the best tiling."""
+    def compile(
+        self, config: Config, tiling: Tiling | None = None, *, latency: int = TIMING.latency
+    ) -> Operator:
+        """Compiles for one configuration; `tiling` replaces the best tiling.
+
+        The search expects a memory that answers after `latency` cycles.
+        """
+        if isinstance(latency, bool) or not isinstance(latency, int) or latency < 1:
+            raise CompileError(f"latency must be a whole number of 1 or more, not {latency!r}")
         if not isinstance(config, Config):
             raise CompileError(
                 f"compile takes a Config (vta.config.PRESETS has some), not {config!r}"
@@ -131,7 +141,7 @@ class Spec(abc.ABC):
                 f"the result {list(self.output_shape)} is larger than the memory of "
                 f"2^{config.addr_width} bytes"
             )
-        plan = self.plan(config, tiling)
+        plan = self.plan(config, tiling, MachineTiming(latency=latency))
         program = build(plan.schedule, plan.args, config, self.name)
         return Operator(spec=self, config=config, plan=plan, program=program)
 
@@ -172,7 +182,7 @@ class Operator:
 
     @property
     def predicted_cycles(self) -> int:
-        """The cycle model's estimate for the RTL at a memory latency of 20 cycles."""
+        """The cycle model's estimate for the RTL, at the latency that it was compiled for."""
         return self.plan.cycles
 
     def pack(self, *arrays: object) -> list[Array]:

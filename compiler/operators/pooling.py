@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vta.compiler.ir.timing import TIMING, MachineTiming
 from vta.compiler.operators.channel_operands import channel_operands, pack_channels
 from vta.compiler.operators.division import average
 from vta.compiler.operators.epilogue import INT8, Epilogue, as_int8
@@ -186,9 +187,11 @@ class AvgPool2d(_Pool2d):
                 "by the same number"
             )
 
-    def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
+    def plan(
+        self, config: Config, tiling: Tiling | None = None, timing: MachineTiming = TIMING
+    ) -> Plan:
         """Chooses tilings, unless one is given, and schedules."""
-        return plan_pieces(self._pieces(config)[0], config, tiling)
+        return plan_pieces(self._pieces(config)[0], config, tiling, timing)
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         """The operands in the layout of the program's inputs."""
@@ -266,9 +269,11 @@ class AvgPool2d(_Pool2d):
 class MaxPool2d(_Pool2d):
     """The largest number of each window; padding does not count."""
 
-    def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
+    def plan(
+        self, config: Config, tiling: Tiling | None = None, timing: MachineTiming = TIMING
+    ) -> Plan:
         """Chooses tilings, unless one is given, and schedules."""
-        return plan_windows(self._window_nest(config), config, tiling)
+        return plan_windows(self._window_nest(config), config, tiling, timing)
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         """The operands in the layout of the program's inputs."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vta.compiler.ir.timing import TIMING
+from vta.compiler.ir.timing import TIMING, MachineTiming
 from vta.compiler.operators.add_constants import AddConstants, find_constants
 from vta.compiler.operators.epilogue import INT8, as_int8
 from vta.compiler.operators.nest_schedule import blocks
@@ -101,7 +101,9 @@ class ScaledAdd(Spec):
         """That of the operands."""
         return self.shape
 
-    def plan(self, config: Config, tiling: Tiling | None = None) -> Plan:
+    def plan(
+        self, config: Config, tiling: Tiling | None = None, timing: MachineTiming = TIMING
+    ) -> Plan:
         """Chooses a tiling, unless one is given, and schedules."""
         if not config.requantises:
             raise CompileError(
@@ -119,7 +121,7 @@ class ScaledAdd(Spec):
             )
         if tiling is None:
             tilings = self._tilings(config)
-            tiling = min(tilings, key=lambda each: self._cycles(config, each, constants))
+            tiling = min(tilings, key=lambda each: self._cycles(config, each, constants, timing))
         block = tiling.columns * tiling.threads
         tiles = -(-self._tiles(config) // block) * block
         a, b = (placeholder((tiles, config.batch, config.block), "int8", name) for name in "ab")
@@ -149,7 +151,7 @@ class ScaledAdd(Spec):
             schedule=s,
             args=(a, b, weight, result),
             tilings=(tiling,),
-            cycles=self._cycles(config, tiling, constants),
+            cycles=self._cycles(config, tiling, constants, timing),
         )
 
     @staticmethod
@@ -208,7 +210,9 @@ class ScaledAdd(Spec):
                 if (threads == 1 or count < tiles) and 4 * threads <= config.wgt_depth:
                     yield Tiling(columns=count, threads=threads, axis="columns")
 
-    def _cycles(self, config: Config, tiling: Tiling, constants: AddConstants) -> int:
+    def _cycles(
+        self, config: Config, tiling: Tiling, constants: AddConstants, timing: MachineTiming
+    ) -> int:
         """The cycle model: GEMM and ALU, the loads, or the stores, whichever takes longest."""
         tiles, bus = tiling.columns, config.bus_bytes
         number = -(-self._tiles(config) // (tiles * tiling.threads)) * tiling.threads
@@ -218,10 +222,10 @@ class ScaledAdd(Spec):
         per_tile = 4 if constants.limbs == 1 else 7 + (constants.offset != 0)
         compute = tiles * per_tile + TIMING.gap * (per_tile - constants.limbs) + TIMING.drain
         if tiling.threads == 1:
-            return TIMING.start + number * (
-                load + TIMING.load + compute + store + 2 * TIMING.handover
+            return timing.start + number * (
+                load + timing.load + compute + store + 2 * TIMING.handover
             )
         stored = TIMING.handover + TIMING.gap + store + TIMING.stored
         compute += max(0, stored - (tiling.threads - 1) * tiles) // tiling.threads
         each = max(compute, load, store)
-        return TIMING.start + load + TIMING.load + number * each + store + 2 * TIMING.handover
+        return timing.start + load + timing.load + number * each + store + 2 * TIMING.handover

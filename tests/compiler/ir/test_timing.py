@@ -7,9 +7,10 @@ import pytest
 
 from vta import top
 from vta.compiler.ir.timing import TIMING, MachineTiming
-from vta.compiler.operators import Dense
+from vta.compiler.operators import Conv2d, Dense
 from vta.config import PRESETS
 from vta.driver.simulated import TsimDevice
+from vta.errors import CompileError
 from vta.sim.rtl.memory_model import MemoryModel
 
 TINY = PRESETS["tiny"]
@@ -36,3 +37,33 @@ def test_what_grows_with_the_latency(latency):
     other = MachineTiming(latency=latency)
     growth = (other.start - TIMING.start) + (other.load - TIMING.load)
     assert cycles[1] - cycles[0] == growth
+
+
+def test_the_search_expects_the_latency_it_is_told():
+    """With a slow memory, fewer and larger steps: compiled for it, a layer takes fewer cycles."""
+    spec = Conv2d((1, 32, 8, 8), (32, 32, 3, 3), padding=1)
+    rng = np.random.default_rng(1)
+    x, w = (rng.integers(-128, 128, operand.shape, np.int8) for operand in spec.operands)
+    cycles = {}
+    for latency in (20, 200):
+        operator = spec.compile(TINY, latency=latency)
+        with TsimDevice(TINY, model=MemoryModel(latency=200)) as device:
+            _, report = top.run(operator, x, w, device=device)
+        cycles[latency] = report.cycles
+        if latency == 200:
+            assert abs(operator.predicted_cycles - report.cycles) < 0.1 * report.cycles
+    assert cycles[200] <= cycles[20]
+
+
+def test_an_operator_is_kept_for_each_latency():
+    spec = Dense((8, 32), (32, 32))
+    assert top.compile(spec) is top.compile(spec, latency=20)
+    slow = top.compile(spec, latency=80)
+    assert slow is top.compile(spec, latency=80)
+    assert slow.predicted_cycles > top.compile(spec).predicted_cycles
+
+
+@pytest.mark.parametrize("latency", [0, 2.5, True, "fast"])
+def test_wrong_latencies(latency):
+    with pytest.raises(CompileError, match="latency must be a whole number of 1 or more"):
+        Dense((8, 32), (32, 32)).compile(TINY, latency=latency)
