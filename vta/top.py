@@ -89,7 +89,7 @@ P = ParamSpec("P")
 def compile(spec: Spec, *, latency: int = TIMING.latency) -> Operator:
     """The operator for the current configuration; repeated calls return the same object.
 
-    The search for the best tiling expects a memory that answers after `latency` cycles.
+    The search expects a memory that answers after `latency` cycles.
     """
     if not isinstance(spec, Spec):
         raise ArgumentError(f"compile takes a spec, such as Conv2d(...), not {spec!r}")
@@ -364,10 +364,8 @@ def add(
     """int8(clip((a + b + bias) >> shift)) of int8 arrays of the same shape.
 
     `bias`, int32, and `scale`, float32, have one number for each index of the second dimension. The
-    other arguments are those of `dense`.
-
-    With `scales` and `zero_points`, each of `a`, `b` and the result, it is the float32 formula of
-    `ScaledAdd`. `lower` is then the only other option.
+    other arguments are those of `dense`. With `scales` and `zero_points`, of `a`, `b` and the
+    result, it is `ScaledAdd`.
     """
     arrays = _arrays([a, b], bias, scale)
     if scales is not None:
@@ -376,8 +374,8 @@ def add(
         wrong = [name for name, value in others.items() if value is not None]
         if wrong:
             raise ArgumentError(f"{', '.join(wrong)} must be left out where there are scales")
-        shape = arrays[0].shape
-        return _call(ScaledAdd(shape, scales, zero_points=zero_points, lower=lower), arrays, device)
+        spec = ScaledAdd(arrays[0].shape, scales, zero_points=zero_points, lower=lower)
+        return _call(spec, arrays, device)
     if tuple(zero_points) != (0, 0, 0):
         raise ArgumentError("zero_points must be left out where there are no scales")
     return _call(
@@ -467,8 +465,8 @@ def _opened(config: Config) -> Device:
 
 def _arrays(arrays: list[Any], bias: Any, scale: Any) -> list[Array]:
     """Operands as numpy arrays; the bias and the scale may be missing."""
-    given = [*arrays, *(array for array in (bias, scale) if array is not None)]
-    return [_numpy(array) for array in given]
+    given = (array for array in (bias, scale) if array is not None)
+    return [_numpy(array) for array in (*arrays, *given)]
 
 
 def _numpy(array: Any) -> Array:

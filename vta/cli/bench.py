@@ -175,11 +175,13 @@ def _streams(images: Sequence[tuple[str, Image]], options: BenchOptions) -> list
     from vta.tools.bench.kernels import BenchKernel, kernels
     from vta.tools.bench.layers import operator_kernels
     from vta.tools.bench.measure import measure_stream
+    from vta.tools.bench.scaled_layers import scaled_kernels
 
     results = []
     todo: list[BenchKernel] = [
         *kernels(options.config),
         *operator_kernels(options.config),
+        *(scaled_kernels(options.config) if options.config.requantises else ()),
         *(BenchKernel(name, functools.partial(_identity, image)) for name, image in images),
     ]
     for kernel in todo:
@@ -277,6 +279,7 @@ def _print(micros: Sequence[MicroResult], results: Sequence[StreamResult]) -> No
                 "written",
                 "instructions",
                 "operations / cycle",
+                "utilisation",
                 "predicted",
             ),
             [_row(result) for result in results],
@@ -284,7 +287,8 @@ def _print(micros: Sequence[MicroResult], results: Sequence[StreamResult]) -> No
         click.echo(
             "bound = max(GEMM operations, ALU cycles, bytes read / bus, bytes written / "
             "bus); GEMM operations\ninclude resets, bytes read the instructions; a "
-            "multiply-accumulate is two operations. The operator "
+            "multiply-accumulate is two operations. Utilisation is the share of the multipliers' "
+            "cycles that are used.\nThe operator "
             "library's model\npredicts its cycles for a latency of 20."
         )
 
@@ -303,6 +307,7 @@ def _row(result: StreamResult) -> tuple[str | int | None, ...]:
         result.written,
         result.report.instructions,
         f"{result.operations / result.cycles:7.2f}" if result.cycles else "",
+        f"{100 * result.utilisation:5.1f} %",
         result.predicted,
     )
 

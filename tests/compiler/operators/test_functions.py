@@ -214,8 +214,8 @@ def test_packed_arrays_are_the_programs_arguments(environment):
         (
             lambda: top.add([1], [1], colour=3),
             CallError,
-            "top.add has no argument 'colour'; it takes a, b, bias, scale, epilogue, device, "
-            "shift, rounding, relu, clip, zero_point, lower",
+            "top.add has no argument 'colour'; it takes a, b, bias, scales, zero_points, scale, "
+            "epilogue, device, shift, rounding, relu, clip, zero_point, lower",
         ),
         (lambda: top.add([1], [1], device=None, bais=[1]), CallError, "did you mean bias"),
         (lambda: top.compile(None), ArgumentError, "compile takes a spec, such as Conv2d"),

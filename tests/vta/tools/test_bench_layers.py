@@ -12,6 +12,7 @@ from vta.sim.functional.functional_machine import FunctionalMachine
 from vta.sim.replay import replay
 from vta.tools.bench.bound import Bound
 from vta.tools.bench.layers import DEPTHWISE, RESNET, Layer, accumulator_cycles, operator_kernels
+from vta.tools.bench.scaled_layers import MOBILENET, scaled_kernels
 
 
 @pytest.mark.parametrize(
@@ -67,6 +68,42 @@ def test_images_expect_what_programs_store(preset, name):
     assert result.match
     assert kernel.predicted is not None
     assert kernel.predicted() > result.report.stats["gemm_counter"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet_c10_scaled",
+        "mobilenet_23_14x14x576_576_scaled",
+        "mobilenet_30_1x1x1280_1000_scaled",
+        "residual_add_56x56x64_scaled",
+    ],
+)
+def test_scaled_layers_expect_what_programs_store(name):
+    """NumPy's float32 formula, in the image, is what the functional simulator stores."""
+    (kernel,) = (
+        item
+        for item in scaled_kernels(PRESETS["default"].replace(hw_ver="0.0.3"))
+        if item.name == name
+    )
+    result = replay(kernel.build(), FunctionalMachine)
+    assert result.report.fault is None
+    assert result.match
+    assert kernel.predicted() > 0
+
+
+def test_mobilenet_has_its_layers():
+    """53 layers of 300 million products, as the paper of MobileNetV2 says."""
+    assert sum(count for _, count in MOBILENET) == 53
+    products = sum(
+        count
+        * (-(-layer.size // layer.stride)) ** 2
+        * layer.outputs
+        * layer.taps**2
+        * (layer.inputs // layer.groups)
+        for layer, count in MOBILENET
+    )
+    assert 300e6 < products < 301e6
 
 
 def test_loaded_tiles_use_the_accumulator():

@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from vta.image import Image
     from vta.tools.bench.bound import Bound
 
-__all__ = ["DEPTHWISE", "RESNET", "Layer", "accumulator_cycles", "layer_kernel", "operator_kernels"]
+__all__ = [
+    "DEPTHWISE",
+    "RESNET",
+    "Layer",
+    "accumulator_cycles",
+    "kernel",
+    "layer_kernel",
+    "operator_kernels",
+]
 
 Array = NDArray[Any]
 
@@ -62,7 +70,12 @@ class Layer:
     def result(self, data: Array, weight: Array, bias: Array) -> Array:
         """What it must give, by NumPy; float64 holds every sum exactly."""
         pad = self.taps // 2
-        padded = np.pad(data, ((0, 0), (0, 0), (pad, pad), (pad, pad))).astype(np.float64)
+        padded = np.pad(data, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+        return _int8(self.sums(padded, weight) + bias.reshape(-1, 1, 1) >> SHIFT)
+
+    def sums(self, padded: Array, weight: Array) -> Array:
+        """The products of padded data summed, as int64."""
+        padded = padded.astype(np.float64)
         seen = np.lib.stride_tricks.sliding_window_view(padded, (self.taps, self.taps), (2, 3))
         seen = seen[:, :, :: self.stride, :: self.stride]
         if self.groups == 1:
@@ -70,8 +83,8 @@ class Layer:
             sums = sums.transpose(0, 3, 1, 2)
         else:  # depthwise
             sums = np.einsum("nchwyx,cyx->nchw", seen, weight[:, 0].astype(np.float64))
-        total = sums.astype(np.int64) + bias.reshape(-1, 1, 1)
-        return _int8(total >> SHIFT)
+        found: Array = sums.astype(np.int64)
+        return found
 
 
 RESNET = (
@@ -126,13 +139,13 @@ def operator_kernels(config: Config) -> list[BenchKernel]:
         ]
     kernels = [layer_kernel(layer, config) for layer in layers]
     if config.acc_depth >= SMALL_ACC:
-        kernels.append(_kernel("residual_add_56x56x64", config, _residual, _added))
+        kernels.append(kernel("residual_add_56x56x64", config, _residual, _added))
     return kernels
 
 
 def layer_kernel(layer: Layer, config: Config) -> BenchKernel:
     """One layer as a stream, of a full tile of images: what else is in one is computed too."""
-    return _kernel(layer.name, config, functools.partial(layer.spec, config.batch), layer.result)
+    return kernel(layer.name, config, functools.partial(layer.spec, config.batch), layer.result)
 
 
 def accumulator_cycles(image: Image, limit: Bound) -> int:
@@ -163,9 +176,11 @@ def _int8(values: Array) -> Array:
     return clipped
 
 
-def _kernel(
+def kernel(
     name: str, config: Config, spec: Callable[[], Spec], result: Callable[..., Array]
 ) -> BenchKernel:
+    """An operator as a stream; `result` gives what NumPy makes of its operands."""
+
     @functools.cache
     def operator() -> Operator:
         return spec().compile(config)
@@ -184,6 +199,8 @@ def _image(operator: Operator, result: Callable[..., Array]) -> Image:
     arrays = [
         rng.integers(-128, 128, operand.shape).astype(np.int8)
         if operand.dtype == "int8"
+        else rng.uniform(5e-5, 5e-4, operand.shape).astype(np.float32)
+        if operand.dtype == "float32"
         else rng.integers(-9000, 9000, operand.shape).astype(np.int32)
         for operand in operator.spec.operands
     ]
@@ -199,6 +216,10 @@ def _image(operator: Operator, result: Callable[..., Array]) -> Image:
     )
     expected = result(*arrays)
     if len(arrays) > 2:  # a layer, whose channels are in blocks; sums are plain runs of numbers
+        # What is stored for the channels that fill up the last tile: its sums are zero.
+        fill = operator.spec.epilogue.zero_point  # type: ignore[attr-defined]
+        spare = -expected.shape[1] % operator.config.block
+        expected = np.pad(expected, ((0, 0), (0, spare), (0, 0), (0, 0)), constant_values=fill)
         expected = pack_data(expected, operator.config)
     data = np.zeros(output.nbytes, np.uint8)
     data[: expected.nbytes] = np.ascontiguousarray(expected).reshape(-1).view(np.uint8)

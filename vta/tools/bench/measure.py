@@ -104,6 +104,11 @@ class StreamResult:
         return self.report.stats["gemm_counter"] * config.batch * config.block**2
 
     @property
+    def utilisation(self) -> float:
+        """The part of the cycles in which the multipliers have work."""
+        return self.report.stats["gemm_counter"] / self.cycles if self.cycles else 0.0
+
+    @property
     def operations(self) -> int:
         """A multiply-accumulate is two; the ALU makes one for each number of a tile."""
         config = self.image.config
