@@ -54,6 +54,19 @@ def wait_for(condition, seconds: float = 20.0) -> None:
         time.sleep(0.01)
 
 
+def interrupt_when_running(remote: rpc.RemoteSession) -> threading.Thread:
+    """A thread that ends the session's next run, once it is on the board."""
+
+    def end() -> None:
+        wait_for(lambda: remote._board._running)
+        time.sleep(0.1)
+        remote.interrupt()
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    return thread
+
+
 def start_client(port: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", CLIENT, str(port)],
@@ -122,11 +135,10 @@ def test_a_run_can_be_interrupted_and_has_a_time_limit(serve: Serve, tiny: Confi
         remote.program_fpga()
         with pytest.raises(DeviceTimeout, match="the run was not through after 0.2 s"):
             remote.machine.call(endless(tiny), [zero], timeout=0.2)
-        timer = threading.Timer(0.3, remote.interrupt)
-        timer.start()
+        ender = interrupt_when_running(remote)
         with pytest.raises(DeviceError, match="the run was interrupted, and the machine was reset"):
-            remote.machine.call(endless(tiny), [zero])
-        timer.join()
+            remote.machine.call(endless(tiny), [zero], timeout=60)
+        ender.join()
         program = add_seven(tiny)
         a = np.ones(program.args[0].shape, np.int32)
         (out,), _ = remote.machine.call(program, [a, a])
@@ -212,12 +224,12 @@ def test_a_daemon_waits_for_other_processes(
 
 
 def test_an_idle_client_loses_the_board(serve: Serve, tiny: Config) -> None:
-    server = serve(idle=0.2)
+    server = serve(idle=1.5)
     with rpc.connect("127.0.0.1", server.port, config=tiny) as remote:
         device = remote.machine
         with ThreadPoolExecutor() as pool:
             pool.submit(check_board, server.port, tiny).result(20)
-        with pytest.raises(RemoteError, match="the session was idle for 0.2 s and is closed"):
+        with pytest.raises(RemoteError, match="the session was idle for 1.5 s and is closed"):
             device.read(device.allocate(4), 4)
 
 

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import pytest
 from tests.driver.conftest import add_seven
 from tests.driver.remote.conftest import Serve
 from tests.driver.remote.test_agent import python_3_10
-from tests.driver.remote.test_server import wait_for
+from tests.driver.remote.test_server import interrupt_when_running, wait_for
 from tests.vta.commands import Run
 from vta import rpc
 from vta.config import Config
@@ -208,11 +207,10 @@ def test_the_agent_in_a_bare_python(
         assert run.registers["insn_count"] == 2
         with pytest.raises(DeviceTimeout, match="not through after 0.1 s"):
             board.launch(addr, 2, {**base, "wgt": 1}, 0.1)
-        timer = threading.Timer(0.2, remote.interrupt)
-        timer.start()
+        ender = interrupt_when_running(remote)
         with pytest.raises(DeviceError, match="interrupted"):
-            board.launch(addr, 2, {**base, "wgt": 1}, None)
-        timer.join()
+            board.launch(addr, 2, {**base, "wgt": 1}, 60.0)
+        ender.join()
         with pytest.raises(DeviceError, match="must lie in the board's memory"):
             board.read(0, memoryview(bytearray(4)))
     assert not (root / "dev/udmabuf0").read_bytes()[4096:4300].strip(b"\0")
