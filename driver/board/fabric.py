@@ -99,6 +99,8 @@ class FunctionalFabric:
         self._values = {register.name: register.reset for register in REGISTERS}
         self._values |= {"id": ID, "version": version_word(config)}
         self._values |= {f"config_{i}": word for i, word in enumerate(config_words(config))}
+        # The upper bits of pointers are only as many as there are addresses.
+        self._masks = {register.name: (1 << register.bits(config)) - 1 for register in REGISTERS}
         self._thread: threading.Thread | None = None
         self._stop = False
         self._crash: BaseException | None = None
@@ -114,7 +116,7 @@ class FunctionalFabric:
         if name == "irq_status":
             self._values[name] &= ~value
         elif name != "control":
-            self._values[name] = value
+            self._values[name] = value & self._masks[name]
         elif value & _RESET:
             self._reset()
         elif value & _LAUNCH and self._thread is None:

@@ -15,7 +15,8 @@ from vta.driver.board.board import Board
 from vta.driver.board.board_device import BoardDevice
 from vta.driver.board.clock import ClockControl
 from vta.driver.board.emulated import EmulatedSystem, emulated_board
-from vta.driver.board.emulated_bitstream import emulated_bitstream
+from vta.driver.board.emulated_bitstream import emulated_bitstream, read_emulated
+from vta.driver.board.fpga_manager import parse_bit
 from vta.driver.board.kinds import KINDS
 from vta.driver.board.register_table import register_map
 from vta.driver.board.u_dma_buf import UDmaBuf
@@ -214,6 +215,23 @@ def test_bitstreams_that_do_not_fit(tmp_path: Path) -> None:
             wrong_values(device)
         device.program()
         assert wrong_values(device) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"version": 2}, r"must be for pynq \(version 1\), not for pynq \(version 2\)"),
+        ({"clock_hz": "fast"}, "must have clock_hz in Hz, not 'fast'"),
+        ({"config": {}}, "emulated bitstream: missing key TARGET"),
+        ({"format": "x"}, "only be programmed with an emulated bitstream"),
+    ],
+)
+def test_manifests_that_are_damaged(changes: dict[str, object], said: str) -> None:
+    data = parse_bit(emulated_bitstream(KINDS["pynq"], TINY)).data
+    start = data.index(b"{")
+    manifest = json.loads(data[start:]) | changes
+    with pytest.raises(DeviceError, match=said):
+        read_emulated(data[:start] + json.dumps(manifest).encode(), KINDS["pynq"])
 
 
 def test_deadlocks_look_the_same_as_on_the_rtl() -> None:
