@@ -291,6 +291,16 @@ def test_a_sum_does_not_start_from_what_it_reduces():
         te.sum(x[0, k], axis=k, init=te.sum(x[k, 0], axis=te.reduce_axis((0, 4))))
 
 
+def test_what_a_sum_starts_from_is_computed_before_it():
+    schedule, args = product(NEW, lambda b: b)
+    stages = {stage.name: stage for stage in schedule.stages}
+    total = stages["C"]
+    stages["bias_buf"].compute_at(total, total.leaf_iter_vars[0])
+    message = "stage bias_buf is computed at ko of C, inside a loop that is reduced, but the"
+    with pytest.raises(ScheduleError, match=message):
+        build(schedule, args, NEW)
+
+
 def test_an_older_machine_says_which_key_to_change():
     schedule, args = channels(OLD, "float32", te.requantize)
     with pytest.raises(

@@ -163,12 +163,32 @@ class _Nest:
         # The initialization of a reduction comes before them.
         first = min((place for place, axis in enumerate(self.leaves) if axis.reduces), default=None)
         self.start = None if first is None else min(first, self.begin)
+        self._check_init()
         op = self.stage.op
         assert isinstance(op, ComputeOp)
         self.indices = tuple(
             as_expression(own.index[axis.var].plus(corner.scaled(-1)))
             for axis, corner in zip(op.axis, own.origin(), strict=True)
         )
+
+    def _check_init(self) -> None:
+        """Checks that what a reduction starts from is computed before it."""
+        body = self.own.body
+        if not isinstance(body, Reduce) or body.init is None:
+            return
+        reads = {
+            self.builder.schedule[node.source]
+            for node in walk(body.init)
+            if isinstance(node, Read) and isinstance(node.source, Tensor)
+        }
+        for place, inner in enumerate(self.inner):
+            for stage in inner:
+                if stage in reads and self.start is not None and place >= self.start:
+                    raise ScheduleError(
+                        f"stage {stage.name} is computed at {self.leaves[place].name} of "
+                        f"{self.stage.name}, inside a loop that is reduced, but the reduction "
+                        "starts from it; compute it further out"
+                    )
 
     def _check_pragmas(self, axes: list[Axis], place: int, last: int) -> None:
         stage = self.stage
