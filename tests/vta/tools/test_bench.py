@@ -420,7 +420,15 @@ def test_a_page_without_reference_images(
 
     monkeypatch.setattr(page, "_streams", streams)
     monkeypatch.setattr(page, "_micros", micros)
-    for name in ("_all_streams", "_operators", "_operator_results", "_rates", "_ratios"):
+    for name in (
+        "_all_streams",
+        "_operators",
+        "_operator_results",
+        "_networks",
+        "_scaled_results",
+        "_rates",
+        "_ratios",
+    ):
         monkeypatch.setattr(page, name, lambda *arguments: "")
     path = tmp_path / "page.md"
     path.write_text(f"head\n{page.BEGIN}\nold\n{page.END}\ntail\n", encoding="utf-8")

@@ -12,10 +12,11 @@ from vta.errors import MachineError, VtaError
 from vta.files import replacing
 from vta.image import Image
 from vta.sim.rtl.memory_model import MemoryModel
-from vta.tools.bench.kernels import kernels
+from vta.tools.bench.kernels import BenchKernel, kernels
 from vta.tools.bench.layers import RESNET, accumulator_cycles, operator_kernels
 from vta.tools.bench.measure import MicroResult, StreamResult, measure_micro, measure_stream
 from vta.tools.bench.micro import microbenchmarks
+from vta.tools.bench.scaled_layers import MOBILENET, scaled_kernels
 
 __all__ = ["BEGIN", "END", "TARGETS", "RequiredFigure", "tables", "write"]
 
@@ -25,6 +26,8 @@ END = "<!-- End of what `make performance` writes. -->"
 LATENCIES = (20, 100)
 RESNET_LIMIT, ADD_LIMIT = 2_850_000, 80_000
 """Cycles that all of ResNet-18's layers together, and a residual addition, may take."""
+SCALED_RESNET_LIMIT, MOBILENET_LIMIT = 2_680_000, 3_600_000
+"""The same of ResNet-18 and MobileNetV2 with real scales."""
 PATIENT = ("conv2d_c8", "matmul_256x1024x128")
 """The first of these that there is must not get slower where memory's latency is longer."""
 OTHERS = tuple(name for name in PRESETS if name != "default")
@@ -116,6 +119,8 @@ def tables(images: Mapping[str, Image], say: Say) -> str:
             _all_streams(streams),
             "## Operators of `vta.top`\n",
             _operators(_operator_results(default, say)),
+            "## Networks with real scales\n",
+            _networks(_scaled_results(default.replace(hw_ver="0.0.3"), say)),
             "## Rates at other configurations\n",
             _rates({"default": micros[LATENCIES[0]], **others}),
             "## The project's own streams at other configurations\n",
@@ -149,8 +154,16 @@ def _streams(
 
 
 def _operator_results(config: Config, say: Say) -> list[StreamResult]:
+    return _kernel_results(operator_kernels(config), config, say)
+
+
+def _scaled_results(config: Config, say: Say) -> list[StreamResult]:
+    return _kernel_results(scaled_kernels(config), config, say)
+
+
+def _kernel_results(wanted: Sequence[BenchKernel], config: Config, say: Say) -> list[StreamResult]:
     results = []
-    for kernel in operator_kernels(config):
+    for kernel in wanted:
         say(f"{kernel.name}, {config.bitstream}")
         assert kernel.predicted is not None
         result = measure_stream(
@@ -315,6 +328,42 @@ def _operators(results: Sequence[StreamResult]) -> str:
         f"{'yes' if total <= RESNET_LIMIT else '**no**'}), the residual addition {added:,} "
         f"(required: ≤ {ADD_LIMIT:,}; {'yes' if added <= ADD_LIMIT else '**no**'}).\n"
     )
+
+
+def _networks(results: Sequence[StreamResult]) -> str:
+    """The layers of two networks, how often each is used, and their sums."""
+    uses = {f"{layer.name}_scaled": count for layer, count in MOBILENET}
+    rows, mobilenet, resnet = [], 0, 0
+    for result in results:
+        assert result.predicted is not None
+        count = uses.get(result.name, 1)
+        mobilenet += result.cycles * count if result.name in uses else 0
+        # The first layer and the addition are not among C2 to C11.
+        within = result.name.startswith("resnet") and "_c1_" not in result.name
+        resnet += result.cycles if within else 0
+        rows.append(
+            (
+                f"`{result.name.removesuffix('_scaled')}`",
+                str(count),
+                f"{result.cycles:,}",
+                f"{result.predicted:,}",
+                f"{100 * (result.predicted / result.cycles - 1):+.1f} %",
+                f"{100 * result.utilisation:.0f} %",
+            )
+        )
+    return _table(
+        ("operator", "uses", "cycles", "predicted", "error", "multipliers used"), rows
+    ) + (
+        "\nWith `HW_VER` 0.0.3, one scale for each channel, and zero points; each result equals "
+        "NumPy's float32.\n\n"
+        f"ResNet-18's layers C2 to C11 take {resnet:,} cycles in all (required: "
+        f"≤ {SCALED_RESNET_LIMIT:,}; {_met(resnet, SCALED_RESNET_LIMIT)}), MobileNetV2's 53 layers "
+        f"{mobilenet:,} (required: ≤ {MOBILENET_LIMIT:,}; {_met(mobilenet, MOBILENET_LIMIT)}).\n"
+    )
+
+
+def _met(cycles: int, limit: int) -> str:
+    return "yes" if cycles <= limit else "**no**"
 
 
 def _rates(micros: Mapping[str, Sequence[MicroResult]]) -> str:
