@@ -34,14 +34,11 @@ from vta.errors import DeviceError, DeviceTimeout, RemoteError
 ROOT = Path(vta.__file__).parent.parent
 
 CLIENT = """
-import signal
 import sys
 from tests.driver.remote.conftest import endless
 from vta import rpc
 from vta.config import PRESETS
 import numpy as np
-# A background job of a shell starts with SIGINT ignored.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 config = PRESETS["tiny"].replace(target="pynq")
 remote = rpc.connect("127.0.0.1", int(sys.argv[1]), config=config)
 remote.program_fpga()
