@@ -90,7 +90,9 @@ def test_a_header_that_claims_more_than_is_there(saved):
     )
     with zipfile.ZipFile(saved, "a") as archive:
         archive.writestr("more.npy", raw.getvalue() + bytes(8))
-    with pytest.raises(ProgramError, match="more must have 8 bytes, not 4611686018427387904"):
+    with pytest.raises(
+        ProgramError, match="more has 8 bytes, but its header says 4611686018427387904"
+    ):
         Program.load(saved)
 
 
