@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.vta.commands import Result, Run
 from vta.config import PRESETS, Config
 
 # How fast a busy machine is says nothing about the code.
@@ -89,3 +90,16 @@ def shared() -> Path:
 def configs(request: pytest.FixtureRequest) -> Config:
     """Each of the named configurations."""
     return PRESETS[request.param]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command of `vta` in this process."""
+    from vta.cli import app
+
+    def call(*args: object) -> Result:
+        status = app.run([str(arg) for arg in args])
+        captured = capsys.readouterr()
+        return Result(status, captured.out, captured.err)
+
+    return call

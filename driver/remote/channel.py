@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import os
 import select
 import socket
@@ -34,7 +35,7 @@ class PeerGone(RemoteError):
     """The peer has closed the connection, or it broke."""
 
 
-class Channel:
+class Channel(abc.ABC):
     """Sends and receives messages. One thread may send while another one receives."""
 
     def send(self, head: dict[str, Any], body: bytes | bytearray | memoryview = b"") -> None:
@@ -108,13 +109,13 @@ class Channel:
             self.receive_into(piece[:nbytes])
             nbytes -= min(nbytes, piece.nbytes)
 
+    @abc.abstractmethod
     def readable(self, seconds: float) -> bool:
         """Whether a message, or the end of the connection, comes within `seconds`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def close(self) -> None:
         """Ends the connection; may be called twice."""
-        raise NotImplementedError
 
     def _fill(self, view: memoryview, deadline: float) -> None:
         while view.nbytes:
@@ -123,12 +124,13 @@ class Channel:
                 raise PeerGone("the connection ended within a message")
             view = view[got:]
 
+    @abc.abstractmethod
     def _receive(self, view: memoryview, deadline: float) -> int:
         """Receives at least one byte; 0 at the end of the connection."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _send(self, view: memoryview, deadline: float) -> int:
-        raise NotImplementedError
+        """Sends at least one byte."""
 
 
 def _foreign(prefix: bytes) -> str:

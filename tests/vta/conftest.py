@@ -1,4 +1,4 @@
-"""What the tests of the command share: running it, four images, a saved program."""
+"""What the tests of the command share: four images, a saved program."""
 
 from __future__ import annotations
 
@@ -7,18 +7,7 @@ from pathlib import Path
 import pytest
 
 import vta
-from tests.vta.commands import TINY, Result, Run, make_image
-from vta.cli import app
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*args: object) -> Result:
-        status = app.run([str(arg) for arg in args])
-        captured = capsys.readouterr()
-        return Result(status, captured.out, captured.err)
-
-    return call
+from tests.vta.commands import TINY, make_image
 
 
 @pytest.fixture

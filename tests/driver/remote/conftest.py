@@ -11,9 +11,7 @@ import pytest
 
 import vta
 from tests.driver.conftest import add_seven
-from tests.vta.commands import Result, Run
 from vta import rpc
-from vta.cli import app
 from vta.config import PRESETS, Config
 from vta.driver.board.emulated import emulated_board
 from vta.driver.board.kinds import KINDS
@@ -51,18 +49,6 @@ def serve() -> Iterator[Serve]:
         thread.join()
     for board in boards:
         board.close()
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command of `vta`."""
-
-    def call(*args: object) -> Result:
-        status = app.run([str(arg) for arg in args])
-        captured = capsys.readouterr()
-        return Result(status, captured.out, captured.err)
-
-    return call
 
 
 @pytest.fixture
