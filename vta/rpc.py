@@ -62,7 +62,8 @@ def connect(
         What the daemon asks for; the default is the content of the file `$VTA_RPC_TOKEN_FILE`.
     ca : path, optional
         The daemon's certificate, or its authority's (PEM), which turns TLS on; the default is
-        `$VTA_RPC_CA`.
+        `$VTA_RPC_CA`. With an authority's certificate, every certificate that it has signed is
+        accepted as the daemon's: use an authority that signs nothing else.
     cert, key_file : path, optional
         The client's own certificate and key; the defaults are `$VTA_RPC_CERT`, `$VTA_RPC_KEY`.
     queue_seconds : float
@@ -75,7 +76,8 @@ def connect(
     RemoteError
         If it cannot be reached, refuses, or is not free in time.
     ConfigError
-        If the board is of another kind than TARGET.
+        If the board is of another kind than TARGET, or a token would leave this computer without
+        TLS.
     """
     host = url or os.environ.get("VTA_RPC_HOST", "")
     if not host:

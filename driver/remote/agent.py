@@ -108,7 +108,7 @@ class Agent:
         if self._token is not None:
             given = head.get("token")
             if not isinstance(given, str) or not hmac.compare_digest(
-                given.encode(), self._token.encode()
+                given.encode("utf-8", "surrogatepass"), self._token.encode()
             ):
                 return "the token is wrong" if given else "a token is needed"
         if head.get("protocol") != PROTOCOL:
@@ -206,8 +206,16 @@ class Agent:
             raise
         # In pieces, so that one is flushed while the next one comes.
         for start in range(0, nbytes, _PIECE):
-            with self._board.writing(addr + start, min(_PIECE, nbytes - start)) as view:
-                self._channel.receive_into(view)
+            size = min(_PIECE, nbytes - start)
+            try:
+                with self._board.writing(addr + start, size) as view:
+                    self._channel.receive_into(view)
+            except RemoteError:
+                raise
+            except DeviceError:
+                # This piece was received; the rest must not be taken for a message.
+                self._channel.skip(nbytes - start - size)
+                raise
         self._answer()
 
     def _read(self, head: dict[str, Any], nbytes: int) -> None:
@@ -219,8 +227,14 @@ class Agent:
             return
         self._channel.send_raw(encode_head({"id": self._id, "ok": True}, size))
         for start in range(0, size, _PIECE):
-            with self._board.reading(addr + start, min(_PIECE, size - start)) as view:
-                self._channel.send_raw(view)
+            try:
+                with self._board.reading(addr + start, min(_PIECE, size - start)) as view:
+                    self._channel.send_raw(view)
+            except RemoteError:
+                raise
+            except DeviceError as error:
+                # The client would take an answer for a part of the body that was promised.
+                raise RemoteError(f"a read failed halfway ({error})") from None
 
     def _launch(self, head: dict[str, Any], nbytes: int) -> None:
         base = head.get("base")

@@ -29,6 +29,7 @@ carries code.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import struct
 from typing import Any
@@ -51,6 +52,7 @@ __all__ = [
     "ProtocolError",
     "decode_head",
     "encode_head",
+    "is_loopback",
     "number",
 ]
 
@@ -116,6 +118,14 @@ def decode_head(raw: bytes) -> dict[str, Any]:
     if not isinstance(head, dict):
         raise ProtocolError("a head must be a JSON object")
     return head
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this computer, so that what is sent there stays inside."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def number(head: dict[str, Any], key: str, limit: int) -> int:

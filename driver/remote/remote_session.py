@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from vta.driver.board.board_device import BoardDevice
 from vta.driver.remote.channel import SocketChannel
 from vta.driver.remote.client import QUEUE_SECONDS, RemoteBoard
+from vta.driver.remote.protocol import is_loopback
 from vta.driver.session import Session
 from vta.errors import ConfigError, RemoteError
 
@@ -34,7 +35,8 @@ class Credentials:
     Attributes
     ----------
     ca : str
-        The certificate, or its authority's, that the daemon must have; "" for no TLS.
+        The certificate, or its authority's, that the daemon must have; "" for no TLS. With an
+        authority's certificate, every certificate that it has signed is accepted as the daemon's.
     cert, key : str
         The client's own.
     token : str
@@ -53,13 +55,15 @@ class Credentials:
         ConfigError
             If a file cannot be used.
         """
+        if self.key and not self.cert:
+            raise ConfigError("a client's key needs cert, the certificate that it belongs to")
         if not self.ca:
             if self.cert:
                 raise ConfigError("a client certificate needs a ca, the daemon's certificate")
             return None
         try:
             context = ssl.create_default_context(cafile=self.ca)
-            # The daemon's certificate is known itself; its name may be any.
+            # `ca` is normally the daemon's own certificate, so its name need not match.
             context.check_hostname = False
             context.minimum_version = ssl.TLSVersion.TLSv1_3
             if self.cert:
@@ -127,10 +131,16 @@ def open_session(
     ------
     RemoteError
         If it cannot be reached, refuses, or its board is not free in time.
+    ConfigError
+        If the credentials cannot be used, or would show the token to others.
     """
     where = f"{host}:{port}"
-    end_own_session(where)
     context = credentials.context()
+    if credentials.token and context is None and not is_loopback(host):
+        raise ConfigError(
+            f"a token for {host} needs ca: without TLS, anyone on the way can read it"
+        )
+    end_own_session(where)
     try:
         link = socket.create_connection((host, port), CONNECT_SECONDS)
     except OSError as error:

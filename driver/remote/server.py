@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import logging
 import socket
 import ssl
@@ -22,6 +21,7 @@ from vta.driver.remote.protocol import (
     MAX_CONNECTIONS,
     MAX_HELLO,
     ProtocolError,
+    is_loopback,
 )
 from vta.errors import DeviceError, RemoteError
 
@@ -89,12 +89,8 @@ class Server:
 
     @staticmethod
     def _check_exposure(host: str, tls: ssl.SSLContext | None, token: str | None) -> None:
-        try:
-            inside = ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            inside = host == "localhost"
         asks = tls is not None and (token is not None or tls.verify_mode == ssl.CERT_REQUIRED)
-        if not inside and not asks:
+        if not is_loopback(host) and not asks:
             raise RemoteError(
                 f"without TLS and a token or client certificates, the host must be 127.0.0.1, not "
                 f"{host}: whoever can connect can use the board, and can write to all of its memory"
@@ -150,7 +146,8 @@ class Server:
             links = dict(self._links)
         for link in links:
             with contextlib.suppress(OSError):
-                link.shutdown(socket.SHUT_RDWR)
+                # A TLS socket's own `shutdown` would pull its TLS state from under its thread.
+                socket.socket.shutdown(link, socket.SHUT_RDWR)
         for thread in links.values():
             thread.join(_CLOSE_SECONDS)
 
@@ -164,7 +161,13 @@ class Server:
                 link.settimeout(HELLO_SECONDS)
                 if link.recv(len(MAGIC), socket.MSG_PEEK) == MAGIC:
                     raise _refuse_plain(SocketChannel(link))
-                used = self._tls.wrap_socket(link, server_side=True)
+                used = self._tls.wrap_socket(link, server_side=True, do_handshake_on_connect=False)
+                with self._lock:
+                    # The TLS socket has taken over the connection, so `close` must end that one.
+                    self._links[used] = self._links.pop(link)
+                    if self._closed:
+                        return
+                used.do_handshake()
             self._serve_client(SocketChannel(used), name)
         except ssl.SSLError as error:
             logger.warning("%s: refused: %s", name, _tls_problem(error))
@@ -178,7 +181,7 @@ class Server:
             logger.exception("%s: cut off by a defect of the daemon", name)
         finally:
             with self._lock:
-                self._links.pop(link, None)
+                self._links.pop(used, None)
             used.close()
             link.close()
 

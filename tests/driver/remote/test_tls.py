@@ -183,6 +183,29 @@ def test_files_that_are_no_certificates(tmp_path: Path, tiny: Config) -> None:
             rpc.connect("127.0.0.1", 9, ca=tmp_path / name, config=tiny)
     with pytest.raises(ConfigError, match="a client certificate needs a ca"):
         rpc.connect("127.0.0.1", 9, cert=tmp_path / "junk", config=tiny)
+    for ca in (None, tmp_path / "junk"):
+        with pytest.raises(ConfigError, match="a client's key needs cert"):
+            rpc.connect("127.0.0.1", 9, ca=ca, key_file=tmp_path / "junk", config=tiny)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "board.invalid", "2001:db8::1"])
+def test_a_token_does_not_leave_this_computer_in_clear_text(tiny: Config, host: str) -> None:
+    with pytest.raises(ConfigError, match=f"^a token for {host} needs ca: without TLS, anyone"):
+        rpc.connect(host, 9, token=TOKEN, config=tiny)
+
+
+def test_close_cuts_off_a_client_with_tls(
+    secure: Callable[..., Server], folder: Path, tiny: Config
+) -> None:
+    server = secure()
+    remote = rpc.connect(
+        "127.0.0.1", server.port, token=TOKEN, ca=folder / "daemon.crt", config=tiny
+    )
+    server.close()
+    assert server._links == {}
+    with pytest.raises(RemoteError, match="connect again"):
+        remote.machine.read(remote._board.info.address, 4)
+    remote.close()
 
 
 def test_environment_variables(
