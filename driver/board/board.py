@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -154,14 +154,30 @@ class Board:
         """Takes the board for this process, unless another process has it.
 
         The right ends with the process, however that ends. A daemon and sessions over ssh share it.
+        The machine is reset and its memory is wiped, for the last user may have been killed in the
+        middle of a run.
+
+        Raises
+        ------
+        DeviceError
+            If the board cannot be opened, or the reset fails; then it is not taken.
         """
+        if self.taken:
+            return True
         if self._claim is None:
             folder = next(name for name in _CLAIMED if self._system.exists(name))
-            self._claim = os.open(self._system.root / folder, os.O_RDONLY)
+            self._claim = self._system.open_folder(folder)
         try:
             fcntl.flock(self._claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        self._touched = self.info.nbytes
+        try:
+            self.reset()
+            self.wipe()
+        except BaseException:
+            self._let_go()
+            raise
         self.taken = True
         return True
 
@@ -177,13 +193,20 @@ class Board:
         """
         try:
             if self.taken:
-                self.reset()
-                self.wipe()
+                try:
+                    self.reset()
+                finally:
+                    self.wipe()
         finally:
-            self.taken = False
-            if self._claim is not None:
-                os.close(self._claim)
-                self._claim = None
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Lets other processes take the board; this one must not touch its registers then."""
+        self.taken = False
+        self._release()
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
 
     # -- memory ----------------------------------------------------------------------------------
 
@@ -192,7 +215,7 @@ class Board:
         with self.writing(addr, data.nbytes) as view:
             view[:] = data
 
-    @contextmanager
+    @contextlib.contextmanager
     def writing(self, addr: int, nbytes: int) -> Iterator[memoryview]:
         """The processor's view of a range, which the machine sees when the context ends."""
         offset = self.locate(addr, nbytes)
@@ -205,7 +228,7 @@ class Board:
         with self.reading(addr, into.nbytes) as view:
             into[:] = view
 
-    @contextmanager
+    @contextlib.contextmanager
     def reading(self, addr: int, nbytes: int) -> Iterator[memoryview]:
         """The processor's view of a range, as the machine left it."""
         offset = self.locate(addr, nbytes)
@@ -214,7 +237,7 @@ class Board:
             yield view
 
     def wipe(self) -> None:
-        """Sets to zero what was written or read, so that the next user does not see it."""
+        """Sets to zero all that may have been used, so that the next user does not see it."""
         piece = bytes(1 << 20)
         for offset in range(0, self._touched, len(piece)):
             size = min(len(piece), self._touched - offset)
@@ -289,6 +312,7 @@ class Board:
         self._write("irq_enable", 3)
         interrupt = self._opened_interrupt()
         interrupt.enable()
+        self._touched = self.info.nbytes  # the machine may write anywhere
         start = time.monotonic()
         self._write("control", LAUNCH)
         try:
@@ -394,11 +418,11 @@ class Board:
 
     def close(self) -> None:
         """Resets the machine and lets go of memory and registers; may be called twice."""
-        if self._registers is not None:
-            self.reset()
-        self.give_back()
-        self._release()
-        self._arena.close()
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._arena.close)
+            stack.callback(self.give_back)
+            if self._registers is not None and not self.taken:
+                self.reset()
 
     # -- registers -------------------------------------------------------------------------------
 

@@ -52,7 +52,10 @@ def open_board_device(config: Config, root: str = "/") -> BoardDevice:
             f"TARGET {config.target} is not this computer ({error}); connect to the board with "
             f"vta.rpc.connect(host), or set {EMULATE}=rtl for an emulated one"
         ) from None
-    if not board.take():
+    try:
+        if not board.take():
+            raise DeviceError(f"{config.target} is in use by another process of this computer")
+    except BaseException:
         board.close()
-        raise DeviceError(f"{config.target} is in use by another process of this computer")
+        raise
     return BoardDevice(config, board)

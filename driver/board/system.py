@@ -74,7 +74,17 @@ class System:
 
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""
-        (self.root / name).unlink(missing_ok=True)
+        try:
+            (self.root / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._refused(name, "removed", error) from None
+
+    def open_folder(self, name: str) -> int:
+        """A descriptor of a folder, which the caller closes."""
+        try:
+            return os.open(self.root / name, os.O_RDONLY)
+        except OSError as error:
+            raise self._refused(name, "opened", error) from None
 
     def map(self, name: str, nbytes: int, offset: int = 0, *, cached: bool = True) -> memoryview:
         """Maps bytes of a device file; `cached` asks for the processor's cache on them."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import select
 
+from vta.errors import DeviceError
+
 __all__ = ["UioInterrupt"]
 
 
@@ -18,21 +20,38 @@ class UioInterrupt:
     ----------
     file : int
         The descriptor of the device file; closed by `close`.
+
+    Raises
+    ------
+    DeviceError
+        From `enable` and `wait`, if the device has no interrupt.
     """
 
     def __init__(self, file: int) -> None:
         self._file = file
 
     def enable(self) -> None:
-        os.write(self._file, (1).to_bytes(4, "little"))
+        try:
+            os.write(self._file, (1).to_bytes(4, "little"))
+        except OSError as error:
+            raise _no_interrupt(error) from None
 
     def wait(self, seconds: float) -> bool:
         if not select.select([self._file], [], [], seconds)[0]:
             return False
-        os.read(self._file, 4)
+        try:
+            os.read(self._file, 4)
+        except OSError as error:
+            raise _no_interrupt(error) from None
         return True
 
     def close(self) -> None:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def _no_interrupt(error: OSError) -> DeviceError:
+    return DeviceError(
+        f"the UIO device has no interrupt ({error.strerror}): its device tree node must name one"
+    )

@@ -294,5 +294,9 @@ class Agent:
             logger.debug("the client left before it could be told: %s", error)
 
     def complain(self, error: Exception) -> None:
-        """Tells a client that breaks the protocol why it is cut off."""
-        self._fail(error)
+        """Tells a client why it is cut off, if it breaks the protocol or the board fails.
+
+        Other errors of the connection are left out: the client was told, or cannot be.
+        """
+        if isinstance(error, ProtocolError) or not isinstance(error, RemoteError):
+            self._fail(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -15,7 +16,7 @@ from vta.driver.board.system import System
 from vta.driver.remote.agent import Agent
 from vta.driver.remote.channel import PipeChannel
 from vta.driver.remote.protocol import BEAT_SECONDS, HELLO_SECONDS
-from vta.errors import RemoteError, VtaError
+from vta.errors import DeviceError, RemoteError, VtaError
 
 __all__ = ["serve_pipes"]
 
@@ -52,19 +53,16 @@ def serve_pipes(settings: Mapping[str, Any], system: System | None = None) -> in
         return 1
     agent = Agent(channel, board, version=settings["version"], registers=settings["registers"])
     try:
-        agent.greet()
-        agent.wait_for_open()
-        _wait_for_board(board, agent)
-        # The last user's agent may have been killed during a run.
-        board.reset()
-        agent.opened()
-        agent.serve()
+        with contextlib.closing(board):
+            agent.greet()
+            agent.wait_for_open()
+            _wait_for_board(board, agent)
+            agent.opened()
+            agent.serve()
         return 0
-    except RemoteError as error:
+    except DeviceError as error:
         agent.complain(error)
         return 1
-    finally:
-        board.close()
 
 
 def _wait_for_board(board: Board, agent: Agent) -> None:

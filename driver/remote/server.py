@@ -20,7 +20,6 @@ from vta.driver.remote.protocol import (
     MAGIC,
     MAX_CONNECTIONS,
     MAX_HELLO,
-    ProtocolError,
     is_loopback,
 )
 from vta.errors import DeviceError, RemoteError
@@ -175,7 +174,7 @@ class Server:
             logger.info("%s: gone: %s", name, error)
         except Refused as error:
             logger.warning("%s: refused: %s", name, error)
-        except (RemoteError, OSError) as error:
+        except (DeviceError, OSError) as error:
             logger.warning("%s: cut off: %s", name, error)
         except Exception:
             logger.exception("%s: cut off by a defect of the daemon", name)
@@ -205,10 +204,12 @@ class Server:
                 agent.serve()
                 logger.info("%s: done", name)
             finally:
-                if self._queue.place(ticket) == 0:
-                    self._clean(name)
-                self._queue.leave(ticket)
-        except ProtocolError as error:
+                try:
+                    if self._queue.place(ticket) == 0:
+                        self._clean(name)
+                finally:
+                    self._queue.leave(ticket)
+        except DeviceError as error:
             agent.complain(error)
             raise
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.driver.conftest import add_seven
 from tests.driver.remote.conftest import ARENA_BYTES, endless
@@ -16,12 +19,14 @@ from vta.driver.board.board_device import BoardDevice
 from vta.driver.board.clock import ClockControl
 from vta.driver.board.emulated import EmulatedSystem, emulated_board
 from vta.driver.board.emulated_bitstream import emulated_bitstream, read_emulated
+from vta.driver.board.fabric import Fabric
 from vta.driver.board.fpga_manager import parse_bit
 from vta.driver.board.kinds import KINDS
 from vta.driver.board.register_table import register_map
 from vta.driver.board.u_dma_buf import UDmaBuf
 from vta.errors import DeviceError, DeviceTimeout, MachineError
 from vta.isa import Isa
+from vta.registers import BY_NAME
 
 TINY = PRESETS["tiny"]
 
@@ -187,6 +192,132 @@ def test_with_the_reset_a_running_machine_can_be_reprogrammed() -> None:
         device.program()
         assert not system.hung
         assert wrong_values(device) == 0
+
+
+def test_what_a_killed_process_left_is_reset_and_wiped(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, system = open_board()
+    with device:
+        board = device._link
+        assert isinstance(board, Board)
+        assert board.take()
+        device.program()
+
+        def killed(*args: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Board, "_wait", killed)
+        monkeypatch.setattr(Board, "reset", lambda self: None)
+        with pytest.raises(KeyboardInterrupt):
+            device.call(endless(TINY), [np.ones(1, np.int32)])
+        monkeypatch.undo()
+        assert machine_of(system).read(BY_NAME["control"].offset) == 1
+        # The right to the board ends with a process.
+        assert board._claim is not None
+        os.close(board._claim)
+        board._claim, board.taken = None, False
+        other = Board(KINDS["pynq"], system, register_map())
+        assert other.take()
+        assert machine_of(system).read(BY_NAME["control"].offset) == 0
+        assert not arena_of(system).any()
+        other.close()
+
+
+def machine_of(system: EmulatedSystem) -> Fabric:
+    assert system.fabric is not None
+    return system.fabric
+
+
+def arena_of(system: EmulatedSystem) -> NDArray[np.uint8]:
+    """The board's memory, as the machine sees it."""
+    start = KINDS["pynq"].memory
+    return system._dram.array[start : start + ARENA_BYTES]
+
+
+def test_outputs_that_nobody_read_are_wiped() -> None:
+    device, system = open_board()
+    with device:
+        board = device._link
+        assert isinstance(board, Board)
+        assert board.take()
+        device.program()
+        assert wrong_values(device) == 0
+        # The machine may have written to any place, such as the last one.
+        arena_of(system)[-1] = 7
+        board.give_back()
+        assert not arena_of(system).any()
+
+
+def test_a_reset_that_fails_does_not_keep_memory_or_the_board(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    device, system = open_board()
+    board = device._link
+    assert isinstance(board, Board)
+
+    def hang(self: Board) -> None:
+        raise DeviceTimeout("the memory port hangs")
+
+    def fails_to(act: Callable[[], object]) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Board, "reset", hang)
+            with pytest.raises(DeviceTimeout, match="port hangs"):
+                act()
+
+    other = Board(KINDS["pynq"], system, register_map())
+    fails_to(board.take)
+    assert not board.taken
+    assert other.take()
+    other.give_back()
+    assert board.take()
+    device.write(device.allocate(100), np.ones(100, np.uint8))
+    fails_to(board.give_back)
+    assert not arena_of(system).any()
+    assert board.take()
+    fails_to(device.close)
+    assert other.take()
+    with pytest.raises(ValueError, match="released"):
+        bytes(board._arena.view)
+    other.close()
+
+
+def test_a_board_that_closes_leaves_another_users_machine_alone() -> None:
+    device, system = open_board()
+    with device:
+        board = device._link
+        assert isinstance(board, Board)
+        assert board.take()
+        device.program()
+        assert wrong_values(device) == 0
+        board.give_back()
+        other = Board(KINDS["pynq"], system, register_map())
+        assert other.take()
+        before = machine_of(system)
+        writes: list[int] = []
+        system.fabric = Watched(before, writes)
+        board.close()
+        assert writes == []
+        system.fabric = before
+        other.close()
+
+
+class Watched:
+    """A machine that notes which registers are written."""
+
+    def __init__(self, fabric: Fabric, writes: list[int]) -> None:
+        self._fabric, self._writes = fabric, writes
+
+    def read(self, offset: int) -> int:
+        return self._fabric.read(offset)
+
+    def write(self, offset: int, value: int) -> None:
+        self._writes.append(offset)
+        self._fabric.write(offset, value)
+
+    def advance(self, seconds: float) -> bool:
+        return self._fabric.advance(seconds)
+
+    def close(self) -> None:
+        self._fabric.close()
 
 
 def test_bitstreams_that_do_not_fit(tmp_path: Path) -> None:

@@ -77,6 +77,17 @@ def test_an_interrupt() -> None:
         interrupt.close()
 
 
+def test_a_device_without_an_interrupt(tmp_path: Path) -> None:
+    """Linux refuses to read and to write its file; so it does with a folder."""
+    interrupt = UioInterrupt(os.open(tmp_path, os.O_RDONLY))
+    said = r"the UIO device has no interrupt \(.*\): its device tree node must name one"
+    with pytest.raises(DeviceError, match=said):
+        interrupt.enable()
+    with pytest.raises(DeviceError, match=said):
+        interrupt.wait(1.0)
+    interrupt.close()
+
+
 @pytest.mark.parametrize("folder", ["sys/class/u-dma-buf", "sys/class/udmabuf"])
 def test_memory(tmp_path: Path, folder: str) -> None:
     place = f"{folder}/udmabuf0"
@@ -166,7 +177,10 @@ def test_a_board_in_this_computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         files[f"{BUFFER}/{name}"] = ""
     tree(tmp_path, {**uio(0, 0x4000_0000), **files, "dev/udmabuf0": bytes(65536)})
     config = PRESETS["tiny"].replace(target="pynq")
+    # What a process that was killed left in memory is not there any more.
+    (tmp_path / "dev/udmabuf0").write_bytes(b"\7" * 65536)
     with open_board_device(config, str(tmp_path)) as device:
+        assert not (tmp_path / "dev/udmabuf0").read_bytes().strip(b"\0")
         with pytest.raises(DeviceError, match="pynq is in use by another process"):
             open_board_device(config, str(tmp_path))
         addr = device.allocate(100)
@@ -255,6 +269,7 @@ def test_refusals_name_the_file(tmp_path: Path) -> None:
         lambda: system.map("x", 4096),
         lambda: system.words("x", 4096),
         lambda: system.interrupt("x"),
+        lambda: system.open_folder("x"),
     ):
         with pytest.raises(DeviceError, match=rf"{tmp_path}/(y/)?x: cannot be .*No such file"):
             call()
@@ -262,6 +277,8 @@ def test_refusals_name_the_file(tmp_path: Path) -> None:
     (tmp_path / "lib").write_text("")
     with pytest.raises(DeviceError, match="lib/firmware/x: cannot be written"):
         system.put("lib/firmware/x", b"")
+    with pytest.raises(DeviceError, match="lib/firmware/x: cannot be removed"):
+        system.remove("lib/firmware/x")
     with pytest.raises(DeviceError, match="the board must be one of pynq, .*not 'arty'"):
         kind_named("arty")
 

@@ -368,51 +368,6 @@ def test_what_is_out_of_range_is_an_error_and_the_session_goes_on(
         assert device.read(addr, 4).tolist() == [0, 1, 2, 3]
 
 
-def fail_at(board: Board, name: str, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """Makes the arena's `flush` or `invalidate` fail once, in its call number `count`."""
-    whole = getattr(board._arena, name)
-    calls = []
-
-    def failing(offset: int, nbytes: int) -> None:
-        calls.append(offset)
-        if len(calls) == count:
-            raise DeviceError("the cache is on strike")
-        whole(offset, nbytes)
-
-    monkeypatch.setattr(board._arena, name, failing)
-
-
-def test_a_write_that_fails_halfway_is_an_error_and_the_session_goes_on(
-    serve: Serve, tiny: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server = serve()
-    with rpc.connect("127.0.0.1", server.port, config=tiny) as remote:
-        device = remote.machine
-        data = np.random.default_rng(1).integers(0, 256, (3 << 20) + 5, np.uint8)
-        addr = device.allocate(data.nbytes)
-        fail_at(server._board, "flush", monkeypatch, 2)
-        with pytest.raises(DeviceError, match="the cache is on strike"):
-            device.write(addr, data)
-        device.write(addr, data)
-        np.testing.assert_array_equal(device.read(addr, data.nbytes), data)
-
-
-def test_a_read_that_fails_halfway_gives_no_wrong_data(
-    serve: Serve, tiny: Config, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The size is promised then, so the session must end before the promised bytes."""
-    server = serve()
-    with rpc.connect("127.0.0.1", server.port, config=tiny) as remote:
-        device = remote.machine
-        # The last piece is shorter than an error message.
-        addr = device.allocate((2 << 20) + 5)
-        fail_at(server._board, "invalidate", monkeypatch, 3)
-        with pytest.raises(RemoteError, match="was lost in read: .*; connect again"):
-            device.read(addr, (2 << 20) + 5)
-    wait_for(lambda: "cut off: a read failed halfway (the cache is on strike)" in caplog.text)
-    check_board(server.port, tiny)
-
-
 def test_cuts_at_every_message_boundary_and_within(serve: Serve, tiny: Config) -> None:
     server = serve()
     recorded: list[bytes] = []

@@ -241,6 +241,22 @@ def test_sessions_share_the_board_with_other_processes(
     others.close()
 
 
+def test_a_board_that_does_not_come_out_of_reset(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    fake_board(root)
+    (root / "run/vta").mkdir(parents=True)
+    (root / "run/vta/programmed").touch()
+    text = TOY.format(root=str(root), inp=0, wgt=4092, count=0).replace("value & ~4", "value")
+    shorter = "import vta.driver.board.board\nvta.driver.board.board.RESET_SECONDS = 0.1\n"
+    (tmp_path / "toy.py").write_text(text.replace("exec(start)\n", f"exec(start)\n{shorter}"))
+    toy = f"#!/bin/sh\nexec {sys.executable} -I -S {tmp_path / 'toy.py'}\n"
+    install(tmp_path, monkeypatch, toy)
+    with pytest.raises(DeviceTimeout, match="^pynq: the machine did not come out of reset within"):
+        rpc.connect("ssh://pynq", config=tiny)
+
+
 DAEMON = """
 import sys
 _, file, root, *words = sys.argv
