@@ -80,7 +80,7 @@ class BoardDevice(Device):
             elif problem := self._identity_problem():
                 raise DeviceError(
                     f"there is no bitstream for {kind} and {self.config.bitstream} here, and "
-                    f"{problem}; make one with `vta bitstream {kind}`, or pass its path"
+                    f"{problem}: pass the path of one"
                 )
 
     def _identity_problem(self) -> str:

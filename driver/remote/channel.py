@@ -7,7 +7,9 @@ import os
 import select
 import socket
 import ssl
+import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from vta.driver.remote.protocol import (
@@ -29,6 +31,9 @@ _PIECE = 1 << 18
 
 _JOINED = 1 << 14
 """A body of at most so many bytes is sent together with its head."""
+
+_SILENT = "the other side was silent for too long"
+_STUCK = "the other side took no data for too long"
 
 
 class PeerGone(RemoteError):
@@ -140,11 +145,11 @@ def _foreign(prefix: bytes) -> str:
     return f"a message must start with {MAGIC!r}, not {prefix[:4]!r}"
 
 
-def _late(deadline: float) -> float:
-    """Seconds left until a deadline."""
+def _late(deadline: float, problem: str) -> float:
+    """Seconds left until a deadline; if there are none, raises `RemoteError` of the problem."""
     left = deadline - time.monotonic()
     if left <= 0:
-        raise RemoteError("the other side was silent for too long")
+        raise RemoteError(problem)
     return left
 
 
@@ -153,6 +158,8 @@ class SocketChannel(Channel):
 
     def __init__(self, link: socket.socket) -> None:
         self._socket = link
+        self._turn = threading.Lock()
+        link.setblocking(False)
         if link.family in (socket.AF_INET, socket.AF_INET6):
             link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -162,30 +169,40 @@ class SocketChannel(Channel):
                 link.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
     def readable(self, seconds: float) -> bool:
-        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
-            return True
+        with self._turn:
+            if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+                return True
         try:
             return bool(select.select([self._socket], [], [], seconds)[0])
         except (OSError, ValueError):
             raise PeerGone("the connection is closed") from None
 
     def _receive(self, view: memoryview, deadline: float) -> int:
-        try:
-            self._socket.settimeout(_late(deadline))
-            return self._socket.recv_into(view)
-        except TimeoutError:
-            raise RemoteError("the other side was silent for too long") from None
-        except OSError as error:
-            raise PeerGone(f"the connection broke ({error.strerror or error})") from None
+        return self._move(lambda: self._socket.recv_into(view), deadline, sends=False)
 
     def _send(self, view: memoryview, deadline: float) -> int:
+        return self._move(lambda: self._socket.send(view), deadline, sends=True)
+
+    def _move(self, move: Callable[[], int], deadline: float, *, sends: bool) -> int:
+        """Calls `move` until it need not wait any more.
+
+        Two threads must not use a TLS connection at the same time, so none waits within a call.
+        """
         try:
-            self._socket.settimeout(_late(deadline))
-            return self._socket.send(view)
-        except TimeoutError:
-            raise RemoteError("the other side took no data for too long") from None
-        except OSError as error:
-            raise PeerGone(f"the connection broke ({error.strerror or error})") from None
+            while True:
+                left = _late(deadline, _STUCK if sends else _SILENT)
+                try:
+                    with self._turn:
+                        return move()
+                except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
+                    writes = isinstance(error, ssl.SSLWantWriteError) or (
+                        sends and isinstance(error, BlockingIOError)
+                    )
+                wanted = [self._socket]
+                select.select([] if writes else wanted, wanted if writes else [], [], left)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise PeerGone(f"the connection broke ({reason})") from None
 
     def close(self) -> None:
         self._socket.close()
@@ -202,16 +219,16 @@ class PipeChannel(Channel):
         return bool(select.select([self._source], [], [], seconds)[0])
 
     def _receive(self, view: memoryview, deadline: float) -> int:
-        if not select.select([self._source], [], [], _late(deadline))[0]:
-            raise RemoteError("the other side was silent for too long")
+        if not select.select([self._source], [], [], _late(deadline, _SILENT))[0]:
+            raise RemoteError(_SILENT)
         try:
             return os.readv(self._source, [view])
         except OSError as error:
             raise PeerGone(f"the connection broke ({error.strerror})") from None
 
     def _send(self, view: memoryview, deadline: float) -> int:
-        if not select.select([], [self._sink], [], _late(deadline))[1]:
-            raise RemoteError("the other side took no data for too long")
+        if not select.select([], [self._sink], [], _late(deadline, _STUCK))[1]:
+            raise RemoteError(_STUCK)
         try:
             return os.write(self._sink, view)
         except BlockingIOError:

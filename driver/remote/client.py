@@ -8,11 +8,12 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
 import vta
 from vta.driver.board.board import BoardInfo, BoardRun
+from vta.driver.board.register_table import register_map
 from vta.driver.remote.channel import Channel
 from vta.driver.remote.protocol import (
     CALL_SECONDS,
@@ -106,7 +107,8 @@ class RemoteBoard:
         Raises
         ------
         RemoteError
-            If it is not free within `seconds`; the message says how many are before.
+            If it is not free within `seconds`; the message says how many are ahead. The session
+            is over then.
         """
         end = time.monotonic() + seconds
         place = 0
@@ -117,7 +119,12 @@ class RemoteBoard:
                 place = number(event, "place", _MASK)
                 logger.warning("%s is in use; waiting at place %d", self.where, place)
             if time.monotonic() > end:
-                raise RemoteError(f"it was not free within {seconds:g} s: {place} are before")
+                late = RemoteError(
+                    f"{self.where} was not free within {seconds:g} s; this client was at place "
+                    f"{place}"
+                )
+                self._break(late)
+                raise late
 
         self._call("open", heard=heard)
 
@@ -140,11 +147,11 @@ class RemoteBoard:
             "timeout": timeout,
         }
         answer = self._call("launch", head, seconds=_SLACK, interrupts=True)
-        try:
-            registers = {str(key): int(value) for key, value in answer["registers"].items()}
-            return BoardRun(registers, float(answer["seconds"]))
-        except (AttributeError, KeyError, TypeError, ValueError):
+        registers = self._registers("launch", answer, register_map().offsets)
+        seconds = answer.get("seconds")
+        if not isinstance(seconds, (int, float)) or not 0 <= seconds <= _MASK:
             self._lose("launch", ProtocolError("its report of the run is damaged"))
+        return BoardRun(registers, float(seconds))
 
     def interrupt(self) -> None:
         """Ends a run that another thread waits for; that thread gets a `DeviceError`."""
@@ -153,10 +160,9 @@ class RemoteBoard:
                 self._channel.send({"verb": "interrupt", "id": 0})
 
     def identify(self) -> dict[str, int]:
-        registers = self._call("identify").get("registers")
-        if not isinstance(registers, dict):
-            self._lose("identify", ProtocolError("its registers are damaged"))
-        return {name: number(registers, name, _MASK) for name in registers}
+        answer = self._call("identify")
+        wanted = register_map().identity if answer.get("registers") != {} else ()
+        return self._registers("identify", answer, wanted)
 
     def reset(self) -> None:
         self._call("reset")
@@ -204,6 +210,8 @@ class RemoteBoard:
                     self._running = interrupts
                 answer, interrupted = self._answer(into, seconds, heard, interrupts)
             except RemoteError as error:
+                if self._lost is not None:
+                    raise  # the error says why this side ended the session
                 self._lose(verb, error)
             except BaseException:
                 # A message may be half read: nothing more can be understood.
@@ -257,6 +265,18 @@ class RemoteBoard:
             if into is not None and nbytes:
                 self._channel.receive_into(into)
             return answer, interrupted
+
+    def _registers(
+        self, verb: str, answer: dict[str, Any], wanted: Iterable[str]
+    ) -> dict[str, int]:
+        """The values of registers in an answer, which must have all that are wanted."""
+        registers = answer.get("registers")
+        if not isinstance(registers, dict):
+            self._lose(verb, ProtocolError("its registers are damaged"))
+        try:
+            return {name: number(registers, name, _MASK) for name in wanted}
+        except ProtocolError as error:
+            self._lose(verb, error)
 
     def _lose(self, verb: str, error: RemoteError) -> NoReturn:
         lost = ConnectionLost(

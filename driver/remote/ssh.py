@@ -56,8 +56,7 @@ class _SshChannel(SocketChannel):
     def __init__(self, command: list[str]) -> None:
         near, far = socket.socketpair()
         self.said = ""
-        self._errors, name = tempfile.mkstemp(prefix="vta-ssh-")
-        os.unlink(name)
+        self._errors = tempfile.TemporaryFile(prefix="vta-ssh-")  # noqa: SIM115  (closed by `close`)
         try:
             self._process = subprocess.Popen(
                 command,
@@ -68,7 +67,7 @@ class _SshChannel(SocketChannel):
             )
         except OSError as error:
             near.close()
-            os.close(self._errors)
+            self._errors.close()
             raise RemoteError(f"{command[0]} cannot be run ({error.strerror})") from None
         finally:
             far.close()
@@ -77,17 +76,17 @@ class _SshChannel(SocketChannel):
     def close(self) -> None:
         """Ends the connection, and ssh with it."""
         super().close()
-        if self._errors < 0:
+        if self._errors.closed:
             return
         try:
             self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        lines = os.pread(self._errors, 1 << 16, 0).decode("utf-8", "replace").strip().splitlines()
+        self._errors.seek(0)
+        lines = self._errors.read(1 << 16).decode("utf-8", "replace").strip().splitlines()
         self.said = lines[-1] if lines else ""
-        os.close(self._errors)
-        self._errors = -1
+        self._errors.close()
 
 
 def open_ssh(config: Config, url: str, queue_seconds: float = QUEUE_SECONDS) -> RemoteSession:
@@ -107,13 +106,13 @@ def open_ssh(config: Config, url: str, queue_seconds: float = QUEUE_SECONDS) -> 
     RemoteError
         If ssh or the agent cannot be started, or the board is not free in time.
     """
-    host, command = _command(url)
-    end_own_session(host)
+    where, command = _command(url)
+    end_own_session(where)
     channel = _SshChannel(command)
     try:
         source = zlib.compress(_source(config).encode())
         channel.send_raw(f"{len(source):08x}".encode() + source)
-        board = RemoteBoard(channel, host)
+        board = RemoteBoard(channel, where)
     except (ConnectionLost, PeerGone) as error:
         channel.close()
         raise RemoteError(f"{url}: {channel.said or error}") from None
@@ -129,7 +128,7 @@ def open_ssh(config: Config, url: str, queue_seconds: float = QUEUE_SECONDS) -> 
 
 
 def _command(url: str) -> tuple[str, list[str]]:
-    """The host, and the command that starts Python there."""
+    """The host, with its port if there is one, and the command that starts Python there."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -139,7 +138,7 @@ def _command(url: str) -> tuple[str, list[str]]:
         raise ConfigError(f"the address must be ssh://user@host:port, not {url!r}")
     place = f"{parts.username}@{host}" if parts.username else host
     python = os.environ.get(PYTHON, "python3")
-    return host, [
+    return host if port is None else f"{host}:{port}", [
         "ssh",
         *_OPTIONS,
         *(["-p", str(port)] if port else []),

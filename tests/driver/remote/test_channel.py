@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -55,6 +59,41 @@ def test_silence(ends: tuple[Channel, Channel], monkeypatch: pytest.MonkeyPatch)
     near.send_raw(PREFIX.pack(MAGIC, 10, 0) + b"{")
     with pytest.raises(RemoteError, match="the other side was silent for too long"):
         far.receive(1)
+
+
+def test_threads_do_not_use_one_socket_at_the_same_time() -> None:
+    """A TLS connection does not bear it; a thread that waits for a message must let others send."""
+    inside = threading.Lock()
+    overlaps = []
+
+    class Watched(socket.socket):
+        def recv_into(self, *args: Any, **more: Any) -> int:
+            return self.alone(super().recv_into, *args, **more)
+
+        def send(self, *args: Any, **more: Any) -> int:
+            return self.alone(super().send, *args, **more)
+
+        def alone(self, call: Callable[..., int], *args: Any, **more: Any) -> int:
+            if not inside.acquire(blocking=False):
+                overlaps.append(call.__name__)
+                return call(*args, **more)
+            try:
+                time.sleep(0.001)  # others get their chance
+                return call(*args, **more)
+            finally:
+                inside.release()
+
+    near, far = socket.socketpair()
+    with near, far, ThreadPoolExecutor() as pool:
+        channel, other = SocketChannel(Watched(fileno=near.detach())), SocketChannel(far)
+        waiting = pool.submit(channel.receive, 20)
+        for _ in range(50):
+            channel.send({"verb": "interrupt"})
+            assert other.receive(20) == ({"verb": "interrupt"}, 0)
+        other.send({"ok": True})
+        assert waiting.result(20) == ({"ok": True}, 0)
+        channel.close()
+    assert overlaps == []
 
 
 def test_a_peer_that_takes_nothing(

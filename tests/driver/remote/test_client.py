@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
+from vta import registers
 from vta.driver.remote.channel import SocketChannel
 from vta.driver.remote.client import RemoteBoard
 from vta.driver.remote.protocol import MAGIC, PREFIX
@@ -25,7 +26,7 @@ def answer(identity: int | None, body: bytes = b"", **values: object) -> bytes:
 
 
 HELLO = answer(1, ok=True, **INFO)
-REGISTERS = {"cycle_count": 3}
+REGISTERS = {register.name: 3 for register in registers.REGISTERS}
 
 
 def talk(said: bytes, call: Callable[[RemoteBoard], object]) -> object:
@@ -86,9 +87,25 @@ def test_good_answers() -> None:
             "id must be a whole number",
         ),
         (
-            HELLO + answer(2, ok=True, registers=3, seconds=1),
-            lambda b: b.launch(4096, 1, {}, None),
-            "its report of the run is damaged",
+            HELLO + answer(2, ok=True, registers={"id": 1}),
+            lambda b: b.identify(),
+            "lost in identify: version must be a whole number",
+        ),
+        *(
+            (
+                HELLO + answer(2, ok=True, registers=given, seconds=seconds),
+                lambda b: b.launch(4096, 1, {}, None),
+                said,
+            )
+            for given, seconds, said in (
+                (3, 1, "its registers are damaged"),
+                ({"cycle_count": 3}, 1, "lost in launch: control must be a whole number"),
+                ({**REGISTERS, "control": float("inf")}, 1, "control must be a whole number"),
+                ({**REGISTERS, "control": "1"}, 1, "control must be a whole number"),
+                (REGISTERS, None, "its report of the run is damaged"),
+                (REGISTERS, 10**400, "its report of the run is damaged"),
+                (REGISTERS, float("nan"), "its report of the run is damaged"),
+            )
         ),
         (
             HELLO + answer(None, event="waiting", place="x"),

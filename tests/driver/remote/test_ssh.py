@@ -24,6 +24,7 @@ from vta.driver.board.emulated_bitstream import emulated_bitstream
 from vta.driver.board.kinds import KINDS
 from vta.driver.board.register_table import register_map
 from vta.driver.board.system import System
+from vta.driver.remote.ssh import _command
 from vta.errors import ConfigError, DeviceError, DeviceTimeout, RemoteError
 
 BRIDGE = """\
@@ -148,6 +149,13 @@ def test_what_ssh_says_is_shown(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RemoteError, match="ssh cannot be run .No such file"):
         rpc.connect("ssh://y", config=tiny)
+
+
+@pytest.mark.parametrize(
+    ("url", "place"), [("ssh://u@pynq:2222", "pynq:2222"), ("ssh://u@pynq", "pynq")]
+)
+def test_two_ports_of_a_host_are_two_places(url: str, place: str) -> None:
+    assert _command(url)[0] == place
 
 
 @pytest.mark.parametrize("url", ["ssh://", "ssh://-oProxyCommand=x", "ssh://x/y", "ssh://x:port"])
