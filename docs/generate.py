@@ -53,7 +53,8 @@ _CAUSES = {
     Cause.ILLEGAL_TOKEN: "a pop from or push to a neighbour that the module does not have",
     Cause.ILLEGAL_MEMORY_TYPE: "a LOAD of a memory type that cannot be loaded, or a STORE of one "
     "other than OUT",
-    Cause.ILLEGAL_ALU_OPCODE: "an ALU operation that does not exist",
+    Cause.ILLEGAL_ALU_OPCODE: "an ALU operation that the encoding does not have, or QNT with "
+    "`use_imm`",
     Cause.ILLEGAL_PADDING: "a STORE with pads",
     Cause.SRAM_RANGE: "an index or range beyond a buffer's depth",
     Cause.MEMORY_RESPONSE: "a response from memory other than OKAY, or an address beyond "

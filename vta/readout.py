@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 from vta.errors import Fault
 from vta.isa import TOKEN_LINKS, Cause, ModuleId
 from vta.program import RunReport
-from vta.registers import BY_NAME, ID, MODULES, REGISTERS, config_words, field_of, version_word
+from vta.registers import (
+    BY_NAME,
+    ID,
+    MODULES,
+    REGISTERS,
+    VERSIONS,
+    config_words,
+    field_of,
+    version_word,
+)
 
 if TYPE_CHECKING:
     from vta.config import Config
@@ -47,10 +56,6 @@ _COUNTERS = tuple(
 _NO_INSN = ("misaligned_base", "no_finish")
 
 
-_UNSEEN = ("log_bus_width", "addr_width", "log_insn_queue", "max_burst")
-"""Fields of the configuration registers that programs do not depend on."""
-
-
 def identity_problem(
     config: Config, read: Callable[[str], int], *, programs_only: bool = False
 ) -> str:
@@ -70,9 +75,15 @@ def identity_problem(
         versions.add(version_word(config.replace(hw_ver="0.0.3")))
     for name, legal in (("id", {ID}), ("version", versions)):
         found = read(name)
+        if name == "version" and found not in legal and found in VERSIONS:
+            return (
+                f"the hardware has encoding {VERSIONS[found]}, and the configuration has HW_VER "
+                f"{config.hw_ver}"
+            )
         if found not in legal:
             wanted = " or ".join(f"{word:#010x}" for word in sorted(legal))
             return f"the hardware's {name} register must read {wanted}, not {found:#010x}"
+    decisive = config.encoding()
     differences = []
     for index, expected in enumerate(config_words(config)):
         name = f"config_{index}"
@@ -82,7 +93,7 @@ def identity_problem(
             f"{_part(expected, bits.low, bits.bits)} here"
             for bits in BY_NAME[name].fields
             if _part(found ^ expected, bits.low, bits.bits)
-            and not (programs_only and bits.name in _UNSEEN)
+            and (not programs_only or bits.name.upper() in decisive)
         ]
     if differences:
         return "the hardware was made for another configuration: " + ", ".join(differences)

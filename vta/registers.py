@@ -24,11 +24,16 @@ __all__ = [
     "Register",
     "config_words",
     "field_of",
+    "VERSIONS",
     "version_word",
 ]
 
 ID = 0x2D415456
 """The value of `id`: the bytes "VTA-"."""
+
+
+VERSIONS = {0x0000_0200: "0.0.2", 0x0000_0300: "0.0.3"}
+"""The encodings by the value of `version`; 0.0.1 is the encoding of 0.0.2."""
 
 
 class HostAccess(enum.StrEnum):
@@ -285,7 +290,8 @@ def field_of(register: str, name: str) -> Bits:
 
 def version_word(config: Config) -> int:
     """The value of `version`: the encoding (2 for 0.0.2), and revision 0 of this map's own part."""
-    return 0x0000_0300 if config.requantises else 0x0000_0200
+    encoding = "0.0.3" if config.requantises else "0.0.2"
+    return next(word for word, name in VERSIONS.items() if name == encoding)
 
 
 def config_words(config: Config) -> tuple[int, ...]:

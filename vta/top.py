@@ -39,8 +39,8 @@ from vta.compiler.operators import (
     pack_weight,
     unpack_data,
 )
-from vta.compiler.operators.epilogue import INT8
 from vta.compiler.operators.shape_arguments import Size
+from vta.compiler.te.dtypes import INT8, items_of
 from vta.driver.backends import open_device
 from vta.driver.device import Device
 from vta.driver.ndarray import NDArray
@@ -376,7 +376,7 @@ def add(
             raise ArgumentError(f"{', '.join(wrong)} must be left out where there are scales")
         spec = ScaledAdd(arrays[0].shape, scales, zero_points=zero_points, lower=lower)
         return _call(spec, arrays, device)
-    if tuple(zero_points) != (0, 0, 0):
+    if items_of(zero_points) != (0, 0, 0):
         raise ArgumentError("zero_points must be left out where there are no scales")
     return _call(
         Add(arrays[0].shape, epilogue=_epilogue(bias, scale, epilogue, options)), arrays, device

@@ -18,8 +18,8 @@ def acc_step_layout(config: Config) -> data.StructLayout:
     """A step on its way to the lanes.
 
     It reads tile `addr` where `reads`, makes something of it where `operation` says so, and
-    writes tile `addr` where `writes`. With encoding 0.0.3 it writes tile `write_addr`: a step can
-    put a tile that was requantised and read another one.
+    writes tile `addr` where `writes`. With encoding 0.0.3 it writes tile `write_addr`: one
+    step can write a requantised tile and read another tile.
     """
     return data.StructLayout(
         {

@@ -255,7 +255,7 @@ class ComputeModule(Executor):
         return head
 
     def _is_illegal(self, alu: View) -> Value:
-        """Whether the encoding has no such operation; QNT takes no immediate operand."""
+        """Whether the encoding has no such operation: `Isa.is_alu_op` in hardware, negated."""
         illegal = alu.alu_opcode > Isa(self._config).alu_ops[-1]
         if self._config.requantises:
             illegal |= (alu.alu_opcode == AluOp.QNT) & alu.use_imm

@@ -1,4 +1,7 @@
-"""What waits for the requantisers: tiles that leave for ACC in the order in which they came."""
+"""A shift register beside the requantisers, so that ACC is written in order.
+
+It holds the addresses of the tiles that they work on, and what LOADs bring meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def delayed_layout(config: Config, length: int) -> data.ArrayLayout:
 
 
 class DelayLine(wiring.Component):
-    """A shift register beside the requantisers, of a cycle each stage.
+    """A shift register that moves by one stage in every cycle.
 
     Parameters
     ----------

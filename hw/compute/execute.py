@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.data import View
@@ -83,7 +81,7 @@ class Execute(wiring.Component):
         The tiles that are being requantised, if the configuration `requantises`. No iteration may
         be offered that reads one of them; the one that leaves the line in the same cycle included.
 
-    Source: docs/isa.md, "GEMM", "ALU" and "LOAD".
+    Source: docs/isa.md, "GEMM", "ALU", "LOAD" and "Encoding 0.0.3".
     """
 
     def __init__(self, config: Config) -> None:
@@ -147,7 +145,7 @@ class Execute(wiring.Component):
             inp_addr.eq(self.iteration.payload.src),
             wgt_addr.eq(self.iteration.payload.wgt),
         ]
-        delays = self._choose(m, step)
+        line_busy = self._choose(m, step)
 
         # INP and WGT are read at once; the rest of the step follows the products.
         m.d.comb += [
@@ -189,7 +187,7 @@ class Execute(wiring.Component):
             self.reset_op.eq(through.counts & ~through.multiply & ~through.is_alu),
             self.active.eq(
                 Cat(
-                    delays,
+                    line_busy,
                     *(
                         stage.acc.writes | stage.acc.reads | stage.last | stage.mark
                         for stage in stages
@@ -229,7 +227,7 @@ class Execute(wiring.Component):
             m.d.sync += kept.eq(0)
 
         is_qnt: Value = Const(0)
-        delays: Value = Const(0)
+        line_busy: Value = Const(0)
         if config.requantises:
             is_qnt = context.is_alu & (context.alu_opcode == AluOp.QNT) & ~iteration.fault
         with m.If(loaded_valid):
@@ -261,6 +259,9 @@ class Execute(wiring.Component):
         if config.requantises:
             m.submodules.line = line = DelayLine(config, Requantiser.LATENCY)
             self._delay_loads(m, line, loaded_valid, loaded)
+            # QNT only needs the line's input, so it waits only for a LOAD that wants that, and
+            # shares its step with what leaves the line. Everything else needs a step of its own,
+            # and that no tile is being requantised.
             m.d.comb += [
                 waits.eq(Mux(is_qnt, self.load.valid, loaded_valid | line.holds_qnt)),
                 self.delayed.eq(line.delayed),
@@ -268,14 +269,14 @@ class Execute(wiring.Component):
             self._requantise(
                 m, step, line, takes & is_qnt & ~needs_source, takes & needs_source, final
             )
-            delays = line.holds_any
+            line_busy = line.holds_any
         else:
             m.d.comb += [
                 loaded_valid.eq(self.load.valid),
                 loaded.eq(self.load.payload),
                 waits.eq(self.load.valid),
             ]
-        return delays
+        return line_busy
 
     def _write_loaded(self, m: Module, step: View, loaded: View) -> None:
         """The step of a tile that a LOAD brings, or of its mark."""
@@ -322,11 +323,17 @@ class Execute(wiring.Component):
             m.d.comb += [loaded_valid.eq(self.load.valid), loaded.eq(self.load.payload)]
 
     def _requantise(
-        self, m: Module, step: View, line: DelayLine, takes: Value, reads_source: Value, final: Any
+        self,
+        m: Module,
+        step: View,
+        line: DelayLine,
+        enters: Value,
+        reads_source: Value,
+        final: Signal,
     ) -> None:
         """The two halves of QNT's steps: take a tile, and put another one that is ready."""
         iteration = self.iteration.payload
-        with m.If(takes):
+        with m.If(enters):
             m.d.comb += [
                 step.acc.reads.eq(1),
                 step.acc.addr.eq(iteration.dst),

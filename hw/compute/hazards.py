@@ -219,10 +219,10 @@ class AccGuard(wiring.Component):
 
         full, held, met = Signal(), Signal(), Signal(IN_FLIGHT)
         moves = Signal()
-        delays_new: Value = Const(0)
-        delays_held: Value = Const(0)
+        meets_new: Value = Const(0)
+        meets_held: Value = Const(0)
         if self._config.requantises:
-            delays_new, delays_held = self._meet_delayed(m, full, moves)
+            meets_new, meets_held = self._meet_delayed(m, full, moves)
         m.d.comb += [
             self.o.valid.eq(full & ~held),
             moves.eq(~full | (~held & self.o.ready)),
@@ -234,32 +234,33 @@ class AccGuard(wiring.Component):
                 full.eq(self.i.valid),
                 self.o.payload.eq(iteration),
                 met.eq(hits & running),
-                held.eq((hits & running).any() | self.stop | delays_new),
+                held.eq((hits & running).any() | self.stop | meets_new),
             ]
         with m.Else():
             # A LOAD that has left stays out: its place may go to a later LOAD.
             m.d.sync += [
                 met.eq(met & running),
-                held.eq(held & ((met & running).any() | self.stop | delays_held)),
+                held.eq(held & ((met & running).any() | self.stop | meets_held)),
             ]
         return m
 
     def _meet_delayed(self, m: Module, full: Value, moves: Value) -> tuple[Value, Value]:
         """Whether an iteration that enters, or the one that is held, meets a delayed tile.
 
-        In both cases in the next cycle, when all of them have moved on by a stage and that of the
-        iteration that leaves now is the first.
+        Both answers are for the next cycle. By then every tile has moved on by one stage, and the
+        tile of the iteration that leaves the guard now is in the first stage.
         """
         new, old = self.i.payload, self.o.payload
         context = old.context
         is_qnt = context.is_alu & (context.alu_opcode == AluOp.QNT)
 
-        # GEMM's source is no tile of ACC; but GEMM waits for all of them anyway.
+        # A GEMM's source is an INP index, so this can be a false hit. It costs nothing: GEMM waits
+        # for the whole line anyway.
         def meets(addr: Value) -> Value:
             return (addr == new.dst) | (addr == new.src[: len(new.dst)])
 
         tiles = [(full & is_qnt, old.dst), *((tile.qnt, tile.addr) for tile in self.delayed)]
-        # The last one is written by the step before the iteration's own, at the latest.
+        # The tile in the last stage is written in this cycle, before the iteration's first step.
         hits = Cat(valid & meets(addr) for valid, addr in tiles[:-1])
         met = Signal(len(hits))
         later = (met << 1)[: len(met)]

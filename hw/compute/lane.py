@@ -36,7 +36,7 @@ class LaneOperation(enum.Enum, shape=4):
     MOV = 13
     """The operand itself (encoding 0.0.3)."""
     QNT_PUT = 14
-    """The number that the requantiser took `Requantiser.LATENCY` steps ago (encoding 0.0.3)."""
+    """The requantiser's result for what it took `Requantiser.LATENCY` cycles before."""
     QNT_PUT_SOURCE = 15
     """The same; the tile that was read becomes the operand, as with SOURCE."""
 
@@ -67,7 +67,7 @@ class LaneControl(data.Struct):
 
 
 class QntControl(data.Struct):
-    """The numbers of a QNT: its `imm`, beside the step that computes."""
+    """The `imm` of a QNT, beside the step that computes; laid out as in `vta.isa.pack_qnt`."""
 
     zero_point: signed(8)
     lower: signed(8)
@@ -82,7 +82,7 @@ class Lane(wiring.Component):
     than a multiplexer before a register.
 
     With encoding 0.0.3 a requantiser takes the tile that is read and the operand in every cycle.
-    Its result counts where a step puts it.
+    Only the steps QNT_PUT and QNT_PUT_SOURCE use its result.
 
     Parameters
     ----------
@@ -109,7 +109,8 @@ class Lane(wiring.Component):
     result : Out(32)
         Cycle t + 3.
 
-    Source: docs/isa.md, "GEMM" and "ALU" (strictly sequential meaning).
+    Source: docs/isa.md, "GEMM" and "ALU" (strictly sequential meaning), and "Encoding
+    0.0.3".
     """
 
     def __init__(self, *, depth: int, sum_bits: int, requantises: bool = False) -> None:
@@ -203,7 +204,7 @@ class Lane(wiring.Component):
         return m
 
     def _requantise(self, m: Module, value: Signal, operand: Signal) -> Value:
-        """What the requantiser took `Requantiser.LATENCY` cycles before."""
+        """The requantiser's result for what it took `Requantiser.LATENCY` cycles before."""
         m.submodules.requantiser = requantiser = Requantiser()
         m.d.comb += [
             requantiser.acc.eq(value),

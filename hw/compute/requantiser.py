@@ -14,7 +14,7 @@ POINT = 39
 
 
 class Shift(enum.Enum, shape=2):
-    """The distance of a product's integer part beyond `Alignment.fine`."""
+    """How far the product is shifted right beyond `Alignment.fine`."""
 
     NONE = 0
     FOUR = 1
@@ -26,7 +26,7 @@ class Shift(enum.Enum, shape=2):
 class Alignment(data.Struct):
     """Where a product has its binary point: `POINT` + `fine` + `coarse` fraction bits.
 
-    `inside` has a bit for each of the product's bits 38 to 46: it is two or more below the point.
+    Bit i of `inside` is 1 if bit 38 + i of the product is a fraction bit below the one worth 1/2.
     """
 
     fine: 2
@@ -162,6 +162,7 @@ def _align(m: Module, exponent: Value, nonzero: Value) -> Signal:
     # From 49 fraction bits on, the product is below 1/2: 0, whose bits are all like the sign's.
     small = (eights > first + 1) | ((eights == first + 1) & exponent[2])
     alignment = Signal(Alignment, name="alignment_4", reset_less=True)
+    # Eight or more fraction bits beyond `POINT`; it does not matter for small and huge products.
     far = ~exponent[3]
     m.d.sync += [
         alignment.fine.eq(exponent[:2] | small.replicate(2)),

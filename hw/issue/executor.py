@@ -74,6 +74,7 @@ class Executor(wiring.Component):
         m.submodules.check = check = RangeCheck(self._config, self._kinds)
         connect(m, flipped(self.port), sequencer.port)
         insn = Isa(self._config).mem.layout(sequencer.head.insn)
+        # The last one is the default, so ACC_8BIT gets ACC's.
         *others, (_, base) = self._bases.items()
         m.d.comb += [check.insn.eq(insn), check.base.eq(getattr(self, base))]
         for kind, name in others:

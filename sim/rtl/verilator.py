@@ -95,7 +95,7 @@ OPTIMISE_SLOW = "-O0"
 """The optimisation of code that runs once (constructors, initial values)."""
 
 SPACE = 1 << 20
-"""Bytes that must be free after Verilator; the compiler needs more than that."""
+"""Free bytes that show that Verilator did not fill the disk; the compiler needs more anyway."""
 
 FAST_UNITS = 2
 """The number of files into which a design's code is split. Each reads Verilator's headers, which

@@ -333,14 +333,13 @@ def _operators(results: Sequence[StreamResult]) -> str:
 def _networks(results: Sequence[StreamResult]) -> str:
     """The layers of two networks, how often each is used, and their sums."""
     uses = {f"{layer.name}_scaled": count for layer, count in MOBILENET}
+    wanted = {f"{layer.name}_scaled" for layer in RESNET}
     rows, mobilenet, resnet = [], 0, 0
     for result in results:
         assert result.predicted is not None
         count = uses.get(result.name, 1)
         mobilenet += result.cycles * count if result.name in uses else 0
-        # The first layer and the addition are not among C2 to C11.
-        within = result.name.startswith("resnet") and "_c1_" not in result.name
-        resnet += result.cycles if within else 0
+        resnet += result.cycles if result.name in wanted else 0
         rows.append(
             (
                 f"`{result.name.removesuffix('_scaled')}`",
