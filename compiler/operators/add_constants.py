@@ -3,11 +3,12 @@
     rint(float32(ra * (a - za)) + float32(rb * (b - zb)) + zy)        ra = a_scale / y_scale, ...
 
 becomes ``QNT(ka * a + kb * b + offset)``. Only ``kb / ka`` must be close to ``rb / ra``, because
-the scale of QNT is a float32 of its own: numbers of 16 bits are as good as factors of 30 bits.
+the scale of QNT is a float32 of its own; so factors of 16 bits are precise enough.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class AddConstants:
     offset: int
     scale: float
     zero_point: int
-    differences: int
+    differences: int = 0
 
     @property
     def limbs(self) -> int:
@@ -65,13 +66,7 @@ def find_constants(ratios: tuple[float, float], zero_points: tuple[int, int, int
             found = _evaluated(constants)
             differences = int((found != wanted).sum())
             if best is None or differences < best.differences:
-                best = AddConstants(
-                    constants.factors,
-                    constants.offset,
-                    constants.scale,
-                    constants.zero_point,
-                    differences,
-                )
+                best = dataclasses.replace(constants, differences=differences)
             if not differences:
                 return best
     assert best is not None
@@ -125,7 +120,7 @@ def _constants(
     exact = np.float32((ratios[0] + ratios[1]) / (factors[0] + factors[1]))
     for ulps in ULPS:
         scale = float((exact.view(np.int32) + np.int32(ulps)).astype(np.int32).view(np.float32))
-        yield AddConstants(factors, offset, scale, zy, 0)
+        yield AddConstants(factors, offset, scale, zy)
         if zy % 2:
             # At ties it matters whether the zero point is added before or after rounding.
-            yield AddConstants(factors, offset + round(1 / scale), scale, zy - 1, 0)
+            yield AddConstants(factors, offset + round(1 / scale), scale, zy - 1)

@@ -10,6 +10,7 @@ import numpy as np
 from vta.compiler.operators.epilogue import Epilogue
 from vta.compiler.operators.layout import ChannelBlocking, pack_bias
 from vta.compiler.operators.operator import Array, OperandSpec
+from vta.compiler.te.dtypes import SCALE_RANGE, is_scale
 from vta.errors import ArgumentError
 
 __all__ = ["ScaleSpec", "channel_operands", "pack_channels"]
@@ -17,7 +18,7 @@ __all__ = ["ScaleSpec", "channel_operands", "pack_channels"]
 
 @dataclass(frozen=True)
 class ScaleSpec(OperandSpec):
-    """Positive, finite numbers, rounded to float32; one alone stands for all channels."""
+    """Positive, finite numbers, rounded to normal float32; one alone stands for all channels."""
 
     def check(self, array: object) -> Array:
         """`array` as float32, checked."""
@@ -30,12 +31,10 @@ class ScaleSpec(OperandSpec):
             )
         with np.errstate(over="ignore"):
             rounded = np.broadcast_to(found.astype(np.float32), self.shape)
-        wrong = ~(np.isfinite(rounded) & (rounded >= np.finfo(np.float32).tiny))
+        wrong = ~is_scale(rounded)
         if wrong.any():
             shown = np.broadcast_to(found, self.shape)[wrong][0]
-            raise ArgumentError(
-                f"{self.name} must be positive and finite as normal float32, not {shown}"
-            )
+            raise ArgumentError(f"{self.name} must be {SCALE_RANGE}, not {shown}")
         return rounded
 
 

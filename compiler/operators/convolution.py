@@ -12,7 +12,7 @@ import numpy as np
 
 from vta.compiler.ir.timing import TIMING, MachineTiming
 from vta.compiler.operators.channel_operands import channel_operands, pack_channels
-from vta.compiler.operators.epilogue import INT8, Epilogue, as_int8
+from vta.compiler.operators.epilogue import Epilogue
 from vta.compiler.operators.gemm_nest import GemmNest
 from vta.compiler.operators.layout import (
     ChannelBlocking,
@@ -24,6 +24,7 @@ from vta.compiler.operators.layout import (
 from vta.compiler.operators.multi_nest import OutputPart, host_padding, plan_pieces, unpack_pieces
 from vta.compiler.operators.operator import Array, OperandSpec, Plan, Spec
 from vta.compiler.operators.shape_arguments import Padding, Window, as_shape, out_size
+from vta.compiler.te.dtypes import INT8, as_int8
 from vta.errors import CompileError
 
 if TYPE_CHECKING:

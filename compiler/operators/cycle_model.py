@@ -49,7 +49,9 @@ def choose(nest: GemmNest, config: Config, timing: MachineTiming = TIMING) -> tu
 def _finalists(
     tilings: Tilings, expected: NDArray[np.float64], order: NDArray[np.intp]
 ) -> NDArray[np.intp]:
-    """As many of each number of threads, which the formula compares worst.
+    """Tilings to simulate: equally many for each number of threads.
+
+    The formula is least accurate between different numbers of threads.
 
     Of tilings that it finds equal, such as those with rows and columns exchanged, two are taken,
     and only the best ones if they have many steps, which take long to simulate.

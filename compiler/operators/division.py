@@ -13,7 +13,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vta.compiler.operators.epilogue import INT8, Division, EpilogueStep
+from vta.compiler.operators.epilogue import Division, EpilogueStep
+from vta.compiler.te.dtypes import INT8
 from vta.errors import CompileError
 from vta.isa import MAX_IMM
 

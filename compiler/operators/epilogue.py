@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vta.compiler.ir.timing import TIMING
+from vta.compiler.te.dtypes import INT8, as_int8
 from vta.compiler.te.expr import Expr
 from vta.compiler.te.intrinsics import maximum, minimum, requantize
 from vta.compiler.te.tensor import Tensor, compute
@@ -15,10 +16,8 @@ from vta.config import Config
 from vta.errors import CompileError
 from vta.isa import MAX_IMM
 
-__all__ = ["INT8", "Division", "Epilogue", "EpilogueStep", "apply_steps", "as_int8", "joined"]
+__all__ = ["Division", "Epilogue", "EpilogueStep", "apply_steps", "joined"]
 
-INT8 = (-128, 127)
-"""The range of int8."""
 ALU_CYCLES = {"bias": 1, "+": 1, "*": 5, ">>": 1, "max": 1, "min": 1, "requantize": 1}
 """Cycles of an operation on a tile: with an immediate, or with the same source tile (a bias)."""
 
@@ -77,7 +76,7 @@ class EpilogueStep:
 
     @property
     def drain(self) -> int:
-        """Cycles before the next instruction, for each one of this step."""
+        """Extra cycles after each instruction of this step, before the next can start."""
         return TIMING.drain if self.op == "requantize" else 0
 
     @property
@@ -173,19 +172,8 @@ class Epilogue:
         return tuple(step for step in steps if step != EpilogueStep(">>", 0))
 
 
-def as_int8(value: object, what: str) -> int:
-    """A number that must be an int8."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, np.integer))
-        or not INT8[0] <= value <= INT8[1]
-    ):
-        raise CompileError(f"{what} must be a whole number of -128 to 127, not {value!r}")
-    return int(value)
-
-
 def joined(steps: tuple[EpilogueStep, ...], config: Config) -> tuple[EpilogueStep, ...]:
-    """The steps with a clip of two operations at their end in one, where the machine has QNT.
+    """The steps, in which a QNT replaces the max and min at the end, if the machine has QNT.
 
     Requantisation with a scale of 1 clips every int32 exactly.
     """

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vta.compiler.ir.timing import TIMING, MachineTiming
-from vta.compiler.operators.epilogue import INT8, EpilogueStep, apply_steps, joined
+from vta.compiler.operators.epilogue import EpilogueStep, apply_steps, joined
 from vta.compiler.operators.gemm_nest import AXES, GemmNest
 from vta.compiler.operators.nest_schedule import blocks, padded_data
 from vta.compiler.operators.operator import Plan
 from vta.compiler.operators.tiling import Tiling, Tilings
+from vta.compiler.te.dtypes import INT8
 from vta.compiler.te.expr import Axis, Condition, Expr
 from vta.compiler.te.intrinsics import all_of, if_then_else, maximum, min_value, reduce_axis
 from vta.compiler.te.schedule import create_schedule
@@ -163,7 +164,10 @@ def _cycles(tilings: Tilings, timing: MachineTiming) -> NDArray[np.int64]:
         - config.requantises
         + REGISTER * nest.taps_y * nest.taps_x
         + sum(step.cycles for step in nest.steps)
-    ) + TIMING.gap * (tilings.turns * (tilings.taps + 2) + len(nest.steps))
+    ) + (
+        TIMING.gap * (tilings.turns * (tilings.taps + 2) + len(nest.steps))
+        + sum(step.drain for step in nest.steps)
+    )
     store = tilings.beats(tilings.out_tiles * config.out_elem_bytes)
     together = np.maximum(alu + loaded, load)
     alone = load + tilings.turns * timing.load + alu + store + 2 * TIMING.handover

@@ -15,6 +15,7 @@ from vta.compiler.ir.timing import TIMING, MachineTiming
 from vta.compiler.operators.epilogue import Epilogue
 from vta.compiler.operators.tiling import Tiling
 from vta.compiler.pipeline import build
+from vta.compiler.te.dtypes import check_requantises
 from vta.config import Config
 from vta.errors import ArgumentError, CompileError
 
@@ -129,11 +130,8 @@ class Spec(abc.ABC):
         epilogue = getattr(self, "epilogue", Epilogue())
         if not isinstance(epilogue, Epilogue):
             raise CompileError(f"epilogue must be an Epilogue, not {epilogue!r}")
-        if epilogue.scale and not config.requantises:
-            raise CompileError(
-                f"an epilogue with a scale needs QNT: the configuration's HW_VER must be 0.0.3, "
-                f"not {config.hw_ver}"
-            )
+        if epilogue.scale:
+            check_requantises("an epilogue with a scale", config)
         if tiling is not None and not isinstance(tiling, Tiling):
             raise CompileError(f"tiling must be a Tiling, not {tiling!r}")
         if math.prod(self.output_shape) >> config.addr_width:

@@ -12,7 +12,7 @@ import numpy as np
 from vta.compiler.ir.timing import TIMING, MachineTiming
 from vta.compiler.operators.channel_operands import channel_operands, pack_channels
 from vta.compiler.operators.division import average
-from vta.compiler.operators.epilogue import INT8, Epilogue, as_int8
+from vta.compiler.operators.epilogue import Epilogue
 from vta.compiler.operators.gemm_nest import GemmNest, Pair
 from vta.compiler.operators.layout import ChannelBlocking, pack_data, pad_images
 from vta.compiler.operators.max_pool_plan import plan_windows
@@ -27,6 +27,7 @@ from vta.compiler.operators.shape_arguments import (
     first_blind,
     out_size,
 )
+from vta.compiler.te.dtypes import INT8, as_int8
 from vta.errors import CompileError
 
 if TYPE_CHECKING:

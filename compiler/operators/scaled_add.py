@@ -12,12 +12,11 @@ import numpy as np
 
 from vta.compiler.ir.timing import TIMING, MachineTiming
 from vta.compiler.operators.add_constants import AddConstants, find_constants
-from vta.compiler.operators.epilogue import INT8, as_int8
 from vta.compiler.operators.nest_schedule import blocks
 from vta.compiler.operators.operator import Array, OperandSpec, Plan, Spec
 from vta.compiler.operators.shape_arguments import as_shape
 from vta.compiler.operators.tiling import Tiling
-from vta.compiler.te.dtypes import scale_bits
+from vta.compiler.te.dtypes import INT8, as_int8, check_requantises, items_of, scale_bits
 from vta.compiler.te.expr import Expr
 from vta.compiler.te.gemm_intrinsic import gemm
 from vta.compiler.te.intrinsics import if_then_else, reduce_axis, reduce_sum, requantize
@@ -38,17 +37,19 @@ logger = logging.getLogger(__name__)
 class ScaledAdd(Spec):
     """``max(lower, min(127, rint(ra * (a - za) + rb * (b - zb) + zy)))`` in float32.
 
-    `ra` and `rb` are the scales of the operands by that of the result, and `za`, `zb`, `zy` the
-    zero points. GEMM multiplies by whole numbers on the diagonal of a tile, and QNT rounds: with
-    numbers of 8 bits 4 cycles for a tile, with 16 bits up to 8. They are compared with the formula
-    for all 65,536 pairs.
+    `ra` and `rb` are the scales of the operands divided by that of the result; `za`, `zb` and `zy`
+    are the zero points. GEMM multiplies each operand by a whole number (weights on the diagonal of
+    a tile), and QNT scales and rounds the sum. If the whole numbers fit 8 bits, a tile takes 4
+    cycles, otherwise 7 or 8. The result is compared with the formula for all 65,536 pairs; a
+    warning says for how many it differs.
 
     Parameters
     ----------
     shape : tuple of int
         Of both arrays and of the result.
     scales : (float, float, float)
-        Of the operands and the result: positive and finite, rounded to float32.
+        Of the operands and the result, rounded to float32: positive, finite, those of the operands
+        within a factor of 2^20 of the result's and of 2^15 of each other.
     zero_points : (int, int, int)
         Of the operands and the result, -128 to 127.
     lower : int
@@ -64,11 +65,13 @@ class ScaledAdd(Spec):
         set_field = object.__setattr__
         set_field(self, "shape", as_shape(self.shape, "shape"))
         for name in ("scales", "zero_points"):
-            values = getattr(self, name)
-            if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != 3:
+            values = items_of(getattr(self, name))
+            if len(values) != 3:
                 raise CompileError(
-                    f"{name} must be three numbers, of a, b and the result, not {values!r}"
+                    f"{name} must be three numbers, of a, b and the result, "
+                    f"not {getattr(self, name)!r}"
                 )
+            set_field(self, name, values)
         rounded = (np.int32(scale_bits(scale)).view(np.float32) for scale in self.scales)
         set_field(self, "scales", tuple(map(float, rounded)))
         points = (as_int8(value, "a zero point") for value in self.zero_points)
@@ -80,9 +83,11 @@ class ScaledAdd(Spec):
     def _ratios(self) -> tuple[float, float]:
         with np.errstate(over="ignore", under="ignore"):
             a, b = (np.float32(scale) / np.float32(self.scales[2]) for scale in self.scales[:2])
-        if not all(2**-20 <= ratio <= 2**20 for ratio in (a, b)):
+        near = all(2**-20 <= ratio <= 2**20 for ratio in (a, b))
+        if not near or not 2**-15 <= a / b <= 2**15:
             raise CompileError(
-                f"scales must differ by at most 2^20 from that of the result, not {self.scales}"
+                "scales must differ from that of the result by a factor of at most 2^20, and those "
+                f"of a and b by at most 2^15, not {self.scales}"
             )
         return float(a), float(b)
 
@@ -98,23 +103,19 @@ class ScaledAdd(Spec):
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """That of the operands."""
+        """The shape of the operands and of the result."""
         return self.shape
 
     def plan(
         self, config: Config, tiling: Tiling | None = None, timing: MachineTiming = TIMING
     ) -> Plan:
         """Chooses a tiling, unless one is given, and schedules."""
-        if not config.requantises:
-            raise CompileError(
-                f"an addition with scales needs QNT: the configuration's HW_VER must be 0.0.3, "
-                f"not {config.hw_ver}"
-            )
+        check_requantises("an addition with scales", config)
         constants = self.constants
         if constants.differences:
             logger.warning(
                 "the addition with scales %s and zero points %s differs from float32 for %d of "
-                "65536 pairs, by one",
+                "65536 pairs",
                 self.scales,
                 self.zero_points,
                 constants.differences,

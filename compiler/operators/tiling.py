@@ -211,7 +211,7 @@ class Tilings:
 
     @functools.cached_property
     def fresh_weights(self) -> NDArray[np.float64]:
-        """The part of the blocks that loads weights, bias and scales, not those of the one before.
+        """The share of blocks that must load weights, bias and scales; the others keep theirs.
 
         The compiler leaves out a LOAD of what is there already (`compiler/passes/reuse.py`).
         """
@@ -225,7 +225,7 @@ class Tilings:
 
     @functools.cached_property
     def fresh_data(self) -> NDArray[np.float64]:
-        """The part of the blocks that loads data, not that of the block before."""
+        """The share of blocks that must load data; the others use that of the block before."""
         if not self.config.requantises:
             return np.ones(len(self))
         counts = self._counts_of_a_thread()

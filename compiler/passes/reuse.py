@@ -1,6 +1,7 @@
 """Leaves out LOADs of what is on chip already: a block often needs the weights of the last one.
 
-Only on machines with HW_VER 0.0.3: programs for the others stay as they were.
+Only for HW_VER 0.0.3. Nothing in the hardware requires that; it keeps the programs of older
+configurations, and their measured cycles, unchanged.
 """
 
 from __future__ import annotations

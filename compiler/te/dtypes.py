@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from vta.config import Config
 from vta.errors import CompileError
 
 __all__ = [
     "ABILITIES",
     "DTYPES",
+    "INT8",
     "SCALE",
+    "SCALE_RANGE",
+    "as_int8",
+    "check_requantises",
     "dtype_name",
+    "is_scale",
     "items_of",
     "nbytes_of",
     "no_scale",
@@ -24,8 +29,14 @@ __all__ = [
 DTYPES = ("int8", "int32")
 """The dtypes that VTA computes with."""
 
+INT8 = (-128, 127)
+"""The least and the greatest int8."""
+
 SCALE = "float32"
 """The dtype of scales, which `te.requantize` takes and nothing else does."""
+
+SCALE_RANGE = "positive, finite and at least 2^-126 (the least normal float32)"
+"""What `is_scale` asks for, for messages."""
 
 ABILITIES = "VTA computes + - * << >> min max and astype on int8 and int32"
 """Ends every message about something that VTA cannot do."""
@@ -66,19 +77,48 @@ def scale_bits(value: object) -> int:
     Raises
     ------
     CompileError
-        The scale is not a number, or not positive and finite in float32.
+        The scale is not a number, or not positive, finite and normal in float32.
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(
         value, (int, float, np.integer, np.floating)
     ):
         raise CompileError(f"a scale must be a number or an element of a tensor, not {value!r}")
-    with np.errstate(over="ignore"):
-        rounded = np.float32(value)
-    if not (math.isfinite(rounded) and rounded >= np.finfo(np.float32).tiny):
-        raise CompileError(
-            f"a scale must be positive and finite as a normal float32, not {value!r}"
-        )
+    try:
+        with np.errstate(over="ignore"):
+            rounded = np.float32(value)
+    except OverflowError:  # an int beyond float64
+        rounded = np.float32(np.inf)
+    if not is_scale(rounded):
+        raise CompileError(f"a scale must be {SCALE_RANGE}, not {value!r}")
     return int(rounded.view(np.int32))
+
+
+def is_scale(values: Any) -> Any:
+    """Whether QNT takes float32 numbers as scales: a bool, or an array of them."""
+    return np.isfinite(values) & (values >= np.finfo(np.float32).tiny)
+
+
+def as_int8(value: object, what: str) -> int:
+    """A number that must be an int8.
+
+    Raises
+    ------
+    CompileError
+        `value` is something else; the message calls it `what`.
+    """
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, np.integer))
+        or not INT8[0] <= value <= INT8[1]
+    ):
+        raise CompileError(f"{what} must be a whole number of -128 to 127, not {value!r}")
+    return int(value)
+
+
+def check_requantises(what: str, config: Config) -> None:
+    """Raises `CompileError` for `what`, which needs encoding 0.0.3, on an older machine."""
+    if not config.requantises:
+        raise CompileError(f"{what} needs HW_VER 0.0.3 in the configuration, not {config.hw_ver}")
 
 
 def items_of(value: object) -> tuple[Any, ...]:

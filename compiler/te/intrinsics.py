@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from vta.compiler.te.dtypes import ABILITIES, SCALE, dtype_name, items_of, no_scale, scale_bits
+from vta.compiler.te.dtypes import (
+    ABILITIES,
+    SCALE,
+    as_int8,
+    dtype_name,
+    items_of,
+    no_scale,
+    scale_bits,
+)
 from vta.compiler.te.expr import (
     Axis,
     Condition,
@@ -88,7 +96,7 @@ def requantize(x: object, scale: object, zero_point: int = 0, lower: int = -128)
     scale : element of a float32 tensor, or a number
         An element must be at the same place of its tile as the result: a tile of scales usually
         repeats one number for each channel. A number is rounded to float32, and must then be
-        positive and finite.
+        positive, finite and at least 2^-126.
     zero_point, lower : int
         -128 to 127.
 
@@ -106,14 +114,8 @@ def requantize(x: object, scale: object, zero_point: int = 0, lower: int = -128)
             f"a scale must be an element of a {SCALE} tensor or a number, not an expression of "
             f"{scale.dtype}"
         )
-    for name, number in (("zero_point", zero_point), ("lower", lower)):
-        if (
-            isinstance(number, bool)
-            or not isinstance(number, (int, np.integer))
-            or not -128 <= number <= 127
-        ):
-            raise CompileError(f"{name} must be a whole number of -128 to 127, not {number!r}")
-    return Requantize("int8", value, scale, int(zero_point), int(lower))
+    limits = as_int8(zero_point, "zero_point"), as_int8(lower, "lower")
+    return Requantize("int8", value, scale, *limits)
 
 
 def _extreme(op: str, a: object, b: object, axis: Any) -> Expr:

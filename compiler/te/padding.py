@@ -1,4 +1,4 @@
-"""Zero padding as a separate stage, which a LOAD can then do itself."""
+"""Padding as a separate stage, which a LOAD can then do itself."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def pad(
     pad_before, pad_after : sequence of int
         Elements to add, one number for each dimension; `pad_after` defaults to `pad_before`.
     pad_value : number or Expr
-        A LOAD can only pad with zeros. Reductions by max and min skip padding with their neutral
-        value.
+        A LOAD pads with zeros, or, with HW_VER 0.0.3, with the least number of the dtype.
+        Reductions by max and min skip padding with their neutral value.
     """
     if not isinstance(data, Tensor):
         raise CompileError(f"pad takes a tensor, not {data!r}")

@@ -17,9 +17,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from vta.compiler.te.dtypes import check_requantises
 from vta.compiler.te.expr import Binary, Cast, Const, Expr, Read, Requantize
 from vta.config import Config
-from vta.errors import CompileError
 from vta.isa import AluOp, Isa, pack_qnt
 
 __all__ = ["Constant", "Fill", "Selected", "Selector", "AluStep"]
@@ -88,7 +88,7 @@ class Selector:
         imm = Isa(config).alu.field("imm")
         self.imm_min, self.imm_max = imm.min, imm.max
         self.width = config.acc_width
-        self.hw_ver, self.moves = config.hw_ver, config.requantises
+        self.config, self.moves = config, config.requantises
         self.constants: list[Constant] = []
         self.ops: list[AluStep | Fill] = []
         self.known: dict[tuple[AluOp, str, str | int, int], str] = {}
@@ -144,11 +144,7 @@ class Selector:
         return self._shift(expr, a, self._narrow(b))
 
     def _requantize(self, expr: Requantize) -> Selected:
-        if not self.moves:
-            raise CompileError(
-                f"stage {self.stage} requantises, for which the configuration's HW_VER must be "
-                f"0.0.3, not {self.hw_ver}"
-            )
+        check_requantises(f"te.requantize in stage {self.stage}", self.config)
         value, scale = self._value(self._expr(expr.value)), self._expr(expr.scale).ref
         if isinstance(scale, int):
             scale = self._constant(scale)

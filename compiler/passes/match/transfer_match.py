@@ -17,6 +17,7 @@ from vta.compiler.passes.match.statement_nest import (
     tile_numbers,
     tiling_of,
 )
+from vta.compiler.te.dtypes import check_requantises
 from vta.compiler.te.expr import Cast, Const, Expr, Read, Select, walk
 from vta.compiler.te.intrinsics import min_value
 from vta.compiler.te.stage import ACC_SCOPE, ALU, DMA_COPY, GLOBAL, INP_SCOPE, SCOPES, WGT_SCOPE
@@ -153,11 +154,8 @@ def _padded(nest: StatementNest, config: Config) -> tuple[Expr, list[Affine], bo
             + (f" or with {least} alone" if config.requantises else "")
             + ", which a load cannot do"
         )
-    if least in numbers and not config.requantises:
-        raise CompileError(
-            f"{nest.where} pads with {least}, for which the configuration's HW_VER must be 0.0.3, "
-            f"not {config.hw_ver}"
-        )
+    if least in numbers:
+        check_requantises(f"{nest.where}: padding with {least}", config)
     return value, pads, least in numbers
 
 

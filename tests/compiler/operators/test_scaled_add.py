@@ -108,24 +108,41 @@ def test_the_function(sim):
     np.testing.assert_array_equal(found, expected(a, b, scales, points, 2))
     with pytest.raises(ArgumentError, match="shift, bias must be left out where there are scales"):
         top.add(a, b, scales=scales, shift=1, bias=[1] * 100, device=sim(NEW))
-    with pytest.raises(ArgumentError, match="zero_points must be left out"):
-        top.add(a, b, zero_points=points, device=sim(NEW))
+    found = top.add(a, b, scales=np.array(scales), zero_points=np.array(points), device=sim(NEW))
+    np.testing.assert_array_equal(found, expected(a, b, scales, points))
+    for wrong in (points, 3, None):
+        with pytest.raises(ArgumentError, match="zero_points must be left out"):
+            top.add(a, b, zero_points=wrong, device=sim(NEW))
+
+
+@pytest.mark.parametrize("scales", [(2.0**15, 1.0, 1.0), (1.0, 30011.0, 1.0), (1.0, 2.0**14, 9.0)])
+def test_scales_that_are_far_apart(scales):
+    """The larger operand decides nearly every result; what differs does so by one."""
+    constants = ScaledAdd((4,), scales).constants
+    a, b = (side.astype(np.int64) for side in PAIRS)
+    acc = a * constants.factors[0] + b * constants.factors[1] + constants.offset
+    found = np.clip(np.rint(acc.astype(np.float32) * np.float32(constants.scale)), -128, 127)
+    assert np.abs(found - expected(*PAIRS, scales)).max() <= 1
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: ScaledAdd((4,), (1.0, 2.0)), "scales must be three numbers"),
-        (lambda: ScaledAdd((4,), (1.0, 0.0, 2.0)), "scale must be positive and finite"),
-        (lambda: ScaledAdd((4,), (1.0, float("nan"), 2.0)), "scale must be positive and finite"),
-        (lambda: ScaledAdd((4,), (1.0, 1e30, 1.0)), "scales must differ by at most 2\\^20"),
+        (lambda: ScaledAdd((4,), (1.0, 0.0, 2.0)), "scale must be positive, finite"),
+        (lambda: ScaledAdd((4,), (1.0, float("nan"), 2.0)), "scale must be positive, finite"),
+        (lambda: ScaledAdd((4,), (1.0, 10**400, 2.0)), "scale must be positive, finite"),
+        (lambda: ScaledAdd((4,), 3), "scales must be three numbers, of a, b and the result, not 3"),
+        (lambda: ScaledAdd((4,), (1.0, 1e30, 1.0)), "by a factor of at most 2\\^20"),
+        (lambda: ScaledAdd((4,), (45000.0, 1.0, 1.0)), "and those of a and b by at most 2\\^15"),
+        (lambda: ScaledAdd((4,), (1024.0, 2**-10, 1.0)), "and those of a and b by at most 2\\^15"),
         (
             lambda: ScaledAdd((4,), (1.0, 1.0, 1.0), zero_points=(0, 200, 0)),
             "zero point must be a whole number of -128 to 127, not 200",
         ),
         (
             lambda: ScaledAdd((4,), (1.0, 1.0, 1.0)).compile(NEW.replace(hw_ver="0.0.2")),
-            r"needs QNT: the configuration's HW_VER must be 0\.0\.3, not 0\.0\.2",
+            r"an addition with scales needs HW_VER 0\.0\.3 in the configuration, not 0\.0\.2",
         ),
     ],
 )
