@@ -75,12 +75,13 @@ def identity_problem(
         versions.add(version_word(config.replace(hw_ver="0.0.3")))
     for name, legal in (("id", {ID}), ("version", versions)):
         found = read(name)
-        if name == "version" and found not in legal and found in VERSIONS:
-            return (
-                f"the hardware has encoding {VERSIONS[found]}, and the configuration has HW_VER "
-                f"{config.hw_ver}"
-            )
         if found not in legal:
+            other = VERSIONS.get(found) if name == "version" else None
+            if other and (other == "0.0.3") != config.requantises:
+                return (
+                    f"the hardware has encoding {other}, and the configuration has HW_VER "
+                    f"{config.hw_ver}"
+                )
             wanted = " or ".join(f"{word:#010x}" for word in sorted(legal))
             return f"the hardware's {name} register must read {wanted}, not {found:#010x}"
     decisive = config.encoding()

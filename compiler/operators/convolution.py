@@ -21,10 +21,16 @@ from vta.compiler.operators.layout import (
     pad_images,
     windows_as_channels,
 )
-from vta.compiler.operators.multi_nest import OutputPart, host_padding, plan_pieces, unpack_pieces
+from vta.compiler.operators.multi_nest import (
+    OutputPart,
+    host_padding,
+    load_padding,
+    plan_pieces,
+    unpack_pieces,
+)
 from vta.compiler.operators.operator import Array, OperandSpec, Plan, Spec
 from vta.compiler.operators.shape_arguments import Padding, Window, as_shape, out_size
-from vta.compiler.te.dtypes import INT8, as_int8
+from vta.compiler.te.dtypes import as_int8
 from vta.errors import CompileError
 
 if TYPE_CHECKING:
@@ -110,7 +116,7 @@ class Conv2d(Window, Spec):
 
     def pieces(self, config: Config) -> tuple[list[OutputPart], Padding]:
         """The loop nest, and the padding to add around the data while packing."""
-        least = self.input_zero_point == INT8[0] and config.requantises
+        padding = load_padding(self.input_zero_point, config)
         blocking = self.blocking(config)
         images, _, rows, columns = self.output_shape
         nest = GemmNest(
@@ -127,13 +133,10 @@ class Conv2d(Window, Spec):
             stride=self.strides,
             dilation=self.dilations,
             pad=self.pads[:2],
-            steps=replace(
-                self.epilogue, bias=self.epilogue.bias or self.input_zero_point != 0
-            ).steps,
-            pad_value=INT8[0] if least else 0,
+            steps=self.epilogue.with_zero_point(self.input_zero_point).steps,
+            pad_value=padding or 0,
         )
-        by_load = least or self.input_zero_point == 0
-        return host_padding([OutputPart(nest, slice(None), slice(None))], always=not by_load)
+        return host_padding([OutputPart(nest, slice(None), slice(None))], always=padding is None)
 
     @property
     def core(self) -> Conv2d:

@@ -7,16 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from vta.compiler.ir.timing import TIMING, MachineTiming
 from vta.compiler.operators.channel_operands import channel_operands, pack_channels
 from vta.compiler.operators.epilogue import Epilogue, EpilogueStep, apply_steps, joined
-from vta.compiler.operators.layout import ChannelBlocking, pack_data, unpack_data
+from vta.compiler.operators.layout import ChannelBlocking, flat_tiles, pack_data, unpack_data
 from vta.compiler.operators.nest_schedule import blocks
 from vta.compiler.operators.operator import Array, OperandSpec, Plan, Spec
 from vta.compiler.operators.shape_arguments import as_shape
-from vta.compiler.operators.tiling import Tiling, likely_sizes
+from vta.compiler.operators.tiling import THREADS, Tiling, flat_tilings, likely_sizes
 from vta.compiler.te.expr import Expr
 from vta.compiler.te.schedule import create_schedule
 from vta.compiler.te.stage import ACC_SCOPE, ALU, DMA_COPY
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Add", "Multiply"]
 
-THREADS = (4, 2, 1)
+_THREADS = tuple(reversed(THREADS))
 """A load into the accumulator waits for the store of the data that it overwrites. Meanwhile two
 other threads compute, and a fourth is loaded already. Small arrays use fewer threads."""
 _AXES = ("images", "parts", "columns")
@@ -152,7 +150,7 @@ class _Elementwise(Spec):
                 *(pack_data(each.reshape(*self.shape[:2], -1, 1), config) for each in (a, b)),
                 *pack_channels(self.epilogue, rest, blocking, config.batch),
             ]
-        return [self._flat(config, each) for each in (a, b)]
+        return [flat_tiles(each, config) for each in (a, b)]
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
         (tiles,) = outputs
@@ -164,14 +162,6 @@ class _Elementwise(Spec):
             (*self.shape[:2], pixels, 1),
             self.shape[1],
         ).reshape(self.shape)
-
-    @staticmethod
-    def _flat(config: Config, array: Array) -> Array:
-        """The values in order, in whole tiles: without a bias the channel does not matter."""
-        tile = config.batch * config.block
-        flat = np.zeros(-(-array.size // tile) * tile, array.dtype)
-        flat[: array.size] = array.reshape(-1)
-        return flat
 
     def _sizes(self, config: Config) -> tuple[int, int, int]:
         """Tiles along images, channels and pixels; all are pixels where channels do not matter."""
@@ -188,18 +178,12 @@ class _Elementwise(Spec):
 
     def _tilings(self, config: Config) -> Iterator[Tiling]:
         images, parts, pixels = self._sizes(config)
-        for threads in THREADS:
+        for threads in _THREADS:
             # Two operands for each tile (the result overwrites one of them); the scale of a clip.
             depth = config.acc_depth - any(step.scale is not None for step in self._steps(config))
             fitting = depth // threads // 2
             if not self._channelled:
-                # Rounded up, because padding tiles may follow the last.
-                counts = {-(-pixels // number) for number in range(1, min(pixels, 512) + 1)}
-                yield from (
-                    Tiling(columns=count, threads=threads, axis="columns")
-                    for count in sorted({min(count, fitting) for count in counts} - {0})
-                    if threads == 1 or count < pixels
-                )
+                yield from flat_tilings(pixels, fitting, threads)
                 continue
             for part, count in [
                 *((1, count) for count in likely_sizes(pixels)),

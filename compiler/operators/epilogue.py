@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -144,6 +144,10 @@ class Epilogue:
     def half(self) -> int:
         """The term that `rounding` adds to the sums; as part of the bias it costs nothing."""
         return 1 << (self.shift - 1) if self.rounding and self.shift else 0
+
+    def with_zero_point(self, zero_point: int) -> Epilogue:
+        """The epilogue of sums over data with a zero point, which takes it back with the bias."""
+        return replace(self, bias=self.bias or zero_point != 0)
 
     @property
     def steps(self) -> tuple[EpilogueStep, ...]:

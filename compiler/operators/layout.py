@@ -21,6 +21,7 @@ from vta.errors import ArgumentError
 
 __all__ = [
     "ChannelBlocking",
+    "flat_tiles",
     "pack_bias",
     "pack_data",
     "pack_weight",
@@ -28,6 +29,14 @@ __all__ = [
     "unpack_data",
     "windows_as_channels",
 ]
+
+
+def flat_tiles(array: NDArray[Any], config: Config) -> NDArray[Any]:
+    """The values in order, in whole tiles, for operators to which the channel does not matter."""
+    tile = config.batch * config.block
+    flat = np.zeros(-(-array.size // tile) * tile, array.dtype)
+    flat[: array.size] = array.reshape(-1)
+    return flat
 
 
 @dataclass(frozen=True, kw_only=True)

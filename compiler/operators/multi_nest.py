@@ -18,6 +18,7 @@ from vta.compiler.operators.layout import unpack_data
 from vta.compiler.operators.nest_schedule import Tensors, declare, schedule
 from vta.compiler.operators.operator import Array, Plan
 from vta.compiler.operators.shape_arguments import Padding
+from vta.compiler.te.dtypes import INT8
 from vta.compiler.te.schedule import create_schedule
 from vta.isa import MAX_PAD
 
@@ -35,6 +36,12 @@ class OutputPart:
     nest: GemmNest
     rows: slice
     columns: slice
+
+
+def load_padding(zero_point: int, config: Config) -> int | None:
+    """What LOADs pad data of a zero point with, or None if packing must add the padding."""
+    by_load = zero_point == 0 or (zero_point == INT8[0] and config.requantises)
+    return zero_point if by_load else None
 
 
 def host_padding(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,13 @@ from vta.compiler.operators.epilogue import Epilogue
 from vta.compiler.operators.gemm_nest import GemmNest, Pair
 from vta.compiler.operators.layout import ChannelBlocking, pack_data, pad_images
 from vta.compiler.operators.max_pool_plan import plan_windows
-from vta.compiler.operators.multi_nest import OutputPart, host_padding, plan_pieces, unpack_pieces
+from vta.compiler.operators.multi_nest import (
+    OutputPart,
+    host_padding,
+    load_padding,
+    plan_pieces,
+    unpack_pieces,
+)
 from vta.compiler.operators.operator import Array, OperandSpec, Plan, Spec
 from vta.compiler.operators.shape_arguments import (
     Padding,
@@ -27,7 +33,7 @@ from vta.compiler.operators.shape_arguments import (
     first_blind,
     out_size,
 )
-from vta.compiler.te.dtypes import INT8, as_int8
+from vta.compiler.te.dtypes import as_int8
 from vta.errors import CompileError
 
 if TYPE_CHECKING:
@@ -237,18 +243,17 @@ class AvgPool2d(_Pool2d):
 
     def _requantised(self, config: Config) -> tuple[list[OutputPart], Padding]:
         """One piece, whose sums are requantised."""
-        zero = self.input_zero_point
-        least = zero == INT8[0] and config.requantises
+        padding = load_padding(self.input_zero_point, config)
         nest = self._nest(
             config,
             range(self.output_shape[2]),
             range(self.output_shape[3]),
             one_weight=True,
-            steps=replace(self.epilogue, bias=self.epilogue.bias or zero != 0).steps,
-            pad_value=INT8[0] if least else 0,
+            steps=self.epilogue.with_zero_point(self.input_zero_point).steps,
+            pad_value=padding or 0,
         )
         piece = OutputPart(nest, slice(None), slice(None))
-        return host_padding([piece], always=zero != 0 and not least)
+        return host_padding([piece], always=padding is None)
 
     def _runs(self, dim: int) -> list[tuple[range, int]]:
         """Runs of output positions, and how many numbers a window of each run counts."""

@@ -12,10 +12,11 @@ import numpy as np
 
 from vta.compiler.ir.timing import TIMING, MachineTiming
 from vta.compiler.operators.add_constants import AddConstants, find_constants
+from vta.compiler.operators.layout import flat_tiles
 from vta.compiler.operators.nest_schedule import blocks
 from vta.compiler.operators.operator import Array, OperandSpec, Plan, Spec
 from vta.compiler.operators.shape_arguments import as_shape
-from vta.compiler.operators.tiling import Tiling
+from vta.compiler.operators.tiling import THREADS, Tiling, flat_tilings
 from vta.compiler.te.dtypes import INT8, as_int8, check_requantises, items_of, scale_bits
 from vta.compiler.te.expr import Expr
 from vta.compiler.te.gemm_intrinsic import gemm
@@ -182,12 +183,7 @@ class ScaledAdd(Spec):
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         """The operands and the factors as the program's inputs."""
-        tile = config.batch * config.block
-        packed = []
-        for array in arrays:
-            flat = np.zeros(self._tiles(config) * tile, np.int8)
-            flat[: array.size] = array.reshape(-1)
-            packed.append(flat)
+        packed = [flat_tiles(array, config) for array in arrays]
         factors = np.array(self.constants.factors)
         low = (factors + 128) % 256 - 128 if self.constants.limbs > 1 else factors
         limbs = np.stack([low, (factors - low) // 256])[: self.constants.limbs]
@@ -203,13 +199,11 @@ class ScaledAdd(Spec):
 
     def _tilings(self, config: Config) -> Iterator[Tiling]:
         tiles = self._tiles(config)
-        for threads in (4, 2, 1):
+        for threads in reversed(THREADS):
             # Two constants at most: the scale, and an offset beyond an immediate.
             fitting = min(config.inp_depth // 2 // threads, (config.acc_depth - 2) // threads)
-            counts = {-(-tiles // number) for number in range(1, min(tiles, 512) + 1)}
-            for count in sorted({min(count, fitting) for count in counts} - {0}):
-                if (threads == 1 or count < tiles) and 4 * threads <= config.wgt_depth:
-                    yield Tiling(columns=count, threads=threads, axis="columns")
+            if 4 * threads <= config.wgt_depth:
+                yield from flat_tilings(tiles, fitting, threads)
 
     def _cycles(
         self, config: Config, tiling: Tiling, constants: AddConstants, timing: MachineTiming

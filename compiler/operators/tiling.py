@@ -15,9 +15,10 @@ from vta.config import Config
 from vta.errors import CompileError
 from vta.isa import MAX_ITER
 
-__all__ = ["THREADS", "Tiling", "Tilings", "likely_sizes"]
+__all__ = ["THREADS", "Tiling", "Tilings", "flat_tilings", "likely_sizes"]
 
 THREADS = (1, 2, 4)
+"""How many virtual threads a tiling may have."""
 
 FIELDS = (*AXES, "inputs", "taps_y", "taps_x", "threads", "axis")
 """Of a `Tiling`."""
@@ -319,3 +320,12 @@ def _steps(nest: GemmNest) -> Iterator[tuple[int, ...]]:
         (1, columns) for columns in likely_sizes(nest.taps_x)
     }
     yield from ((1, *each) for each in sorted(taps - {(nest.taps_y, nest.taps_x)}))
+
+
+def flat_tilings(tiles: int, fitting: int, threads: int) -> Iterator[Tiling]:
+    """Tilings of a row of tiles, of which `fitting` fit on chip for each thread."""
+    # Rounded up, because padding tiles may follow the last.
+    counts = {-(-tiles // number) for number in range(1, min(tiles, 512) + 1)}
+    for count in sorted({min(count, fitting) for count in counts} - {0}):
+        if threads == 1 or count < tiles:
+            yield Tiling(columns=count, threads=threads, axis="columns")
