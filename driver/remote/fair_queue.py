@@ -27,7 +27,7 @@ class FairQueue:
         return ticket
 
     def place(self, ticket: object, seconds: float = 0.0) -> int:
-        """How many are before a ticket; waits for at most `seconds` until nobody is."""
+        """How many are ahead of a ticket; waits at most `seconds` until the ticket is first."""
         with self._changed:
             self._changed.wait_for(lambda: self._tickets[0] is ticket, seconds)
             return self._tickets.index(ticket)

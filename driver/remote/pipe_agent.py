@@ -66,7 +66,7 @@ def serve_pipes(settings: Mapping[str, Any], system: System | None = None) -> in
 
 
 def _wait_for_board(board: Board, agent: Agent) -> None:
-    """Waits until no other process has the board; its place in their queue is not known."""
+    """Waits until no other process uses the board; its place in their queue is not known."""
     beat = 0.0
     while not board.take():
         if time.monotonic() - beat > BEAT_SECONDS:
