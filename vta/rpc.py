@@ -11,14 +11,13 @@ from vta.config import Config
 from vta.driver import session
 from vta.driver.module import LoadedModule
 from vta.driver.remote.client import QUEUE_SECONDS
+from vta.driver.remote.protocol import PORTS
 from vta.driver.remote.remote_session import Credentials, RemoteSession, open_session
 from vta.driver.remote.ssh import open_ssh
 from vta.environment import get_env
 from vta.errors import ConfigError
 
 __all__ = ["LocalSession", "RemoteSession", "connect"]
-
-DEFAULT_PORT = 9091
 
 
 class LocalSession(session.Session):
@@ -95,7 +94,7 @@ def connect(
 
 
 def _port(given: int | None) -> int:
-    value = given if given is not None else os.environ.get("VTA_RPC_PORT", DEFAULT_PORT)
+    value = given if given is not None else os.environ.get("VTA_RPC_PORT", PORTS.start)
     try:
         port = int(value)
     except (TypeError, ValueError):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import logging
 import os
 import time
@@ -44,7 +43,7 @@ _CLAIMED = ("sys/class/uio", "dev", "")
 """The folder whose lock is the right to use the board: the first that is there. Everybody may read
 it, and nobody else locks it."""
 
-LAUNCH, RESET = 1, 4
+LAUNCH, DONE, RESET = 1, 2, 4
 """Bits of the register `control`; a test compares them with `vta.registers`."""
 
 
@@ -339,7 +338,7 @@ class Board:
             if came:
                 interrupt.enable()
             if end is not None and time.monotonic() >= end:
-                raise DeviceTimeout(f"the run was not through after {timeout:g} s")
+                raise DeviceTimeout(f"the run had not finished after {timeout:g} s")
             if watch is not None:
                 watch()
 
@@ -392,7 +391,7 @@ class Board:
         self._fpga.program(data)
         for width in self.kind.widths:
             self._set_width(width.address, width.mask, width.value)
-        self._system.put(_MARK, json.dumps({"board": self.kind.name}).encode())
+        self._system.put(_MARK, b"")
         logger.info("programmed %s with a bitstream of %d bytes", self.kind.name, len(data))
 
     def _check_part(self, bitstream: bytes) -> None:
@@ -406,9 +405,7 @@ class Board:
 
     def _set_width(self, address: int, mask: int, value: int) -> None:
         """Sets bits of a register of the processor system."""
-        words = self._system.words("dev/mem", 4096, address & ~4095)
-        index = (address & 4095) >> 2
-        words[index] = words[index] & ~mask | value
+        self._system.poke(address, self._system.peek(address) & ~mask | value)
 
     def _release(self) -> None:
         for part in (self._registers, self._interrupt):

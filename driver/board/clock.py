@@ -9,7 +9,6 @@ from vta.errors import DeviceError
 
 __all__ = ["ClockControl"]
 
-_PAGE = 4096
 _DIVIDERS = range(1, 64)
 
 
@@ -57,7 +56,7 @@ class ClockControl:
             If the rate cannot be known, or stays above `most_hz`.
         """
         source_hz = self._source_hz(system)
-        word = self._read(system, self.control)
+        word = system.peek(self.control)
         divider = self._divider(word)
         if divider and source_hz / divider <= most_hz:
             return source_hz / divider
@@ -69,9 +68,9 @@ class ClockControl:
         word &= ~(63 << self.dividers[0] | 63 << self.dividers[1])
         word |= first << self.dividers[0] | second << self.dividers[1]
         if self.unlock:
-            self._write(system, self.unlock, 0xDF0D)
-        self._write(system, self.control, word)
-        divider = self._divider(self._read(system, self.control))
+            system.poke(self.unlock, 0xDF0D)
+        system.poke(self.control, word)
+        divider = self._divider(system.peek(self.control))
         if not divider or source_hz / divider > most_hz:
             raise DeviceError(
                 f"the machine's clock must be at most {most_hz / 1e6:g} MHz, for which the "
@@ -80,22 +79,14 @@ class ClockControl:
         return source_hz / divider
 
     def _source_hz(self, system: System) -> float:
-        if self._read(system, self.control) & self.source:
+        if system.peek(self.control) & self.source:
             raise DeviceError(
                 f"the machine's clock does not come from the expected PLL (register "
                 f"{self.control:#x}), so its rate is not known"
             )
-        word = self._read(system, self.pll)
+        word = system.peek(self.pll)
         rate = self.reference_hz * (word >> self.factor & 127)
         return rate / 2 if word & self.half else float(rate)
 
     def _divider(self, word: int) -> int:
         return (word >> self.dividers[0] & 63) * (word >> self.dividers[1] & 63)
-
-    @staticmethod
-    def _read(system: System, address: int) -> int:
-        return system.words("dev/mem", _PAGE, address & ~(_PAGE - 1))[address % _PAGE >> 2]
-
-    @staticmethod
-    def _write(system: System, address: int, value: int) -> None:
-        system.words("dev/mem", _PAGE, address & ~(_PAGE - 1))[address % _PAGE >> 2] = value

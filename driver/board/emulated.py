@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vta.driver.board.board import Board
+from vta.driver.board.board import DONE, LAUNCH, Board
 from vta.driver.board.emulated_bitstream import read_emulated
 from vta.driver.board.fabric import FunctionalFabric, RtlFabric
 from vta.driver.board.register_table import register_map
@@ -102,16 +102,11 @@ class EmulatedSystem(System):
         self._sparse("dev/mem", 1 << 32)
         # The boot loader left the ports at another width.
         for width in self._kind.widths:
-            words = super().words("dev/mem", 4096, width.address & ~4095)
-            words[(width.address & 4095) >> 2] = width.mask & ~width.value
+            self.poke(width.address, width.mask & ~width.value)
         # It also left the clock at half the PLL's, which no bitstream is routed for.
         if (clock := self._kind.clock) is not None:
-            for address, value in (
-                (clock.pll, 20 << clock.factor),
-                (clock.control, 1 << clock.dividers[0] | 2 << clock.dividers[1]),
-            ):
-                words = super().words("dev/mem", 4096, address & ~4095)
-                words[(address & 4095) >> 2] = value
+            self.poke(clock.pll, 20 << clock.factor)
+            self.poke(clock.control, 1 << clock.dividers[0] | 2 << clock.dividers[1])
 
     def _sparse(self, name: str, nbytes: int) -> None:
         self.put(name, b"")
@@ -152,7 +147,7 @@ class EmulatedSystem(System):
             raise DeviceError(f"u-dma-buf refuses {text!r}")
         return start, start + size
 
-    def running(self) -> Fabric:
+    def machine(self) -> Fabric:
         """The machine; raises what stands for the bus error of an FPGA that does not answer."""
         if self.fabric is None:
             raise DeviceError("bus error: the FPGA is not programmed")
@@ -163,7 +158,7 @@ class EmulatedSystem(System):
     def _program(self, data: bytes) -> None:
         if self.fabric is not None:
             control = self.fabric.read(BY_NAME["control"].offset)
-            self.hung |= control != 0 and control != 2
+            self.hung |= control not in (0, DONE)
             self.fabric.close()
             self.fabric = None
         self.put(f"{_FPGA}/state", b"write error")
@@ -190,7 +185,7 @@ class EmulatedSystem(System):
         than the bitstream was routed for.
         """
         narrow = any(
-            self._physical(width.address) & width.mask != width.value for width in self._kind.widths
+            self.peek(width.address) & width.mask != width.value for width in self._kind.widths
         )
         if narrow or self._clock_hz() > self._routed_hz:
             start = self._kind.memory
@@ -202,14 +197,10 @@ class EmulatedSystem(System):
         clock = self._kind.clock
         if clock is None:
             return 0.0
-        pll, control = self._physical(clock.pll), self._physical(clock.control)
+        pll, control = self.peek(clock.pll), self.peek(clock.control)
         first, second = (control >> low & 63 for low in clock.dividers)
         rate = clock.reference_hz * (pll >> clock.factor & 127) / (first * second)
         return rate / 2 if pll & clock.half else rate
-
-    def _physical(self, address: int) -> int:
-        """A word of the processor system's registers."""
-        return self.words("dev/mem", 4096, address & ~4095)[(address & 4095) >> 2]
 
 
 class _RegisterWords:
@@ -219,11 +210,11 @@ class _RegisterWords:
         self._system = system
 
     def __getitem__(self, index: int) -> int:
-        return self._system.running().read(index << 2)
+        return self._system.machine().read(index << 2)
 
     def __setitem__(self, index: int, value: int) -> None:
-        fabric = self._system.running()
-        if index << 2 == BY_NAME["control"].offset and value & 1:
+        fabric = self._system.machine()
+        if index << 2 == BY_NAME["control"].offset and value & LAUNCH:
             self._system.spoil()
         fabric.write(index << 2, value)
 
@@ -241,7 +232,7 @@ class _EmulatedInterrupt:
         if self._system.hung:
             time.sleep(seconds)
             return False
-        return self._system.running().advance(seconds)
+        return self._system.machine().advance(seconds)
 
     def close(self) -> None:
         pass

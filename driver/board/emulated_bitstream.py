@@ -7,6 +7,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from vta.config import Config
+from vta.driver.board.fpga_manager import BIT_START, SYNC
 from vta.errors import ConfigError, DeviceError
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["emulated_bitstream", "read_emulated"]
 
-_SYNC = bytes.fromhex("aa995566")
-_START = bytes.fromhex("00090ff00ff00ff00ff0000001")
 _NAME = "vta-emulated"
 VERSION = 1
 
@@ -36,13 +35,13 @@ def emulated_bitstream(kind: BoardKind, config: Config, clock_hz: int | None = N
         }
     ).encode()
     manifest += b" " * (-len(manifest) % 4)
-    data = b"\xff" * 32 + _SYNC + manifest
+    data = b"\xff" * 32 + SYNC + manifest
     fields = (f"{_NAME};{config.bitstream}", kind.part or kind.name, "2026/01/01", "00:00:00")
     header = b"".join(
         tag + struct.pack(">H", len(text) + 1) + text.encode() + b"\0"
         for tag, text in zip((b"a", b"b", b"c", b"d"), fields, strict=True)
     )
-    return _START + header + b"e" + struct.pack(">I", len(data)) + data
+    return BIT_START + header + b"e" + struct.pack(">I", len(data)) + data
 
 
 def read_emulated(data: bytes, kind: BoardKind) -> tuple[Config, int]:
@@ -53,9 +52,9 @@ def read_emulated(data: bytes, kind: BoardKind) -> tuple[Config, int]:
     DeviceError
         If it is a real bitstream, or one for another board.
     """
-    start = data.find(_SYNC)
+    start = data.find(SYNC)
     try:
-        manifest = json.loads(data[start + len(_SYNC) :]) if start >= 0 else {}
+        manifest = json.loads(data[start + len(SYNC) :]) if start >= 0 else {}
     except ValueError:
         manifest = {}
     if not isinstance(manifest, dict) or manifest.get("format") != _NAME:

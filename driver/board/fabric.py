@@ -6,6 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from vta.driver.board.board import DONE, LAUNCH, RESET
 from vta.errors import DeviceError, Fault
 from vta.isa import TOKEN_LINKS, Cause, ModuleId
 from vta.readout import STAT_COUNTERS
@@ -25,7 +26,6 @@ CYCLES = 2048
 """Cycles between two looks at the clock."""
 
 _NAMES = {register.offset: register.name for register in REGISTERS}
-_LAUNCH, _DONE, _RESET = 1, 2, 4
 _DONE_EVENT, _ERROR_EVENT = 1, 2
 
 
@@ -108,7 +108,7 @@ class FunctionalFabric:
     def read(self, offset: int) -> int:
         name = _NAMES[offset]
         if name == "control" and self._thread is not None:
-            return _LAUNCH
+            return LAUNCH
         return self._values[name]
 
     def write(self, offset: int, value: int) -> None:
@@ -117,9 +117,9 @@ class FunctionalFabric:
             self._values[name] &= ~value
         elif name != "control":
             self._values[name] = value & self._masks[name]
-        elif value & _RESET:
+        elif value & RESET:
             self._reset()
-        elif value & _LAUNCH and self._thread is None:
+        elif value & LAUNCH and self._thread is None:
             self._stop = False
             self._thread = threading.Thread(target=self._run, daemon=True)
             self._thread.start()
@@ -166,7 +166,7 @@ class FunctionalFabric:
         self._count(report)
         if report.fault is not None:
             self._fail(report.fault)
-        self._values["control"] = 0 if report.fault else _DONE
+        self._values["control"] = 0 if report.fault else DONE
         self._values["irq_status"] |= _DONE_EVENT | (_ERROR_EVENT if report.fault else 0)
 
     def _pointer(self, name: str) -> int:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from vta.driver.board.system import System
 from vta.errors import DeviceError
 
-__all__ = ["MAX_BITSTREAM", "Bitstream", "FpgaManager", "parse_bit", "to_bin"]
+__all__ = ["BIT_START", "MAX_BITSTREAM", "SYNC", "Bitstream", "FpgaManager", "parse_bit", "to_bin"]
 
 MAX_BITSTREAM = 1 << 25
 """The most bytes of a bitstream; those of the largest of these parts have 20 million."""
@@ -17,8 +17,11 @@ MAX_BITSTREAM = 1 << 25
 _FOLDER = "sys/class/fpga_manager/fpga0"
 _FIRMWARE = "lib/firmware"
 _FILE = "vta-bitstream.bin"
-_SYNC = bytes.fromhex("aa995566")
-_BIT_START = bytes.fromhex("00090ff00ff00ff00ff0000001")
+SYNC = bytes.fromhex("aa995566")
+"""The word before a bitstream's first command."""
+
+BIT_START = bytes.fromhex("00090ff00ff00ff00ff0000001")
+"""How a .bit file starts."""
 
 
 class Bitstream(NamedTuple):
@@ -37,9 +40,9 @@ def parse_bit(content: bytes) -> Bitstream:
     DeviceError
         If it is not such a file, or is cut short.
     """
-    if not content.startswith(_BIT_START):
+    if not content.startswith(BIT_START):
         raise DeviceError("a .bit file must start with its header of 13 bytes")
-    place, fields = len(_BIT_START), {}
+    place, fields = len(BIT_START), {}
     try:
         for tag in b"abcd":
             if content[place] != tag:
@@ -76,12 +79,12 @@ def to_bin(content: bytes, *, swapped: bool = True) -> bytes:
     """
     if not swapped:
         return content
-    data = parse_bit(content).data if content.startswith(_BIT_START) else content
+    data = parse_bit(content).data if content.startswith(BIT_START) else content
     if len(data) % 4:
         raise DeviceError(f"a bitstream must have whole 32-bit words, not {len(data)} bytes")
-    if _SYNC[::-1] in data[:4096]:
+    if SYNC[::-1] in data[:4096]:
         return data
-    if _SYNC not in data[:4096]:
+    if SYNC not in data[:4096]:
         raise DeviceError("a bitstream must have the word AA995566 within its first 4096 bytes")
     words = array.array("I", data)
     words.byteswap()

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from vta.driver.board.clock import ClockControl
 from vta.errors import DeviceError
 
-__all__ = ["KINDS", "BoardKind", "PortWidth", "kind_named"]
+__all__ = ["KINDS", "SERVED", "BoardKind", "PortWidth", "kind_named"]
 
 
 @dataclass(frozen=True)
 class PortWidth:
-    """Bits of a register of the processor system that set a port's width: 64 bits, as ours is."""
+    """Bits of a processor-system register that set the width of a port: 64 bits for memory, 32 for
+    registers."""
 
     address: int
     mask: int
@@ -66,22 +67,80 @@ _SAXIGP2 = (
 )
 
 # FCLK0 of the IO PLL, by a crystal of 50 MHz.
-_FCLK0 = ClockControl(0xF800_0170, (8, 20), 0x20, 0xF800_0108, 12, 0, 50_000_000, 0xF800_0008)
+_FCLK0 = ClockControl(
+    control=0xF800_0170,
+    dividers=(8, 20),
+    source=0x20,
+    pll=0xF800_0108,
+    factor=12,
+    half=0,
+    reference_hz=50_000_000,
+    unlock=0xF800_0008,
+)
 # PL0 of the IO PLL, by a crystal of 33.333 MHz.
-_PL0 = ClockControl(0xFF5E_00C0, (8, 16), 7, 0xFF5E_0020, 8, 1 << 16, 33_333_333)
+_PL0 = ClockControl(
+    control=0xFF5E_00C0,
+    dividers=(8, 16),
+    source=7,
+    pll=0xFF5E_0020,
+    factor=8,
+    half=1 << 16,
+    reference_hz=33_333_333,
+)
 
 _MHZ = 1_000_000
 
 KINDS: dict[str, BoardKind] = {
     kind.name: kind
     for kind in (
-        BoardKind("pynq", "7z020clg400", 0x4000_0000, 0x1680_0000, 100 * _MHZ, _HP0, _FCLK0),
-        BoardKind("ultra96", "xczu3eg", 0xA000_0000, 0x7000_0000, 200 * _MHZ, _SAXIGP2, _PL0),
-        BoardKind("zcu104", "xczu7ev", 0xA000_0000, 0x6000_0000, 200 * _MHZ, _SAXIGP2, _PL0),
-        BoardKind("de10nano", "", 0xFF20_0000, 0x3000_0000, 100 * _MHZ, swapped=False),
-        BoardKind("intelfocl", "", 0x8000_0000, 0x2000_0000, 200 * _MHZ, swapped=False),
+        BoardKind(
+            name="pynq",
+            part="7z020clg400",
+            registers=0x4000_0000,
+            memory=0x1680_0000,
+            clock_hz=100 * _MHZ,
+            widths=_HP0,
+            clock=_FCLK0,
+        ),
+        BoardKind(
+            name="ultra96",
+            part="xczu3eg",
+            registers=0xA000_0000,
+            memory=0x7000_0000,
+            clock_hz=200 * _MHZ,
+            widths=_SAXIGP2,
+            clock=_PL0,
+        ),
+        BoardKind(
+            name="zcu104",
+            part="xczu7ev",
+            registers=0xA000_0000,
+            memory=0x6000_0000,
+            clock_hz=200 * _MHZ,
+            widths=_SAXIGP2,
+            clock=_PL0,
+        ),
+        BoardKind(
+            name="de10nano",
+            part="",
+            registers=0xFF20_0000,
+            memory=0x3000_0000,
+            clock_hz=100 * _MHZ,
+            swapped=False,
+        ),
+        BoardKind(
+            name="intelfocl",
+            part="",
+            registers=0x8000_0000,
+            memory=0x2000_0000,
+            clock_hz=200 * _MHZ,
+            swapped=False,
+        ),
     )
 }
+
+SERVED = tuple(name for name in KINDS if name != "intelfocl")
+"""The boards that are computers, on which a daemon can run; the other is a card in one."""
 
 
 def kind_named(name: str) -> BoardKind:

@@ -101,6 +101,17 @@ class System:
         """Maps bytes of a device file as 32-bit words, without the cache."""
         return self.map(name, nbytes, offset, cached=False).cast("I")
 
+    def peek(self, address: int) -> int:
+        """A word of physical memory, by ``/dev/mem``."""
+        return self._page(address)[address % mmap.PAGESIZE >> 2]
+
+    def poke(self, address: int, value: int) -> None:
+        """Sets a word of physical memory, by ``/dev/mem``."""
+        self._page(address)[address % mmap.PAGESIZE >> 2] = value
+
+    def _page(self, address: int) -> Words:
+        return self.words("dev/mem", mmap.PAGESIZE, address - address % mmap.PAGESIZE)
+
     def library(self, name: str) -> ctypes.CDLL:
         """A shared library of the system."""
         try:

@@ -13,9 +13,9 @@ from typing import Any
 
 from vta.driver.board.board import Board, RegisterMap
 from vta.driver.board.devmem import parse_range
-from vta.driver.board.kinds import KINDS
+from vta.driver.board.kinds import KINDS, SERVED
 from vta.driver.board.system import System
-from vta.driver.remote.protocol import IDLE_SECONDS
+from vta.driver.remote.protocol import IDLE_SECONDS, PORTS
 from vta.driver.remote.server import Server
 from vta.errors import ConfigError, VtaError
 
@@ -35,10 +35,10 @@ def main(settings: Mapping[str, Any], arguments: Sequence[str]) -> int:
         The command line without the program's name.
     """
     parser = argparse.ArgumentParser(prog="vta-daemon", description="Serves a board to VTA.")
-    parser.add_argument("--board", choices=list(KINDS), required=True)
+    parser.add_argument("--board", choices=SERVED, required=True)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=9091, help="the first port to try")
-    parser.add_argument("--port-end", type=int, default=9199, help="the last port to try")
+    parser.add_argument("--port", type=int, default=PORTS.start, help="the first port to try")
+    parser.add_argument("--port-end", type=int, default=PORTS.stop - 1, help="the last port to try")
     parser.add_argument("--token-file", help="a file with the word that clients need")
     parser.add_argument("--tls-cert", help="the daemon's certificate (PEM)")
     parser.add_argument("--tls-key", help="its key, if it is not in the same file")

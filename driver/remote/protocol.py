@@ -47,6 +47,7 @@ __all__ = [
     "MAX_HEAD",
     "MAX_HELLO",
     "MAX_MOVE",
+    "PORTS",
     "PREFIX",
     "PROTOCOL",
     "ProtocolError",
@@ -82,6 +83,9 @@ CALL_SECONDS = 60.0
 
 BEAT_SECONDS = 5.0
 """How often the agent says that a client waits, or that a run goes on."""
+
+PORTS = range(9091, 9200)
+"""Where a daemon listens, unless told otherwise: the first of these that is free."""
 
 IDLE_SECONDS = 600.0
 """How long a client may keep a board without using it."""

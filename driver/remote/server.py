@@ -20,6 +20,7 @@ from vta.driver.remote.protocol import (
     MAGIC,
     MAX_CONNECTIONS,
     MAX_HELLO,
+    PORTS,
     is_loopback,
 )
 from vta.errors import DeviceError, RemoteError
@@ -71,7 +72,7 @@ class Server:
         version: str,
         registers: str,
         host: str = "127.0.0.1",
-        ports: range = range(9091, 9200),
+        ports: range = PORTS,
         tls: ssl.SSLContext | None = None,
         token: str | None = None,
         idle: float = IDLE_SECONDS,
@@ -200,7 +201,7 @@ class Server:
             try:
                 self._wait_for_turn(agent, ticket, name)
                 agent.opened()
-                logger.info("%s: has the board", name)
+                logger.info("%s: uses the board", name)
                 agent.serve()
                 logger.info("%s: done", name)
             finally:
@@ -223,7 +224,7 @@ class Server:
             agent.gone(0.0)
 
     def _taken_elsewhere(self) -> int:
-        """1 while a session over ssh has the board, else 0; then the board is this process's."""
+        """1 while a session over ssh uses the board, else 0; then the board is this process's."""
         if self._board.take():
             return 0
         time.sleep(_LOOK_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -56,21 +57,20 @@ class _SshChannel(SocketChannel):
     def __init__(self, command: list[str]) -> None:
         near, far = socket.socketpair()
         self.said = ""
-        self._errors = tempfile.TemporaryFile(prefix="vta-ssh-")  # noqa: SIM115  (closed by `close`)
-        try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=far.fileno(),
-                stdout=far.fileno(),
-                stderr=self._errors,
-                start_new_session=True,
-            )
-        except OSError as error:
-            near.close()
-            self._errors.close()
-            raise RemoteError(f"{command[0]} cannot be run ({error.strerror})") from None
-        finally:
-            far.close()
+        with far, contextlib.ExitStack() as failed:
+            failed.callback(near.close)
+            self._errors = failed.enter_context(tempfile.TemporaryFile(prefix="vta-ssh-"))
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=far.fileno(),
+                    stdout=far.fileno(),
+                    stderr=self._errors,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise RemoteError(f"{command[0]} cannot be run ({error.strerror})") from None
+            failed.pop_all()
         super().__init__(near)
 
     def close(self) -> None:

@@ -10,7 +10,8 @@ import click
 
 import vta
 from vta.cli.output import path_argument
-from vta.driver.board.kinds import KINDS, kind_named
+from vta.driver.board.kinds import KINDS, SERVED, kind_named
+from vta.driver.remote.protocol import IDLE_SECONDS, PORTS
 from vta.files import replacing
 from vta.processes import unwound_by_sigterm
 
@@ -25,18 +26,18 @@ __all__ = ["command"]
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    default=9091,
+    default=PORTS.start,
     show_default=True,
     help="The first port to try; 0 takes any free one.",
 )
 @click.option(
     "--port-end",
     type=click.IntRange(0, 65535),
-    default=9199,
+    default=PORTS.stop - 1,
     show_default=True,
     help="The last port to try.",
 )
-@click.option("--board", type=click.Choice(list(KINDS)), help="The board that this computer is.")
+@click.option("--board", type=click.Choice(SERVED), help="The board that this computer is.")
 @click.option("--emulate", type=click.Choice(list(KINDS)), help="Emulate this board.")
 @click.option(
     "--functional",
@@ -50,7 +51,7 @@ __all__ = ["command"]
 @click.option(
     "--idle",
     type=click.FloatRange(1),
-    default=600.0,
+    default=IDLE_SECONDS,
     show_default=True,
     help="Seconds that a client may keep the board without using it.",
 )

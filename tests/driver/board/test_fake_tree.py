@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from vta.config import PRESETS
-from vta.driver.board.board import LAUNCH, RESET, Board
+from vta.driver.board.board import DONE, LAUNCH, RESET, Board
 from vta.driver.board.devmem import parse_range
 from vta.driver.board.emulated_bitstream import emulated_bitstream
 from vta.driver.board.fpga_manager import FpgaManager, parse_bit, to_bin
@@ -143,7 +143,7 @@ def test_all_through_dev_mem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     def machine() -> None:
         while not stop.wait(0.001):
-            words[0] = {LAUNCH: 2, RESET: 0}.get(words[0], words[0])
+            words[0] = {LAUNCH: DONE, RESET: 0}.get(words[0], words[0])
 
     thread = threading.Thread(target=machine)
     thread.start()
@@ -286,4 +286,5 @@ def test_refusals_name_the_file(tmp_path: Path) -> None:
 def test_numbers_that_stand_twice_agree() -> None:
     """`board` runs where `vta.registers` does not."""
     assert LAUNCH == 1 << field_of("control", "launch").low
+    assert DONE == 1 << field_of("control", "done").low
     assert RESET == 1 << field_of("control", "reset").low

@@ -133,7 +133,7 @@ def test_a_run_can_be_interrupted_and_has_a_time_limit(serve: Serve, tiny: Confi
     zero = np.zeros(1, np.int32)
     with rpc.connect("127.0.0.1", server.port, config=tiny) as remote:
         remote.program_fpga()
-        with pytest.raises(DeviceTimeout, match="the run was not through after 0.2 s"):
+        with pytest.raises(DeviceTimeout, match="the run had not finished after 0.2 s"):
             remote.machine.call(endless(tiny), [zero], timeout=0.2)
         ender = interrupt_when_running(remote)
         with pytest.raises(DeviceError, match="the run was interrupted, and the machine was reset"):

@@ -54,6 +54,7 @@ def test_it_says_that_it_is_ready_and_ends_when_told(number: signal.Signals) -> 
         ([], "name one board, by --board or by --emulate"),
         (["--emulate", "pynq", "--board", "pynq"], "name one board, by --board or by --emulate"),
         (["--emulate", "arty"], "'arty' is not one of 'pynq', 'ultra96', 'zcu104', 'de10nano'"),
+        (["--board", "intelfocl"], "'intelfocl' is not one of 'pynq', 'ultra96', 'zcu104', 'de10"),
         (["--emulate", "pynq", "--host", "0.0.0.0"], "the host must be 127.0.0.1, not 0.0.0.0"),
         (["--emulate", "pynq", "--client-ca", "x"], "--tls-key and --client-ca need --tls-cert"),
         (["--emulate", "pynq", "--tls-cert", "x"], "x: cannot be used for TLS"),
