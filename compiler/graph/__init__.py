@@ -1,0 +1,4 @@
+"""Networks: an ONNX model becomes an int8 graph, and its parts become programs.
+
+Read `int8_graph.py` first: it is what the reader of ONNX files makes and what the compiler takes.
+"""
