@@ -19,6 +19,7 @@ __all__ = [
     "Fault",
     "ImageError",
     "MachineError",
+    "NetworkError",
     "ProgramError",
     "ReadOnlyError",
     "RemoteError",
@@ -58,6 +59,10 @@ class ScheduleError(VtaError, ValueError):
 
 class CompileError(VtaError, ValueError):
     """A computation that VTA cannot do."""
+
+
+class NetworkError(VtaError, ValueError):
+    """A network that cannot be read, or that is damaged or made for another configuration."""
 
 
 class ToolError(VtaError, RuntimeError):

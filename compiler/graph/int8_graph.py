@@ -97,10 +97,11 @@ class Node:
         - ``max_pool``: kernel (y, x), stride, padding, ceil; dilation
         - ``avg_pool``: kernel (y, x), stride, padding, ceil, count_include_pad; a mean over the
           image has kernel (H, W)
-        - ``concat``: axis, counted from the front
+        - ``concat``: axis, counted from the front; its inputs have the scale and the zero point of
+          its output
         - ``reshape``: shape; the values stay in order
-        - all but ``max_pool``, ``reshape``: lower, upper, the least and the greatest result as
-          int8 values, which a ReLU or Clip narrows
+        - all but ``max_pool``, ``concat``, ``reshape``: lower, upper, the least and the greatest
+          result as int8 values, which a ReLU or Clip narrows
     constants : mapping of str to array
         ``weight`` int8, (O, I / groups, KH, KW) for ``conv``, (I, O / groups, KH, KW) for
         ``conv_transpose``, (O, I) for ``dense``; ``bias`` (O,) int32; ``scale`` (O,) float32: the

@@ -1,0 +1,103 @@
+"""The shape of every tensor of a model, with a fixed batch."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import shape_inference
+
+from vta.compiler.graph.onnx_graph import OnnxGraph, Op, build_model, make_op, note_shapes
+from vta.errors import NetworkError
+
+__all__ = ["MICROSOFT", "fix_batch", "infer_shapes"]
+
+MICROSOFT = "com.microsoft"
+"""The domain of ONNX Runtime's own operators."""
+
+PLAIN = {
+    "QLinearAdd": ("Add", (0, 3)),
+    "QLinearMul": ("Mul", (0, 3)),
+    "QLinearAveragePool": ("AveragePool", (0,)),
+    "QLinearGlobalAveragePool": ("GlobalAveragePool", (0,)),
+    "QLinearReduceMean": ("ReduceMean", (0,)),
+    "QLinearSigmoid": ("Identity", (0,)),
+    "QLinearLeakyRelu": ("Identity", (0,)),
+    "QLinearSoftmax": ("Identity", (0,)),
+    "QGemm": ("Gemm", (0, 3)),
+}
+"""Operators of ONNX Runtime, those of ONNX with the same rule for shapes, and the inputs that
+these have."""
+
+KEPT = (
+    "axes",
+    "auto_pad",
+    "ceil_mode",
+    "kernel_shape",
+    "keepdims",
+    "pads",
+    "strides",
+    "transA",
+    "transB",
+)
+"""Attributes that matter for the shape."""
+
+
+def fix_batch(graph: OnnxGraph, batch: int) -> None:
+    """Sets the first number of each input's shape where it is not fixed.
+
+    Raises
+    ------
+    NetworkError
+        If another number is not fixed, or if there is no shape.
+    """
+    for name in graph.inputs:
+        shape = graph.shapes.get(name)
+        if shape is None:
+            raise NetworkError(f"the input {name} must have a shape; the model states none")
+        if shape and shape[0] in (None, 0, -1):
+            shape = (batch, *shape[1:])
+        if any(size is None or size < 1 for size in shape):
+            sizes = ", ".join("?" if size is None else str(size) for size in shape)
+            raise NetworkError(
+                f"the input {name} must have a fixed shape but for the batch, not ({sizes})"
+            )
+        graph.shapes[name] = shape
+    for name in graph.outputs:
+        if name not in graph.inputs and name not in graph.constants:
+            graph.shapes.pop(name, None)
+
+
+def infer_shapes(graph: OnnxGraph) -> None:
+    """Sets `graph.shapes` and `graph.dtypes` as far as the model's operators tell.
+
+    Raises
+    ------
+    NetworkError
+        If the shapes contradict each other.
+    """
+    known = {*graph.inputs, *graph.constants}
+    graph.shapes = {name: shape for name, shape in graph.shapes.items() if name in known}
+    ops = [_stand_in(graph, op) for op in graph.ops]
+    model = build_model(graph, ops, only_shapes=True)
+    try:
+        found = shape_inference.infer_shapes(model, data_prop=True, strict_mode=True)
+    except shape_inference.InferenceError:
+        # Not all operators have a rule. Without them, what is known must still fit.
+        found = shape_inference.infer_shapes(model, data_prop=True)
+    note_shapes(graph, found.graph)
+
+
+def _stand_in(graph: OnnxGraph, op: Op) -> Op:
+    """An operator of ONNX whose result has the same shape."""
+    if op.domain != MICROSOFT:
+        return op
+    if op.kind == "QLinearConcat":
+        return make_op(op.name, "Concat", op.inputs[2::3], op.outputs, axis=op.get("axis"))
+    if op.kind not in PLAIN:
+        return op
+    kind, inputs = PLAIN[op.kind]
+    plain = make_op(op.name, kind, [op.inputs[index] for index in inputs], op.outputs)
+    plain.attributes = {key: value for key, value in op.attributes.items() if key in KEPT}
+    if kind == "ReduceMean" and graph.opset >= 18:
+        axes = np.array(plain.attributes.pop("axes").ints, np.int64)
+        plain.inputs.append(graph.add_constant(f"{op.name}_axes", axes))
+    return plain

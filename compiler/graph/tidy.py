@@ -1,0 +1,249 @@
+"""Makes a model simpler without changing what it computes: small rewrites, each a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from onnx import numpy_helper, reference
+
+from vta.compiler.graph.infer_shapes import infer_shapes
+from vta.compiler.graph.onnx_graph import OnnxGraph, Op, build_model, make_op
+
+__all__ = ["tidy"]
+
+LARGEST = 1 << 24
+"""Results of more numbers are not computed in advance."""
+
+KEPT = ("DequantizeLinear", "RandomNormal", "RandomUniform", "Multinomial", "Bernoulli")
+"""Operators that stay even if all that they read is constant."""
+
+Rule = Callable[[OnnxGraph, Op], bool]
+
+
+def tidy(graph: OnnxGraph) -> None:
+    """Applies all rewrites until none applies, and infers the shapes."""
+    for _ in range(4):
+        infer_shapes(graph)
+        if not _sweep(graph):
+            break
+    graph.prune()
+
+
+def _sweep(graph: OnnxGraph) -> bool:
+    any_change, changed = False, True
+    while changed:
+        changed = False
+        for op in graph.ops:
+            for rule in RULES:
+                if graph.maker(op.outputs[0]) is op and rule(graph, op):
+                    changed = any_change = True
+                    break
+    graph.prune()
+    return any_change
+
+
+def fold_constants(graph: OnnxGraph, op: Op) -> bool:
+    """An operator whose operands are constant becomes a constant, and so does Shape."""
+    if op.domain or op.kind in KEPT or op.captured or any(x in graph.outputs for x in op.outputs):
+        return False
+    if op.kind == "Shape":
+        shape = graph.shape(op.input(0))
+        if shape is None:
+            return False
+        whole = np.array(shape, np.int64)
+        values: list[Any] = [whole[slice(op.get("start", 0), op.get("end"))]]
+    elif op.kind == "Constant":
+        values = [_constant_value(op)]
+        if values[0] is None:
+            return False
+    elif any(name and name not in graph.constants for name in op.inputs):
+        return False
+    else:
+        size = graph.shape(op.outputs[0])
+        if size is not None and int(np.prod(size, dtype=np.float64)) > LARGEST:
+            return False
+        if any(attribute.HasField("g") for attribute in op.attributes.values()):
+            return False
+        try:
+            model = build_model(graph, [op], [], [name for name in op.outputs if name])
+            values = list(reference.ReferenceEvaluator(model).run(None, {}))
+        except Exception:
+            # The operator stays; whoever runs the network says what is wrong with it.
+            return False
+    graph.remove(op)
+    for name, value in zip((name for name in op.outputs if name), values, strict=False):
+        graph.constants[name] = np.asarray(value)
+        graph.shapes[name] = graph.constants[name].shape
+        graph.dtypes[name] = graph.constants[name].dtype.name
+    return True
+
+
+def _constant_value(op: Op) -> Any:
+    if "value" in op.attributes:
+        return numpy_helper.to_array(op.attributes["value"].t)
+    for name, dtype in (("float", np.float32), ("int", np.int64)):
+        for key in (f"value_{name}", f"value_{name}s"):
+            if key in op.attributes:
+                return np.array(op.get(key), dtype)
+    return None
+
+
+def drop_identity(graph: OnnxGraph, op: Op) -> bool:
+    """Identity, Dropout and what else gives back what it reads."""
+    if not op.is_a("Identity", "Dropout", "Cast", "Pad", "Concat", "Transpose", "Reshape"):
+        return False
+    source, result = op.input(0), op.outputs[0]
+    if len(op.outputs) > 1 and any(graph.readers(name) for name in op.outputs[1:]):
+        return False
+    if not _does_nothing(graph, op):
+        return False
+    return replace_tensor(graph, op, source, result)
+
+
+def _does_nothing(graph: OnnxGraph, op: Op) -> bool:
+    before, after = graph.shape(op.input(0)), graph.shape(op.outputs[0])
+    if op.kind == "Identity":
+        return True
+    if op.kind == "Dropout":
+        training = graph.constant(op.input(2)) if op.input(2) else np.array(False)
+        return training is not None and not training.any()
+    if op.kind == "Cast":
+        dtypes = [graph.dtypes.get(name) for name in (op.input(0), op.outputs[0])]
+        return dtypes[0] is not None and dtypes[0] == dtypes[1]
+    if op.kind == "Concat":
+        return len(op.inputs) == 1
+    if op.kind == "Transpose":
+        order = op.get("perm")
+        return order is not None and list(order) == sorted(order)
+    if before is None or before != after:
+        return False
+    pads = _pads(graph, op) if op.kind == "Pad" else None
+    return op.kind == "Reshape" or (pads is not None and not any(pads))
+
+
+def replace_tensor(graph: OnnxGraph, op: Op, source: str, result: str) -> bool:
+    """Removes an operator whose result equals `source`."""
+    if graph.replaceable(result):
+        graph.remove(op)
+        graph.redirect(result, source)
+        return True
+    maker = graph.maker(source)
+    if maker is None or not graph.replaceable(source) or result not in graph.outputs:
+        return False
+    # The network's output keeps its name.
+    graph.remove(op)
+    readers = graph.readers(source)
+    graph.remove(maker)
+    maker.outputs = [result if name == source else name for name in maker.outputs]
+    graph.add(maker)
+    for reader in readers:
+        if reader is not op:
+            graph.set_inputs(reader, [result if x == source else x for x in reader.inputs])
+    return True
+
+
+def _pads(graph: OnnxGraph, op: Op) -> list[int] | None:
+    """The amounts of a Pad along all axes; None if they are not constant."""
+    if op.input(3):
+        return None
+    if not op.input(1):
+        return list(op.get("pads") or op.get("paddings") or []) or None
+    value = graph.constant(op.input(1))
+    return None if value is None else [int(each) for each in value]
+
+
+def merge_transposes(graph: OnnxGraph, op: Op) -> bool:
+    """Two transposes in a row are one."""
+    first = graph.maker(op.input(0)) if op.is_a("Transpose") else None
+    if first is None or not first.is_a("Transpose") or not first.get("perm") or not op.get("perm"):
+        return False
+    order = [first.get("perm")[axis] for axis in op.get("perm")]
+    graph.replace(op, make_op(op.name, "Transpose", first.inputs, op.outputs, perm=order))
+    return True
+
+
+def transpose_weights(graph: OnnxGraph, op: Op) -> bool:
+    """A Transpose of quantised weights happens before DequantizeLinear, and so in advance."""
+    source = graph.maker(op.input(0)) if op.is_a("Transpose") else None
+    if source is None or not source.is_a("DequantizeLinear"):
+        return False
+    value, scale = graph.constant(source.input(0)), graph.constant(source.input(1))
+    if value is None or scale is None or source.get("block_size", 0):
+        return False
+    order = [int(axis) for axis in op.get("perm") or range(value.ndim)[::-1]]
+    axis = order.index(int(source.get("axis", 1)) % value.ndim) if scale.size > 1 else None
+    name = graph.add_constant(f"{op.outputs[0]}_weights", value.transpose(order))
+    graph.replace(
+        op, make_op(op.name, "DequantizeLinear", [name, *source.inputs[1:]], op.outputs, axis=axis)
+    )
+    return True
+
+
+def fold_pad(graph: OnnxGraph, op: Op) -> bool:
+    """A Pad with zeros in front of a Conv is the Conv's padding."""
+    pad = graph.maker(op.input(0)) if op.is_a("Conv") else None
+    if pad is None or not pad.is_a("Pad") or pad.get("mode", "constant") != "constant":
+        return False
+    fill = graph.constant(pad.input(2)) if pad.input(2) else np.array(pad.get("value", 0.0))
+    pads = _pads(graph, pad)
+    if fill is None or fill.any() or pads is None or min(pads) < 0:
+        return False
+    rank = len(pads) // 2
+    if rank < 3 or any(pads[axis] or pads[rank + axis] for axis in (0, 1)):
+        return False
+    if op.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        return False
+    own = op.get("pads") or [0] * (2 * rank - 4)
+    more = pads[2:rank] + pads[rank + 2 :]
+    attributes = {key: op.get(key) for key in op.attributes if key not in ("pads", "auto_pad")}
+    graph.replace(
+        op,
+        make_op(
+            op.name,
+            "Conv",
+            [pad.input(0), *op.inputs[1:]],
+            op.outputs,
+            pads=[a + b for a, b in zip(own, more, strict=True)],
+            **attributes,
+        ),
+    )
+    return True
+
+
+def fold_normalisation(graph: OnnxGraph, op: Op) -> bool:
+    """A BatchNormalization behind a Conv with float32 weights scales these weights."""
+    conv = graph.maker(op.input(0)) if op.is_a("BatchNormalization") else None
+    if conv is None or not conv.is_a("Conv") or graph.only_reader(op.input(0)) is not op:
+        return False
+    if op.get("training_mode", 0) or any(graph.readers(name) for name in op.outputs[1:]):
+        return False
+    numbers = [graph.constant(name) for name in op.inputs[1:5]]
+    weight = graph.constant(conv.input(1))
+    bias = graph.constant(conv.input(2)) if conv.input(2) else np.zeros(1, np.float32)
+    if weight is None or bias is None or any(number is None for number in numbers):
+        return False
+    gamma, beta, mean, variance = (np.asarray(each, np.float64) for each in numbers)
+    factor = gamma / np.sqrt(variance + op.get("epsilon", 1e-5))
+    scaled = weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
+    moved = (bias - mean) * factor + beta
+    names = [
+        graph.add_constant(f"{op.outputs[0]}_{what}", value.astype(np.float32))
+        for what, value in (("weight", scaled), ("bias", moved))
+    ]
+    graph.remove(op)
+    graph.replace(
+        conv, Op(conv.name, "Conv", "", [conv.input(0), *names], op.outputs[:1], conv.attributes)
+    )
+    return True
+
+
+RULES: tuple[Rule, ...] = (
+    fold_constants,
+    drop_identity,
+    merge_transposes,
+    transpose_weights,
+    fold_pad,
+    fold_normalisation,
+)
