@@ -42,7 +42,8 @@ verilog: $(READY)  ## Write build/vta.v for the current configuration
 performance: $(READY)  ## Measure docs/performance.md again (takes many minutes)
 	$(BIN)/vta bench --page docs/performance.md $(IMAGES)
 
-docs: $(READY)  ## Write the tables of docs/isa.md and docs/registers.md again
+docs: $(READY)  ## Write the generated tables of docs/ and the constants of driver/c/vta.h again
+	$(BIN)/python -m vta.driver.c.c_header
 	$(BIN)/python docs/generate.py
 
 site: $(READY)  ## Build the documentation as a site in build/site

@@ -1,4 +1,4 @@
-"""Writes the tables of `isa.md` and `registers.md` from what hardware and software share.
+"""Writes the tables of the pages in `PAGES` from what hardware and software share.
 
 python docs/generate.py           writes them
 python docs/generate.py --check   fails if they are not what it would write
@@ -15,10 +15,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vta.config import HW_VERSIONS, PRESETS, SIMULATED_TARGETS, Config
+from vta.driver.c.flat_program import BUFFER, HEADER, RELOCATION, FlatWord
 from vta.isa import AluOp, Cause, Field, Format, Isa, MemoryType, ModuleId, Opcode
 from vta.registers import REGISTERS, Bits
 
-__all__ = ["fill", "tables"]
+__all__ = ["PAGES", "fill", "tables"]
+
+PAGES = ("isa.md", "registers.md", "c_runtime.md")
 
 _PLACE = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -117,6 +120,9 @@ def tables() -> dict[str, str]:
             ),
         ),
         "fields": _register_fields(),
+        "flat header": _flat_table(HEADER),
+        "flat buffer": _flat_table(BUFFER),
+        "flat relocation": _flat_table(RELOCATION),
     }
 
 
@@ -175,6 +181,13 @@ def _format_table(form: Format, skip: Sequence[Field] = ()) -> str:
     return _table(("word", "bits", "field", "what"), rows())
 
 
+def _flat_table(words: Sequence[FlatWord]) -> str:
+    return _table(
+        ("offset", "word", "what"),
+        ((4 * index, f"`{word.name}`", word.doc) for index, word in enumerate(words)),
+    )
+
+
 def _bits(low: int, count: int) -> str:
     return f"{low}" if count == 1 else f"{low + count - 1}:{low}"
 
@@ -189,7 +202,7 @@ def main(arguments: list[str]) -> int:
     """Writes the tables, or with ``--check`` compares them."""
     folder = Path(__file__).resolve().parent
     stale = []
-    for name in ("isa.md", "registers.md"):
+    for name in PAGES:
         path = folder / name
         text = path.read_text(encoding="utf-8")
         if "--check" not in arguments:

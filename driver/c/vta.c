@@ -220,6 +220,7 @@ vta_status vta_load(vta_program *program, const void *data, size_t bytes, vta_bu
     program->insn_count = 0;
     program->relocation_count = 0;
     program->buffers = buffers;
+    program->alignment = 1;
     program->buffer = 0;
     program->linked = 0;
     program->workspace.data = NULL;

@@ -381,6 +381,8 @@ typedef struct vta_program {
  * Bytes after the end of the program are ignored. `buffers` is an array of `most` entries for the
  * program's buffers.
  *
+ * If this is not VTA_OK, the program must not be used.
+ *
  * Whatever the bytes are, nothing beyond `bytes` is read. The checksum finds damage, not intent: a
  * program can read and write all memory that the machine reaches.
  */

@@ -93,7 +93,7 @@ def test_archives_hold_the_whole_package(archives: tuple[Path, Path]) -> None:
         wanted |= {
             (place / name).as_posix()
             for name in files
-            if name.endswith((".py", ".cpp", ".h", ".json", ".typed"))
+            if name.endswith((".py", ".c", ".cpp", ".h", ".json", ".typed"))
         }
     assert "vta/hw/verilog.py" in wanted
     for archive in archives:

@@ -7,6 +7,7 @@ or to invalidate is missing.
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 import subprocess
 
@@ -21,6 +22,7 @@ from tests.driver.c.toolchains import (
     CLANG,
     GCC,
     HERE,
+    ROOT,
     RUNTIME,
     SANITIZED,
     ZIG,
@@ -74,6 +76,14 @@ def test_programs_equal_numpy(toolchain, tmp_path, simulate, memory, addition, p
 def test_it_compiles_without_warnings(toolchain, tmp_path):
     command = [*toolchain.command(), "-c", "-o", str(tmp_path / "vta.o")]
     assert compile_c(command, RUNTIME / "vta.c") == ""
+
+
+def test_the_code_of_the_page_compiles(tmp_path):
+    page = (ROOT / "docs" / "c_runtime.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```c\n(.*?)^```", page, re.DOTALL | re.M)
+    (tmp_path / "page.c").write_text(block)
+    command = [*GCC.command(), f"-I{RUNTIME}", "-c", "-o", str(tmp_path / "page.o")]
+    assert compile_c(command, tmp_path / "page.c") == ""
 
 
 def test_the_header_is_valid_in_cpp(tmp_path):

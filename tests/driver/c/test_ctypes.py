@@ -10,15 +10,23 @@ import sys
 import numpy as np
 import pytest
 
+import vta
+from tests.compiler.known import matmul_numpy
 from tests.driver.c.bridge import STATUSES, ScriptedRegisters
 from tests.driver.c.toolchains import GCC, ROOT, RUNTIME, compile_c
 from tests.driver.conftest import add_seven
+from tests.vta.commands import TINY
+from vta.cli import app
 from vta.config import PRESETS
 from vta.driver.c.flat_program import to_flat
 from vta.driver.verilog_cache import cached_verilog
 from vta.isa import Cause, ModuleId
 from vta.registers import BY_NAME
+from vta.sim.memory import Memory
+from vta.sim.rtl.library import Simulation
+from vta.sim.rtl.memory_model import MemoryModel
 from vta.sim.rtl.verilator import cached_library
+from vta.testing.programs import vector_add
 
 CALLS = ("read", "write", "flush", "invalidate")
 
@@ -70,11 +78,6 @@ def test_the_example(example, capsys):
 
 def test_the_example_in_c(tmp_path):
     """The example links with the simulator, and runs what `vta export` writes."""
-    import vta
-    from tests.vta.commands import TINY
-    from vta.cli import app
-    from vta.testing.programs import vector_add
-
     with vta.Environment(TINY) as env:
         schedule, args = vector_add(env, m=8)
         vta.build(schedule, args, env.target, name="vadd").save(tmp_path / "vadd.o")
@@ -294,11 +297,6 @@ def test_every_failure_of_the_host_is_reported(example, library, memory, additio
 
 def test_two_machines_at_once(example, library, simulate, addition, product):
     """Nothing is shared: runs of two machines go on side by side."""
-    from tests.compiler.known import matmul_numpy
-    from vta.sim.memory import Memory
-    from vta.sim.rtl.library import Simulation
-    from vta.sim.rtl.memory_model import MemoryModel
-
     rng = np.random.default_rng(3)
     memories = [Memory(), Memory()]
     simulations = [

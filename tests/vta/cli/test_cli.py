@@ -314,6 +314,17 @@ def test_export_bad_arguments(run: Run, program: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_export_for_c(run: Run, program: Path, tmp_path: Path) -> None:
+    flat = tmp_path / "vadd.bin"
+    result = run("export", program, "-o", flat, "--format", "bin")
+    data = flat.read_bytes()
+    assert result.out == f"{flat}: vadd, {len(data)} bytes\n"
+    assert data[:8] == b"VTAF\x01\0\0\0"
+    for option in (["--expect"], ["--seed", "0"], ["--arg", "A=a.npy"]):
+        result = run("export", program, "-o", flat, "--format", "bin", *option)
+        assert "--format bin takes no --arg, --seed and --expect" in result.complaint
+
+
 def test_cache(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from vta import cache
 
