@@ -22,6 +22,9 @@ class Top(wiring.Component):
     Parameters
     ----------
     config : Config
+    cache : int, optional
+        ARCACHE and AWCACHE on the memory port, 4 bits. The default is 0b0011, normal memory that is
+        not cached; a coherent port wants 0b1111.
 
     Members
     -------
@@ -35,8 +38,8 @@ class Top(wiring.Component):
         For profilers; a board leaves it open.
     """
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
+    def __init__(self, config: Config, *, cache: int | None = None) -> None:
+        self._config, self._cache = config, cache
         super().__init__(
             {
                 "m_axi": Out(bus_signature(config)),
@@ -53,6 +56,8 @@ class Top(wiring.Component):
         # The reset bit of the control register resets all of the core; memories keep their data.
         m.submodules.core = ResetInserter(control.clear)(core)
         connect(m, flipped(self.m_axi), core.bus)
+        if self._cache is not None:
+            m.d.comb += [self.m_axi.arcache.eq(self._cache), self.m_axi.awcache.eq(self._cache)]
         connect(m, flipped(self.s_axi), control.bus)
         m.d.comb += [
             self.irq.eq(control.irq),

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from amaranth.back import rtlil
+from amaranth.hdl import Elaboratable
 
 from vta.config import Config
 from vta.errors import ToolError
 from vta.hw.boards.few_pins import FewPins
 from vta.hw.top import Top
 
-__all__ = ["TOP", "generate"]
+__all__ = ["TOP", "generate", "verilog_of"]
 
 TOP = "vta"
 """Name of the top module."""
@@ -52,14 +53,22 @@ def generate(config: Config, *, few_pins: bool = False) -> str:
     ToolError
         The Yosys that comes with Amaranth (``amaranth[builtin-yosys]``) is missing or failed.
     """
-    top = FewPins(config) if few_pins else Top(config)
+    return verilog_of(FewPins(config) if few_pins else Top(config), config)
+
+
+def verilog_of(design: Elaboratable, config: Config, **options: Any) -> str:
+    """A design with the machine of a configuration in it as Verilog, top module `vta`.
+
+    `options` go to Amaranth's conversion: ``ports`` where the design does not say them itself,
+    ``platform``.
+    """
     with _quick_conversion():
-        design = rtlil.convert(top, name=TOP, emit_src=False)
+        converted = rtlil.convert(design, name=TOP, emit_src=False, **options)
     # Processes become registers and multiplexers here: the text is smaller, and simulates faster,
     # than with a process for each signal.
     script = "\n".join(
         (
-            f"read_rtlil <<rtlil\n{design}\nrtlil",
+            f"read_rtlil <<rtlil\n{converted}\nrtlil",
             "proc -norom",
             # Assertions are for the tests of the blocks.
             "delete t:$check",

@@ -49,7 +49,7 @@ def _gemm(host, *, uops=(0, 1), iters=(1, 1), dst=(0, 0), src=(0, 0), wgt=(0, 0)
     )
 
 
-async def _vector_add(host, seed: int) -> None:
+async def add_vectors(host, seed: int) -> None:
     """a + b of 16 tiles, in two halves whose stores run beside the next half's loads."""
     config, rng = host.config, np.random.default_rng(seed)
     a, b = (
@@ -78,7 +78,7 @@ async def _vector_add(host, seed: int) -> None:
 async def vector_add(dut):
     host = await Host(dut, seed="vector add").start()
     for seed in range(3):
-        await _vector_add(host, seed)
+        await add_vectors(host, seed)
     assert await host.read("tile_count") == 16
     assert await host.read("alu_ops") == 16
     assert await host.read("acc_bytes") == 2 * 16 * host.config.acc_elem_bytes
@@ -244,7 +244,7 @@ async def errors(dut):
     await ClockCycles(dut.clk, 10)
     assert await host.fault() == (Cause.NO_FINISH, ModuleId.FETCH, 0)
     await host.reset()
-    await _vector_add(host, 5)
+    await add_vectors(host, 5)
 
 
 @cocotb.test()
@@ -263,7 +263,7 @@ async def watchdog(dut):
     host.channels["r"].pause = False
     await ClockCycles(dut.clk, 50)
     assert await host.read("control") == 0
-    await _vector_add(host, 1)
+    await add_vectors(host, 1)
 
 
 @cocotb.test()
@@ -305,7 +305,7 @@ async def reset_in_the_middle(dut):
         # Buffers stay; a run is as good as on a new machine.
         await host.run(host.store(sram=top, dram=200, x=8))
         np.testing.assert_array_equal(host.out(8, 200), values.astype(np.int8))
-        await _vector_add(host, moment)
+        await add_vectors(host, moment)
 
 
 @cocotb.test()

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import random
+from typing import Self
 
 import cocotb
 import numpy as np
@@ -47,19 +48,8 @@ class Host:
         self.dut = dut
         self.config = Config.from_dict(json.loads(os.environ["VTA_BENCH_CONFIG"]))
         self.isa = Isa(self.config)
-        for name in ("m_axi", "s_axi"):
-            logging.getLogger(f"cocotb.{dut._name}.{name}").setLevel(logging.WARNING)
-        cocotb.start_soon(Clock(dut.clk, 10, "ns").start())
-        dut.rst.value = 1
-        self.ram = AxiRam(
-            AxiBus.from_prefix(dut, "m_axi", bus_separator="__"),
-            dut.clk,
-            dut.rst,
-            size=1 << self.config.addr_width,
-        )
-        self.registers = AxiLiteMaster(
-            AxiLiteBus.from_prefix(dut, "s_axi", bus_separator="__"), dut.clk, dut.rst
-        )
+        self.clk = self._clock()
+        self.ram, self.registers = self._connect()
         self.written: list[tuple[int, bytes]] = []
         keep = self.ram.write_if._write
 
@@ -84,11 +74,39 @@ class Host:
             for name, channel in self.channels.items():
                 channel.set_pause_generator(_pauses(f"{seed} {name}", stalls))
 
-    async def start(self) -> Host:
-        """Power-on: a few cycles of reset; from there on the bus is watched."""
-        await ClockCycles(self.dut.clk, 4)
+    def _clock(self):
+        """The signal that benches drive as the clock, whose edges they wait for."""
+        return self.dut.clk
+
+    def _connect(self):
+        """Starts the clock and the reset; memory and the registers' master."""
+        dut = self.dut
+        for name in ("m_axi", "s_axi"):
+            logging.getLogger(f"cocotb.{dut._name}.{name}").setLevel(logging.WARNING)
+        cocotb.start_soon(Clock(dut.clk, 10, "ns").start())
+        dut.rst.value = 1
+        ram = AxiRam(
+            AxiBus.from_prefix(dut, "m_axi", bus_separator="__"),
+            dut.clk,
+            dut.rst,
+            size=1 << self.config.addr_width,
+        )
+        return ram, AxiLiteMaster(
+            AxiLiteBus.from_prefix(dut, "s_axi", bus_separator="__"), dut.clk, dut.rst
+        )
+
+    def _end_reset(self) -> None:
         self.dut.rst.value = 0
-        await ClockCycles(self.dut.clk, 2)
+
+    def _memory_signal(self, name: str):
+        """A signal of the memory port, by its name in the standard."""
+        return getattr(self.dut, f"m_axi__{name}")
+
+    async def start(self) -> Self:
+        """Power-on: a few cycles of reset; from there on the bus is watched."""
+        await ClockCycles(self.clk, 4)
+        self._end_reset()
+        await ClockCycles(self.clk, 2)
         cocotb.start_soon(self._watch("ar"))
         cocotb.start_soon(self._watch("aw"))
         return self
@@ -96,10 +114,10 @@ class Host:
     async def _watch(self, channel: str) -> None:
         """AXI's rules for requests: once valid they stand; none is too long or crosses a page."""
         names = ("valid", "ready", "addr", "len", "size", "burst")
-        valid, ready, *fields = (getattr(self.dut, f"m_axi__{channel}{name}") for name in names)
+        valid, ready, *fields = (self._memory_signal(channel + name) for name in names)
         held = None
         while True:
-            await RisingEdge(self.dut.clk)
+            await RisingEdge(self.clk)
             if not int(valid.value):
                 assert held is None, f"{channel}valid was withdrawn"
                 continue
@@ -143,7 +161,7 @@ class Host:
     async def end(self, limit: int = 20_000) -> bool:
         """Waits until the machine stops; whether it did so without an error."""
         for _ in range(limit // 20):
-            await ClockCycles(self.dut.clk, 20)
+            await ClockCycles(self.clk, 20)
             control = await self.read("control")
             if not control & LAUNCH:
                 return bool(control & DONE)
@@ -157,7 +175,7 @@ class Host:
     async def reset(self) -> None:
         await self.write("control", RESET)
         while await self.read("control") & RESET:
-            await ClockCycles(self.dut.clk, 5)
+            await ClockCycles(self.clk, 5)
 
     async def state(self) -> dict[str, int]:
         return {

