@@ -1,4 +1,4 @@
-"""AXI4, AXI3, AXI4-Lite as interface signatures (ARM IHI 0022), named as the standard names them."""
+"""AXI4, AXI3 and AXI4-Lite as interface signatures (ARM IHI 0022), with the standard's names."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ class AxiSignature(Signature):
         }
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and (
-            self.addr_width,
-            self.data_width,
-            self.id_width,
-        ) == (other.addr_width, other.data_width, other.id_width)
+        return type(other) is type(self) and (self.addr_width, self.data_width, self.id_width) == (
+            other.addr_width,
+            other.data_width,
+            other.id_width,
+        )
 
     def __repr__(self) -> str:
         return (

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["Port", "ports_of", "stand_in"]
+from vta.sim.rtl import verilator
+
+__all__ = ["Port", "ports_of", "stand_in", "wrong_connections"]
 
 BUFFERS = """
 module BUFG(input I, output O); assign O = I; endmodule
@@ -63,3 +65,15 @@ def stand_in(primitive: str, clocks: str) -> str:
         f"module {primitive}(\n{ports}\n);\n  reg fabric_clock;\n"
         f"  assign {clocks} = {{{known[clocks].width - 1}'b0, fabric_clock}};\nendmodule\n{BUFFERS}"
     )
+
+
+def wrong_connections(verilog: str, folder: Path) -> list[str]:
+    """What Verilator says of the connections of instances: unknown ports, other widths."""
+    # The text turns off the warnings about widths, which Yosys does not keep.
+    text = re.sub(r"/\* verilator lint_off \w+ \*/\n", "", verilog)
+    (folder / "vta.v").write_text(text)
+    done = verilator.find().run(
+        "--lint-only", "-Wno-fatal", "-Wwarn-WIDTH", "--top-module", "vta", "vta.v", cwd=folder
+    )
+    said = (done.stdout or "") + (done.stderr or "")
+    return [line for line in said.splitlines() if "connection" in line or "%Error" in line]

@@ -38,7 +38,11 @@ class ProcessorHost(Host):
             # The models are for AXI4 and compare the widths of signals with its own.
             for kind in (AxiARSink, AxiARSource, AxiAWSink, AxiAWSource):
                 channel = kind.__name__[3:5].lower()
-                kind._signal_widths |= {f"{channel}len": 4, f"{channel}size": 2, f"{channel}lock": 2}
+                kind._signal_widths |= {
+                    f"{channel}len": 4,
+                    f"{channel}size": 2,
+                    f"{channel}lock": 2,
+                }
         bus = AxiBus.from_prefix(self.system, self.memory, bus_separator="")
         ram = AxiRam(bus, self.clk, size=1 << self.config.addr_width)
         return ram, AxiMaster(
