@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import random
 from collections import deque
@@ -263,9 +264,10 @@ def test_long_bursts_of_axi4():
     Processor(RegisterBridge(AXI4, base), bursts, "none", base).run()
 
 
-@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
-def test_what_it_refuses():
+def test_what_it_refuses(monkeypatch):
+    monkeypatch.setattr(RegisterBridge, "_MustUse__silence", True)
     with pytest.raises(ValueError, match="the data must be 32 bits wide, not 64"):
         RegisterBridge(Axi3Signature(addr_width=32, data_width=64, id_width=12), BASE)
     with pytest.raises(ValueError, match="the base must be a multiple of 4096, not 0x40000800"):
         RegisterBridge(AXI3, BASE + 2048)
+    gc.collect()
