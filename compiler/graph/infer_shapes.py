@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 from onnx import shape_inference
 
-from vta.compiler.graph.onnx_graph import OnnxGraph, Op, build_model, make_op, note_shapes
+from vta.compiler.graph.onnx_graph import (
+    OnnxGraph,
+    Op,
+    build_model,
+    make_op,
+    note_shapes,
+    tensors_of,
+)
 from vta.errors import NetworkError
 
 __all__ = ["MICROSOFT", "fix_batch", "infer_shapes"]
@@ -61,9 +68,6 @@ def fix_batch(graph: OnnxGraph, batch: int) -> None:
                 f"the input {name} must have a fixed shape but for the batch, not ({sizes})"
             )
         graph.shapes[name] = shape
-    for name in graph.outputs:
-        if name not in graph.inputs and name not in graph.constants:
-            graph.shapes.pop(name, None)
 
 
 def infer_shapes(graph: OnnxGraph) -> None:
@@ -74,9 +78,10 @@ def infer_shapes(graph: OnnxGraph) -> None:
     NetworkError
         If the shapes contradict each other.
     """
-    known = {*graph.inputs, *graph.constants}
-    graph.shapes = {name: shape for name, shape in graph.shapes.items() if name in known}
     ops = [_stand_in(graph, op) for op in graph.ops]
+    # Of operators that ONNX does not define, the model itself may state the shapes.
+    kept = {*graph.inputs, *graph.constants, *tensors_of(op for op in ops if op.domain)}
+    graph.shapes = {name: shape for name, shape in graph.shapes.items() if name in kept}
     model = build_model(graph, ops, only_shapes=True)
     try:
         found = shape_inference.infer_shapes(model, data_prop=True, strict_mode=True)

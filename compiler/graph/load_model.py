@@ -47,11 +47,22 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto) -> onnx.ModelPr
     if model.ir_version < 4:
         # Since then constants need not be inputs too.
         model.ir_version = 4
+    _check(model, what)
+    return model
+
+
+def _check(model: onnx.ModelProto, what: str) -> None:
+    kinds = [each.type.tensor_type for each in model.graph.output if each.HasField("type")]
+    bare = [kind for kind in kinds if kind.elem_type and not kind.HasField("shape")]
+    for kind in bare:
+        # Only the checker wants a shape here; the real one is inferred.
+        kind.shape.SetInParent()
     try:
         checker.check_model(model)
     except (checker.ValidationError, ValueError) as error:
         raise NetworkError(f"{what} is not a valid ONNX model: {_one_line(error)}") from None
-    return model
+    for kind in bare:
+        kind.ClearField("shape")
 
 
 def _parse(path: Path) -> onnx.ModelProto:

@@ -59,7 +59,8 @@ class _Maker:
         for op in ops:
             if op.is_a("DequantizeLinear"):
                 self._convert_dequantise(op)
-        if not any(op.kind == "DequantizeLinear" or op.kind in INT8_FORMS for op in ops):
+        int8 = ("QuantizeLinear", "DequantizeLinear", *INT8_FORMS)
+        if not any(op.kind in int8 for op in ops):
             for op in ops:
                 self.reasons[op.name] = REASONS.get(op.kind, FLOAT_ONLY)
         self._add_regions()

@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-__all__ = ["OnnxGraph", "Op", "build_model", "from_model"]
+__all__ = ["OnnxGraph", "Op", "build_model", "from_model", "make_op", "note_shapes", "tensors_of"]
 
 FEW = 4096
 """Constants of at most so many numbers take part in the inference of shapes by value."""
@@ -329,6 +329,9 @@ def build_model(
         for domain, version in graph.opsets.items()
         if domain in domains or any(op.captured for op in chosen)
     ]
+    if only_shapes:
+        made = tensors_of(op for op in chosen if op.domain)
+        proto.value_info.extend(_value(graph, name) for name in made if name not in last)
     model = helper.make_model(proto, opset_imports=opsets, producer_name="vta")
     model.ir_version = graph.ir_version
     return model

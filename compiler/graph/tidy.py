@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from onnx import numpy_helper, reference
 from vta.compiler.graph.infer_shapes import infer_shapes
 from vta.compiler.graph.onnx_graph import OnnxGraph, Op, build_model, make_op
 
-__all__ = ["tidy"]
+__all__ = ["RULES", "Rule", "tidy"]
 
 LARGEST = 1 << 24
 """Results of more numbers are not computed in advance."""
@@ -22,21 +22,24 @@ KEPT = ("DequantizeLinear", "RandomNormal", "RandomUniform", "Multinomial", "Ber
 Rule = Callable[[OnnxGraph, Op], bool]
 
 
-def tidy(graph: OnnxGraph) -> None:
-    """Applies all rewrites until none applies, and infers the shapes."""
+def tidy(graph: OnnxGraph, rules: Sequence[Rule] | None = None) -> None:
+    """Applies rewrites until none applies, and infers the shapes.
+
+    By default the rewrites are those that change no number of any tensor.
+    """
     for _ in range(4):
         infer_shapes(graph)
-        if not _sweep(graph):
+        if not _sweep(graph, RULES if rules is None else rules):
             break
     graph.prune()
 
 
-def _sweep(graph: OnnxGraph) -> bool:
+def _sweep(graph: OnnxGraph, rules: Sequence[Rule]) -> bool:
     any_change, changed = False, True
     while changed:
         changed = False
         for op in graph.ops:
-            for rule in RULES:
+            for rule in rules:
                 if graph.maker(op.outputs[0]) is op and rule(graph, op):
                     changed = any_change = True
                     break
@@ -212,30 +215,11 @@ def fold_pad(graph: OnnxGraph, op: Op) -> bool:
     return True
 
 
-def fold_normalisation(graph: OnnxGraph, op: Op) -> bool:
-    """A BatchNormalization behind a Conv with float32 weights scales these weights."""
-    conv = graph.maker(op.input(0)) if op.is_a("BatchNormalization") else None
-    if conv is None or not conv.is_a("Conv") or graph.only_reader(op.input(0)) is not op:
+def sum_of_two(graph: OnnxGraph, op: Op) -> bool:
+    """A Sum of two tensors is an Add."""
+    if not op.is_a("Sum") or len(op.inputs) != 2:
         return False
-    if op.get("training_mode", 0) or any(graph.readers(name) for name in op.outputs[1:]):
-        return False
-    numbers = [graph.constant(name) for name in op.inputs[1:5]]
-    weight = graph.constant(conv.input(1))
-    bias = graph.constant(conv.input(2)) if conv.input(2) else np.zeros(1, np.float32)
-    if weight is None or bias is None or any(number is None for number in numbers):
-        return False
-    gamma, beta, mean, variance = (np.asarray(each, np.float64) for each in numbers)
-    factor = gamma / np.sqrt(variance + op.get("epsilon", 1e-5))
-    scaled = weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
-    moved = (bias - mean) * factor + beta
-    names = [
-        graph.add_constant(f"{op.outputs[0]}_{what}", value.astype(np.float32))
-        for what, value in (("weight", scaled), ("bias", moved))
-    ]
-    graph.remove(op)
-    graph.replace(
-        conv, Op(conv.name, "Conv", "", [conv.input(0), *names], op.outputs[:1], conv.attributes)
-    )
+    graph.replace(op, make_op(op.name, "Add", op.inputs, op.outputs))
     return True
 
 
@@ -245,5 +229,5 @@ RULES: tuple[Rule, ...] = (
     merge_transposes,
     transpose_weights,
     fold_pad,
-    fold_normalisation,
+    sum_of_two,
 )

@@ -7,7 +7,8 @@ and so do products of such tensors; QuantizeLinear then computes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
 from onnx import helper, numpy_helper
@@ -23,6 +24,7 @@ class Exact:
     low: float = -np.inf
     high: float = np.inf
     mean_of: np.ndarray | None = None  # what a sum is to be divided by
+    plain: bool = False  # a tensor as it was dequantised, not a sum or product
 
     def float(self):
         total = sum(numbers.astype(F) * scale for numbers, scale in self.terms)
@@ -30,21 +32,23 @@ class Exact:
             total = total / self.mean_of.astype(F)
         return np.clip(total, F(self.low), F(self.high)).astype(F)
 
+    def steps(self, scale, zero):
+        """Multiples of `scale`, rounded, plus `zero`."""
+        if len(self.terms) == 2:
+            (a, sa), (b, sb) = self.terms
+            return np.rint(a.astype(F) * (sa / scale) + b.astype(F) * (sb / scale) + F(zero))
+        numbers, own = self.terms[0]
+        if self.mean_of is not None:
+            result = numbers.astype(F) * (own / (scale * self.mean_of.astype(F)))
+        elif self.plain:
+            result = numbers.astype(F) * own / scale
+        else:
+            result = numbers.astype(F) * (own / scale)
+        return np.rint(result) + zero
+
     def quantised(self, scale, zero, dtype):
         limits = np.iinfo(dtype)
-        if len(self.terms) == 1:
-            numbers, own = self.terms[0]
-            if self.mean_of is not None:
-                ratio = own / (scale * self.mean_of.astype(F))
-                result = np.rint(numbers.astype(F) * ratio)
-            elif np.abs(numbers).max(initial=0) <= 255 and own.size == 1:
-                result = np.rint(numbers.astype(F) * own / scale)
-            else:
-                result = np.rint(numbers.astype(F) * (own / scale))
-            result = result + zero
-        else:
-            (a, sa), (b, sb) = self.terms
-            result = np.rint(a.astype(F) * (sa / scale) + b.astype(F) * (sb / scale) + F(zero))
+        result = self.steps(scale, zero)
         for bound, pick in ((self.low, np.maximum), (self.high, np.minimum)):
             if np.isfinite(bound):
                 result = pick(result, np.rint(F(bound) / scale) + zero)
@@ -67,6 +71,18 @@ def windows(data, kernel, strides, pads, dilations, fill, out):
             rows = room[:, :, y * dilations[0] :: strides[0], x * dilations[1] :: strides[1]]
             seen[:, :, :, :, y, x] = rows[:, :, : out[0], : out[1]]
     return seen
+
+
+def padding(attributes, size, reach, strides):
+    """(top, left, bottom, right)."""
+    pads = list(attributes.get("pads", [0, 0, 0, 0]))
+    mode = attributes.get("auto_pad", b"NOTSET")
+    if mode.startswith(b"SAME"):
+        for d in (0, 1):
+            total = max((-(-size[d] // strides[d]) - 1) * strides[d] + reach[d] - size[d], 0)
+            pads[d] = total // 2 if mode == b"SAME_UPPER" else -(-total // 2)
+            pads[2 + d] = total - pads[d]
+    return pads
 
 
 class Interpreter:
@@ -104,7 +120,7 @@ class Interpreter:
             shape = [1] * x.ndim
             shape[attributes.get("axis", 1)] = -1
         zero = 0 if zero is None else zero.astype(np.int64).reshape(shape)
-        return Exact([(x.astype(np.int64) - zero, scale.reshape(shape).astype(F))])
+        return Exact([(x.astype(np.int64) - zero, scale.reshape(shape).astype(F))], plain=True)
 
     def _sums(self, attributes, x, w):
         """int64 sums of a convolution of whole numbers."""
@@ -112,14 +128,7 @@ class Interpreter:
         strides = attributes.get("strides", [1, 1])
         dilations = attributes.get("dilations", [1, 1])
         reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-        pads = list(attributes.get("pads", [0, 0, 0, 0]))
-        mode = attributes.get("auto_pad", b"NOTSET")
-        if mode.startswith(b"SAME"):
-            for d in (0, 1):
-                out = -(-x.shape[2 + d] // strides[d])
-                total = max((out - 1) * strides[d] + reach[d] - x.shape[2 + d], 0)
-                pads[d] = total // 2 if mode == b"SAME_UPPER" else -(-total // 2)
-                pads[2 + d] = total - pads[d]
+        pads = padding(attributes, x.shape[2:], reach, strides)
         out = [
             (x.shape[2 + d] + pads[d] + pads[2 + d] - reach[d]) // strides[d] + 1 for d in (0, 1)
         ]
@@ -186,8 +195,7 @@ class Interpreter:
 
     def op_Mul(self, attributes, a, b):
         (x, sx), (y, sy) = a.terms[0], b.terms[0]
-        # A product of numbers of 8 bits may look like one number: its scale is applied at once.
-        return Product([(x * y, sx * sy)])
+        return Exact([(x * y, sx * sy)])
 
     def op_Relu(self, attributes, x):
         return _bounded(x, 0.0, np.inf)
@@ -199,10 +207,12 @@ class Interpreter:
 
     def _pool(self, attributes, x):
         kernel, strides = attributes["kernel_shape"], attributes.get("strides", [1, 1])
-        dilations, pads = attributes.get("dilations", [1, 1]), attributes.get("pads", [0] * 4)
+        dilations = attributes.get("dilations", [1, 1])
+        reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+        pads = padding(attributes, x.shape[2:], reach, strides)
         out = []
         for d in (0, 1):
-            room = x.shape[2 + d] + pads[d] + pads[2 + d] - (kernel[d] - 1) * dilations[d] - 1
+            room = x.shape[2 + d] + pads[d] + pads[2 + d] - reach[d]
             steps = -(-room // strides[d]) if attributes.get("ceil_mode", 0) else room // strides[d]
             if steps * strides[d] >= x.shape[2 + d] + pads[d]:
                 steps -= 1  # The last window must start at the data or the padding before it.
@@ -239,9 +249,10 @@ class Interpreter:
         return Exact([(sums, scale.reshape(()))], mean_of=np.array(numbers.size // sums.size))
 
     def _like(self, x, change):
-        return (
-            Exact([(change(x.terms[0][0]), x.terms[0][1])]) if isinstance(x, Exact) else change(x)
-        )
+        if not isinstance(x, Exact):
+            return change(x)
+        numbers, scale = x.terms[0]
+        return replace(x, terms=[(change(numbers), scale)])
 
     def op_Reshape(self, attributes, x, shape):
         def change(values):
@@ -258,7 +269,21 @@ class Interpreter:
         axis = attributes["axis"]
         if not isinstance(operands[0], Exact):
             return np.concatenate(operands, axis)
-        return Joined([each.terms[0] for each in operands], axis)
+        return Joined(operands, axis)
+
+    def op_LeakyRelu(self, attributes, x):
+        x = x.float()
+        return np.where(x >= 0, x, x * F(attributes["alpha"]))
+
+    def op_Abs(self, attributes, x):
+        return np.abs(x.float())
+
+    def op_Resize(self, attributes, x, roi, scales):
+        assert attributes["nearest_mode"] == b"floor"
+        x = x.float() if isinstance(x, Exact) else x
+        for axis, scale in enumerate(scales.tolist()):
+            x = x.repeat(int(scale), axis)
+        return x
 
     def op_QLinearConv(self, attributes, x, xs, xz, w, ws, wz, ys, yz, b=None):
         sums = self._sums(attributes, x.astype(np.int64) - int(xz), w.astype(np.int64))
@@ -288,33 +313,23 @@ class Interpreter:
         return _clipped(np.rint(sums.astype(F) * scale), yz)
 
 
-class Product(Exact):
-    """A product of two tensors."""
-
-    def quantised(self, scale, zero, dtype):
-        limits = np.iinfo(dtype)
-        numbers, own = self.terms[0]
-        result = np.rint(numbers.astype(F) * (own / scale)) + zero
-        return np.clip(result, limits.min, limits.max).astype(dtype)
-
-
 class Joined(Exact):
     """Tensors with scales of their own, one after the other along an axis."""
 
-    def __init__(self, terms, axis):
-        super().__init__(terms)
-        self.axis = axis
+    def __init__(self, parts, axis):
+        super().__init__([])
+        self.parts, self.axis = parts, axis
 
     def float(self):
-        return np.concatenate([n.astype(F) * s for n, s in self.terms], self.axis)
+        return np.concatenate([part.float() for part in self.parts], self.axis)
 
-    def quantised(self, scale, zero, dtype):
-        parts = [Exact([t], self.low, self.high).quantised(scale, zero, dtype) for t in self.terms]
-        return np.concatenate(parts, self.axis)
+    def steps(self, scale, zero):
+        return np.concatenate([part.steps(scale, zero) for part in self.parts], self.axis)
 
 
 def _bounded(x, low, high):
     if isinstance(x, Exact):
+        x = copy.copy(x)
         x.low, x.high = max(x.low, low), min(x.high, high)
         return x
     return np.clip(x, low, high)
