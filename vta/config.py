@@ -427,7 +427,7 @@ def default_path() -> Path:
 
 _DEFAULT = Config(
     target="sim",
-    hw_ver="0.0.2",
+    hw_ver="0.0.3",
     log_inp_width=3,
     log_wgt_width=3,
     log_acc_width=5,

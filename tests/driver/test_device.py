@@ -126,7 +126,7 @@ def test_refuses_a_program_for_another_configuration(make_program: MakeProgram) 
     [
         {"target": "tsim"},
         {"hw_ver": "0.0.1"},
-        {"hw_ver": "0.0.3"},
+        {"hw_ver": "0.0.2"},
         {"log_bus_width": 8},
         {"addr_width": 40},
         {"max_burst": 16},
@@ -172,8 +172,7 @@ def test_the_refusal_names_the_field(
 def test_a_program_that_needs_encoding_0_0_3_is_refused_with_its_instruction(
     make_program: MakeProgram,
 ) -> None:
-    old = PRESETS["tiny"]
-    new = old.replace(hw_ver="0.0.3")
+    old, new = (PRESETS["tiny"].replace(hw_ver=version) for version in ("0.0.2", "0.0.3"))
     program = make_program(new)
     insns = program.insns.copy()
     # By hand from the encoding: an ALU with alu_opcode 6, whose bits follow four ACC factors.

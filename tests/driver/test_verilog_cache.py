@@ -20,13 +20,16 @@ TINY = PRESETS["tiny"]
 
 def test_key_follows_the_hardware_and_only_it() -> None:
     key = verilog_cache._key(TINY)
-    assert verilog_cache._key(TINY.replace(target="tsim", hw_ver="0.0.1")) == key
+    assert verilog_cache._key(TINY.replace(target="tsim")) == key
+    older, oldest = (verilog_cache._key(TINY.replace(hw_ver=v)) for v in ("0.0.2", "0.0.1"))
+    assert older == oldest
     keys = {
         key,
+        older,
         verilog_cache._key(TINY.replace(log_bus_width=7)),
         verilog_cache._key(PRESETS["default"]),
     }
-    assert len(keys) == 3
+    assert len(keys) == 4
 
 
 def test_key_follows_sources_and_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

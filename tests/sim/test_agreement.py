@@ -67,8 +67,8 @@ ODD = {
     ),
 }
 
-NEW = {f"{name}-new": config.replace(hw_ver="0.0.3") for name, config in (PRESETS | ODD).items()}
-"""The same with encoding 0.0.3."""
+OLD = {f"{name}-old": config.replace(hw_ver="0.0.2") for name, config in (PRESETS | ODD).items()}
+"""The same with encoding 0.0.2."""
 
 models = st.one_of(
     st.sampled_from((MemoryModel(), MemoryModel(latency=1), MemoryModel(latency=100))),
@@ -200,27 +200,27 @@ def agree(config, part, count, record, *, faulty=False):
 
 
 @pytest.mark.parametrize("part", range(2))
-@pytest.mark.parametrize("name", ["tiny", "small", "default", "tiny-new"])
+@pytest.mark.parametrize("name", ["tiny", "small", "default", "tiny-old"])
 def test_programs(name, part, record_property):
-    agree((PRESETS | NEW)[name], part, 80 if name == "default" else 160, record_property)
+    agree((PRESETS | OLD)[name], part, 80 if name == "default" else 160, record_property)
 
 
-@pytest.mark.parametrize("name", ["tiny", "small", "default", "tiny-new"])
+@pytest.mark.parametrize("name", ["tiny", "small", "default", "tiny-old"])
 def test_erroneous_programs(name, record_property):
     outcomes = agree(
-        (PRESETS | NEW)[name], 50, 60 if name == "default" else 120, record_property, faulty=True
+        (PRESETS | OLD)[name], 50, 60 if name == "default" else 120, record_property, faulty=True
     )
     assert len(outcomes) > 5
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("part", range(2))
-@pytest.mark.parametrize("name", [*PRESETS, *ODD, *NEW])
+@pytest.mark.parametrize("name", [*PRESETS, *ODD, *OLD])
 def test_more_programs(name, part, record_property):
-    agree((PRESETS | ODD | NEW)[name], 100 + part, 250, record_property)
+    agree((PRESETS | ODD | OLD)[name], 100 + part, 250, record_property)
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", [*PRESETS, *ODD, *NEW])
+@pytest.mark.parametrize("name", [*PRESETS, *ODD, *OLD])
 def test_more_erroneous_programs(name, record_property):
-    agree((PRESETS | ODD | NEW)[name], 150, 200, record_property, faulty=True)
+    agree((PRESETS | ODD | OLD)[name], 150, 200, record_property, faulty=True)

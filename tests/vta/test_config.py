@@ -13,7 +13,7 @@ from vta.isa import MemoryType
 
 VALUES = {
     "TARGET": "sim",
-    "HW_VER": "0.0.2",
+    "HW_VER": "0.0.3",
     "LOG_INP_WIDTH": 3,
     "LOG_WGT_WIDTH": 3,
     "LOG_ACC_WIDTH": 5,
@@ -380,8 +380,8 @@ def test_the_difference_names_what_a_stream_notices():
     default = PRESETS["default"]
     unseen = default.replace(target="tsim", hw_ver="0.0.1", log_bus_width=7, max_burst=16)
     assert default.encoding_difference(unseen) == ""
-    for first, second in ((default, "0.0.3"), (default.replace(hw_ver="0.0.3"), "0.0.2")):
-        assert first.encoding_difference(default.replace(hw_ver=second)) == ""
+    older = default.replace(hw_ver="0.0.2")
+    assert older.encoding_difference(default) == default.encoding_difference(older) == ""
     assert default.encoding_difference(default.replace(log_batch=1, log_acc_buff_size=16)) == (
         "LOG_BATCH 0 here, 1 there, LOG_ACC_BUFF_SIZE 17 here, 16 there"
     )

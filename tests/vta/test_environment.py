@@ -255,7 +255,7 @@ def test_board_calls_on_simulators() -> None:
         {"addr_width": 40},
         {"max_burst": 16},
         {"log_insn_queue": 12},
-        {"hw_ver": "0.0.3"},
+        {"hw_ver": "0.0.2"},
         {"target": "tsim"},
     ],
     ids=lambda change: next(iter(change)),

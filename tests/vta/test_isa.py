@@ -207,6 +207,7 @@ def c_words(config):
     """The two words (docs/isa.md) of each instruction, and the micro-op, as (name, width)."""
     acc, inp, wgt = config.log_acc_depth, config.log_inp_depth, config.log_wgt_depth
     uop = config.log_uop_depth
+    pad_min = [] if config.hw_ver == "0.0.2" else [("pad_min", 1)]
     loops = [
         *COMMON,
         ("reset", 1),
@@ -217,7 +218,7 @@ def c_words(config):
     ]
     return {
         "mem": (
-            [*COMMON, ("memory_type", 3), ("sram_base", 16), ("dram_base", 32)],
+            [*COMMON, ("memory_type", 3), ("sram_base", 16), ("dram_base", 32), *pad_min],
             [
                 ("y_size", 16),
                 ("x_size", 16),
@@ -285,11 +286,13 @@ def test_layout_is_that_of_c_bit_fields(configs, kind):
         assert form.pack(**values) == c_pack(parts, values, unit)
 
 
+@pytest.mark.parametrize("hw_ver", ["0.0.2", "0.0.3"])
 @pytest.mark.parametrize("kind", ["mem", "gemm", "alu"])
-def test_default_layout_is_that_of_one_c_struct(kind):
+def test_default_layout_is_that_of_one_c_struct(kind, hw_ver):
     """At the default configuration C itself starts the second word where docs/isa.md does."""
-    form, rng = getattr(DEFAULT, kind), np.random.default_rng(1)
-    whole = sum(c_words(DEFAULT.config)[kind], [])
+    isa = Isa(DEFAULT.config.replace(hw_ver=hw_ver))
+    form, rng = getattr(isa, kind), np.random.default_rng(1)
+    whole = sum(c_words(isa.config)[kind], [])
     for _ in range(20):
         values = random_values(form, rng)
         assert form.pack(**values) == c_pack([whole], values, ctypes.c_uint64)

@@ -121,7 +121,7 @@ def found(program, what):
         (Opcode.ALU, {"uop_end": 50}, r"reads uop\[0:50\] before all of it is written"),
         (Opcode.ALU, {"iter_out": 5, "dst_factor_out": 14}, r"acc\[0:72\] is beyond"),
         (Opcode.ALU, {"iter_out": 2, "dst_factor_out": 49}, r"acc\[0:65\] is beyond"),
-        (Opcode.ALU, {"alu_opcode": 6}, "no such ALU operation"),
+        (Opcode.ALU, {"alu_opcode": 7}, "no such ALU operation"),
         (Opcode.STORE, {"x_size": 15}, r"C is not written in full \(318 of 320 parts\)"),
         *(
             (Opcode.STORE, {f"{axis}_pad_{end}": 1}, "a store has no padding")

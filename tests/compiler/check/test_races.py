@@ -217,9 +217,10 @@ def test_mov_does_not_read_its_destination():
 @pytest.mark.parametrize("operation", [AluOp.QNT, AluOp.MOV])
 def test_operations_of_the_newer_encoding(operation):
     program = stream((UOP, RESET, kernel(Opcode.ALU, alu_opcode=operation)))
+    older, newer = (TINY.replace(hw_ver=version) for version in ("0.0.2", "0.0.3"))
     with pytest.raises(VerifyError, match="no such ALU operation"):
-        verify_program(program)
-    verify_program(dataclasses.replace(program, config=TINY.replace(hw_ver="0.0.3")))
+        verify_program(dataclasses.replace(program, config=older))
+    verify_program(dataclasses.replace(program, config=newer))
 
 
 @pytest.mark.parametrize("count", [MAX_TOKENS, MAX_TOKENS + 1])

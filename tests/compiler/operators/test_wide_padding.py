@@ -48,7 +48,7 @@ def test_outputs_of_padding_alone_stand_for_each_other(sim, padding, stride, cor
     spec = top.Conv2d((1, 2, 8, 8), (3, 2, 3, 3), padding=padding, stride=stride, epilogue=EPILOGUE)
     operator = check(sim, spec, 1)
     assert spec.core.output_shape[2:] == core
-    assert len(operator.program.insns) < 120
+    assert len(operator.program.insns) < 150
 
 
 def test_a_padding_of_700_is_a_small_program():

@@ -10,7 +10,7 @@ from vta.compiler.ir.tile_ir import Alu, Reset
 from vta.compiler.pipeline import build, trace
 from vta.config import PRESETS
 from vta.errors import CompileError, ConfigError
-from vta.isa import Isa, Opcode
+from vta.isa import AluOp, Isa, Opcode
 
 CONFIG = PRESETS["default"]
 
@@ -32,12 +32,16 @@ def after(kit, title, rule, *dtypes, tiles=8, config=CONFIG):
         (lambda t, x, y: t.max(x, y) - t.min(x, y), 2, 1),
     ],
 )
-def test_copies_only_where_an_operand_lives_on(kit, rule, inputs, copies):
+@pytest.mark.parametrize("hw_ver", ["0.0.2", "0.0.3"])
+def test_copies_only_where_an_operand_lives_on(kit, rule, inputs, copies, hw_ver):
+    config = CONFIG.replace(hw_ver=hw_ver)
     if inputs == 1:
-        program = after(kit, "inplace", lambda t, x: rule(t, x, x), "int32")
+        program = after(kit, "inplace", lambda t, x: rule(t, x, x), "int32", config=config)
     else:
-        program = after(kit, "inplace", rule, "int32", "int32")
-    assert sum(isinstance(op, Reset) for op in program.body) == copies
+        program = after(kit, "inplace", rule, "int32", "int32", config=config)
+    resets = sum(isinstance(op, Reset) for op in program.body)
+    moves = sum(isinstance(op, Alu) and op.op == AluOp.MOV for op in program.body)
+    assert (resets, moves) == ((0, copies) if config.requantises else (copies, 0))
 
 
 @pytest.mark.parametrize(

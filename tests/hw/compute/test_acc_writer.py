@@ -12,8 +12,8 @@ from vta.isa import MemoryType
 
 CONFIGS = {
     **PRESETS,
-    "tiny-new": PRESETS["tiny"].replace(hw_ver="0.0.3"),
-    "wide-new": PRESETS["wide"].replace(hw_ver="0.0.3"),
+    "tiny-old": PRESETS["tiny"].replace(hw_ver="0.0.2"),
+    "wide-old": PRESETS["wide"].replace(hw_ver="0.0.2"),
 }
 KINDS = (MemoryType.UOP, MemoryType.ACC, MemoryType.ACC_8BIT)
 
@@ -94,7 +94,7 @@ def writes(config, rng, count):
 
 
 @pytest.mark.parametrize("stalls", STALLS)
-@pytest.mark.parametrize("name", ["tiny", "small", "wide", "tiny-new", "wide-new"])
+@pytest.mark.parametrize("name", ["tiny", "small", "wide", "tiny-old", "wide-old"])
 def test_random_writes(name, stalls):
     config = CONFIGS[name]
     rng = random.Random(f"acc writer {name} {stalls}")

@@ -356,7 +356,7 @@ def test_random_iterations_beside_random_loads():
 
 def test_an_iteration_waits_for_the_tiles_that_are_being_requantised():
     """As long as one of its tiles is in the line, and not a cycle longer."""
-    config, rng = PRESETS["tiny"].replace(hw_ver="0.0.3"), random.Random("delayed")
+    config, rng = PRESETS["tiny"], random.Random("delayed")
     dut = AccGuard(config)
     counts = {"taken": 0, "held": 0}
 

@@ -18,8 +18,9 @@ CONFIGS = {
     "wide": PRESETS["wide"],
     "batch4": PRESETS["batch4"],
     "axi3": PRESETS["tiny"].replace(max_burst=16, log_bus_width=7),
-    "tiny-new": PRESETS["tiny"].replace(hw_ver="0.0.3"),
-    "wide-new": PRESETS["wide"].replace(hw_ver="0.0.3", log_bus_width=8),
+    "wide256": PRESETS["wide"].replace(log_bus_width=8),
+    "tiny-old": PRESETS["tiny"].replace(hw_ver="0.0.2"),
+    "wide256-old": PRESETS["wide"].replace(hw_ver="0.0.2", log_bus_width=8),
 }
 LOAD = (MemoryType.INP, MemoryType.WGT)
 COMPUTE = (MemoryType.UOP, MemoryType.ACC, MemoryType.ACC_8BIT)
@@ -161,8 +162,9 @@ def expected_tiles(config, move):
         ("default", "short"),
         ("batch4", "long"),
         ("wide", "short"),
-        ("tiny-new", "short"),
-        ("wide-new", "none"),
+        ("wide256", "none"),
+        ("tiny-old", "short"),
+        ("wide256-old", "none"),
     ],
 )
 @pytest.mark.parametrize("kinds", [LOAD, COMPUTE], ids=["load", "compute"])
@@ -201,7 +203,7 @@ def test_every_combination_of_padding(y, pads):
 
 
 @pytest.mark.parametrize("kind", [*LOAD, *COMPUTE], ids=lambda kind: kind.name)
-@pytest.mark.parametrize("name", ["tiny-new", "wide-new"])
+@pytest.mark.parametrize("name", ["tiny", "wide256"])
 def test_padding_with_the_least_number(name, kind):
     """Beside a LOAD whose padding is zero; padding of UOP is zero always."""
     config = CONFIGS[name]

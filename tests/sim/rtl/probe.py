@@ -128,7 +128,7 @@ def register_probe(config: Config) -> str:
     """A device of which only the registers work, and which says that it is of `config`."""
     identity = {
         "id": 0x2D415456,
-        "version": 0x200,
+        "version": int(config.hw_ver[-1]) << 8,
         **{f"config_{index}": word for index, word in enumerate(config_words(config))},
     }
     words = "".join(
