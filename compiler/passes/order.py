@@ -23,6 +23,9 @@ from vta.isa import AluOp, MemoryType, Opcode
 
 __all__ = ["order"]
 
+_Range = tuple[str, int, int]
+"""A memory, the first element and the one behind the last."""
+
 
 def order(program: InsnProgram, config: Config) -> InsnProgram:
     """The same instructions in a better order, with the same results."""
@@ -36,11 +39,11 @@ def order(program: InsnProgram, config: Config) -> InsnProgram:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Entry:
-    """An instruction with the ranges that it reads and writes, by space."""
+    """An instruction with the ranges that it reads and writes."""
 
     op: Op
-    reads: dict[str, tuple[int, int]]
-    writes: dict[str, tuple[int, int]]
+    reads: list[_Range]
+    writes: list[_Range]
 
     @functools.cached_property
     def cycles(self) -> int:
@@ -77,20 +80,21 @@ class _Entry:
         )
 
 
-def _ranges(op: Op, config: Config) -> tuple[dict[str, tuple[int, int]], ...]:
-    found: tuple[dict[str, tuple[int, int]], ...] = ({}, {})
+def _ranges(op: Op, config: Config) -> tuple[list[_Range], list[_Range]]:
+    """What the instruction reads, and what it writes."""
+    found: tuple[list[_Range], list[_Range]] = ([], [])
     for access in accesses(op, config):
         begin, end = access.reach
-        if begin == end:
-            continue
-        known = found[access.write].get(access.space, (begin, end))
-        found[access.write][access.space] = min(begin, known[0]), max(end, known[1])
+        if begin != end:
+            found[access.write].append((access.space, begin, end))
     return found
 
 
-def _meet(a: dict[str, tuple[int, int]], b: dict[str, tuple[int, int]]) -> bool:
+def _meet(a: list[_Range], b: list[_Range]) -> bool:
     return any(
-        a[space][0] < b[space][1] and b[space][0] < a[space][1] for space in a.keys() & b.keys()
+        space == other and begin < last and first < end
+        for space, begin, end in a
+        for other, first, last in b
     )
 
 
