@@ -131,7 +131,7 @@ async def register_map(dut):
     for register in REGISTERS:
         assert await host.registers.read_dword(register.offset) == {
             "id": int.from_bytes(b"VTA-", "little"),
-            "version": 0x200,
+            "version": 0x300 if host.config.requantises else 0x200,
             "watchdog": 1 << 20,
             "config_0": 3
             | 3 << 4
@@ -214,7 +214,7 @@ async def errors(dut):
         ([host.store(pop_prev=1), host.finish()], (Cause.DEADLOCK, ModuleId.STORE, 0)),
         # Of two errors the lower index counts, whichever happened first.
         (
-            [host.load("UOP", x=8), _alu(host, 6), past, host.finish()],
+            [host.load("UOP", x=8), _alu(host, 7), past, host.finish()],
             (Cause.ILLEGAL_ALU_OPCODE, ModuleId.COMPUTE, 1),
         ),
         ([host.load("UOP")] * 3, (Cause.NO_FINISH, ModuleId.FETCH, 3)),

@@ -69,11 +69,17 @@ def test_memory_that_cannot_be_stored(bench, memory):
 
 @pytest.mark.parametrize("op", [5, 6, 7])
 @pytest.mark.parametrize("uops", [(0, 1), (0, 0)])
-def test_illegal_alu_opcode_even_with_empty_loops(bench, op, uops):
+def test_illegal_alu_opcode_even_with_empty_loops(op, uops):
+    bench = Bench(PRESETS["default"].replace(hw_ver="0.0.2"))
     fault = bench.fault(bench.alu(op, uops=uops))
     assert place(fault) == ("illegal_alu_opcode", "compute", 0)
     new = {5: "QNT needs HW_VER 0.0.3", 6: "MOV needs HW_VER 0.0.3"}
     assert fault.detail == new.get(op, f"ALU opcode {op} does not exist")
+
+
+def test_alu_opcode_7_is_illegal_with_each_encoding(bench):
+    fault = bench.fault(bench.alu(7))
+    assert place(fault) == ("illegal_alu_opcode", "compute", 0)
 
 
 @pytest.mark.parametrize("pad", range(4))
