@@ -52,8 +52,13 @@ class MachineTiming:
     exposed: int = 4
 
     @property
-    def start(self) -> int:
+    def first(self) -> int:
         """From launch to the first LOAD's address: the first instructions are read and decoded."""
+        return self.latency + 10
+
+    @property
+    def start(self) -> int:
+        """From launch to the address of the LOAD that the ALU waits for."""
         return self.latency + 40
 
     @property

@@ -95,7 +95,7 @@ def plan_pieces(
             found = tiling, simulate(nest, tiling, config, timing)
         tilings.append(found[0])
         # Only the first nest begins with the launch.
-        cycles += found[1] - (timing.start if number else 0)
+        cycles += found[1] - (timing.first if number else 0)
         first = made[0] if made else None
         shared = first is not None and nest.one_weight
         made.append(

@@ -203,10 +203,11 @@ class Tilings:
     def data_loads(self) -> Column:
         """LOADs of data of a step: one for each plane, or one for all if a plane is one row.
 
-        A plane is one row in memory if it has a single row of pixels, or all columns.
+        A plane is one row in memory if it has a single row of pixels, or all columns. If it is one
+        pixel, the planes of an image are a row too, and one LOAD brings those of all images.
         """
-        if not self.config.requantises:
-            return self.data_planes
+        if self.nest.height == self.nest.width == 1:
+            return self.parts
         flat = (self.data_rows == 1) | (self.data_columns == self.nest.width)
         return np.where(flat, self.images, self.data_planes)
 

@@ -98,7 +98,8 @@ def test_the_default_fits_a_zynq_7020(record_property):
     # ACC: 2048 x 32 in each of 16 lanes. OUT: 2048 x 128, which Yosys cuts into 2048 x 9, so that
     # 15 halves suffice.
     assert used["core.compute.execute"]["BRAM"] == 16 * 2 + 7.5
-    # Two products a DSP: 256 products in 128. A lane multiplies in one more, its requantiser in two.
+    # Two products a DSP: 256 products in 128. A lane multiplies in one more, and its requantiser in
+    # two.
     assert used["core.compute.execute"]["DSP"] == 128 + 16 + 32
 
 

@@ -41,6 +41,14 @@ def pair():
         pair.check()
 
 
+@pytest.fixture
+def old_pair():
+    with Pair(PRESETS["tiny"].replace(hw_ver="0.0.2")) as pair:
+        yield pair
+        pair.reset()
+        pair.check()
+
+
 def module_of(memory):
     return {INP: "load", WGT: "load", OUT: "store"}.get(memory, "compute")
 
@@ -104,14 +112,20 @@ def test_memory_that_cannot_be_stored(pair, memory, name):
 
 
 @pytest.mark.parametrize("uops", [(0, 1), (0, 0)])
-@pytest.mark.parametrize("op", [5, 6, 7])
-def test_illegal_alu_opcode_even_with_empty_loops(pair, op, uops):
-    fault = pair.fault(pair.alu(op, uops=uops))
+def test_illegal_alu_opcode_even_with_empty_loops(pair, uops):
+    fault = pair.fault(pair.alu(7, uops=uops))
     assert place(fault) == ("illegal_alu_opcode", "compute", 0)
-    # Encoding 0.0.3 has names for 5 and 6, which are illegal here all the same.
-    name = {5: "QNT", 6: "MOV"}.get(op, f"OPCODE_{op}")
-    more = " zero_point=0 lower=0" if op == 5 else ""
-    assert fault.insn == f"ALU {name} uop=0:{uops[1]} iter=1x1 dst=0,0 src=0,0{more}"
+    assert fault.insn == f"ALU OPCODE_7 uop=0:{uops[1]} iter=1x1 dst=0,0 src=0,0"
+
+
+@pytest.mark.parametrize("uops", [(0, 1), (0, 0)])
+@pytest.mark.parametrize("op", [AluOp.QNT, AluOp.MOV])
+def test_an_old_machine_has_neither_qnt_nor_mov(old_pair, op, uops):
+    fault = old_pair.fault(old_pair.alu(op, uops=uops))
+    assert place(fault) == ("illegal_alu_opcode", "compute", 0)
+    # They are named all the same.
+    more = " zero_point=0 lower=0" if op == AluOp.QNT else ""
+    assert fault.insn == f"ALU {op.name} uop=0:{uops[1]} iter=1x1 dst=0,0 src=0,0{more}"
 
 
 @pytest.mark.parametrize(

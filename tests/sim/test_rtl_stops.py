@@ -148,7 +148,7 @@ def test_causes_of_one_store_in_order(pair):
 
 def test_an_error_is_found_before_its_tokens_come(pair):
     """The static checks do not wait; the indices of a loop do."""
-    assert place(pair.fault(pair.alu(6, pop_prev=1))) == ("illegal_alu_opcode", "compute", 0)
+    assert place(pair.fault(pair.alu(7, pop_prev=1))) == ("illegal_alu_opcode", "compute", 0)
     pair.reset()
     assert place(pair.fault(pair.load(WGT, sram=32, pop_next=1))) == ("sram_range", "load", 0)
     pair.reset()

@@ -166,6 +166,16 @@ def test_cycles_of_small_kernels(tsim):
     assert run(tsim, depthwise(7, 1024), convolved(depthwise(7, 1024))) < 52_000
 
 
+@pytest.mark.parametrize("shape", [(1, 128, 2), (32, 32, 32), (128, 128, 64), (128, 512, 128)])
+def test_cycles_of_matrix_products(tsim, shape):
+    rows, inputs, outputs = shape
+    run(tsim, top.Dense((rows, inputs), (outputs, inputs)), product)
+
+
+def product(data, weight):
+    return np.clip(data.astype(int) @ weight.T.astype(int), -128, 127)
+
+
 def test_cycles_of_a_residual_addition(tsim):
     spec = top.Add((1, 64, 56, 56))
     cycles = run(tsim, spec, lambda a, b: np.clip(a.astype(int) + b, -128, 127))

@@ -281,7 +281,7 @@ def test_a_reset_that_never_ends(machine, monkeypatch):
     ("name", "message"),
     [
         ("ID", "id register must read 0x12345678, not 0x2d415456"),
-        ("version_word", "version register must read 0x12345678, not 0x00000200"),
+        ("version_word", "version register must read 0x12345678, not 0x00000300"),
     ],
 )
 def test_hardware_that_is_another_device(memory, monkeypatch, name, message):
