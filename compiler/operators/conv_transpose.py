@@ -120,7 +120,7 @@ class Conv2dTranspose(Window, Spec):
         self, config: Config, tiling: Tiling | None = None, timing: MachineTiming = TIMING
     ) -> Plan:
         """Chooses tilings, unless one is given, and schedules."""
-        return plan_pieces(self._pieces(config)[0], config, tiling, timing)
+        return plan_pieces(self.pieces(config)[0], config, tiling, timing)
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         """The operands in the layout of the program's inputs."""
@@ -129,7 +129,7 @@ class Conv2dTranspose(Window, Spec):
         per_group = weight.reshape(self.groups, -1, *weight.shape[1:]).swapaxes(1, 2)
         weight = per_group.reshape(-1, *per_group.shape[2:])
         return [
-            pack_data(pad_images(data, self._pieces(config)[1]), config, blocking.input_chunk),
+            pack_data(pad_images(data, self.pieces(config)[1]), config, blocking.input_chunk),
             *(
                 pack_weight(_taps(weight, rows.taps, columns.taps), blocking)
                 for rows in self._phases(0)
@@ -141,7 +141,7 @@ class Conv2dTranspose(Window, Spec):
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
         """The program's outputs in the layout of the operator's result."""
         return unpack_pieces(
-            self._pieces(config)[0], outputs, self.output_shape, self._blocking(config).output_chunk
+            self.pieces(config)[0], outputs, self.output_shape, self._blocking(config).output_chunk
         )
 
     def _blocking(self, config: Config) -> ChannelBlocking:
@@ -152,7 +152,7 @@ class Conv2dTranspose(Window, Spec):
             outputs=self.weight_shape[1],
         )
 
-    def _pieces(self, config: Config) -> tuple[list[OutputPart], Padding]:
+    def pieces(self, config: Config) -> tuple[list[OutputPart], Padding]:
         blocking = self._blocking(config)
         return host_padding(
             [

@@ -13,7 +13,7 @@ import numpy as np
 from vta.compiler.ir.timing import TIMING, MachineTiming
 from vta.compiler.operators.channel_operands import channel_operands, pack_channels
 from vta.compiler.operators.epilogue import Epilogue
-from vta.compiler.operators.gemm_nest import GemmNest
+from vta.compiler.operators.gemm_nest import GemmNest, Pair
 from vta.compiler.operators.layout import (
     ChannelBlocking,
     pack_data,
@@ -165,12 +165,12 @@ class Conv2d(Window, Spec):
         self, config: Config, tiling: Tiling | None = None, timing: MachineTiming = TIMING
     ) -> Plan:
         """Chooses tilings, unless one is given, and schedules."""
-        folded = self._folded(config)
+        folded = self.folded(config)
         if folded is not None:
             return folded.plan(config, tiling, timing)
         return plan_pieces(self.core.pieces(config)[0], config, tiling, timing)
 
-    def _folded(self, config: Config) -> Conv2d | None:
+    def folded(self, config: Config) -> Conv2d | None:
         """The convolution with taps as channels that is compiled instead of this one, if any is.
 
         Data with few channels fills only a part of each tile. Packing then makes the columns of a
@@ -204,25 +204,28 @@ class Conv2d(Window, Spec):
                 padding=0,
             )
 
-    def _fold_arrays(self, folded: Conv2d, data: Array, weight: Array) -> list[Array]:
-        """Data and weights of a convolution of `folds`."""
+    def fold_windows(self, folded: Conv2d) -> tuple[Padding, Pair, Pair, Pair]:
+        """Padding, taps, stride and dilation of the windows that a convolution of `folds` takes."""
         pads, strides, dilations = self.pads, self.strides, self.dilations
         taps = self.weight_shape[2], self.weight_shape[3]
         if folded.weight_shape[2] > 1:  # its rows are still taps
-            pads = (0, pads[1], 0, pads[3])
-            taps, strides, dilations = (1, taps[1]), (1, strides[1]), (1, dilations[1])
-            weight = weight.swapaxes(2, 3)
-        padded = pad_images(data, pads, self.input_zero_point)
-        return [
-            windows_as_channels(padded, taps, strides, dilations),
-            weight.reshape(folded.weight_shape),
-        ]
+            return (0, pads[1], 0, pads[3]), (1, taps[1]), (1, strides[1]), (1, dilations[1])
+        return pads, taps, strides, dilations
+
+    def fold_weight(self, folded: Conv2d, weight: Array) -> Array:
+        """The weights of a convolution of `folds`."""
+        turned = weight.swapaxes(2, 3) if folded.weight_shape[2] > 1 else weight
+        return turned.reshape(folded.weight_shape)
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         """The operands in the layout of the program's inputs."""
-        folded = self._folded(config)
+        folded = self.folded(config)
         if folded is not None:
-            return folded.pack(config, [*self._fold_arrays(folded, *arrays[:2]), *arrays[2:]])
+            pads, *windows = self.fold_windows(folded)
+            padded = pad_images(arrays[0], pads, self.input_zero_point)
+            weight = self.fold_weight(folded, arrays[1])
+            data = windows_as_channels(padded, *windows)
+            return folded.pack(config, [data, weight, *arrays[2:]])
         blocking = self.blocking(config)
         data, weight, *rest = arrays
         zero = self.input_zero_point
@@ -236,7 +239,7 @@ class Conv2d(Window, Spec):
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
         """The program's outputs in the layout of the operator's result."""
-        folded = self._folded(config)
+        folded = self.folded(config)
         if folded is not None:
             return folded.unpack(config, outputs)
         core = self.core

@@ -99,8 +99,9 @@ class Epilogue:
     scale : bool
         Whether the sums are requantised, with one float32 per output channel; the operator must
         have channels, and the machine HW_VER 0.0.3. It takes the place of shift, rounding and clip.
-    zero_point, lower : int
-        Of requantisation: what is added to the rounded product, and the least result (-128 to 127).
+    zero_point, lower, upper : int
+        Of requantisation: what is added to the rounded product, and the least and the greatest
+        result (-128 to 127); an `upper` below 127 takes one more operation.
     shift : int
         Arithmetic shift to the right, 0 to 31: rounds towards minus infinity.
     rounding : bool
@@ -119,6 +120,7 @@ class Epilogue:
     scale: bool = False
     zero_point: int = 0
     lower: int = INT8[0]
+    upper: int = INT8[1]
 
     def __post_init__(self) -> None:
         for name in ("bias", "rounding", "relu", "clip", "scale"):
@@ -133,12 +135,16 @@ class Epilogue:
         ):
             raise CompileError(f"shift must be a whole number of 0 to 31, not {self.shift!r}")
         object.__setattr__(self, "shift", int(self.shift))
-        for name in ("zero_point", "lower"):
+        for name in ("zero_point", "lower", "upper"):
             object.__setattr__(self, name, as_int8(getattr(self, name), name))
         if self.scale and (self.shift or self.rounding or not self.clip):
             raise CompileError("shift, rounding and clip must be left out where there is a scale")
-        if not self.scale and (self.zero_point or self.lower != INT8[0]):
-            raise CompileError("zero_point and lower must be left out where there is no scale")
+        if not self.scale and (self.zero_point or (self.lower, self.upper) != INT8):
+            raise CompileError(
+                "zero_point, lower and upper must be left out where there is no scale"
+            )
+        if self.upper < self.lower:
+            raise CompileError(f"upper must be at least lower, {self.lower}, not {self.upper}")
 
     @property
     def half(self) -> int:
@@ -157,7 +163,10 @@ class Epilogue:
             steps.append(EpilogueStep("bias"))
         if self.scale:
             lower = max(self.lower, self.zero_point) if self.relu else self.lower
-            return (*steps, EpilogueStep("requantize", self.zero_point, lower=lower))
+            steps.append(EpilogueStep("requantize", self.zero_point, lower=lower))
+            if self.upper < INT8[1]:
+                steps.append(EpilogueStep("min", self.upper))
+            return tuple(steps)
         if self.bias or not self.half:
             steps.append(EpilogueStep(">>", self.shift))
         elif self.half <= MAX_IMM:

@@ -198,7 +198,7 @@ class AvgPool2d(_Pool2d):
         self, config: Config, tiling: Tiling | None = None, timing: MachineTiming = TIMING
     ) -> Plan:
         """Chooses tilings, unless one is given, and schedules."""
-        return plan_pieces(self._pieces(config)[0], config, tiling, timing)
+        return plan_pieces(self.pieces(config)[0], config, tiling, timing)
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         """The operands in the layout of the program's inputs."""
@@ -208,7 +208,7 @@ class AvgPool2d(_Pool2d):
         count = self._window[0] * self._window[1]
         folded = np.array(-zero * count) if zero else None
         return [
-            pack_data(pad_images(data, self._pieces(config)[1], zero), config),
+            pack_data(pad_images(data, self.pieces(config)[1], zero), config),
             identity,
             *self._channels(config, rest, folded),
         ]
@@ -216,10 +216,10 @@ class AvgPool2d(_Pool2d):
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
         """The program's outputs in the layout of the operator's result."""
         return unpack_pieces(
-            self._pieces(config)[0], outputs, self.output_shape, self.data_shape[1]
+            self.pieces(config)[0], outputs, self.output_shape, self.data_shape[1]
         )
 
-    def _pieces(self, config: Config) -> tuple[list[OutputPart], Padding]:
+    def pieces(self, config: Config) -> tuple[list[OutputPart], Padding]:
         """One piece for each run of windows with the same count."""
         if self.epilogue.scale:
             return self._requantised(config)

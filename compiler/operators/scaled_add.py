@@ -55,12 +55,15 @@ class ScaledAdd(Spec):
         Of the operands and the result, -128 to 127.
     lower : int
         The least result, -128 to 127.
+    whole_blocks : bool
+        Whether the tiling must divide the tiles, so that no tiles follow the last one.
     """
 
     shape: tuple[int, ...]
     scales: tuple[float, float, float]
     zero_points: tuple[int, int, int] = field(default=(0, 0, 0), kw_only=True)
     lower: int = field(default=INT8[0], kw_only=True)
+    whole_blocks: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__
@@ -202,8 +205,15 @@ class ScaledAdd(Spec):
         for threads in reversed(THREADS):
             # Two constants at most: the scale, and an offset beyond an immediate.
             fitting = min(config.inp_depth // 2 // threads, (config.acc_depth - 2) // threads)
-            if 4 * threads <= config.wgt_depth:
+            if 4 * threads > config.wgt_depth:
+                continue
+            if not self.whole_blocks:
                 yield from flat_tilings(tiles, fitting, threads)
+            elif tiles % threads == 0:
+                each = tiles // threads
+                for columns in range(1, min(fitting, each) + 1):
+                    if each % columns == 0:
+                        yield Tiling(columns=columns, threads=threads, axis="columns")
 
     def _cycles(
         self, config: Config, tiling: Tiling, constants: AddConstants, timing: MachineTiming

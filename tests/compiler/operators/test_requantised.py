@@ -257,7 +257,7 @@ def test_wrong_scales(sim, scale, message):
     [
         (lambda: Epilogue(scale=True, shift=1), "shift, rounding and clip must be left out"),
         (lambda: Epilogue(scale=True, clip=False), "shift, rounding and clip must be left out"),
-        (lambda: Epilogue(zero_point=1), "zero_point and lower must be left out"),
+        (lambda: Epilogue(zero_point=1), "zero_point, lower and upper must be left out"),
         (lambda: Epilogue(scale=0.5), "scale must be True or False"),
         (lambda: Epilogue(scale=True, zero_point=128), "zero_point must be a whole .* -128 to 127"),
         (lambda: Epilogue(scale=True, lower=-129), "lower must be a whole number of -128 to 127"),
