@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vta import nd, rpc, target, te, top, topi
+    from vta import nd, net, rpc, target, te, top, topi
     from vta.building import build, build_config, lower, program_fpga, reconfig_runtime
     from vta.environment import Environment, get_env
 
@@ -23,6 +23,7 @@ __all__ = [
     "get_env",
     "lower",
     "nd",
+    "net",
     "program_fpga",
     "reconfig_runtime",
     "rpc",
@@ -38,6 +39,7 @@ _MODULES = (
     "errors",
     "hw",
     "nd",
+    "net",
     "rpc",
     "sim",
     "target",

@@ -211,34 +211,28 @@ class Program:
             ],
         }
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the file atomically; the content does not depend on the name's suffix."""
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        """What a file has beside the manifest."""
         arrays: dict[str, NDArray[Any]] = {
             f"buffer_{index}": buffer.data
             for index, buffer in enumerate(self.buffers)
             if buffer.data is not None
         }
-        manifest = json.dumps(self._manifest()).encode()
-        with replacing(path) as partial, open(partial, "wb") as file:
-            np.savez_compressed(
-                file,
-                allow_pickle=False,
-                manifest=np.frombuffer(manifest, np.uint8),
-                insns=self.insns.astype("<u8"),
-                refs=self.refs.astype("<i4"),
-                **arrays,
-            )
+        return arrays | {"insns": self.insns.astype("<u8"), "refs": self.refs.astype("<i4")}
+
+    def to_parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """The program as a JSON object and plain arrays, for a file that has several."""
+        return self._manifest(), self._arrays()
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Program:
-        """The program in a file.
+    def from_parts(cls, manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Program:
+        """The reverse of `to_parts`.
 
         Raises
         ------
         ProgramError
-            If the file is missing, truncated, of another kind, or of a later version.
+            If the parts are damaged.
         """
-        manifest, arrays = read_npz(path, FORMAT, VERSION, ProgramError)
         try:
             buffers = tuple(
                 DramBuffer(
@@ -260,11 +254,39 @@ class Program:
                 refs=arrays["refs"].astype(np.int32),
                 buffers=buffers,
             )
-        except (ConfigError, ProgramError) as error:
-            raise ProgramError(f"{path}: {error}") from None
+        except ConfigError as error:
+            raise ProgramError(str(error)) from None
+        except ProgramError:
+            raise
         except (KeyError, TypeError, ValueError, OverflowError, SyntaxError) as error:
             # Numpy raises a syntax error for some texts that are not a dtype.
-            raise ProgramError(f"{path}: damaged program file ({error!r})") from None
+            raise ProgramError(f"damaged program file ({error!r})") from None
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the file atomically; the content does not depend on the name's suffix."""
+        manifest = json.dumps(self._manifest()).encode()
+        with replacing(path) as partial, open(partial, "wb") as file:
+            np.savez_compressed(
+                file,
+                allow_pickle=False,
+                manifest=np.frombuffer(manifest, np.uint8),
+                **self._arrays(),
+            )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Program:
+        """The program in a file.
+
+        Raises
+        ------
+        ProgramError
+            If the file is missing, truncated, of another kind, or of a later version.
+        """
+        manifest, arrays = read_npz(path, FORMAT, VERSION, ProgramError)
+        try:
+            return cls.from_parts(manifest, arrays)
+        except ProgramError as error:
+            raise ProgramError(f"{path}: {error}") from None
 
     @property
     def nbytes(self) -> int:

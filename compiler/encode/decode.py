@@ -1,6 +1,8 @@
-"""The reverse of `emit`: the operations of a finished program, with the micro-ops of each kernel."""
+"""The reverse of `emit`: a finished program's operations, each kernel with its micro-ops."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -39,7 +41,8 @@ def decode(program: Program) -> tuple[Op, ...]:
                 continue
             if kind == MemoryType.UOP:
                 data = program.buffers[ref].data
-                assert data is not None and value["y_size"] == 1, "as `emit` loads micro-ops"
+                assert data is not None, "`emit` loads micro-ops from constants"
+                assert value["y_size"] == 1, "`emit` loads micro-ops in one row"
                 first, count = value["dram_base"], value["x_size"]
                 words = data.view("<u4")[first : first + count]
                 uops[value["sram_base"] : value["sram_base"] + count] = words
@@ -53,7 +56,7 @@ def decode(program: Program) -> tuple[Op, ...]:
 
 
 def _transfer(
-    program: Program, opcode: int, kind: MemoryType, value: dict[str, int], ref: int
+    program: Program, opcode: int, kind: MemoryType, value: Mapping[str, int], ref: int
 ) -> Transfer:
     pads = (value["y_pad_0"], value["y_pad_1"], value["x_pad_0"], value["x_pad_1"])
     return Transfer(
@@ -70,7 +73,7 @@ def _transfer(
     )
 
 
-def _kernel(opcode: int, value: dict[str, int], uops: tuple[MicroOp, ...]) -> Kernel:
+def _kernel(opcode: int, value: Mapping[str, int], uops: tuple[MicroOp, ...]) -> Kernel:
     loops = tuple(
         UopLoop(
             value[f"iter_{side}"],

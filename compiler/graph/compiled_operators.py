@@ -15,21 +15,27 @@ import vta
 from vta import cache
 from vta.compiler.operators import Spec
 from vta.config import Config
+from vta.isa import Isa, MemoryType, Opcode
 from vta.program import Program
 
 __all__ = ["CompiledOperator", "compile_operator", "compiler_version"]
 
 _PROGRAM, _FACTS = "program.npz", "facts.json"
-_GROUND = ("config.py", "insn_format.py", "isa.py", "program.py", "tensor_layout.py")
+_GROUND = ("config.py", "insn_format.py", "isa.py", "program.py")
 
 
 @dataclass(frozen=True)
 class CompiledOperator:
-    """An operator's program, and the cycle model's estimate."""
+    """An operator's program, and the cycle model's estimate.
+
+    `work` has the cycles that each part of the machine needs for itself: ``GEMM``, ``ALU``,
+    ``reads``, ``writes``.
+    """
 
     spec: Spec
     program: Program
     cycles: int
+    work: dict[str, int]
 
     def arrays(self, data: list[NDArray[Any]], others: tuple[NDArray[Any], ...]) -> list[Any]:
         """The program's inputs, packed; those of `data` are zeros of their shapes."""
@@ -69,4 +75,24 @@ def compile_operator(spec: Spec, config: Config, latency: int) -> CompiledOperat
 
     folder = cache.cached("operators", key, make, f"{spec.name} for {config.bitstream}")
     facts = json.loads((folder / _FACTS).read_text())
-    return CompiledOperator(spec, Program.load(folder / _PROGRAM), int(facts["cycles"]))
+    program = Program.load(folder / _PROGRAM)
+    return CompiledOperator(spec, program, int(facts["cycles"]), _work(program))
+
+
+def _work(program: Program) -> dict[str, int]:
+    isa, config = Isa(program.config), program.config
+    mem, alu = isa.mem.unpack_array(program.insns), isa.alu.unpack_array(program.insns)
+    opcode, kind = mem["opcode"], mem["memory_type"]
+    rounds = alu["iter_out"] * alu["iter_in"] * (alu["uop_end"] - alu["uop_bgn"])
+    work = {
+        "GEMM": int(rounds[opcode == Opcode.GEMM].sum()),
+        "ALU": int(rounds[opcode == Opcode.ALU].sum()),
+    }
+    for name, moves in (("reads", opcode == Opcode.LOAD), ("writes", opcode == Opcode.STORE)):
+        tiles = mem["x_size"] * mem["y_size"]
+        nbytes = sum(
+            int(tiles[moves & (kind == memory)].sum()) * config.elem_bytes(memory)
+            for memory in MemoryType
+        )
+        work[name] = -(-nbytes // config.bus_bytes)
+    return work

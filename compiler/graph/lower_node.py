@@ -1,4 +1,4 @@
-"""Lowers the nodes of a region: each becomes an operator, its constants, and where its data lies."""
+"""Lowers the nodes of a region to operators, their constants, and where their data lie."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from vta.compiler.graph.node_specs import (
     transposed_convolution,
 )
 from vta.compiler.graph.stored_tensors import NO_BORDER, Border, Root, Stored, Use, joined_runs
-from vta.compiler.operators import ChannelBlocking, Conv2d, Epilogue, Spec
+from vta.compiler.graph.tensor_layout import Runs, TensorLayout, Windows, as_image
+from vta.compiler.operators import AvgPool2d, ChannelBlocking, Conv2d, Epilogue, Spec
 from vta.config import Config
-from vta.tensor_layout import Runs, TensorLayout, Windows, as_image
 
 __all__ = ["InputBinding", "LoweredPart", "RegionLowering"]
 
@@ -209,9 +209,7 @@ class RegionLowering:
             groups = total
         elif stored.runs == joined_runs(wanted):
             runs = _chunks(blocking, blocking.output_chunk, blocking.output_blocks)
-            layout = self._layout(
-                spec.output_shape, runs, blocking.parts * blocking.output_blocks
-            )
+            layout = self._layout(spec.output_shape, runs, blocking.parts * blocking.output_blocks)
             self._run_conv(node, spec, arrays, stored, layout)
             return
         else:
@@ -276,8 +274,7 @@ class RegionLowering:
         image = as_image(self._tensor(name).shape) if known is None else known.layout.shape
         weight = node.constants["weight"]
         turned = replace(
-            node,
-            constants={**node.constants, "weight": weight.reshape(len(weight), *image[1:])},
+            node, constants={**node.constants, "weight": weight.reshape(len(weight), *image[1:])}
         )
         spec, arrays = convolution(turned, self.graph, image)
         self._convolve(node, spec, arrays, name)
@@ -289,7 +286,9 @@ class RegionLowering:
         result = self._result(node.outputs[0], layout)
         if second is None:
             image = as_image(self._tensor(node.inputs[0]).shape)
-            shape = (1,) * (len(self._tensor(node.inputs[0]).shape) - node.constants["constant"].ndim)
+            shape = (1,) * (
+                len(self._tensor(node.inputs[0]).shape) - node.constants["constant"].ndim
+            )
             constant = node.constants["constant"]
             whole = np.broadcast_to(
                 constant.reshape(*shape, *constant.shape), self._tensor(node.inputs[0]).shape
@@ -329,7 +328,7 @@ class RegionLowering:
         image = layout.shape
         total = layout.blocks * self.config.block
         spec, arrays, zero = pool_spec(node, self.graph, (image[0], total, *image[2:]))
-        border = NO_BORDER if node.op == "max_pool" else spec.pieces(self.config)[1]
+        border = spec.pieces(self.config)[1] if isinstance(spec, AvgPool2d) else NO_BORDER
         data = self._bordered(stored, border, zero)
         shape = (*image[:2], *spec.output_shape[2:])
         result = self._result(node.outputs[0], self._layout(shape, layout.runs, layout.blocks))
@@ -357,9 +356,7 @@ class RegionLowering:
         placed: list[tuple[str, Stored, int]] = []
         for name in node.inputs:
             stored = self._data(name)
-            runs += [
-                (first + blocks * self.config.block, count) for first, count in stored.runs
-            ]
+            runs += [(first + blocks * self.config.block, count) for first, count in stored.runs]
             placed.append((name, stored, blocks))
             blocks += stored.layout.blocks
         image = as_image(output.shape)
@@ -431,5 +428,3 @@ def _diagonal(weight: Array, groups: int) -> Array:
         rows = slice(group * each, (group + 1) * each)
         result[rows, group * inputs : (group + 1) * inputs] = weight[rows]
     return result
-
-

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vta.compiler.graph.int8_graph import Graph, Node, TensorInfo
+from vta.compiler.graph.reference import pool_scale
+from vta.compiler.graph.tensor_layout import as_image
 from vta.compiler.operators import (
     AvgPool2d,
     Conv2d,
@@ -17,10 +19,8 @@ from vta.compiler.operators import (
     MaxPool2d,
     ScaledAdd,
 )
-from vta.tensor_layout import as_image
 
 __all__ = [
-    "average_scale",
     "convolution",
     "exact_scale",
     "pool_spec",
@@ -91,12 +91,6 @@ def transposed_convolution(node: Node, graph: Graph) -> tuple[Conv2dTranspose, l
     return spec, [weight, *_channel_arrays(node, weight.shape[1] * groups)]
 
 
-def average_scale(data: TensorInfo, output: TensorInfo, count: int) -> np.float32:
-    """The scale of the sum of `count` numbers that gives their average: float32 throughout."""
-    assert data.scale is not None and output.scale is not None
-    return np.float32(data.scale) / (np.float32(output.scale) * np.float32(count))
-
-
 def pool_spec(
     node: Node, graph: Graph, shape: tuple[int, ...]
 ) -> tuple[MaxPool2d | AvgPool2d, list[Array], int]:
@@ -118,7 +112,9 @@ def pool_spec(
         epilogue=_epilogue(node, output),
         input_zero_point=zero,
     )
-    scale = average_scale(data, output, kernel[0] * kernel[1])
+    assert data.scale is not None
+    assert output.scale is not None
+    scale = pool_scale(data.scale, output.scale, kernel[0] * kernel[1])
     return average, [np.full(shape[1], scale, np.float32)], zero
 
 
@@ -145,10 +141,7 @@ def rescale(
     scale = exact_scale(data, output)
     assert scale is not None, "the partition keeps others on the host"
     spec = AvgPool2d(
-        shape,
-        1,
-        epilogue=_epilogue(node, output),
-        input_zero_point=data.int8_zero_point,
+        shape, 1, epilogue=_epilogue(node, output), input_zero_point=data.int8_zero_point
     )
     return spec, [np.full(shape[1], scale, np.float32)]
 
@@ -160,9 +153,7 @@ def exact_scale(data: TensorInfo, output: TensorInfo) -> float | None:
     """
     if data.scale is None or output.scale is None:
         return None
-    return _exact_scale(
-        data.scale, data.int8_zero_point, output.scale, output.int8_zero_point
-    )
+    return _exact_scale(data.scale, data.int8_zero_point, output.scale, output.int8_zero_point)
 
 
 @functools.lru_cache(maxsize=256)
@@ -192,7 +183,9 @@ def sum_spec(node: Node, graph: Graph, size: int) -> ScaledAdd:
         other = second.scale, second.int8_zero_point
     else:
         other = node.attributes["constant_scale"], int(node.attributes["constant_zero_point"])
-    assert first.scale is not None and other[0] is not None and output.scale is not None
+    assert first.scale is not None
+    assert other[0] is not None
+    assert output.scale is not None
     return ScaledAdd(
         (size,),
         (first.scale, other[0], output.scale),
@@ -200,5 +193,3 @@ def sum_spec(node: Node, graph: Graph, size: int) -> ScaledAdd:
         lower=int(node.attributes.get("lower", -128)),
         whole_blocks=True,
     )
-
-

@@ -15,10 +15,10 @@ from vta.compiler.graph.node_specs import (
     sum_spec,
     transposed_convolution,
 )
+from vta.compiler.graph.tensor_layout import as_image
 from vta.compiler.te.dtypes import is_scale
 from vta.config import Config
 from vta.errors import CompileError
-from vta.tensor_layout import as_image
 
 __all__ = ["Group", "host_reason", "partition"]
 
@@ -63,9 +63,7 @@ def partition(graph: Graph, config: Config) -> tuple[list[Group], dict[str, str]
     return found, reasons
 
 
-def host_reason(
-    node: Node, graph: Graph, config: Config, consumers: dict[str, list[Node]]
-) -> str:
+def host_reason(node: Node, graph: Graph, config: Config, consumers: dict[str, list[Node]]) -> str:
     """Why a node runs on the host; empty if it runs on the accelerator."""
     if node.op not in MACHINE_OPS:
         return node.reason or f"{node.op} runs on the host"
@@ -114,8 +112,7 @@ def _conv_transpose(node: Node, graph: Graph, config: Config, consumers: Consume
         return "its data are no images"
     if data.int8_zero_point:
         return (
-            "a transposed convolution needs data with the zero point 0, not "
-            f"{data.int8_zero_point}"
+            f"a transposed convolution needs data with the zero point 0, not {data.int8_zero_point}"
         )
     if reason := _bad_scale(node):
         return reason
@@ -158,9 +155,8 @@ def _pool(node: Node, graph: Graph, config: Config, consumers: Consumers) -> str
     if node.op == "max_pool":
         if (data.scale, data.zero_point) != (output.scale, output.zero_point):
             return "its data and its results have different scales"
-    elif any(node.attributes.get("padding", (0, 0, 0, 0))):
-        if not node.attributes.get("count_include_pad"):
-            return "its windows count different numbers of values, because padding does not count"
+    elif any(node.attributes.get("padding", ())) and not node.attributes.get("count_include_pad"):
+        return "its windows count different numbers of values, because padding does not count"
     spec, arrays, _ = pool_spec(node, graph, data.shape)
     given = tuple(node.attributes.get("padding", (0, 0, 0, 0)))
     if node.op == "avg_pool" and tuple(spec.padding) != given:  # type: ignore[arg-type]

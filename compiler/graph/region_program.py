@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,11 +15,12 @@ from vta.compiler.graph.int8_graph import Graph, Node
 from vta.compiler.graph.link_regions import CONSTANTS, LinkedPart, View, fill, link
 from vta.compiler.graph.lower_node import LoweredPart, RegionLowering
 from vta.compiler.graph.stored_tensors import Root, Use
+from vta.compiler.graph.tensor_layout import TensorLayout, Windows
 from vta.compiler.ir.insn_ir import Op
+from vta.compiler.operators import Conv2d, Conv2dTranspose, Spec
 from vta.config import Config
 from vta.isa import MemoryType
 from vta.program import DramBuffer, Program
-from vta.tensor_layout import TensorLayout, Windows
 
 __all__ = ["ARENA", "PartFacts", "RegionProgram", "compile_region"]
 
@@ -36,6 +38,7 @@ class PartFacts:
     node: str
     operator: str
     cycles: int
+    bound: str
     macs: int
     instructions: int
     nbytes: int
@@ -64,12 +67,7 @@ class RegionProgram:
 
 
 def compile_region(
-    name: str,
-    nodes: Sequence[Node],
-    graph: Graph,
-    config: Config,
-    outputs: set[str],
-    latency: int,
+    name: str, nodes: Sequence[Node], graph: Graph, config: Config, outputs: set[str], latency: int
 ) -> RegionProgram:
     """The program of nodes that all run on the accelerator.
 
@@ -89,7 +87,7 @@ def compile_region(
     for node in nodes:
         lowering.lower(node)
     places = _places(lowering, config)
-    segment = _Segment(max(config.elem_bytes(kind) for kind in MemoryType))
+    segment = _Constants(max(config.elem_bytes(kind) for kind in MemoryType))
     parts: list[LinkedPart] = []
     facts: list[PartFacts] = []
     borders = _borders(lowering.roots)
@@ -165,13 +163,11 @@ def _buffers(lowering: RegionLowering, places: _Places, config: Config) -> list[
         if root.parent is None and root.role != "temp"
     ]
     if places.arena_bytes:
-        found.append(
-            DramBuffer(name=ARENA, role="temp", shape=(places.arena_bytes,), dtype="int8")
-        )
+        found.append(DramBuffer(name=ARENA, role="temp", shape=(places.arena_bytes,), dtype="int8"))
     return found
 
 
-class _Segment:
+class _Constants:
     """The constants of a region, each kept once."""
 
     def __init__(self, alignment: int) -> None:
@@ -198,10 +194,11 @@ def _linked(
     part: LoweredPart,
     compiled: CompiledOperator,
     places: _Places,
-    segment: _Segment,
+    segment: _Constants,
     config: Config,
 ) -> LinkedPart:
     """A part's program, and where each of its buffers lies."""
+
     def view(use: Use) -> View:
         buffer, offset = places.where[use.stored.root.top.name]
         return use.view(buffer, offset, places.tile)
@@ -232,7 +229,7 @@ def _borders(roots: Sequence[Root]) -> dict[int, list[Root]]:
     return found
 
 
-def _fill(root: Root, places: _Places, segment: _Segment, config: Config) -> tuple[Op, ...]:
+def _fill(root: Root, places: _Places, segment: _Constants, config: Config) -> tuple[Op, ...]:
     """Operations that store the border's value around each plane."""
     count = min(FILL, config.acc_depth)
     constant = segment.add(np.full(count * places.tile, root.zero, np.int8)) // places.tile
@@ -253,23 +250,23 @@ def _fill(root: Root, places: _Places, segment: _Segment, config: Config) -> tup
 
 
 def _facts(part: LoweredPart, compiled: CompiledOperator) -> PartFacts:
-    spec = part.spec
-    macs = 0
-    if hasattr(spec, "weight_shape"):
-        output, weight = spec.output_shape, spec.weight_shape
-        transposed = type(spec).__name__ == "Conv2dTranspose"
-        positions = spec.data_shape if transposed else output
-        each = int(np.prod(weight[1:] if not transposed else weight[1:]))
-        channels = weight[0]
-        macs = int(positions[0] * np.prod(positions[2:])) * channels * each
-    moved = sum(buffer.nbytes for buffer in compiled.program.args)
+    bound = max(compiled.work, key=lambda name: compiled.work[name])
     return PartFacts(
-        part.node,
-        type(spec).__name__,
-        compiled.cycles,
-        macs,
-        len(compiled.program.insns),
-        moved,
-        part.why,
+        node=part.node,
+        operator=type(part.spec).__name__,
+        cycles=compiled.cycles,
+        bound=f"{bound} {100 * compiled.work[bound] // max(1, compiled.cycles)} %",
+        macs=_macs(part.spec),
+        instructions=len(compiled.program.insns),
+        nbytes=sum(buffer.nbytes for buffer in compiled.program.args),
+        why=part.why,
     )
 
+
+def _macs(spec: Spec) -> int:
+    """Multiply-accumulates of an operator with weights."""
+    if isinstance(spec, Conv2d):
+        return math.prod(spec.output_shape) * math.prod(spec.weight_shape[1:])
+    if isinstance(spec, Conv2dTranspose):
+        return math.prod(spec.data_shape) * math.prod(spec.weight_shape[1:])
+    return 0

@@ -7,7 +7,7 @@ import functools
 from dataclasses import dataclass, field
 
 from vta.compiler.graph.link_regions import View
-from vta.tensor_layout import Runs, TensorLayout
+from vta.compiler.graph.tensor_layout import Runs, TensorLayout
 
 __all__ = ["Root", "Stored", "Use", "joined_runs"]
 

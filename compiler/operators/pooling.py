@@ -215,9 +215,7 @@ class AvgPool2d(_Pool2d):
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
         """The program's outputs in the layout of the operator's result."""
-        return unpack_pieces(
-            self.pieces(config)[0], outputs, self.output_shape, self.data_shape[1]
-        )
+        return unpack_pieces(self.pieces(config)[0], outputs, self.output_shape, self.data_shape[1])
 
     def pieces(self, config: Config) -> tuple[list[OutputPart], Padding]:
         """One piece for each run of windows with the same count."""

@@ -40,6 +40,8 @@ EXIT_PIPE = 141
 
 COMMANDS = (
     "vadd",
+    "compile",
+    "run",
     "verilog",
     "replay",
     "bench",

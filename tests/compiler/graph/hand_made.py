@@ -60,9 +60,7 @@ def _conv(node: Node, arrays: Any, infos: Any, output: TensorInfo) -> np.ndarray
     seen = _seen(arrays[0].astype(np.float64), node, weight.shape[2:])
     sums = [
         np.tensordot(part, some, ((1, 4, 5), (1, 2, 3))).transpose(0, 3, 1, 2)
-        for part, some in zip(
-            np.split(seen, groups, axis=1), np.split(weight, groups), strict=True
-        )
+        for part, some in zip(np.split(seen, groups, axis=1), np.split(weight, groups), strict=True)
     ]
     return _scaled(np.concatenate(sums, 1).astype(np.int64), node)
 

@@ -26,9 +26,7 @@ class Draft:
         self.inputs.append(name)
         return self._tensor(name, shape, scale, zero, dtype)
 
-    def _tensor(
-        self, name: str, shape: Any, scale: float, zero: int, dtype: str = "int8"
-    ) -> str:
+    def _tensor(self, name: str, shape: Any, scale: float, zero: int, dtype: str = "int8") -> str:
         self.tensors[name] = TensorInfo(
             name=name,
             shape=tuple(int(size) for size in shape),
@@ -70,7 +68,14 @@ class Draft:
         }
 
     def conv(
-        self, x: str, channels: int, kernel: int = 1, *, stride: int = 1, groups: int = 1, **options: Any
+        self,
+        x: str,
+        channels: int,
+        kernel: int = 1,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        **options: Any,
     ) -> str:
         images, inputs, height, width = self.tensors[x].shape
         pad = options.pop("pad", kernel // 2)
@@ -92,7 +97,9 @@ class Draft:
             **options,
         )
 
-    def conv_transpose(self, x: str, channels: int, kernel: int, stride: int, **options: Any) -> str:
+    def conv_transpose(
+        self, x: str, channels: int, kernel: int, stride: int, **options: Any
+    ) -> str:
         images, inputs, height, width = self.tensors[x].shape
         groups = options.pop("groups", 1)
         padding = options.pop("padding", (0, 0, 0, 0))
@@ -120,9 +127,7 @@ class Draft:
     def add(self, a: str, b: str, **options: Any) -> str:
         return self.node("add", [a, b], self.tensors[a].shape, **options)
 
-    def pool(
-        self, op: str, x: str, kernel: int, stride: int, pad: int = 0, **options: Any
-    ) -> str:
+    def pool(self, op: str, x: str, kernel: int, stride: int, pad: int = 0, **options: Any) -> str:
         images, channels, height, width = self.tensors[x].shape
         sizes = [(size + 2 * pad - kernel) // stride + 1 for size in (height, width)]
         return self.node(
@@ -161,7 +166,7 @@ class Draft:
 def resnet18(size: int = 224, classes: int = 1000) -> Graph:
     """ResNet-18 as quantisers write it: ReLUs in the ranges, uint8's zero point 0 as -128."""
     draft = Draft("resnet18")
-    relu = {"zero": -128, "scale": 0.02}
+    relu: dict[str, Any] = {"zero": -128, "scale": 0.02}
     x = draft.input(1, 3, size, size, zero=-14)
     x = draft.conv(x, 64, 7, stride=2, **relu)
     x = draft.pool("max_pool", x, 3, 2, 1)
@@ -178,7 +183,7 @@ def resnet18(size: int = 224, classes: int = 1000) -> Graph:
 def mobilenet_v2(size: int = 224, classes: int = 1000) -> Graph:
     """MobileNetV2 with ReLU6 in the ranges."""
     draft = Draft("mobilenet_v2")
-    relu = {"zero": -128, "scale": 0.02353}
+    relu: dict[str, Any] = {"zero": -128, "scale": 0.02353}
     x = draft.input(1, 3, size, size, zero=-14)
     x = draft.conv(x, 32, 3, stride=2, **relu)
     blocks = (

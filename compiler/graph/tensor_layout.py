@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 __all__ = ["TensorLayout", "Windows", "as_image"]
 
+MAX_WINDOW = 4096
+"""The largest size of windows in a file."""
+
 Runs = tuple[tuple[int, int], ...]
 
 
@@ -45,6 +48,19 @@ class Windows:
     taps: tuple[int, int]
     stride: tuple[int, int]
     dilation: tuple[int, int]
+
+    def check(self, image: tuple[int, ...]) -> None:
+        """Raises a ValueError unless there are windows on images (N, C, H, W)."""
+        sizes = (*self.padding, self.zero, *self.taps, *self.stride, *self.dilation)
+        shape = all(len(each) == 2 for each in (self.taps, self.stride, self.dilation))
+        if not shape or len(self.padding) != 4 or not all(isinstance(n, int) for n in sizes):
+            raise ValueError("windows must be whole numbers in pairs")
+        if min(*self.taps, *self.stride, *self.dilation) < 1 or min(self.padding) < 0:
+            raise ValueError("windows must have sizes of 1 or more")
+        if max(sizes) > MAX_WINDOW or not -128 <= self.zero <= 127:
+            raise ValueError("windows are too large")
+        if min(self.shape(image)) < 1:
+            raise ValueError("windows are larger than the image")
 
     def shape(self, image: tuple[int, ...]) -> tuple[int, int, int, int]:
         """The shape of the result for images (N, C, H, W)."""

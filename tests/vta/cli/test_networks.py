@@ -1,0 +1,146 @@
+"""`vta compile` and `vta run`, on a small network that ONNX Runtime quantised."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from tests.compiler.graph.networks import quantise, small_net
+from tests.vta.commands import Run
+from vta.compiler.graph.network_file import Network
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    onnx.save(quantise(small_net(), folder), folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from vta.config import PRESETS
+
+    path = tmp_path_factory.mktemp("config") / "tiny.json"
+    path.write_text(json.dumps(PRESETS["tiny"].replace(hw_ver="0.0.3").to_dict()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def compiled(model: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from vta.compiler.graph.network import compile_network
+    from vta.compiler.graph.read_model import read
+    from vta.config import Config
+
+    path = tmp_path_factory.mktemp("compiled") / "model.vta"
+    compile_network(read(model), Config.load(tiny)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pixels = np.random.default_rng(1).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+    path = tmp_path_factory.mktemp("picture") / "noise.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_compile_reports_each_node(run: Run, model: Path, tiny: Path, tmp_path: Path) -> None:
+    result = run("compile", model, "-o", tmp_path / "m.vta", "--config", tiny, "--report")
+    assert result.status == 0, result.err
+    assert "nodes on the accelerator" in result.out
+    for word in ("conv", "accelerator", "host", "multiply-accumulates", "constants"):
+        assert word in result.out
+    assert Network.load(tmp_path / "m.vta").inputs == ("x",)
+
+
+def test_run_a_picture(run: Run, compiled: Path, picture: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(f"name{number}" for number in range(10)))
+    result = run("run", compiled, "--input", picture, "--labels", labels, "--top", 2, "--profile")
+    assert result.status == 0, result.err
+    assert result.out.count("name") >= 2
+    assert "cycles predicted" in result.out
+
+
+def test_run_writes_outputs(run: Run, compiled: Path, tmp_path: Path) -> None:
+    values = np.random.default_rng(4).standard_normal((1, 3, 16, 16)).astype(np.float32)
+    np.save(tmp_path / "x.npy", values)
+    np.savez(tmp_path / "x.npz", x=values)
+    for name in ("x.npy", "x.npz"):
+        result = run("run", compiled, "--input", tmp_path / name, "-o", tmp_path / f"y_{name}.npz")
+        assert result.status == 0, result.err
+    with np.load(tmp_path / "y_x.npy.npz") as one, np.load(tmp_path / "y_x.npz.npz") as other:
+        assert one.files == other.files
+        for name in one.files:
+            np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_check_finds_no_difference(run: Run, compiled: Path, model: Path, picture: Path) -> None:
+    result = run("run", compiled, "--input", picture, "--check", model)
+    assert result.status == 0, result.out + result.err
+    assert "all equal" in result.out
+
+
+def test_check_names_the_first_difference(
+    run: Run, compiled: Path, model: Path, picture: Path, tmp_path: Path
+) -> None:
+    """A model whose first bias is another."""
+    changed = onnx.load(model)
+    conv = next(node for node in changed.graph.node if node.op_type == "Conv")
+    quantiser = next(node for node in changed.graph.node if node.output[0] == conv.input[2])
+    bias = next(item for item in changed.graph.initializer if item.name == quantiser.input[0])
+    values = onnx.numpy_helper.to_array(bias).copy()
+    values[3] += 100_000
+    bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
+    onnx.save(changed, tmp_path / "changed.onnx")
+    result = run("run", compiled, "--input", picture, "--check", tmp_path / "changed.onnx")
+    assert result.status == 1
+    assert "the network itself gives something else" in result.out
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.write_bytes(b"no picture"), "not a picture that can be read"),
+        (lambda path: None, "cannot be read (No such file or directory)"),
+    ],
+)
+def test_a_picture_that_cannot_be_read(
+    make, message: str, run: Run, compiled: Path, tmp_path: Path
+) -> None:
+    make(tmp_path / "cat.png")
+    result = run("run", compiled, "--input", tmp_path / "cat.png")
+    assert result.status != 0
+    assert message in result.err
+    assert result.err.count("\n") == 1
+
+
+def test_an_input_of_the_wrong_shape(run: Run, compiled: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((1, 3, 16, 17), np.float32))
+    result = run("run", compiled, "--input", tmp_path / "x.npy")
+    assert result.status != 0
+    assert "input x must be float32[1, 3, 16, 16], not float32[1, 3, 16, 17]" in result.err
+
+
+def test_a_damaged_network(run: Run, compiled: Path, picture: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.vta").write_bytes(compiled.read_bytes()[:5000])
+    result = run("run", tmp_path / "cut.vta", "--input", picture)
+    assert result.status != 0
+    assert result.err.count("\n") == 1
+    assert "cut.vta" in result.err
+
+
+def test_an_older_machine(run: Run, model: Path, tmp_path: Path) -> None:
+    from vta.config import PRESETS
+
+    old = tmp_path / "old.json"
+    old.write_text(json.dumps(PRESETS["tiny"].replace(hw_ver="0.0.2").to_dict()))
+    result = run("compile", model, "-o", tmp_path / "m.vta", "--config", old)
+    assert result.status != 0
+    assert "HW_VER 0.0.3" in result.err

@@ -1,0 +1,163 @@
+"""`vta run`: a compiled network on one input."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from vta.cli.app import EXIT_DIFFERENCE
+from vta.cli.output import path_argument, print_table, step
+from vta.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from vta.net import Net
+
+__all__ = ["command"]
+
+Array = NDArray[Any]
+
+
+@click.command("run", short_help="Run a compiled network.")
+@click.argument("model", metavar="MODEL.vta", type=path_argument)
+@click.option(
+    "--input",
+    "inputs",
+    metavar="FILE",
+    type=path_argument,
+    multiple=True,
+    help="A picture, a .npy file, or a .npz file with an array for each input.",
+)
+@click.option(
+    "-o", "--output", metavar="FILE.npz", type=path_argument, help="Write the outputs to a file."
+)
+@click.option("--labels", metavar="FILE", type=path_argument, help="A text file, a line a class.")
+@click.option(
+    "--top", type=click.IntRange(1), default=5, show_default=True, help="How many classes to show."
+)
+@click.option(
+    "--target",
+    type=click.Choice(["sim", "tsim"]),
+    default="sim",
+    show_default=True,
+    help="The functional simulator, or the simulated hardware.",
+)
+@click.option("--profile", is_flag=True, help="Show where the time goes.")
+@click.option(
+    "--check",
+    "original",
+    metavar="MODEL.onnx",
+    type=path_argument,
+    help="Compare every tensor with ONNX Runtime's, and name the first that differs.",
+)
+def command(
+    model: str,
+    inputs: tuple[str, ...],
+    output: str | None,
+    labels: str | None,
+    top: int,
+    target: str,
+    profile: bool,
+    original: str | None,
+) -> int:
+    """Run a network that `vta compile` made, on one input, and show what it gives.
+
+    Exit status: 0, or 1 where --check finds a difference.
+
+    Example: vta run model.vta --input cat.png --labels classes.txt
+    """
+    from vta import net as networks
+    from vta.tools.network_inputs import read_inputs
+
+    names = _labels(labels)
+    with networks.load(model, target=target) as net:
+        values = read_inputs(inputs, net)
+        with step(f"Running on {target}"):
+            start = time.perf_counter()
+            results = net.run(values)
+            seconds = time.perf_counter() - start
+        if not isinstance(results, dict):
+            results = dict(zip(net.outputs, [results], strict=True))
+        if output is not None:
+            _write(output, results)
+        for name, array in results.items():
+            _show(name, array, net, names, top)
+        if profile:
+            _profile(net, seconds)
+        if original is not None:
+            return _check(net, original, values, target)
+    return 0
+
+
+def _labels(path: str | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read().splitlines()
+    except OSError as error:
+        raise ArgumentError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ArgumentError(f"{path}: is not a text file in UTF-8") from None
+
+
+def _write(path: str, results: dict[str, Array]) -> None:
+    try:
+        with open(path, "wb") as file:
+            np.savez(file, allow_pickle=False, **results)
+    except OSError as error:
+        raise ArgumentError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _show(name: str, array: Array, net: Net, labels: list[str], top: int) -> None:
+    click.echo(f"{name}: {array.dtype}{list(array.shape)}")
+    if array.ndim > 2 and array.size != array.shape[1]:
+        return
+    info = net.outputs[name]
+    rows = array.reshape(len(array), -1) if array.ndim > 1 else array.reshape(1, -1)
+    for row in rows:
+        for place in np.argsort(-row.astype(np.float64), kind="stable")[:top]:
+            value = float(row[place])
+            if info.scale is not None:
+                value = (value - info.zero_point) * info.scale
+            label = labels[place] if place < len(labels) else f"class {place}"
+            click.echo(f"  {value:10.4f}  {label}")
+
+
+def _profile(net: Net, seconds: float) -> None:
+    rows = [row for row in net.network.report.get("rows", []) if row["where"] == "accelerator"]
+    predicted = sum(int(row["cycles"]) for row in rows)
+    print_table(
+        "Steps of the last call",
+        ("step", "pack ms", "run ms", "unpack ms", "cycles"),
+        [
+            (
+                each.name,
+                f"{1000 * each.pack:.2f}",
+                f"{1000 * each.run:.2f}",
+                f"{1000 * each.unpack:.2f}",
+                None if each.report is None else each.report.cycles,
+            )
+            for each in net.times
+        ],
+    )
+    known = sum(each.pack + each.run + each.unpack for each in net.times)
+    host = sum(
+        each.pack + each.unpack + (each.run if each.report is None else 0) for each in net.times
+    )
+    click.echo(
+        f"{predicted:,} cycles predicted; host {1000 * (host + seconds - known):.2f} ms of "
+        f"{1000 * seconds:.2f}, {1000 * (seconds - known):.2f} of them between steps"
+    )
+
+
+def _check(net: Net, original: str, values: dict[str, Array], target: str) -> int:
+    from vta.tools.network_check import check_network
+
+    with step("Comparing with ONNX Runtime"):
+        found = check_network(net.network, original, values, target)
+    click.echo(found.text)
+    return 0 if found.equal else EXIT_DIFFERENCE
