@@ -217,15 +217,17 @@ class Conv2d(Window, Spec):
         turned = weight.swapaxes(2, 3) if folded.weight_shape[2] > 1 else weight
         return turned.reshape(folded.weight_shape)
 
+    def _fold_arrays(self, folded: Conv2d, data: Array, weight: Array) -> list[Array]:
+        """Data and weights of a convolution of `folds`."""
+        pads, *windows = self.fold_windows(folded)
+        padded = pad_images(data, pads, self.input_zero_point)
+        return [windows_as_channels(padded, *windows), self.fold_weight(folded, weight)]
+
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         """The operands in the layout of the program's inputs."""
         folded = self.folded(config)
         if folded is not None:
-            pads, *windows = self.fold_windows(folded)
-            padded = pad_images(arrays[0], pads, self.input_zero_point)
-            weight = self.fold_weight(folded, arrays[1])
-            data = windows_as_channels(padded, *windows)
-            return folded.pack(config, [data, weight, *arrays[2:]])
+            return folded.pack(config, [*self._fold_arrays(folded, *arrays[:2]), *arrays[2:]])
         blocking = self.blocking(config)
         data, weight, *rest = arrays
         zero = self.input_zero_point
