@@ -45,7 +45,7 @@ SAME_FILE_NAMES = {
     "top": "vta.top is the public operator library, hw/top.py the top of the hardware",
     "verilog": "the subcommand and what it calls",
     **dict.fromkeys(
-        ("cache", "config", "profile", "replay"), "a subcommand is named for what it shows"
+        ("board", "cache", "config", "profile", "replay"), "a subcommand is named for what it shows"
     ),
 }
 """File names that stand twice, each with its reason."""

