@@ -199,6 +199,9 @@ def test_the_commands_of_a_page_exist(page: Path) -> None:
         elif words[0] == "vta":
             command = app.cli.get_command(click.Context(app.cli), words[1])
             assert command is not None, line
+            if isinstance(command, click.Group):
+                command = command.get_command(click.Context(command), words[2])
+                assert command is not None, line
             known = {option for param in command.params for option in param.opts}
             # What follows a script is the script's own.
             own = next((n for n, word in enumerate(words) if word.endswith(".py")), len(words))

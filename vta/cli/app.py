@@ -71,8 +71,10 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"vta.cli.{name}").command
-        if not any(option.name == "verbose" for option in command.params):
-            command.params += [_verbose(), _quiet()]
+        below = command.commands.values() if isinstance(command, click.Group) else ()
+        for each in (command, *below):
+            if not any(option.name == "verbose" for option in each.params):
+                each.params += [_verbose(), _quiet()]
         return command
 
     def resolve_command(

@@ -25,7 +25,10 @@ __all__ = ["command"]
 
 @click.group("board", short_help="Check a board: vta board selftest.")
 def command() -> None:
-    """Work with one board."""
+    """Work with one board.
+
+    Example: vta board selftest pynq --emulate
+    """
 
 
 @command.command("selftest", short_help="Run known programs on a board, and report.")
