@@ -27,6 +27,7 @@ CHECKS = [
     "max pool",
     "addition",
     "multiplication",
+    "requantisation",
     "illegal instruction",
     "deadlock",
     "time limit",
@@ -83,7 +84,7 @@ def test_selftest_on_the_rtl(run: Run) -> None:
     assert found["passed"]
     assert [check["name"] for check in found["checks"]] == CHECKS
     cycles = {check["name"]: check["cycles"] for check in found["checks"]}
-    for name in CHECKS[1:7]:
+    for name in CHECKS[1:8]:
         assert cycles[name] > 100, name
     assert cycles["vector add"] == cycles["vector add again"]
     assert found["board"] == {
@@ -103,18 +104,19 @@ def test_the_report_for_people(run: Run) -> None:
     lines = result.out.splitlines()
     assert lines[0].startswith(f"amaranth-vta {vta.__version__}, Python {sys.version_info[0]}.")
     assert lines[1] == "board: emulated pynq, 134,217,728 bytes at 0x16800000"
-    assert lines[2] == f"configuration: {TINY.bitstream}, HW_VER 0.0.2"
-    assert lines[3].startswith("registers: id 0x2d415456, version 0x00000200, config_0 0x00630533")
-    assert lines[-1] == "All 11 checks passed."
+    assert lines[2] == f"configuration: {TINY.bitstream}, HW_VER 0.0.3"
+    assert lines[3].startswith("registers: id 0x2d415456, version 0x00000300, config_0 0x00630533")
+    assert lines[-1] == "All 12 checks passed."
     assert [line.split("  ")[0] for line in lines if " passed " in line] == CHECKS
 
 
-def test_encoding_0_0_3_is_checked_too(run: Run, tmp_path: Path) -> None:
+def test_encoding_0_0_2_has_no_requantisation(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "config.json"
-    file.write_text(json.dumps(TINY.replace(hw_ver="0.0.3").to_dict()))
+    file.write_text(json.dumps(TINY.replace(hw_ver="0.0.2").to_dict()))
     found = record(run, *FAST[:3], "--config", file)
     assert found["passed"]
-    assert "requantisation" in [check["name"] for check in found["checks"]]
+    names = [name for name in CHECKS if name != "requantisation"]
+    assert [check["name"] for check in found["checks"]] == names
 
 
 def failed(found: dict[str, Any]) -> dict[str, str]:
@@ -128,7 +130,7 @@ def test_a_board_without_flushes_fails(run: Run, monkeypatch: pytest.MonkeyPatch
     assert found["memory"].endswith(" bytes differ")
     text = run("-q", "board", "selftest", *FAST)
     assert text.status == 1
-    assert f"{len(found)} of 11 checks failed." in text.out
+    assert f"{len(found)} of 12 checks failed." in text.out
     assert "FAILED" in text.out
 
 
