@@ -40,6 +40,7 @@ EXIT_PIPE = 141
 
 COMMANDS = (
     "vadd",
+    "quantize",
     "compile",
     "run",
     "verilog",
