@@ -69,6 +69,8 @@ class BoardEntry:
         Of the files that `vta flash` takes; none if it cannot be flashed by cable.
     loader : str
         openFPGALoader's name for it, or "".
+    model : str
+        How the name starts that openFPGALoader gives to its FPGA.
     vendor : str
         The USB vendor of its cable, four hex digits.
     """
@@ -81,6 +83,7 @@ class BoardEntry:
     connection: str
     suffixes: tuple[str, ...] = ()
     loader: str = ""
+    model: str = ""
     vendor: str = ""
 
 
@@ -95,10 +98,11 @@ CATALOGUE = {
             part="XC7Z020-1CLG400C",
             part_in_file="7z020clg400",
             toolchains=("Vivado", "openXC7"),
-            state=_EMULATED,
+            state="emulated; shell simulated; never run on hardware",
             connection=_LINUX,
             suffixes=(".bit",),
             loader="pynq_z1",
+            model="xc7z020",
             vendor="0403",
         ),
         BoardEntry(
@@ -126,6 +130,7 @@ CATALOGUE = {
             connection=_LINUX,
             suffixes=(".rbf", ".svf"),
             loader="de10nano",
+            model="5CSE*A6",
             vendor="09fb",
         ),
         BoardEntry(
@@ -145,6 +150,7 @@ CATALOGUE = {
             connection="none yet",
             suffixes=(".bit", ".svf"),
             loader="ulx3s",
+            model="LFE5U-85",
             vendor="0403",
         ),
     )

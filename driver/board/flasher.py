@@ -66,12 +66,23 @@ def flash(
         )
     _check_file(entry, file)
     command = [find_loader(), "--board", entry.loader]
-    command += ["--write-flash"] if keep else []
     command += ["--ftdi-serial", serial] if serial else []
     command += ["--probe-firmware", firmware] if firmware else []
-    done = processes.run([*command, str(file)])
+    models = re.findall(r"^\s*model\s+(\S+)", _run(entry, [*command, "--detect"]), re.M)
+    if models and not any(model.startswith(entry.model) for model in models):
+        raise ToolError(
+            f"what is on the cable is no {entry.name}, which has {entry.part}: it has "
+            f"{' and '.join(models)}"
+        )
+    _run(entry, [*command, *(["--write-flash"] if keep else []), str(file)])
+
+
+def _run(entry: BoardEntry, command: list[str]) -> str:
+    """What openFPGALoader prints; an error in words if it fails."""
+    done = processes.run(command)
     if done.returncode != 0:
         raise ToolError(_problem(entry, done.stdout + done.stderr) or processes.cause(done))
+    return done.stdout
 
 
 def find_loader() -> str:

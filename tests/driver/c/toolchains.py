@@ -21,7 +21,8 @@ STRICT = ("-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror")
 # The tests' own programs call read and write; the runtime needs no more than C99.
 POSIX = ("-D_POSIX_C_SOURCE=200809L",)
 SANITIZE = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-BARE = ("-ffreestanding", "-nostdlib", "-static", "-mcpu=cortex_a15")
+BARE = ("-ffreestanding", "-nostdlib", "-static")
+ARMV7 = (*BARE, "-mcpu=cortex_a15")
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ GCC = Toolchain("gcc", "gcc")
 CLANG = Toolchain("clang", "clang")
 ZIG = Toolchain("zig", "zig")
 SANITIZED = Toolchain("gcc with sanitizers", "gcc", SANITIZE)
-ARM = Toolchain("32-bit Arm", "zig", ("-target", "arm-linux-musleabihf", *BARE), "qemu-arm")
+ARM = Toolchain("32-bit Arm", "zig", ("-target", "arm-linux-musleabihf", *ARMV7), "qemu-arm")
 BIG_ENDIAN = Toolchain(
-    "big-endian Arm", "zig", ("-target", "armeb-linux-musleabihf", *BARE), "qemu-armeb"
+    "big-endian Arm", "zig", ("-target", "armeb-linux-musleabihf", *ARMV7), "qemu-armeb"
 )
+RISCV = Toolchain("32-bit RISC-V", "zig", ("-target", "riscv32-linux-musl", *BARE), "qemu-riscv32")
