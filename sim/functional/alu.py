@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ACC_WIDTH", "execute", "operate"]
+__all__ = ["ACC_WIDTH", "execute", "independent", "operate"]
 
 ACC_WIDTH = 32
 
@@ -77,6 +77,21 @@ def _shift(value: NDArray[np.int32], by: NDArray[np.int32]) -> NDArray[np.int32]
     return np.where(by >= 0, right, np.where(by <= -ACC_WIDTH, np.int32(0), left))
 
 
+def independent(depth: int, dst: NDArray[np.int64], src: NDArray[np.int64] | None) -> bool:
+    """Whether no iteration reads or rewrites what an earlier one wrote."""
+    order = np.arange(len(dst))
+    first = _first_writes(depth, dst)
+    return not (first[dst] < order).any() and (src is None or not (first[src] < order).any())
+
+
+def _first_writes(depth: int, dst: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The first iteration that writes each tile; their number for tiles that none writes."""
+    # The last of several assignments to one place wins, so the assignment runs backwards.
+    first = np.full(depth, len(dst))
+    first[dst[::-1]] = np.arange(len(dst))[::-1]
+    return first
+
+
 def execute(
     acc: NDArray[np.int32],
     op: int,
@@ -97,10 +112,7 @@ def execute(
     """
     count = len(dst)
     order = np.arange(count)
-    # The first iteration that writes each tile; `count` for tiles that no iteration writes. (The
-    # last of several assignments to one place wins, so the assignment runs backwards.)
-    first = np.full(len(acc), count)
-    first[dst[::-1]] = order[::-1]
+    first = _first_writes(len(acc), dst)
     repeated = bool((first[dst] < order).any())
     if src is None:
         reads_writes = forwards = False

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,7 +40,7 @@ STATS = (
 )
 """The keys of `RunReport.stats`."""
 
-LOADED = {
+LOADED: dict[int, str] = {
     MemoryType.UOP: "uop_load_nbytes",
     MemoryType.WGT: "wgt_load_nbytes",
     MemoryType.INP: "inp_load_nbytes",
@@ -48,10 +48,34 @@ LOADED = {
     MemoryType.ACC_8BIT: "acc_load_nbytes",
 }
 
+KEPT = 1 << 23
+"""How many numbers of plans are kept: 64 MB."""
+
 GEMM_TERMS = (("dst", "acc"), ("src", "inp"), ("wgt", "wgt"))
 RESET_TERMS = GEMM_TERMS[:1]
 ALU_TERMS = (("dst", "acc"), ("src", "acc"))
 IMMEDIATE_TERMS = ALU_TERMS[:1]
+
+
+class _Plans:
+    """What was found out about instructions that programs repeat, up to `KEPT` numbers of it.
+
+    Only instructions that keep to their buffers have an entry.
+    """
+
+    def __init__(self) -> None:
+        self._plans: dict[tuple[object, ...], Any] = {}
+        self._size = 0
+
+    def get(self, key: tuple[object, ...]) -> Any:
+        return self._plans.get(key)
+
+    def keep(self, key: tuple[object, ...], plan: Any, size: int) -> None:
+        if self._size + size > KEPT:
+            self._plans.clear()
+            self._size = 0
+        self._plans[key] = plan
+        self._size += size
 
 
 class Datapath:
@@ -83,6 +107,7 @@ class Datapath:
         self._memory = memory
         self._spend = spend
         self._loops = Loops(Isa(config), self.uop)
+        self._plans = _Plans()
         # For each memory type: what LOAD writes, one row per element, and the dtype in DRAM.
         acc, inp = self.acc, self.inp.reshape(len(self.inp), -1)
         self._loadable: dict[int, tuple[NDArray[np.generic], str]] = {
@@ -122,7 +147,7 @@ class Datapath:
         """Counts the bytes that the instruction moved."""
         values = insn.values
         if insn.opcode == Opcode.LOAD and values["x_size"]:
-            memory = MemoryType(values["memory_type"])
+            memory = values["memory_type"]
             self.stats[LOADED[memory]] += (
                 values["y_size"] * values["x_size"] * checker.elem_bytes[memory]
             )
@@ -137,7 +162,7 @@ class Datapath:
         self, values: Mapping[str, int], checker: Checker, dtype: str, lanes: int
     ) -> tuple[NDArray[np.generic], int, int]:
         """The transfer's (y_size, x_size, lanes) view of memory, its address and its row pitch."""
-        memory = MemoryType(values["memory_type"])
+        memory = values["memory_type"]
         elem = checker.elem_bytes[memory]
         addr = checker.base[memory] + values["dram_base"] * elem
         pitch = values["x_stride"] * elem
@@ -201,14 +226,25 @@ class Datapath:
             else:
                 gemm.accumulate_one(self.acc, self.inp, self.wgt, dst, *sources)
             self.stats[counter] += 1
-        elif count:
+        elif count and reset:
             for block in self._loops.blocks(values, terms):
                 self._spend(len(block[0]))
-                if reset:
-                    self.acc[block[0]] = 0
-                else:
-                    gemm.accumulate(self.acc, self.inp, self.wgt, block)
+                self.acc[block[0]] = 0
                 self.stats[counter] += len(block[0])
+        elif count:
+            key = ("gemm", *self._loops.key(values))
+            if (known := self._plans.get(key)) is not None:
+                self._spend(count)
+                gemm.accumulate(self.acc, self.inp, self.wgt, known)
+                self.stats[counter] += count
+                return
+            for block in self._loops.blocks(values, terms):
+                self._spend(len(block[0]))
+                planned = gemm.plan(block)
+                gemm.accumulate(self.acc, self.inp, self.wgt, planned)
+                self.stats[counter] += len(block[0])
+                if len(block[0]) == count:
+                    self._plans.keep(key, planned, planned.size)
 
     def _alu(self, values: Mapping[str, int]) -> None:
         terms = IMMEDIATE_TERMS if values["use_imm"] else ALU_TERMS
@@ -221,7 +257,18 @@ class Datapath:
             self.acc[dst] = alu.operate(op, self.acc[dst], operand, values["imm"])
             self.stats["alu_counter"] += 1
         elif count:
+            key = (len(terms), *self._loops.key(values))
+            if (known := self._plans.get(key)) is not None:
+                self._spend(count)
+                dst, sources = known
+                right = imm if sources is None else self.acc[sources]
+                self.acc[dst] = alu.operate(op, self.acc[dst], right, values["imm"])
+                self.stats["alu_counter"] += count
+                return
             for block in self._loops.blocks(values, terms):
                 self._spend(len(block[0]))
-                alu.execute(self.acc, op, block[0], block[1] if len(block) > 1 else None, imm)
+                sources = block[1] if len(block) > 1 else None
+                alu.execute(self.acc, op, block[0], sources, imm)
                 self.stats["alu_counter"] += len(block[0])
+                if len(block[0]) == count and alu.independent(len(self.acc), block[0], sources):
+                    self._plans.keep(key, (block[0], sources), 2 * count)

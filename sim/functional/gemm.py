@@ -8,6 +8,7 @@ floating point, by far the fastest that numpy has, in pieces so short that every
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["EXACT_TERMS", "accumulate", "accumulate_one"]
+__all__ = ["EXACT_TERMS", "GemmPlan", "accumulate", "accumulate_one", "plan"]
 
 EXACT_TERMS = 1 << (24 - 14)
 """Products of two int8 (at most 2^14 each) whose float32 sums are exact in any order (2^24)."""
@@ -39,13 +40,35 @@ def accumulate_one(
     acc[dst] += (inp[src] @ wgt[wgt_index].T).astype(np.int32).reshape(-1)
 
 
+@dataclass(frozen=True, eq=False)
+class GemmPlan:
+    """Iterations regrouped.
+
+    Attributes
+    ----------
+    shared : tuple of (dst, src, weights)
+        Destinations (t,) that sum over src (t, k) with the same weights (k,).
+    dst, src, weights, starts : arrays
+        The other iterations: each destination's begin at its number in `starts`.
+    """
+
+    shared: tuple[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], ...]
+    dst: NDArray[np.int64]
+    src: NDArray[np.int64]
+    weights: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+    @property
+    def size(self) -> int:
+        """How many numbers it keeps."""
+        parts = sum(src.size + dst.size for dst, src, _ in self.shared)
+        return parts + self.dst.size + 2 * self.src.size
+
+
 def accumulate(
-    acc: NDArray[np.int32],
-    inp: NDArray[np.float32],
-    wgt: NDArray[np.float32],
-    indices: list[NDArray[np.int64]],
+    acc: NDArray[np.int32], inp: NDArray[np.float32], wgt: NDArray[np.float32], planned: GemmPlan
 ) -> None:
-    """``acc[dst] += inp[src] @ wgt[w].T`` for all of `indices`, modulo 2^32.
+    """``acc[dst] += inp[src] @ wgt[w].T`` for all iterations of a plan, modulo 2^32.
 
     Parameters
     ----------
@@ -55,9 +78,17 @@ def accumulate(
         Whole numbers of 8 bits; so are those of `wgt`.
     wgt : (wgt_depth, block, block) float32
         Output-major.
-    indices : list of three (n,) int64
-        dst, src and w.
+    planned : GemmPlan
     """
+    for part in planned.shared:
+        _shared(acc, inp, wgt, *part)
+    if len(planned.dst):
+        products = _products(inp, wgt, planned.src, planned.weights)
+        acc[planned.dst] += np.add.reduceat(products, planned.starts, axis=0, dtype=np.int32)
+
+
+def plan(indices: list[NDArray[np.int64]]) -> GemmPlan:
+    """The plan for iterations with these dst, src and w, each (n,) int64."""
     dst, src, weights = indices
     # Group the iterations by destination and keep their order. (numpy sorts 16-bit numbers, which
     # are enough for a depth, in linear time.)
@@ -72,14 +103,14 @@ def accumulate(
         dst, src, weights = dst[by_weight], src[by_weight], weights[by_weight]
         changes = (weights[1:] != weights[:-1]).any(axis=1).nonzero()[0] + 1
         if (len(changes) + 1) * FEW <= tiles:
-            for begin, end in itertools.pairwise((0, *changes.tolist(), tiles)):
-                _shared(acc, inp, wgt, dst[begin:end], src[begin:end], weights[begin])
-            return
+            runs = itertools.pairwise((0, *changes.tolist(), tiles))
+            shared = tuple((dst[a:b], src[a:b], weights[a]) for a, b in runs)
+            none = np.zeros(0, np.int64)
+            return GemmPlan(shared, none, none, none, none)
         src, weights = src.reshape(-1), weights.reshape(-1)
     else:
         dst = dst[starts]
-    products = _products(inp, wgt, src, weights)
-    acc[dst] += np.add.reduceat(products, starts, axis=0, dtype=np.int32)
+    return GemmPlan((), dst, src, weights, starts)
 
 
 def _starts(values: NDArray[np.int64]) -> NDArray[np.int64]:

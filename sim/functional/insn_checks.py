@@ -21,6 +21,17 @@ __all__ = ["Checker", "StoppedError", "misaligned"]
 
 PADS = ("y_pad_0", "y_pad_1", "x_pad_0", "x_pad_1")
 
+FOREIGN = {
+    module: tuple(
+        (f"{verb}_{side}", side)
+        for verb in ("pop", "push")
+        for side in ("prev", "next")
+        if (module, side) not in TOKEN_LINKS
+    )
+    for module in ModuleId
+}
+"""Of each module, the token flags for a neighbour that it does not have, in the order of bits."""
+
 BASE_OF = {
     MemoryType.UOP: "uop",
     MemoryType.WGT: "wgt",
@@ -63,16 +74,18 @@ class Checker:
         self._isa = Isa(config)
         self._limit = 1 << config.addr_width
         self.depth = {memory: config.depth(memory) for memory in MemoryType}
-        self.elem_bytes = {memory: config.elem_bytes(memory) for memory in MemoryType}
-        self.base = {memory: base[BASE_OF[memory]] for memory in MemoryType}
+        self.elem_bytes: dict[int, int] = {
+            memory: config.elem_bytes(memory) for memory in MemoryType
+        }
+        self.base: dict[int, int] = {memory: base[BASE_OF[memory]] for memory in MemoryType}
 
     def check(self, insn: Insn, module: ModuleId) -> None:
         """Raises `StoppedError` for the first cause that `insn`, at the head of `module`, has."""
         opcode, values = insn.opcode, insn.values
         if opcode > Opcode.ALU:
             raise StoppedError(Cause.ILLEGAL_OPCODE, f"opcode {opcode} does not exist")
-        for side in (*insn.pops, *insn.pushes):
-            if (module, side) not in TOKEN_LINKS:
+        for flag, side in FOREIGN[module]:
+            if values[flag]:
                 raise StoppedError(
                     Cause.ILLEGAL_TOKEN, f"{module.name.lower()} has no {side} module"
                 )

@@ -24,6 +24,14 @@ BLOCK = 1 << 14
 bounds the memory that instructions with enormous loop counts take."""
 
 
+FACTORS = (
+    "iter_out",
+    "iter_in",
+    *(f"{name}_factor_{loop}" for name in ("dst", "src", "wgt") for loop in ("out", "in")),
+)
+"""The fields that indices depend on, beside the micro-ops."""
+
+
 class Loops:
     """Reads the micro-ops and makes the indices of GEMM and ALU instructions.
 
@@ -49,6 +57,12 @@ class Loops:
         return (
             max(0, values["uop_end"] - values["uop_bgn"]) * values["iter_out"] * values["iter_in"]
         )
+
+    def key(self, values: Mapping[str, int]) -> tuple[bytes | int, ...]:
+        """What the indices of a GEMM or ALU instruction depend on: its micro-ops and its loops."""
+        uops = self._uops[values["uop_bgn"] : values["uop_end"]]
+        # Where micro-ops are missing, the count alone tells.
+        return (self.count(values), uops.tobytes(), *(values.get(name, 0) for name in FACTORS))
 
     def single(self, values: Mapping[str, int], terms: Sequence[tuple[str, str]]) -> list[int]:
         """The indices of an instruction with one iteration; like `blocks` but plain numbers."""

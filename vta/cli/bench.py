@@ -61,6 +61,9 @@ class BenchOptions:
     help="Measure sessions with a daemon on this computer instead, against bare sockets.",
 )
 @click.option(
+    "--networks", is_flag=True, help="Measure whole networks instead; each takes about a minute."
+)
+@click.option(
     "--runs",
     metavar="N",
     type=click.IntRange(1),
@@ -83,6 +86,7 @@ def command(
     plot: str | None,
     speed: bool,
     remote: bool,
+    networks: bool,
     runs: int,
     page: str | None,
 ) -> int:
@@ -99,7 +103,14 @@ def command(
     Example: vta bench --plot roofline.png images/*.npz
     """
     options = BenchOptions(Config.load(config_file), model, only, as_json)
-    _check_files(plot, page, speed or remote)
+    _check_files(plot, page, speed or remote or networks)
+    if networks:
+        if images or speed or remote:
+            raise click.UsageError("--networks takes no images, and no --speed or --remote")
+        from vta.cli import network_table
+
+        network_table.measure_and_print(options.config, model, only, as_json=as_json)
+        return 0
     if remote:
         if images or speed:
             raise click.UsageError("--remote measures sessions, and takes no images and no --speed")

@@ -83,7 +83,7 @@ def test_patterns(shape, pattern):
     acc, inp, wgt = buffers(rng, *shape)
     indices = pattern(rng)
     expected = by_iteration(acc, inp, wgt, indices)
-    gemm.accumulate(acc, inp, wgt, indices)
+    gemm.accumulate(acc, inp, wgt, gemm.plan(indices))
     assert np.array_equal(acc, expected)
 
 
@@ -98,7 +98,7 @@ def test_long_sums_of_the_largest_products_are_exact(shape, spread):
     dst, repeat = grid(np.arange(spread), np.arange(600))
     indices = [dst, repeat % 32, repeat % 31]
     expected = by_iteration(acc, inp, wgt, indices)
-    gemm.accumulate(acc, inp, wgt, indices)
+    gemm.accumulate(acc, inp, wgt, gemm.plan(indices))
     assert np.array_equal(acc, expected)
 
 
