@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from vta.config import Config
     from vta.sim.machine import Machine
+    from vta.sim.rtl.recording import Recording
+    from vta.sim.rtl.rtl_machine import RtlMachine
 
 __all__ = [
     "DEBUG_DUMP_INSN",
@@ -179,6 +181,8 @@ class TsimDevice(SimulatedDevice):
     waves : path, optional
         The waveform file (FST) to write.
     profile : SimulatorTotals
+    record : bool
+        Whether `recording` gets each run.
     """
 
     def __init__(
@@ -187,20 +191,30 @@ class TsimDevice(SimulatedDevice):
         *,
         model: MemoryModel | None = None,
         waves: Path | None = None,
+        record: bool = False,
         profile: SimulatorTotals = PROFILE,
     ) -> None:
         super().__init__(config, "tsim", profile)
         self._model = model or MemoryModel()
         self._waves = waves
+        self._record = record
+        self._rtl: RtlMachine | None = None
+
+    @property
+    def recording(self) -> Recording | None:
+        """What happened in each cycle of the last run, if the device records."""
+        return None if self._rtl is None else self._rtl.recording
 
     def _make_machine(self) -> Machine:
         from vta.driver.verilog_cache import cached_verilog
         from vta.sim.rtl.rtl_machine import RtlMachine
 
-        return RtlMachine(
+        self._rtl = RtlMachine(
             self.config,
             cached_verilog(self.config),
             self.memory,
             model=self._model,
             waves=self._waves,
+            record=self._record,
         )
+        return self._rtl

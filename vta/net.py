@@ -24,6 +24,7 @@ from vta.extras import needed
 if TYPE_CHECKING:
     from vta.compiler.graph.int8_graph import TensorInfo
     from vta.program import RunReport
+    from vta.sim.rtl.recording import Recording
 
 __all__ = ["Net", "StepTime", "load"]
 
@@ -42,6 +43,8 @@ class StepTime:
         Seconds: making tiles of the inputs, the device's or the host's work, and the reverse.
     report : RunReport or None
         Of a program.
+    recording : Recording or None
+        Of a program on a `TsimDevice` that records.
     """
 
     name: str
@@ -49,6 +52,7 @@ class StepTime:
     run: float
     unpack: float
     report: RunReport | None = None
+    recording: Recording | None = None
 
 
 @dataclass
@@ -232,7 +236,14 @@ class Net:
             values[item.tensor] = _unpacked(found, tensors[item.tensor], item)
         end = time.perf_counter()
         self.times.append(
-            StepTime(step.program.name, ready - start, done - ready, end - done, report)
+            StepTime(
+                step.program.name,
+                ready - start,
+                done - ready,
+                end - done,
+                report,
+                getattr(device, "recording", None),
+            )
         )
 
     def _upload(self, index: int, step: MachineStep) -> _Resident:

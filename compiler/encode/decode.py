@@ -13,11 +13,11 @@ from vta.program import Program
 __all__ = ["decode"]
 
 
-def decode(program: Program) -> tuple[Op, ...]:
+def decode(program: Program, note: str = "") -> tuple[Op, ...]:
     """What a program of our compiler does, in order.
 
     What `insert_tokens` and `emit` add is left out: tokens, what only passes them on, LOADs of
-    micro-ops, and FINISH.
+    micro-ops, and FINISH. Each operation gets the `note`.
     """
     isa = Isa(program.config)
     uops = np.zeros(program.config.uop_depth, "<u4")
@@ -47,16 +47,16 @@ def decode(program: Program) -> tuple[Op, ...]:
                 words = data.view("<u4")[first : first + count]
                 uops[value["sram_base"] : value["sram_base"] + count] = words
                 continue
-            found.append(_transfer(program, insn.opcode, kind, value, ref))
+            found.append(_transfer(program, insn.opcode, kind, value, ref, note))
         elif insn.opcode in (Opcode.GEMM, Opcode.ALU):
             found.append(
-                _kernel(insn.opcode, value, kernel_uops(value["uop_bgn"], value["uop_end"]))
+                _kernel(insn.opcode, value, kernel_uops(value["uop_bgn"], value["uop_end"]), note)
             )
     return tuple(found)
 
 
 def _transfer(
-    program: Program, opcode: int, kind: MemoryType, value: Mapping[str, int], ref: int
+    program: Program, opcode: int, kind: MemoryType, value: Mapping[str, int], ref: int, note: str
 ) -> Transfer:
     pads = (value["y_pad_0"], value["y_pad_1"], value["x_pad_0"], value["x_pad_1"])
     return Transfer(
@@ -70,10 +70,11 @@ def _transfer(
         x_stride=value["x_stride"],
         pads=pads,
         pad_min=bool(value.get("pad_min")),
+        note=note,
     )
 
 
-def _kernel(opcode: int, value: Mapping[str, int], uops: tuple[MicroOp, ...]) -> Kernel:
+def _kernel(opcode: int, value: Mapping[str, int], uops: tuple[MicroOp, ...], note: str) -> Kernel:
     loops = tuple(
         UopLoop(
             value[f"iter_{side}"],
@@ -84,7 +85,7 @@ def _kernel(opcode: int, value: Mapping[str, int], uops: tuple[MicroOp, ...]) ->
         for side in ("out", "in")
     )
     if opcode == Opcode.GEMM:
-        return Kernel(Opcode.GEMM, loops, uops, reset=bool(value["reset"]))
+        return Kernel(Opcode.GEMM, loops, uops, reset=bool(value["reset"]), note=note)
     operation = AluOp(value["alu_opcode"])
     qnt = operation == AluOp.QNT
     return Kernel(
@@ -94,4 +95,5 @@ def _kernel(opcode: int, value: Mapping[str, int], uops: tuple[MicroOp, ...]) ->
         alu_opcode=operation,
         imm=value["imm"] if value["use_imm"] else None,
         offsets=value["imm"] if qnt else 0,
+        note=note,
     )

@@ -21,7 +21,7 @@ from vta.compiler.ir.insn_ir import Finish, InsnProgram, Kernel, Op, Transfer
 from vta.compiler.ir.loop_ir import Buffer
 from vta.compiler.passes.tokens.insert_tokens import insert_tokens
 from vta.config import Config
-from vta.isa import MemoryType, Opcode
+from vta.isa import Isa, MemoryType, Opcode
 from vta.program import DramBuffer, Program
 
 __all__ = ["CONSTANTS", "LinkedPart", "View", "fill", "link"]
@@ -102,8 +102,8 @@ def link(
     buffers: Sequence[DramBuffer],
     constants: NDArray[np.uint8],
     config: Config,
-) -> Program:
-    """One program for all parts, proved sound.
+) -> tuple[Program, tuple[int, ...]]:
+    """One program for all parts, proved sound, and the first instruction of each part.
 
     Parameters
     ----------
@@ -117,11 +117,11 @@ def link(
     config : Config
     """
     ops: list[Op] = []
-    for part in parts:
-        ops += part.ops
+    for number, part in enumerate(parts):
+        ops += (dataclasses.replace(op, note=str(number)) for op in part.ops)
         if part.program is not None:
             moved: list[Op] = []
-            for op in decode(part.program):
+            for op in decode(part.program, str(number)):
                 if isinstance(op, Transfer):
                     moved += _moved(op, part.places[op.buffer], config)
                 else:
@@ -138,13 +138,27 @@ def link(
         outputs=tuple(item.name for item in buffers if item.role == "output"),
         ops=(*ops, Finish()),
     )
-    emitted = emit(insert_tokens(program, config), config)
+    ordered = insert_tokens(program, config)
+    emitted = emit(ordered, config)
     known = {item.name: item for item in every}
     linked = dataclasses.replace(
         emitted, buffers=tuple(known.get(item.name, item) for item in emitted.buffers)
     )
     verify_program(linked)
-    return linked
+    return linked, _firsts(ordered, linked, len(parts))
+
+
+def _firsts(program: InsnProgram, linked: Program, parts: int) -> tuple[int, ...]:
+    """The first instruction of each part, in an encoded program."""
+    mem = Isa(linked.config).mem.unpack_array(linked.insns)
+    added = (mem["opcode"] == Opcode.LOAD) & (mem["memory_type"] == MemoryType.UOP)
+    # `emit` adds nothing but LOADs of micro-ops; those of nothing pass tokens on.
+    places = np.flatnonzero(~(added & (mem["x_size"] > 0))).tolist()
+    found: dict[int, int] = {}
+    for op, place in zip(program.ops, places, strict=True):
+        if op.note:
+            found.setdefault(int(op.note), place)
+    return tuple(found[number] for number in range(parts))
 
 
 def _weights_first(ops: list[Op]) -> list[Op]:

@@ -178,6 +178,7 @@ def _report(
         "regions": [
             {
                 "instructions": len(region.program.insns),
+                "firsts": region.firsts,
                 "arena_bytes": region.arena_bytes,
                 "constant_bytes": region.constant_bytes,
                 "buffer_bytes": sum(buffer.nbytes for buffer in region.program.buffers),

@@ -294,6 +294,49 @@ def _check(network: Network) -> None:
     for name in network.outputs:
         if name not in known:
             raise NetworkError(f"output {name} is never computed")
+    _check_report(network)
+
+
+ROW = {
+    "node": str,
+    "op": str,
+    "where": str,
+    "why": str,
+    "shape": list,
+    "macs": int,
+    "cycles": int,
+    "bound": str,
+    "bytes": int,
+    "instructions": int,
+}
+REGION = {
+    "instructions": int,
+    "firsts": list,
+    "arena_bytes": int,
+    "constant_bytes": int,
+    "buffer_bytes": int,
+}
+"""What a report has for each node and for each program."""
+
+
+def _check_report(network: Network) -> None:
+    """Refuses a report that others could not read."""
+    report = network.report
+    for name, wanted in (("rows", ROW), ("regions", REGION)):
+        for item in report[name]:
+            for key, kind in wanted.items():
+                if not isinstance(item[key], kind):
+                    raise NetworkError(f"the report's {key} is no {kind.__name__}")
+    if len(report["regions"]) != len(network.programs):
+        raise NetworkError("the report speaks of other programs")
+    for region, program in zip(report["regions"], network.programs, strict=True):
+        places = [int(first) for _, first in region["firsts"]]
+        if places != sorted(places) or not all(0 <= n < len(program.insns) for n in places):
+            raise NetworkError("the report's instructions are not in order")
+    for name in ("mean", "std"):
+        numbers = [float(number) for number in report.get("picture", {}).get(name, [1.0])]
+        if len(numbers) not in (1, 3) or not all(map(math.isfinite, numbers)):
+            raise NetworkError(f"the {name} of pictures must be one number or three")
 
 
 def _require(network: Network, names: tuple[str, ...]) -> None:

@@ -55,6 +55,8 @@ class RegionProgram:
     inputs : tuple of (buffer, tensor, windows, layout)
     outputs : tuple of (buffer, tensor, layout)
     parts : tuple of PartFacts
+    firsts : tuple of (str, int)
+        Each node, and the first instruction of one of its operators, in order.
     arena_bytes, constant_bytes : int
     """
 
@@ -62,6 +64,7 @@ class RegionProgram:
     inputs: tuple[tuple[str, str, tuple[Windows, ...], TensorLayout], ...]
     outputs: tuple[tuple[str, str, TensorLayout], ...]
     parts: tuple[PartFacts, ...]
+    firsts: tuple[tuple[str, int], ...]
     arena_bytes: int
     constant_bytes: int
 
@@ -90,14 +93,17 @@ def compile_region(
     segment = _Constants(max(config.elem_bytes(kind) for kind in MemoryType))
     parts: list[LinkedPart] = []
     facts: list[PartFacts] = []
+    names: list[str] = []
     borders = _borders(lowering.roots)
     for number, part in enumerate(lowering.parts):
         for root in borders.get(number, ()):
             parts.append(LinkedPart(None, {}, _fill(root, places, segment, config)))
+            names.append(part.node)
         compiled = compile_operator(part.spec, config, latency)
         parts.append(_linked(part, compiled, places, segment, config))
+        names.append(part.node)
         facts.append(_facts(part, compiled))
-    program = link(name, parts, _buffers(lowering, places, config), segment.data(), config)
+    program, firsts = link(name, parts, _buffers(lowering, places, config), segment.data(), config)
     return RegionProgram(
         program=program,
         inputs=tuple(
@@ -111,6 +117,7 @@ def compile_region(
             if tensor in outputs
         ),
         parts=tuple(facts),
+        firsts=tuple(zip(names, firsts, strict=True)),
         arena_bytes=places.arena_bytes,
         constant_bytes=len(segment.data()),
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,7 +48,15 @@ Array = NDArray[Any]
     show_default=True,
     help="The functional simulator, or the simulated hardware.",
 )
-@click.option("--profile", is_flag=True, help="Show where the time goes.")
+@click.option(
+    "--profile", is_flag=True, help="Show where the time goes; with tsim, the cycles of each node."
+)
+@click.option(
+    "--trace",
+    metavar="FILE.json",
+    type=path_argument,
+    help="Write the timeline for Perfetto (ui.perfetto.dev); needs --target tsim.",
+)
 @click.option(
     "--check",
     "original",
@@ -61,6 +72,7 @@ def command(
     top: int,
     target: str,
     profile: bool,
+    trace: str | None,
     original: str | None,
 ) -> int:
     """Run a network that `vta compile` made, on one input, and show what it gives.
@@ -69,11 +81,12 @@ def command(
 
     Example: vta run model.vta --input cat.png --labels classes.txt
     """
-    from vta import net as networks
     from vta.tools.network_inputs import read_inputs
 
+    if trace is not None and target != "tsim":
+        raise click.UsageError("--trace needs --target tsim, which has cycles")
     names = _labels(labels)
-    with networks.load(model, target=target) as net:
+    with _opened(model, target, record=profile or trace is not None) as net:
         values = read_inputs(inputs, net)
         with step(f"Running on {target}"):
             start = time.perf_counter()
@@ -87,9 +100,40 @@ def command(
             _show(name, array, net, names, top)
         if profile:
             _profile(net, seconds)
+        if trace is not None:
+            _trace(net, trace)
         if original is not None:
             return _check(net, original, values, target)
     return 0
+
+
+@contextlib.contextmanager
+def _opened(model: str, target: str, *, record: bool) -> Iterator[Net]:
+    """The network on a device, which records what happens in each cycle if it can."""
+    from vta.compiler.graph.network_file import Network
+    from vta.driver.simulated import TsimDevice
+    from vta.net import Net
+
+    network = Network.load(model)
+    if target == "tsim" and record:
+        config = network.config.replace(target=target)
+        with TsimDevice(config, record=True) as device, Net(network, device) as net:
+            yield net
+        return
+    with Net(network, target=target) as net:
+        yield net
+
+
+def _trace(net: Net, path: str) -> None:
+    from vta.tools.network_profile import network_trace
+
+    text = json.dumps(network_trace(net.network, net.times))
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise ArgumentError(f"{path}: cannot be written ({error.strerror})") from None
+    click.echo(f"{path}: written")
 
 
 def _labels(path: str | None) -> list[str]:
@@ -144,6 +188,8 @@ def _profile(net: Net, seconds: float) -> None:
             for each in net.times
         ],
     )
+    if any(each.recording is not None for each in net.times):
+        _nodes(net, rows)
     known = sum(each.pack + each.run + each.unpack for each in net.times)
     host = sum(
         each.pack + each.unpack + (each.run if each.report is None else 0) for each in net.times
@@ -151,6 +197,31 @@ def _profile(net: Net, seconds: float) -> None:
     click.echo(
         f"{predicted:,} cycles predicted; host {1000 * (host + seconds - known):.2f} ms of "
         f"{1000 * seconds:.2f}, {1000 * (seconds - known):.2f} of them between steps"
+    )
+
+
+def _nodes(net: Net, rows: list[dict[str, Any]]) -> None:
+    """The cycles of each node, measured and predicted."""
+    from vta.tools.network_profile import node_cycles
+
+    measured: dict[str, int] = {}
+    for each in node_cycles(net.network, net.times):
+        measured[each.node] = measured.get(each.node, 0) + each.cycles
+    total = max(1, sum(measured.values()))
+    print_table(
+        "Nodes on the accelerator",
+        ("node", "operation", "cycles", "predicted", "share", "bound by"),
+        [
+            (
+                str(row["node"]),
+                str(row["op"]),
+                measured.get(row["node"], 0),
+                int(row["cycles"]),
+                f"{100 * measured.get(row['node'], 0) / total:5.1f} %",
+                str(row["bound"]),
+            )
+            for row in rows
+        ],
     )
 
 

@@ -164,6 +164,16 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any], dict[str, Any]], Any], str]] 
         lambda m, a: m["steps"][-1].update(op="system", kind="host"),
         "KeyError|no operation|damaged",
     ),
+    "a report of nothing": (lambda m, a: m["report"].update(rows=[{}]), "KeyError"),
+    "a report of other programs": (lambda m, a: m["report"].update(regions=[]), "other programs"),
+    "instructions that are not there": (
+        lambda m, a: m["report"]["regions"][0].update(firsts=[["x", 1 << 40]]),
+        "not in order",
+    ),
+    "pictures of two numbers": (
+        lambda m, a: m["report"].update(picture={"mean": [1, 2], "std": [1]}),
+        "one number or three",
+    ),
     "a newer version": (lambda m, a: m.update(version=2), "must be version 1"),
     "another format": (lambda m, a: m.update(format="vta-program"), "must be a vta-network"),
     "a wrong configuration": (lambda m, a: m["config"].update(LOG_BLOCK=99), "LOG_BLOCK"),

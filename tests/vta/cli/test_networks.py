@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -79,6 +80,35 @@ def test_run_writes_outputs(run: Run, compiled: Path, tmp_path: Path) -> None:
         assert one.files == other.files
         for name in one.files:
             np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_profile_and_trace_on_the_hardware(
+    run: Run, compiled: Path, picture: Path, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace.json"
+    result = run(
+        "run", compiled, "--input", picture, "--target", "tsim", "--profile", "--trace", trace
+    )
+    assert result.status == 0, result.err
+    assert "share" in result.out
+    found = json.loads(trace.read_text())
+    nodes = [event for event in found["traceEvents"] if event.get("cat") == "node"]
+    rows = Network.load(compiled).report["rows"]
+    assert {event["name"] for event in nodes} <= {row["node"] for row in rows}
+    # One after the other, up to the last cycle.
+    assert nodes[0]["ts"] == 0
+    for before, after in itertools.pairwise(nodes):
+        assert before["ts"] + before["dur"] == after["ts"]
+    assert nodes[-1]["ts"] + nodes[-1]["dur"] == found["otherData"]["cycles"]
+    predicted = {row["node"]: row["cycles"] for row in rows}
+    total = sum(predicted[event["name"]] for event in nodes)
+    assert 0.5 * total < found["otherData"]["cycles"] < 1.3 * total
+
+
+def test_a_trace_needs_cycles(run: Run, compiled: Path, picture: Path) -> None:
+    result = run("run", compiled, "--input", picture, "--trace", "x.json")
+    assert result.status == 2
+    assert "needs --target tsim" in result.err
 
 
 def test_check_finds_no_difference(run: Run, compiled: Path, model: Path, picture: Path) -> None:
