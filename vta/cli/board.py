@@ -11,8 +11,9 @@ import click
 
 from vta.cli.app import EXIT_DIFFERENCE
 from vta.cli.output import config_option, path_argument, print_table, step
-from vta.config import Config
-from vta.driver.board.kinds import KINDS, kind_named
+from vta.config import SIMULATED_TARGETS, Config
+from vta.driver.backends import BACKENDS, open_device
+from vta.driver.board.kinds import kind_named
 from vta.errors import ConfigError
 from vta.processes import unwound_by_sigterm
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from vta.tools.selftest import SelfTestReport
 
 __all__ = ["command"]
+
+_BOARDS = [name for name in BACKENDS if name not in SIMULATED_TARGETS]
 
 
 @click.group("board", short_help="Check a board: vta board selftest.")
@@ -32,7 +35,7 @@ def command() -> None:
 
 
 @command.command("selftest", short_help="Run known programs on a board, and report.")
-@click.argument("board", metavar="BOARD", type=click.Choice(list(KINDS)))
+@click.argument("board", metavar="BOARD", type=click.Choice(_BOARDS))
 @click.option("--emulate", is_flag=True, help="Emulate the board.")
 @click.option(
     "--functional",
@@ -100,7 +103,6 @@ def _open(
     from vta import rpc
     from vta.driver.board.board_device import BoardDevice
     from vta.driver.board.emulated import emulated_board
-    from vta.driver.board.local import open_board_device
 
     host = host or os.environ.get("VTA_RPC_HOST")
     if emulate:
@@ -108,14 +110,14 @@ def _open(
         emulated = BoardDevice(config, emulated_board(kind, functional=functional))
         stack.callback(emulated.close)
         return emulated
-    if not host:
-        if port is not None:
-            raise click.UsageError("--port needs --host")
-        local = open_board_device(config)
-        stack.callback(local.close)
-        return local
-    session = stack.enter_context(contextlib.closing(rpc.connect(host, port, config=config)))
-    device = session.machine
+    if host:
+        session = stack.enter_context(contextlib.closing(rpc.connect(host, port, config=config)))
+        device = session.machine
+    elif port is not None:
+        raise click.UsageError("--port needs --host")
+    else:
+        device = open_device(config)
+        stack.callback(device.close)
     if not isinstance(device, BoardDevice):
         raise ConfigError(f"{config.target} is not a board")
     return device

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from vta.cli.output import print_table
-from vta.driver.board.catalogue import CATALOGUE, TOOLCHAINS, BoardEntry
+from vta.driver.board.catalogue import CATALOGUE, BoardEntry, toolchain_is_here
 
 __all__ = ["command"]
 
@@ -46,7 +46,7 @@ def command(as_json: bool) -> None:
 
 def _toolchains(entry: BoardEntry) -> str:
     return (
-        ", ".join(name + ("*" if TOOLCHAINS[name].is_here() else "") for name in entry.toolchains)
+        ", ".join(name + ("*" if toolchain_is_here(name) else "") for name in entry.toolchains)
         or "-"
     )
 
@@ -55,7 +55,7 @@ def _record(entry: BoardEntry) -> dict[str, Any]:
     return {
         "board": entry.name,
         "part": entry.part,
-        "toolchains": {name: TOOLCHAINS[name].is_here() for name in entry.toolchains},
+        "toolchains": {name: toolchain_is_here(name) for name in entry.toolchains},
         "state": entry.state,
         "connection": entry.connection,
         "flash": list(entry.suffixes),
