@@ -55,17 +55,12 @@ static vta_memory take(uint64_t *used, uint64_t bytes)
     return part;
 }
 
-static int fail(const vta_machine *machine, vta_status status)
+static int fail(const vta_machine *machine, const vta_program *program, vta_status status)
 {
-    fprintf(stderr, "%s", vta_status_text(status));
-    if (status == VTA_FAULT) {
-        fprintf(stderr, ": %s, in %s at instruction %u", vta_cause_text(machine->fault.cause),
-                vta_module_text(machine->fault.module), (unsigned)machine->fault.insn);
-    } else if (status == VTA_WRONG_CONFIGURATION) {
-        fprintf(stderr, ": %s is %u in the machine and %u in the program", machine->mismatch.key,
-                (unsigned)machine->mismatch.machine, (unsigned)machine->mismatch.program);
-    }
-    fputc('\n', stderr);
+    char text[160];
+
+    vta_explain(machine, program, status, text, sizeof text);
+    fprintf(stderr, "%s\n", text);
     return 1;
 }
 
@@ -151,16 +146,16 @@ int main(int count, char **words)
     host.write = write_register;
     host.flush = flush;
     host.invalidate = invalidate;
-    status = vta_open(&machine, &host);
+    status = load(&program, buffers, read_file(words[1]));
     if (status == VTA_OK) {
-        status = load(&program, buffers, read_file(words[1]));
+        status = vta_open(&machine, &host);
     }
     if (status == VTA_OK) {
         status = add(&machine, &program, &wrong);
     }
     vta_destroy(sim);
     if (status != VTA_OK) {
-        return fail(&machine, status);
+        return fail(&machine, &program, status);
     }
     printf("%s: %u of %u values differ, %u cycles\n", program.name, (unsigned)wrong,
            (unsigned)buffers[2].bytes, (unsigned)machine.cycles);

@@ -143,6 +143,7 @@ FUNCTIONS = {
     "vta_launch": (_STATUS, (_Machine, _Program)),
     "vta_poll": (_STATUS, (_Machine,)),
     "vta_wait": (_STATUS, (_Machine, ctypes.c_uint32)),
+    "vta_explain": (None, (_Machine, _Program, _STATUS, ctypes.c_char_p, ctypes.c_size_t)),
     "vta_status_text": (_TEXT, (ctypes.c_int,)),
     "vta_cause_text": (_TEXT, (ctypes.c_uint32,)),
     "vta_module_text": (_TEXT, (ctypes.c_uint32,)),
@@ -163,10 +164,6 @@ def build_library(folder: Path) -> ctypes.CDLL:
 
 class RuntimeProblem(Exception):
     """A call of the runtime that did not end with `VTA_OK`."""
-
-    def __init__(self, library: ctypes.CDLL, status: int) -> None:
-        super().__init__(library.vta_status_text(status).decode())
-        self.status = status
 
 
 class CRuntime:
@@ -196,7 +193,9 @@ class CRuntime:
 
     def check(self, status: int) -> None:
         if status != OK:
-            raise RuntimeProblem(self.library, status)
+            text = ctypes.create_string_buffer(160)
+            self.library.vta_explain(self.machine, self.program, status, text, len(text))
+            raise RuntimeProblem(text.value.decode())
 
     def load(self, flat: bytes, start: int = 0x10000) -> None:
         """Loads a program, and gives its buffers memory from an address on."""

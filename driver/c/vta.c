@@ -698,9 +698,9 @@ const char *vta_status_text(vta_status status)
         [VTA_TOO_MANY_BUFFERS] = "the program has more buffers than there is room for",
         [VTA_NO_BUFFER] = "the program has no such input or output",
         [VTA_TOO_SMALL] = "the memory is too small",
-        [VTA_MISALIGNED] = "the memory's address must be a multiple of the program's alignment",
-        [VTA_NOT_BOUND] = "a buffer, or the workspace, has no memory",
-        [VTA_OUT_OF_REACH] = "the machine cannot reach the memory's addresses",
+        [VTA_MISALIGNED] = "the memory is not aligned as the program needs it",
+        [VTA_NOT_BOUND] = "there is no memory",
+        [VTA_OUT_OF_REACH] = "the machine cannot reach the memory",
         [VTA_HOST_FAILED] = "the host could not read or write a register or memory",
         [VTA_NO_MACHINE] = "there is no VTA behind the registers",
         [VTA_WRONG_VERSION] = "the machine has another encoding of instructions",
@@ -749,4 +749,85 @@ const char *vta_module_text(uint32_t module)
     };
 
     return module < VTA_MODULES ? texts[module] : "unknown";
+}
+
+/* A text that is cut where its memory ends. */
+typedef struct sentence {
+    char *text;
+    size_t left; /* without the zero at the end */
+} sentence;
+
+static void add_text(sentence *out, const char *text)
+{
+    while (*text != 0 && out->left > 0) {
+        *out->text++ = *text++;
+        out->left--;
+    }
+}
+
+static void add_number(sentence *out, uint32_t number)
+{
+    char digits[11];
+    size_t place = sizeof digits - 1;
+
+    digits[place] = 0;
+    do {
+        digits[--place] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    add_text(out, digits + place);
+}
+
+static void add_fault(sentence *out, const vta_fault *fault)
+{
+    add_text(out, ": ");
+    add_text(out, vta_cause_text(fault->cause));
+    add_text(out, ", in ");
+    add_text(out, vta_module_text(fault->module));
+    add_text(out, " at instruction ");
+    add_number(out, fault->insn);
+}
+
+static void add_mismatch(sentence *out, const vta_mismatch *mismatch)
+{
+    add_text(out, ": ");
+    add_text(out, mismatch->key);
+    add_text(out, " is ");
+    add_number(out, mismatch->machine);
+    add_text(out, " in the machine and ");
+    add_number(out, mismatch->program);
+    add_text(out, " in the program");
+}
+
+static int is_of_memory(vta_status status)
+{
+    return status == VTA_TOO_SMALL || status == VTA_MISALIGNED || status == VTA_NOT_BOUND ||
+           status == VTA_OUT_OF_REACH;
+}
+
+void vta_explain(const vta_machine *machine, const vta_program *program, vta_status status,
+                 char *text, size_t bytes)
+{
+    sentence out;
+
+    if (bytes == 0) {
+        return;
+    }
+    out.text = text;
+    out.left = bytes - 1;
+    add_text(&out, vta_status_text(status));
+    if (status == VTA_FAULT && machine != NULL) {
+        add_fault(&out, &machine->fault);
+    } else if (status == VTA_WRONG_CONFIGURATION && machine != NULL &&
+               machine->mismatch.key != NULL) {
+        add_mismatch(&out, &machine->mismatch);
+    } else if (is_of_memory(status) && program != NULL) {
+        if (program->buffer < program->buffer_count) {
+            add_text(&out, ": buffer ");
+            add_text(&out, program->buffers[program->buffer].name);
+        } else {
+            add_text(&out, ": the workspace");
+        }
+    }
+    *out.text = 0;
 }

@@ -480,6 +480,14 @@ vta_status vta_wait(vta_machine *machine, uint32_t polls);
 
 /* -- words ------------------------------------------------------------------------------------- */
 
+/*
+ * All that is known of an error, in one sentence: with the cause, module and instruction of a fault,
+ * the key that differs, or the buffer. `machine` and `program` may be NULL. At most `bytes` bytes are
+ * written to `text`, the zero at the end included; 160 are enough but for long names of buffers.
+ */
+void vta_explain(const vta_machine *machine, const vta_program *program, vta_status status,
+                 char *text, size_t bytes);
+
 /* A sentence for a status. */
 const char *vta_status_text(vta_status status);
 

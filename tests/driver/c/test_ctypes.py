@@ -144,8 +144,12 @@ def test_a_fault_in_words(example, library, simulate, memory, tiny):
     program = add_seven(tiny, faulty=True)
     runtime.load(to_flat(program))
     runtime.launch(*operands(program))
-    with pytest.raises(example.RuntimeProblem, match="^the machine halted with an error$"):
+    with pytest.raises(example.RuntimeProblem) as problem:
         runtime.wait()
+    assert str(problem.value) == (
+        "the machine halted with an error: an index beyond the depth of a buffer on the chip, in "
+        "compute at instruction 4"
+    )
     fault = runtime.machine.fault
     assert (fault.cause, fault.module, fault.insn) == (Cause.SRAM_RANGE, ModuleId.COMPUTE, 4)
     assert (
@@ -319,6 +323,43 @@ def test_two_machines_at_once(example, library, simulate, addition, product):
     assert runtimes[1].outputs()[0].tobytes() == matmul_numpy(x, y).tobytes()
     for simulation in simulations:
         simulation.close()
+
+
+def explained(runtime, status, room=160, *, machine=True, program=True):
+    text = ctypes.create_string_buffer(b"#" * 200, 200)
+    runtime.library.vta_explain(
+        runtime.machine if machine else None,
+        runtime.program if program else None,
+        STATUSES.index(status),
+        text,
+        room,
+    )
+    assert text.raw[room:].count(b"#") == 200 - room, "nothing is written beyond the end"
+    return text.value.decode()
+
+
+def test_errors_in_one_sentence(runtime, example):
+    runtime.machine.fault = example.CFault(Cause.DEADLOCK, ModuleId.STORE, (1 << 32) - 1)
+    fault = (
+        "the machine halted with an error: every module waits for a token, in store at instruction "
+        "4294967295"
+    )
+    assert explained(runtime, "FAULT") == fault
+    assert explained(runtime, "FAULT", machine=False) == "the machine halted with an error"
+    runtime.machine.mismatch = example.CMismatch(b"LOG_BLOCK", 4, 0)
+    assert explained(runtime, "WRONG_CONFIGURATION") == (
+        "the program was compiled for another configuration: LOG_BLOCK is 4 in the machine and 0 "
+        "in the program"
+    )
+    runtime.program.buffer = 3
+    assert explained(runtime, "TOO_SMALL") == "the memory is too small: buffer uops"
+    runtime.program.buffer = 4
+    assert explained(runtime, "NOT_BOUND") == "there is no memory: the workspace"
+    assert explained(runtime, "NOT_BOUND", program=False) == "there is no memory"
+    assert explained(runtime, "BUSY") == "the machine is running a program"
+    for room in range(1, len(fault) + 2):
+        assert explained(runtime, "FAULT", room) == fault[: room - 1]
+    assert explained(runtime, "FAULT", 0) == "#" * 200
 
 
 def test_every_status_and_cause_has_a_sentence(library):
