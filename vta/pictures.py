@@ -71,12 +71,12 @@ def read_picture(
             fitted: Any = ImageOps.fit(upright, (size[1], size[0]), Image.Resampling.BILINEAR)
     except NetworkError:
         raise
-    except FileNotFoundError:
-        raise NetworkError(f"{Path(path)} cannot be read: there is no such file") from None
+    except FileNotFoundError as error:
+        raise NetworkError(f"{Path(path)}: cannot be read ({error.strerror})") from None
     except Exception as error:
         # Pillow's readers raise all kinds of errors for damaged files.
         text = " ".join(str(error).split())
-        raise NetworkError(f"{Path(path)} cannot be read as a picture: {text}") from None
+        raise NetworkError(f"{Path(path)}: not a picture that can be read ({text})") from None
     pixels = np.asarray(fitted, np.float32).reshape(1, *size, channels) / np.float32(255)
     numbers: NDArray[np.float32] = pixels - np.asarray(mean, np.float32)
     numbers /= np.asarray(std, np.float32)

@@ -54,12 +54,12 @@ def test_numbers_of_means(picture) -> None:
 
 
 def test_files_that_are_not_pictures(tmp_path, picture) -> None:
-    with pytest.raises(NetworkError, match=r"none\.png cannot be read: there is no such file"):
+    with pytest.raises(NetworkError, match=r"none\.png: cannot be read \(No such file"):
         read_picture(tmp_path / "none.png", (1, 3, 6, 8))
     (tmp_path / "text.png").write_text("not a picture")
-    with pytest.raises(NetworkError, match=r"text\.png cannot be read as a picture: "):
+    with pytest.raises(NetworkError, match=r"text\.png: not a picture that can be read"):
         read_picture(tmp_path / "text.png", (1, 3, 6, 8))
     data = picture.read_bytes()
     (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
-    with pytest.raises(NetworkError, match=r"cut\.png cannot be read as a picture: "):
+    with pytest.raises(NetworkError, match=r"cut\.png: not a picture that can be read"):
         read_picture(tmp_path / "cut.png", (1, 3, 6, 8))

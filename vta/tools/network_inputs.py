@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vta.errors import ArgumentError
-from vta.extras import needed
+from vta.pictures import read_picture
 
 if TYPE_CHECKING:
     from vta.compiler.graph.int8_graph import TensorInfo
@@ -70,43 +70,22 @@ def _arrays(path: str) -> Array | dict[str, Array]:
 
 
 def picture(path: str, info: TensorInfo, how: Mapping[str, Any]) -> Array:
-    """A picture in an input's shape (1, C, H, W) and dtype.
+    """A picture in an input's shape and dtype.
 
-    It is scaled to H rows of W pixels. Numbers of 0 to 1 become ``(pixel - mean) / std``, in
-    float32, and are then quantised if the input is; a uint8 input without a scale gets the pixels.
+    Its numbers of 0 to 1 become ``(pixel - mean) / std``, as `vta.pictures.read_picture` says, and
+    are then quantised if the input is; a uint8 input without a scale gets the pixels.
 
     Raises
     ------
-    ArgumentError
+    NetworkError
         If the file is no picture, or the input cannot hold one.
     """
-    shape = info.shape
-    if len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, 3):
-        raise ArgumentError(
-            f"input {info.name} of shape {list(shape)} cannot hold a picture; it must be (1, 3, H, "
-            "W) or (1, 1, H, W)"
-        )
-    with needed("a picture as input", "onnx"):
-        from PIL import Image
-    try:
-        with Image.open(path) as opened:
-            image = opened.convert("RGB" if shape[1] == 3 else "L")
-            scaled = image.resize((shape[3], shape[2]), Image.Resampling.BILINEAR)
-    except FileNotFoundError as error:
-        raise ArgumentError(f"{path}: cannot be read ({error.strerror})") from None
-    except Exception as error:  # Pillow's errors have no common base
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ArgumentError(f"{path}: not a picture that can be read ({why})") from None
-    pixels = np.asarray(scaled).reshape(*shape[2:], shape[1]).transpose(2, 0, 1)[None]
     if info.dtype == "uint8" and info.scale is None:
-        return np.ascontiguousarray(pixels)
-    mean, std = (
-        np.array(how.get(name, [default]), np.float32).reshape(1, -1, 1, 1)
-        for name, default in (("mean", 0.0), ("std", 1.0))
-    )
-    real: Array = (pixels.astype(np.float32) / np.float32(255) - mean) / std
+        pixels: Array = read_picture(path, info.shape) * np.float32(255)
+        return np.rint(pixels).astype(np.uint8)
+    numbers = read_picture(path, info.shape, how.get("mean", (0.0,)), how.get("std", (1.0,)))
     if info.scale is not None:
         from vta.compiler.graph.reference import quantise
 
-        return quantise(real, info)
-    return np.ascontiguousarray(real.astype(info.dtype))
+        return quantise(numbers, info)
+    return numbers.astype(info.dtype)
