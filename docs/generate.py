@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from vta.compiler.graph.operator_table import ROWS
 from vta.config import HW_VERSIONS, PRESETS, SIMULATED_TARGETS, Config
 from vta.driver.c.flat_program import BUFFER, HEADER, RELOCATION, FlatWord
 from vta.isa import AluOp, Cause, Field, Format, Isa, MemoryType, ModuleId, Opcode
@@ -21,7 +22,7 @@ from vta.registers import REGISTERS, Bits
 
 __all__ = ["PAGES", "fill", "tables"]
 
-PAGES = ("isa.md", "registers.md", "c_runtime.md")
+PAGES = ("isa.md", "registers.md", "c_runtime.md", "networks.md")
 
 _PLACE = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
@@ -120,6 +121,10 @@ def tables() -> dict[str, str]:
             ),
         ),
         "fields": _register_fields(),
+        "onnx operators": _table(
+            ("operator", "also as", "which cases"),
+            ((row.kind, ", ".join(row.also), row.what) for row in ROWS.values()),
+        ),
         "flat header": _flat_table(HEADER),
         "flat buffer": _flat_table(BUFFER),
         "flat relocation": _flat_table(RELOCATION),

@@ -18,7 +18,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = ("matrix_multiply", "blocked_matrix_multiply", "convolution")
+NOTEBOOKS = ("matrix_multiply", "blocked_matrix_multiply", "convolution", "handwritten_digits")
 TOP = {
     "start.md": "README.md",
     "tests.md": "tests/README.md",

@@ -27,7 +27,7 @@ from traitlets.config import Config
 __all__ = ["WALKTHROUGHS", "differences", "execute", "notebook"]
 
 FOLDER = Path(__file__).resolve().parent
-WALKTHROUGHS = ("matrix_multiply", "blocked_matrix_multiply", "convolution")
+WALKTHROUGHS = ("matrix_multiply", "blocked_matrix_multiply", "convolution", "handwritten_digits")
 
 SECONDS = 600
 """For a cell, at most: the first that runs the RTL compiles its simulator."""

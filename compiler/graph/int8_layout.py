@@ -6,6 +6,7 @@ from __future__ import annotations
 from vta.compiler.graph.onnx_graph import OnnxGraph, Op, make_op
 from vta.compiler.graph.patterns import IN_PLACE, Patterns
 from vta.compiler.graph.quantised_tensors import HostOnlyError, quantised
+from vta.compiler.graph.tidy import pads_with_zeros
 
 __all__ = ["move_to_int8"]
 
@@ -22,7 +23,10 @@ def move_to_int8(graph: OnnxGraph) -> None:
         for op in graph.ops:
             # An earlier rewrite of this round may have removed it.
             if any(graph.maker(name) is op for name in op.outputs) and (
-                _behind(graph, op, made) or _in_front(graph, op, made) or _same(graph, op, made)
+                _behind(graph, op, made)
+                or _in_front(graph, op, made)
+                or _same(graph, op, made)
+                or _padded(graph, op)
             ):
                 changed = True
     graph.prune()
@@ -132,4 +136,32 @@ def _same(graph: OnnxGraph, op: Op, made: set[str]) -> bool:
         return False
     graph.remove(op)
     graph.redirect(old, new)
+    return True
+
+
+def _padded(graph: OnnxGraph, op: Op) -> bool:
+    """DequantizeLinear, a Pad with zeros, QuantizeLinear and DequantizeLinear with the same scale,
+    then only convolutions: they read the Pad, which can become part of them."""
+    pad = graph.maker(op.input(0)) if op.is_a("QuantizeLinear") else None
+    if pad is None or not pad.is_a("Pad") or not pads_with_zeros(graph, pad):
+        return False
+    before, readers = graph.maker(pad.input(0)), graph.readers(op.outputs[0])
+    if before is None or not readers or op.outputs[0] in graph.outputs:
+        return False
+    if not all(each.is_a("DequantizeLinear") for each in (before, *readers)):
+        return False
+    results = [reader.outputs[0] for reader in readers]
+    users = [user for result in results for user in graph.readers(result)]
+    if not all(user.is_a("Conv") for user in users):
+        return False
+    if not all(graph.replaceable(result) for result in results):
+        return False
+    try:
+        if len({quantised(graph, each) for each in (before, op, *readers)}) != 1:
+            return False
+    except HostOnlyError:
+        return False
+    for reader in readers:
+        graph.remove(reader)
+        graph.redirect(reader.outputs[0], pad.outputs[0])
     return True

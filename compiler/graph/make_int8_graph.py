@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vta.compiler.graph.cpu_regions import find_regions
 from vta.compiler.graph.int8_graph import Graph, Node, TensorInfo
+from vta.compiler.graph.merge_bounds import merge_bounds
 from vta.compiler.graph.node_builders import NodeBuilder
 from vta.compiler.graph.onnx_graph import OnnxGraph, Op
 from vta.compiler.graph.operator_table import ROWS
@@ -64,12 +65,14 @@ class _Maker:
             for op in ops:
                 self.reasons[op.name] = REASONS.get(op.kind, FLOAT_ONLY)
         self._add_regions()
+        tensors = self._all_tensors()
+        self.nodes = list(merge_bounds(self._ordered(), tensors, self.graph.outputs))
         return Graph(
             name=self.graph.name,
             inputs=tuple(self.graph.inputs),
             outputs=tuple(self.graph.outputs),
-            tensors=self._all_tensors(),
-            nodes=self._ordered(),
+            tensors={name: tensors[name] for name in self._used()},
+            nodes=tuple(self.nodes),
             cpu_models=self.models,
         )
 
@@ -154,10 +157,14 @@ class _Maker:
                 )
             )
 
-    def _all_tensors(self) -> dict[str, TensorInfo]:
+    def _used(self) -> list[str]:
+        """The tensors between nodes, and the network's own."""
         names = [*self.graph.inputs, *self.graph.outputs]
         names += [name for node in self.nodes for name in (*node.inputs, *node.outputs)]
-        return {name: self._tensor(name) for name in dict.fromkeys(names)}
+        return list(dict.fromkeys(names))
+
+    def _all_tensors(self) -> dict[str, TensorInfo]:
+        return {name: self._tensor(name) for name in self._used()}
 
     def _tensor(self, name: str) -> TensorInfo:
         if name in self.tensors:

@@ -11,7 +11,7 @@ from onnx import numpy_helper, reference
 from vta.compiler.graph.infer_shapes import infer_shapes
 from vta.compiler.graph.onnx_graph import OnnxGraph, Op, build_model, make_op
 
-__all__ = ["RULES", "Rule", "tidy"]
+__all__ = ["RULES", "Rule", "pads_with_zeros", "tidy"]
 
 LARGEST = 1 << 24
 """Results of more numbers are not computed in advance."""
@@ -184,14 +184,19 @@ def transpose_weights(graph: OnnxGraph, op: Op) -> bool:
     return True
 
 
+def pads_with_zeros(graph: OnnxGraph, op: Op) -> bool:
+    """Whether a Pad adds zeros."""
+    fill = graph.constant(op.input(2)) if op.input(2) else np.array(op.get("value", 0.0))
+    return op.get("mode", "constant") == "constant" and fill is not None and not fill.any()
+
+
 def fold_pad(graph: OnnxGraph, op: Op) -> bool:
     """A Pad with zeros in front of a Conv is the Conv's padding."""
     pad = graph.maker(op.input(0)) if op.is_a("Conv") else None
-    if pad is None or not pad.is_a("Pad") or pad.get("mode", "constant") != "constant":
+    if pad is None or not pad.is_a("Pad") or not pads_with_zeros(graph, pad):
         return False
-    fill = graph.constant(pad.input(2)) if pad.input(2) else np.array(pad.get("value", 0.0))
     pads = _pads(graph, pad)
-    if fill is None or fill.any() or pads is None or min(pads) < 0:
+    if pads is None or min(pads) < 0:
         return False
     rank = len(pads) // 2
     if rank < 3 or any(pads[axis] or pads[rank + axis] for axis in (0, 1)):

@@ -23,7 +23,9 @@ nbformat = pytest.importorskip("nbformat")
 
 ROOT = Path(vta.__file__).parent.parent
 FOLDER = ROOT / "examples"
-NAMES = ("matrix_multiply", "blocked_matrix_multiply", "convolution")
+NAMES = ("matrix_multiply", "blocked_matrix_multiply", "convolution", "handwritten_digits")
+DRAWN = NAMES[:3]
+"""Those with pictures of a program's timeline and roofline."""
 LARGEST = 300_000
 """Bytes of a notebook: what is larger is slow to show, and heavy in a repository."""
 
@@ -62,6 +64,7 @@ def notebooks() -> ModuleType:
         ("matrix_multiply", {"matmul_timeline", "matmul_roofline"}),
         ("blocked_matrix_multiply", {"blocks_of_16_x_16_timeline", "blocks_roofline"}),
         ("convolution", {"1_thread_timeline", "2_threads_timeline", "convolution_roofline"}),
+        ("handwritten_digits", set()),
     ],
 )
 def test_script(tmp_path: Path, name: str, pictures: set[str]) -> None:
@@ -70,6 +73,10 @@ def test_script(tmp_path: Path, name: str, pictures: set[str]) -> None:
     assert done.stderr == ""
     assert re.search(r"^Successful .* test!\n\Z", done.stdout, re.MULTILINE)
     assert {path.name for path in tmp_path.iterdir()} == {f"{item}.png" for item in pictures}
+    if name == "handwritten_digits":
+        shares = re.findall(r"^(\w+): (\d+)% of 100 digits$", done.stdout, re.MULTILINE)
+        assert [kind for kind, _ in shares] == ["float32", "int8"]
+        assert all(int(share) >= 97 for _, share in shares)
     if name == "convolution":
         cycles = {
             threads: int(number.replace(",", ""))
@@ -88,7 +95,7 @@ def test_notebook_runs_and_is_up_to_date(name: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", DRAWN)
 def test_notebook_shows_its_pictures(name: str) -> None:
     file = FOLDER / f"{name}.ipynb"
     assert file.stat().st_size < LARGEST
