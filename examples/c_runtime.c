@@ -1,12 +1,11 @@
 /*
  * A vector add through the C runtime, on the simulated hardware.
  *
- *     vta vadd --config tiny                        builds the simulator, which is kept in the cache
- *     vta export vadd.o -o vadd.bin --format bin    writes the program
+ *     vta export vadd.o -o vadd.bin --format bin
  *     cc -std=c99 -Idriver/c -Isim/rtl/model examples/c_runtime.c driver/c/vta.c LIBRARY -o vadd
  *     ./vadd vadd.bin
  *
- * docs/c_runtime.md has all commands. On a board, the four callbacks read and write the machine's
+ * LIBRARY is the simulator; docs/c_runtime.md says how to make it and the program. On a board, the four callbacks read and write the machine's
  * registers and clean the processor's cache; the rest stays as it is.
  */
 #include <stdio.h>

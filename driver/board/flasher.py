@@ -74,7 +74,7 @@ def flash(
             f"what is on the cable is no {entry.name}, which has {entry.part}: it has "
             f"{' and '.join(models)}"
         )
-    _run(entry, [*command, *(["--write-flash"] if keep else []), str(file)])
+    _run(entry, [*command, *(["--write-flash"] if keep else []), str(file.absolute())])
 
 
 def _run(entry: BoardEntry, command: list[str]) -> str:
