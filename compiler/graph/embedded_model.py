@@ -11,8 +11,8 @@ from vta.errors import NetworkError
 
 __all__ = ["check_embedded_model"]
 
-DOMAINS = (b"", b"ai.onnx", b"ai.onnx.ml")
-"""The operators that ONNX itself defines."""
+DOMAINS = (b"", b"ai.onnx", b"ai.onnx.ml", b"com.microsoft")
+"""The operators that ONNX defines, and those that ONNX Runtime brings."""
 
 # Numbers of fields, from onnx.proto.
 MODEL_GRAPH, MODEL_OPSETS, MODEL_FUNCTIONS = 7, 8, 25
@@ -28,7 +28,7 @@ DEEPEST = 16
 
 
 def check_embedded_model(model: bytes) -> None:
-    """Refuses operators that ONNX does not define, and tensors outside of the model.
+    """Refuses operators that need more than ONNX Runtime, and tensors outside of the model.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def check_embedded_model(model: bytes) -> None:
 def _check_domain(domain: bytes) -> None:
     if domain not in DOMAINS:
         name = domain.decode("utf-8", "replace")
-        raise NetworkError(f"an embedded model has operators of {name}, which ONNX does not define")
+        raise NetworkError(f"an embedded model has operators of {name}, which need other libraries")
 
 
 def _check_graph(graph: bytes, depth: int) -> None:
