@@ -254,7 +254,7 @@ class RegionLowering:
             groups=1,
         )
         pieces, border = spec.pieces(self.config)
-        data = self._bordered(stored, border, 0)
+        data = self._bordered(stored, border, spec.input_zero_point)
         result = self._result(node.outputs[0], self._layout(spec.output_shape))
         uses = [
             Use(

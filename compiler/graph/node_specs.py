@@ -87,6 +87,7 @@ def transposed_convolution(node: Node, graph: Graph) -> tuple[Conv2dTranspose, l
         output_padding=node.attributes.get("output_padding", (0, 0)),
         groups=groups,
         epilogue=_epilogue(node, output, bias=True),
+        input_zero_point=data.int8_zero_point,
     )
     return spec, [weight, *_channel_arrays(node, weight.shape[1] * groups)]
 

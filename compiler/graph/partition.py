@@ -110,10 +110,6 @@ def _conv_transpose(node: Node, graph: Graph, config: Config, consumers: Consume
     data = graph.tensors[node.inputs[0]]
     if len(data.shape) != 4:
         return "its data are no images"
-    if data.int8_zero_point:
-        return (
-            f"a transposed convolution needs data with the zero point 0, not {data.int8_zero_point}"
-        )
     if reason := _bad_scale(node):
         return reason
     spec, _ = transposed_convolution(node, graph)

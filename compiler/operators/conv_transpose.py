@@ -19,9 +19,16 @@ from vta.compiler.operators.convolution import check_groups
 from vta.compiler.operators.epilogue import Epilogue
 from vta.compiler.operators.gemm_nest import GemmNest, Pair
 from vta.compiler.operators.layout import ChannelBlocking, pack_data, pack_weight, pad_images
-from vta.compiler.operators.multi_nest import OutputPart, host_padding, plan_pieces, unpack_pieces
+from vta.compiler.operators.multi_nest import (
+    OutputPart,
+    host_padding,
+    load_padding,
+    plan_pieces,
+    unpack_pieces,
+)
 from vta.compiler.operators.operator import Array, OperandSpec, Plan, Spec
 from vta.compiler.operators.shape_arguments import Padding, Size, Window, as_pair, as_shape
+from vta.compiler.te.dtypes import as_int8
 from vta.errors import CompileError
 
 if TYPE_CHECKING:
@@ -62,6 +69,9 @@ class Conv2dTranspose(Window, Spec):
     groups : int
     epilogue : Epilogue
         `bias` is (O,) int32, `scale` (O,) float32.
+    input_zero_point : int
+        The number in the data that stands for 0, -128 to 127; it becomes part of the biases, one
+        for each phase, because the phases have different taps.
     """
 
     data_shape: tuple[int, ...]
@@ -69,9 +79,11 @@ class Conv2dTranspose(Window, Spec):
     output_padding: Size = field(default=0, kw_only=True)
     groups: int = field(default=1, kw_only=True)
     epilogue: Epilogue = field(default=Epilogue(), kw_only=True)
+    input_zero_point: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__
+        set_field(self, "input_zero_point", as_int8(self.input_zero_point, "input_zero_point"))
         set_field(self, "data_shape", as_shape(self.data_shape, "data_shape", 4))
         set_field(self, "weight_shape", as_shape(self.weight_shape, "weight_shape", 4))
         self._normalise()
@@ -120,7 +132,8 @@ class Conv2dTranspose(Window, Spec):
         self, config: Config, tiling: Tiling | None = None, timing: MachineTiming = TIMING
     ) -> Plan:
         """Chooses tilings, unless one is given, and schedules."""
-        return plan_pieces(self.pieces(config)[0], config, tiling, timing)
+        own_bias = self.input_zero_point != 0
+        return plan_pieces(self.pieces(config)[0], config, tiling, timing, own_bias=own_bias)
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         """The operands in the layout of the program's inputs."""
@@ -128,14 +141,28 @@ class Conv2dTranspose(Window, Spec):
         data, weight, *rest = arrays
         per_group = weight.reshape(self.groups, -1, *weight.shape[1:]).swapaxes(1, 2)
         weight = per_group.reshape(-1, *per_group.shape[2:])
+        zero, padding = self.input_zero_point, self.pieces(config)[1]
+        weights = [
+            _taps(weight, rows.taps, columns.taps)
+            for rows in self._phases(0)
+            for columns in self._phases(1)
+        ]
+        channels = [
+            pack_channels(
+                self.epilogue,
+                rest,
+                blocking,
+                config.batch,
+                -zero * taps.sum((1, 2, 3), np.int64) if zero else None,
+            )
+            for taps in (weights if zero else weights[:1])
+        ]
+        biases = [packed.pop(0) for packed in channels] if zero else []
         return [
-            pack_data(pad_images(data, self.pieces(config)[1]), config, blocking.input_chunk),
-            *(
-                pack_weight(_taps(weight, rows.taps, columns.taps), blocking)
-                for rows in self._phases(0)
-                for columns in self._phases(1)
-            ),
-            *pack_channels(self.epilogue, rest, blocking, config.batch),
+            pack_data(pad_images(data, padding, zero), config, blocking.input_chunk),
+            *(pack_weight(taps, blocking) for taps in weights),
+            *biases,
+            *channels[0],
         ]
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
@@ -153,32 +180,34 @@ class Conv2dTranspose(Window, Spec):
         )
 
     def pieces(self, config: Config) -> tuple[list[OutputPart], Padding]:
+        """A loop nest for each phase, and the padding to add around the data while packing."""
         blocking = self._blocking(config)
-        return host_padding(
-            [
-                OutputPart(
-                    GemmNest(
-                        images=-(-self.data_shape[0] // config.batch),
-                        parts=blocking.parts,
-                        outputs=blocking.output_blocks,
-                        rows=rows.count,
-                        columns=columns.count,
-                        inputs=blocking.input_blocks,
-                        taps_y=max(1, len(rows.taps)),
-                        taps_x=max(1, len(columns.taps)),
-                        height=self.data_shape[2],
-                        width=self.data_shape[3],
-                        dilation=(rows.dilation, columns.dilation),
-                        pad=(rows.pad, columns.pad),
-                        steps=self.epilogue.steps,
-                    ),
-                    slice(rows.first, None, self.strides[0]),
-                    slice(columns.first, None, self.strides[1]),
-                )
-                for rows in self._phases(0)
-                for columns in self._phases(1)
-            ]
-        )
+        padding = load_padding(self.input_zero_point, config)
+        pieces = [
+            OutputPart(
+                GemmNest(
+                    images=-(-self.data_shape[0] // config.batch),
+                    parts=blocking.parts,
+                    outputs=blocking.output_blocks,
+                    rows=rows.count,
+                    columns=columns.count,
+                    inputs=blocking.input_blocks,
+                    taps_y=max(1, len(rows.taps)),
+                    taps_x=max(1, len(columns.taps)),
+                    height=self.data_shape[2],
+                    width=self.data_shape[3],
+                    dilation=(rows.dilation, columns.dilation),
+                    pad=(rows.pad, columns.pad),
+                    steps=self.epilogue.with_zero_point(self.input_zero_point).steps,
+                    pad_value=padding or 0,
+                ),
+                slice(rows.first, None, self.strides[0]),
+                slice(columns.first, None, self.strides[1]),
+            )
+            for rows in self._phases(0)
+            for columns in self._phases(1)
+        ]
+        return host_padding(pieces, always=padding is None)
 
     def _phases(self, dim: int) -> list[_Phase]:
         """The phases of one dimension that have an output."""

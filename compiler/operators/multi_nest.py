@@ -82,8 +82,13 @@ def plan_pieces(
     config: Config,
     tiling: Tiling | None,
     timing: MachineTiming = TIMING,
+    *,
+    own_bias: bool = False,
 ) -> Plan:
-    """The plan of a program with one nest for each piece; data and bias are shared."""
+    """The plan of a program with one nest for each piece; data and scales are shared.
+
+    The bias is too, unless each piece has its `own_bias`.
+    """
     tilings: list[Tiling] = []
     cycles = 0
     made: list[Tensors] = []
@@ -105,7 +110,7 @@ def plan_pieces(
                 str(number) if len(pieces) > 1 else "",
                 data=first.data if first is not None else None,
                 weight=first.weight if shared and first is not None else None,
-                bias=first.bias if first is not None else None,
+                bias=first.bias if first is not None and not own_bias else None,
                 scale=first.scale if first is not None else None,
             )
         )
@@ -113,7 +118,8 @@ def plan_pieces(
     for nest, tensors, chosen in zip(nests, made, tilings, strict=True):
         schedule(s, nest, tensors, chosen)
     inputs = [made[0].data, *dict.fromkeys(tensors.weight for tensors in made)]
-    inputs += [tensor for tensor in (made[0].bias, made[0].scale) if tensor is not None]
+    channels = dict.fromkeys([*(tensors.bias for tensors in made), made[0].scale])
+    inputs += [tensor for tensor in channels if tensor is not None]
     return Plan(
         schedule=s,
         args=(*inputs, *(tensors.result for tensors in made)),

@@ -218,7 +218,7 @@ class AvgPool2d(_Pool2d):
         return unpack_pieces(self.pieces(config)[0], outputs, self.output_shape, self.data_shape[1])
 
     def pieces(self, config: Config) -> tuple[list[OutputPart], Padding]:
-        """One piece for each run of windows with the same count."""
+        """One piece for each run of windows with the same count, and the padding for packing."""
         if self.epilogue.scale:
             return self._requantised(config)
         return host_padding(

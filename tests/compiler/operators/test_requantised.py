@@ -110,10 +110,16 @@ def test_padding_too_wide_for_a_load_holds_the_zero_point(sim, zero):
     run(sim, spec, NEW, data, weight, scale, expected=expected)
 
 
-def test_a_transposed_convolution(sim):
+@pytest.mark.parametrize("zero", [0, -128, 9])
+@pytest.mark.parametrize("stride", [2, 4])
+def test_a_transposed_convolution(sim, stride, zero):
+    """With a stride of 4, no tap reaches some of the outputs."""
     data, weight, scale = int8((1, 9, 5, 4), 1), int8((9, 7, 3, 3), 2), scales(7, 30000)
-    spec = Conv2dTranspose(data.shape, weight.shape, stride=2, padding=1, epilogue=SCALED)
-    sums = reference.conv2d_transpose(data, weight, stride=(2, 2), padding=(1, 1, 1, 1))
+    spec = Conv2dTranspose(
+        data.shape, weight.shape, stride=stride, padding=1, epilogue=SCALED, input_zero_point=zero
+    )
+    options = {"stride": (stride, stride), "padding": (1, 1, 1, 1)}
+    sums = reference.conv2d_transpose(data.astype(np.int64) - zero, weight, **options)
     run(sim, spec, NEW, data, weight, scale, expected=requantised(sums, scale))
 
 
