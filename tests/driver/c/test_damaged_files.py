@@ -12,7 +12,7 @@ import subprocess
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.driver.c.bridge import STATUSES
@@ -180,6 +180,13 @@ def test_random_damage(walker, edits, size, sealed):
     for place, new in edits:
         data[place : place + len(new)] = new
     walker.status(resealed(data) if sealed else bytes(data))
+
+
+@pytest.mark.full
+@settings(max_examples=10_000)
+@given(edits=EDITS, size=st.integers(0, len(FLAT) + 40))
+def test_much_random_damage(walker, edits, size):
+    test_random_damage.hypothesis.inner_test(walker, edits, size, True)
 
 
 @given(st.binary(max_size=300))
