@@ -19,7 +19,7 @@ from vta.errors import ToolError
 from vta.hw.boards.few_pins import FewPins
 from vta.hw.top import Top
 
-__all__ = ["TOP", "generate", "verilog_of"]
+__all__ = ["TOP", "generate", "quick_conversion", "verilog_of"]
 
 TOP = "vta"
 """Name of the top module."""
@@ -62,7 +62,7 @@ def verilog_of(design: Elaboratable, config: Config, **options: Any) -> str:
     `options` go to Amaranth's conversion: ``ports`` where the design does not say them itself,
     ``platform``.
     """
-    with _quick_conversion():
+    with quick_conversion():
         converted = rtlil.convert(design, name=TOP, emit_src=False, **options)
     # Processes become registers and multiplexers here: the text is smaller, and simulates faster,
     # than with a process for each signal.
@@ -99,21 +99,25 @@ def verilog_of(design: Elaboratable, config: Config, **options: Any) -> str:
 
 
 @contextlib.contextmanager
-def _quick_conversion() -> Iterator[None]:
+def quick_conversion(*, assertions: bool = True) -> Iterator[None]:
     """Avoids two causes of three quarters of Amaranth's run time, with the same result.
 
     Its netlist is millions of small tuples that live to the end, and Python's garbage collector
     visits them over and over. It also makes an object for each initial bit of a memory.
+
+    Without `assertions` they are left out: vendors' tools do not accept them in Verilog.
     """
     emitter: Any = rtlil.ModuleEmitter
-    emit_memory = emitter.emit_memory
+    emit_memory, emit_print = emitter.emit_memory, emitter.emit_print
     emitter.emit_memory = functools.partialmethod(_emit_memory, emit_memory)
+    if not assertions:
+        emitter.emit_print = lambda *arguments: None
     collecting = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        emitter.emit_memory = emit_memory
+        emitter.emit_memory, emitter.emit_print = emit_memory, emit_print
         if collecting:
             gc.enable()
 

@@ -36,6 +36,11 @@ def log_levels() -> Iterator[None]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="run the tests marked `full` too")
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="write what is printed and generated now into the golden files",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

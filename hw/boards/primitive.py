@@ -36,6 +36,6 @@ def axi_ports(prefix: str, bus: Any, *, driven: bool, widths: dict[str, int]) ->
         direction = "o" if (member.flow == Out) == driven else "i"
         wide = widths.get(name, len(value))
         spare = max(0, wide - len(value))
-        more = Signal(spare) if direction == "o" else C(0, spare)
+        more = Signal(spare, name=f"{name}_spare") if direction == "o" else C(0, spare)
         ports[f"{direction}_{prefix}{name.upper()}"] = Cat(value[:wide], more)
     return ports

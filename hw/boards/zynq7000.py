@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from amaranth import *
+from amaranth.build import Platform
 from amaranth.hdl import IOPort
 from amaranth.lib import wiring
+from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import connect, flipped
 
 from vta.config import Config
@@ -64,6 +66,8 @@ class Zynq7000(wiring.Component):
     ----------
     config : Config
         With bursts of at most 16 beats and a bus of 64 bits.
+    clock_hz : int
+        What the tools are asked for.
     ps_pads : bool
         Adds the pads of the processor system as ports of the design. Whether Vivado wants them is
         not known; the primitive alone is enough for one other project.
@@ -74,8 +78,10 @@ class Zynq7000(wiring.Component):
         If the memory port does not fit HP0.
     """
 
-    def __init__(self, config: Config, *, ps_pads: bool = False) -> None:
-        self._config = config
+    def __init__(
+        self, config: Config, *, clock_hz: int = 100_000_000, ps_pads: bool = False
+    ) -> None:
+        self._config, self._clock_hz = config, clock_hz
         super().__init__({})
         self._hp0 = Axi3Master(config, id_width=6)
         self._pads = {name: IOPort(width, name=name) for name, width in _PADS.items() if ps_pads}
@@ -95,12 +101,15 @@ class Zynq7000(wiring.Component):
         connect(m, top.m_axi, hp0.machine)
         connect(m, bridge.registers, top.s_axi)
 
-        clocks, resets = Signal(4), Signal(4)
-        m.submodules.clock = Instance("BUFG", i_I=clocks[0], o_O=ClockSignal())
-        # Until the clock runs the flip-flops hold the reset; it ends with the clock.
-        held = Signal(3, init=-1, reset_less=True)
-        m.d.sync += held.eq(Cat(~resets[0], held[:2]))
-        m.d.comb += ResetSignal().eq(held[2])
+        clocks = Signal(4)
+        resets = Signal(4)
+        fclk = Signal()
+        m.d.comb += fclk.eq(clocks[0])
+        m.submodules.clock = Instance("BUFG", i_I=fclk, o_O=ClockSignal())
+        if isinstance(platform, Platform):
+            platform.add_clock_constraint(fclk, self._clock_hz)
+        # The processor's reset, which knows nothing of the clock's edges.
+        m.submodules.reset = FFSynchronizer(~resets[0], ResetSignal(), init=1, stages=3)
 
         m.submodules.ps7 = Instance(
             "PS7",

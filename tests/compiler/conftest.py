@@ -24,14 +24,6 @@ GOLDEN = Path(__file__).with_name("golden")
 ACC = "local.acc_buffer"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--update-golden",
-        action="store_true",
-        help="write what the compiler prints now into the golden files",
-    )
-
-
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     """Compares a text with the file of that name."""

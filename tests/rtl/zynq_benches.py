@@ -68,7 +68,7 @@ class ProcessorHost(Host):
     @property
     def in_reset(self) -> bool:
         """The last of the three flip-flops that the processor's reset goes through."""
-        return bool(int(self.dut.held.value) & 4)
+        return bool(int(self.dut.reset.rst.value))
 
     async def read(self, name: str) -> int:
         return await self.registers.read_dword(self.base + BY_NAME[name].offset)

@@ -51,6 +51,7 @@ COMMANDS = (
     "config",
     "export",
     "synth",
+    "bitstream",
     "cache",
     "tvm",
     "serve",

@@ -63,7 +63,7 @@ ZYNQ = {
 
 @pytest.mark.parametrize("bench", ["vector_add", "interrupt", "bursts", "reset"])
 def test_on_verilator(bench, tmp_path, monkeypatch):
-    public = [("vta", "held"), ("PS7", "*")]
+    public = [("vta.reset", "rst"), ("PS7", "*")]
     Design(TINY, shell() + stand_in("PS7", "FCLKCLK"), public).check(
         "tests.rtl.zynq_benches", bench, tmp_path, monkeypatch, **ZYNQ
     )
