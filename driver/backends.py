@@ -20,6 +20,7 @@ BACKENDS = {
     "sim": "vta.driver.simulated:SimDevice",
     "tsim": "vta.driver.simulated:TsimDevice",
     **dict.fromkeys(KINDS, "vta.driver.board.local:open_board_device"),
+    "ulx3s": "vta.driver.board.serial_board:open_serial_device",
 }
 """The device class of each target; a new board is a new row."""
 

@@ -26,7 +26,7 @@ from vta.isa import UOP_BITS, MemoryType
 __all__ = ["PRESETS", "SIMULATED_TARGETS", "TARGETS", "Config", "default_path"]
 
 SIMULATED_TARGETS = ("sim", "tsim")
-TARGETS = (*SIMULATED_TARGETS, "pynq", "ultra96", "zcu104", "de10nano", "intelfocl")
+TARGETS = (*SIMULATED_TARGETS, "pynq", "ultra96", "zcu104", "de10nano", "intelfocl", "ulx3s")
 HW_VERSIONS = ("0.0.1", "0.0.2", "0.0.3")
 """All versions have the same configuration keys. 0.0.1 and 0.0.2 are the same encoding; 0.0.3 is a
 superset of it (docs/isa.md, "Encoding 0.0.3")."""

@@ -11,7 +11,7 @@ from vta import cache
 from vta.config import Config
 from vta.driver.board.emulated_bitstream import emulated_bitstream
 from vta.driver.board.fpga_manager import MAX_BITSTREAM
-from vta.driver.board.kinds import kind_named
+from vta.driver.board.kinds import KINDS, kind_named
 from vta.errors import DeviceError
 from vta.files import FileTooLargeError, read_limited, replacing
 
@@ -46,7 +46,12 @@ def bitstream_key(board: str, config: Config) -> str:
 
 
 def fitting_bitstream(board: str, config: Config, *, emulated: bool) -> RoutedBitstream | None:
-    """The bitstream for a board and a configuration; None if there is none here."""
+    """The bitstream for a board and a configuration; None if there is none here.
+
+    It is also None for boards that the driver does not program, but a cable.
+    """
+    if board not in KINDS:
+        return None
     if emulated:
         return RoutedBitstream(emulated_bitstream(kind_named(board), config), None)
     folder = cache.lookup(CACHE_KIND, bitstream_key(board, config))

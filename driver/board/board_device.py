@@ -90,7 +90,7 @@ class BoardDevice(Device):
             elif problem := self._identity_problem():
                 raise DeviceError(
                     f"there is no bitstream for {kind} and {self.config.bitstream} here, and "
-                    f"{problem}: pass the path of one"
+                    f"{problem}: make one by `vta bitstream {kind}`, or pass the path of one"
                 )
 
     def _identity_problem(self) -> str:

@@ -50,7 +50,8 @@ def command(
 
     design = design_for(board)
     clock_hz = round(clock_mhz * 1e6) if clock_mhz else 0
-    request = Request(design, Config.load(config_file), toolchain, clock_hz, ps_pads)
+    config = Config.load(config_file or design.preset or None)
+    request = Request(design, config, toolchain, clock_hz, ps_pads)
     folder = Path(output or f"build/{board}")
     name = request.tools.name
     if name in design.experimental:

@@ -64,6 +64,8 @@ class BoardDesign:
     platform: Callable[[str], Any]
     overrides: dict[str, str] = field(default_factory=dict)
     experimental: tuple[str, ...] = ()
+    preset: str = ""
+    """The configuration if the user names none: the one in the configuration file may not fit."""
 
 
 def _bare_xilinx(device: str, package: str, speed: str) -> Callable[[str], Any]:
@@ -105,6 +107,32 @@ def _zynq7000(config: Config, clock_hz: int, ps_pads: bool) -> Elaboratable:
     return Zynq7000(config, clock_hz=clock_hz, ps_pads=ps_pads)
 
 
+def _bus_of_64_bits(config: Config) -> Config:
+    if config.bus_width != 64:
+        raise ConfigError(
+            f"LOG_BUS_WIDTH must be 6 for this memory port, not {config.log_bus_width}"
+        )
+    return config
+
+
+def _ulx3s(config: Config, clock_hz: int, ps_pads: bool) -> Elaboratable:
+    from vta.hw.boards.ulx3s import CLOCK_HZ, Ulx3s
+    from vta.tools.bitstream.litedram import litedram_core
+
+    if clock_hz != CLOCK_HZ:
+        raise ConfigError(
+            f"the clock of ulx3s must be {CLOCK_HZ / MHZ:g} MHz, not {clock_hz / MHZ:g} MHz: the "
+            "rate of the serial line depends on it"
+        )
+    return Ulx3s(config, litedram_core(CLOCK_HZ))
+
+
+def _ulx3s_platform(toolchain: str) -> Any:
+    from amaranth_boards.ulx3s import ULX3S_85F_Platform
+
+    return ULX3S_85F_Platform(toolchain=toolchain)
+
+
 DESIGNS = {
     design.board: design
     for design in (
@@ -118,6 +146,18 @@ DESIGNS = {
             _bare_xilinx("xc7z020", "clg400", "1"),
             {"script_before_bitstream": _SLACK},
             experimental=("openxc7",),
+        ),
+        BoardDesign(
+            "ulx3s",
+            "LFE5U-85F-6BG381C",
+            ("trellis",),
+            45 * MHZ,
+            _bus_of_64_bits,
+            _ulx3s,
+            _ulx3s_platform,
+            # Whether the clock is fast enough is for us to say.
+            {"nextpnr_opts": "--timing-allow-fail --seed 1", "ecppack_opts": "--compress"},
+            preset="ecp5",
         ),
     )
 }

@@ -35,12 +35,12 @@ _AROUND_ABC = re.compile(r"Executing (ABC9$|ABC9_|ABC_OPS_|XAIGER|AIGER)")
 _INFO = re.compile(r"^Info: +(?P<text>(?:[A-Z][a-z]|at ).{2,70}?[^:.])\.*$")
 
 
-def version(package: str) -> str:
+def version(package: str, extra: str = "synth") -> str:
     """The version of an installed tool's package; part of a cache key."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        raise ToolError(f"{package} is not installed: pip install 'amaranth-vta[synth]'") from None
+        raise ToolError(f"{package} is not installed: pip install 'amaranth-vta[{extra}]'") from None
 
 
 def yosys(script: str, folder: Path, say: Callable[[str], None], *, passes: int = 0) -> None:
