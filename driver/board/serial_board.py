@@ -26,6 +26,9 @@ REGISTERS, CONTROL = 0x8000_0000, 0x9000_0000
 MEMORY_BYTES = 32 << 20
 RESET_SECONDS = 10.0
 
+ANSWER_SECONDS = 1.0
+"""How long an answer may take."""
+
 # LiteDRAM's registers, by their offsets.
 _INIT_DONE, _DFII = 0x0000, 0x0800
 _MODE, _COMMAND, _ISSUE, _ADDRESS, _BANK = (_DFII + 4 * index for index in range(5))
@@ -172,7 +175,7 @@ class SerialBoard:
         self._link.write_word(REGISTERS + self._map.offsets[name], value)
 
 
-def open_serial_port(name: str, seconds: float = 1.0) -> SerialLink:
+def open_serial_port(name: str, seconds: float | None = None) -> SerialLink:
     """Opens a port by pyserial; `seconds` is how long an answer may take.
 
     Raises
@@ -187,14 +190,14 @@ def open_serial_port(name: str, seconds: float = 1.0) -> SerialLink:
     except ModuleNotFoundError:
         raise ToolError("a serial port needs serial: pip install 'amaranth-vta[boards]'") from None
     try:
-        return SerialLink(serial.serial_for_url(name, BAUD, timeout=seconds))
+        return SerialLink(serial.serial_for_url(name, BAUD, timeout=seconds or ANSWER_SECONDS))
     except (OSError, ValueError) as error:
         raise DeviceError(
             f"{name}: cannot be opened ({error}); set {SERIAL_PORT} to the board's serial port"
         ) from None
 
 
-def open_serial_device(config: Config, seconds: float = 1.0) -> BoardDevice:
+def open_serial_device(config: Config, seconds: float | None = None) -> BoardDevice:
     """The board at the serial port that `VTA_SERIAL_PORT` names.
 
     Raises

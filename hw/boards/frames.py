@@ -197,10 +197,7 @@ class FrameSender(wiring.Component):
                     m.d.sync += count.eq(0)
                     m.next = "CRC"
             with m.State("CRC"):
-                m.d.comb += [
-                    self.o.valid.eq(1),
-                    self.o.payload.eq(Mux(count[0], crc[:8], crc[8:])),
-                ]
+                m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(Mux(count[0], crc[:8], crc[8:]))]
                 with m.If(taken):
                     # The CRC does not count itself.
                     m.d.sync += crc.eq(crc)

@@ -43,7 +43,9 @@ class UartBridge(wiring.Component):
 
     def __init__(self, divisor: int, *, patience: int = 1 << 16) -> None:
         self._divisor, self._patience = divisor, patience
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "bus": Out(WordBusSignature())})
+        super().__init__(
+            {"rx": In(1, init=1), "tx": Out(1, init=1), "bus": Out(WordBusSignature())}
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -29,16 +29,7 @@ MEMORY_BYTES = 32 << 20
 REGISTERS, CONTROL = 0x8000_0000, 0x9000_0000
 """Where the host finds the machine's registers, and those of LiteDRAM."""
 
-SDRAM_OUTPUTS = {
-    "a": 13,
-    "ba": 2,
-    "cas_n": 1,
-    "cke": 1,
-    "cs_n": 1,
-    "dm": 2,
-    "ras_n": 1,
-    "we_n": 1,
-}
+SDRAM_OUTPUTS = {"a": 13, "ba": 2, "cas_n": 1, "cke": 1, "cs_n": 1, "dm": 2, "ras_n": 1, "we_n": 1}
 """The SDRAM's pins that are outputs, but for its clock."""
 
 PINS = {
@@ -200,12 +191,7 @@ class Ulx3s(wiring.Component):
             m.d.comb += buffer.o.eq(~value if name.endswith("_n") else value)
         m.submodules.sdram_clk = buffer = io.Buffer("o", sdram.clk)
         m.submodules.sdram_clock = Instance(
-            "ODDRX1F",
-            i_D0=C(1),
-            i_D1=C(0),
-            i_SCLK=ClockSignal("sdram"),
-            i_RST=C(0),
-            o_Q=buffer.o,
+            "ODDRX1F", i_D0=C(1), i_D1=C(0), i_SCLK=ClockSignal("sdram"), i_RST=C(0), o_Q=buffer.o
         )
         return m
 

@@ -132,7 +132,9 @@ def test_a_frame_cut_short_is_forgotten():
     async def bench(ctx):
         await line.send(ctx, frame(1, WRITE, 0, [1, 2, 3])[:9])
         await rest(ctx, PATIENCE + 10)
-        assert await line.ask(ctx, frame(2, READ, 8, count=1), 10) == answer(2, 0, 1, [~8 & 2**32 - 1])
+        assert await line.ask(ctx, frame(2, READ, 8, count=1), 10) == answer(
+            2, 0, 1, [~8 & 2**32 - 1]
+        )
         assert line.accesses == [(0, 8)]
 
     line.run(bench)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import runpy
 import subprocess
 import tty
 from pathlib import Path
@@ -12,16 +14,17 @@ import pytest
 
 import vta
 from tests.driver.conftest import add_seven
-from vta import cache, te
+from vta import cache, top
 from vta.config import PRESETS
+from vta.driver.board import serial_board
 from vta.driver.board.serial_board import MEMORY_BYTES, SERIAL_PORT, open_serial_device
 from vta.errors import DeviceError, MachineError
 from vta.hw.boards.ulx3s import BAUD, CLOCK_HZ, CONTROL, REGISTERS, SDRAM_OUTPUTS, Ulx3sSystem
 from vta.hw.verilog import verilog_of
 from vta.sim.rtl import verilator
 
-pytest.importorskip("litedram", reason="litedram is not installed: pip install 'amaranth-vta[boards]'")
-pytest.importorskip("serial", reason="pyserial is not installed: pip install 'amaranth-vta[boards]'")
+for name in ("litedram", "serial"):
+    pytest.importorskip(name, reason=f"{name} is missing: pip install 'amaranth-vta[boards]'")
 
 TINY = PRESETS["tiny"].replace(target="ulx3s")
 DIVISOR = 4
@@ -78,14 +81,72 @@ def port(simulator: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_program(port):
-    """Both halves of the memory, exact, three times; then the registers of a machine in error."""
+    """Twice, exact; then a machine in error, which works again afterwards."""
     with open_serial_device(TINY, seconds=30.0) as device:
         device.program()
         rng, program = np.random.default_rng(0), add_seven(TINY)
-        for _ in range(2):
+        for attempt in range(2):
             shape = program.args[0].shape
             a, b = (rng.integers(-100, 100, shape, np.int32) for _ in range(2))
             (out,), report = device.call(program, [a, b])
             np.testing.assert_array_equal(out, (a + b + 7).astype(np.int8))
             assert report.cycles and report.cycles > 0
             assert report.target == "ulx3s"
+            if not attempt:
+                with pytest.raises(MachineError, match="illegal_opcode"):
+                    device.run_stream(np.array([[7, 0]], np.uint64))
+
+
+def test_memory_from_each_byte(port):
+    with open_serial_device(TINY, seconds=30.0) as device:
+        rng = np.random.default_rng(1)
+        whole = rng.integers(0, 256, 64, np.uint8)
+        device.write(0x10000, whole)
+        for start in range(5):
+            for size in (1, 2, 5, 35):
+                data = rng.integers(0, 256, size, np.uint8)
+                device.write(0x10000 + start, data)
+                whole[start : start + size] = data
+                np.testing.assert_array_equal(device.read(0x10000, 64), whole)
+                np.testing.assert_array_equal(device.read(0x10000 + start, size), data)
+        last = MEMORY_BYTES - 8
+        device.write(last, whole[:8])
+        np.testing.assert_array_equal(device.read(last, 8), whole[:8])
+        with pytest.raises(DeviceError, match="must lie in the board's 33554432 bytes"):
+            device.read(MEMORY_BYTES - 4, 8)
+
+
+def test_the_tutorial(port, tmp_path, monkeypatch, capsys):
+    """The script as it is, on the session that TARGET opens; it compares with numpy itself."""
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(TINY.to_dict()))
+    monkeypatch.setenv("VTA_CONFIG", str(config))
+    monkeypatch.setattr(serial_board, "ANSWER_SECONDS", 30.0)
+    monkeypatch.setattr(vta.rpc, "connect", vta.rpc.LocalSession)
+    runpy.run_path(str(HERE.parents[2] / "examples" / "vta_get_started.py"))
+    assert "ulx3s" in capsys.readouterr().out
+
+
+def test_a_convolution(port):
+    spec = top.Conv2d((1, 16, 5, 5), (8, 16, 3, 3), padding=1)
+    rng = np.random.default_rng(3)
+    image, kernel = (
+        rng.integers(-128, 128, shape, np.int8) for shape in ((1, 16, 5, 5), (8, 16, 3, 3))
+    )
+    with open_serial_device(TINY, seconds=30.0) as device:
+        result, _ = top.run(spec.compile(TINY), image, kernel, device=device)
+    bordered = np.pad(image.astype(np.int64), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    sums = sum(
+        np.einsum("ncyx,oc->noyx", bordered[:, :, i : i + 5, j : j + 5], kernel[:, :, i, j])
+        for i in range(3)
+        for j in range(3)
+    )
+    np.testing.assert_array_equal(result, np.clip(sums, -128, 127).astype(result.dtype))
+
+
+def test_constants_of_hardware_and_driver():
+    assert (REGISTERS, CONTROL) == (serial_board.REGISTERS, serial_board.CONTROL)
+    assert serial_board.MEMORY_BYTES == 32 << 20
+    assert serial_board.BAUD == BAUD
+    # The line's rate is a whole number of cycles.
+    assert CLOCK_HZ % BAUD == 0

@@ -69,9 +69,9 @@ module bench(input clk, input rst, input rx, output tx, output failed);
     .sdram_cke(cke), .sdram_cs_n(cs_n), .sdram_dm(dm), .sdram_dq(dq), .sdram_ras_n(ras_n),
     .sdram_we_n(we_n)
   );
-  // The board clocks the SDRAM a quarter of a cycle later; between edges that is the same.
+  // The board clocks the SDRAM a quarter of a cycle after the rest, and here it is half a cycle.
   sdram sdram(
-    .clk(clk), .cke(cke), .cs_n(cs_n), .ras_n(ras_n), .cas_n(cas_n), .we_n(we_n), .ba(ba), .a(a),
+    .clk(~clk), .cke(cke), .cs_n(cs_n), .ras_n(ras_n), .cas_n(cas_n), .we_n(we_n), .ba(ba), .a(a),
     .dm(dm), .dq(dq)
   );
   assign failed = sdram.failed;

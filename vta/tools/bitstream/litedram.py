@@ -81,5 +81,7 @@ def _generate(wanted: str) -> str:
     # It says that the data pins are inputs; when and where it was made changes nothing.
     text = re.sub(r"\binput ( *wire +\[15:0\] sdram_dq)\b", r"inout \1", text)
     return "".join(
-        line for line in text.splitlines(True) if not re.match(r"//.*(Date|Auto-Generated|sha1)", line)
+        line
+        for line in text.splitlines(True)
+        if not re.match(r"//.*(Date|Auto-Generated|sha1)", line)
     )

@@ -187,9 +187,7 @@ def _manifest(request: Request, sums: dict[str, str]) -> dict[str, object]:
     }
 
 
-def _from_cache(
-    key: str, manifest: dict[str, object], folder: Path, force: bool
-) -> Made | None:
+def _from_cache(key: str, manifest: dict[str, object], folder: Path, force: bool) -> Made | None:
     """The bitstream of the same sources, if it is in the cache and fast enough."""
     entry = cache.lookup(CACHE_KIND, key)
     if entry is None or not (entry / MANIFEST).is_file():

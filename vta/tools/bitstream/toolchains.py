@@ -55,11 +55,7 @@ class Toolchain:
             _variable(name): found for name in self.programs if (found := _found(name)) is not None
         }
         folder = str(Path(sys.executable).parent)
-        return {
-            **os.environ,
-            "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}",
-            **named,
-        }
+        return {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}", **named}
 
 
 def _variable(program: str) -> str:

@@ -40,7 +40,9 @@ def version(package: str, extra: str = "synth") -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        raise ToolError(f"{package} is not installed: pip install 'amaranth-vta[{extra}]'") from None
+        raise ToolError(
+            f"{package} is not installed: pip install 'amaranth-vta[{extra}]'"
+        ) from None
 
 
 def yosys(script: str, folder: Path, say: Callable[[str], None], *, passes: int = 0) -> None:
