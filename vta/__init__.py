@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vta import nd, net, rpc, target, te, top, topi
-    from vta.building import build, build_config, lower, program_fpga, reconfig_runtime
+    from vta.building import (
+        build,
+        build_config,
+        download_bitstream,
+        get_bitstream_path,
+        lower,
+        program_fpga,
+        reconfig_runtime,
+    )
     from vta.environment import Environment, get_env
 
     __version__: str
@@ -20,6 +28,8 @@ __all__ = [
     "__version__",
     "build",
     "build_config",
+    "download_bitstream",
+    "get_bitstream_path",
     "get_env",
     "lower",
     "nd",
@@ -53,6 +63,8 @@ _NAMES = {
     "get_env": "vta.environment",
     "build": "vta.building",
     "build_config": "vta.building",
+    "download_bitstream": "vta.building",
+    "get_bitstream_path": "vta.building",
     "lower": "vta.building",
     "program_fpga": "vta.building",
     "reconfig_runtime": "vta.building",

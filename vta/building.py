@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vta.calls import check_calls
+from vta.config import SIMULATED_TARGETS
 from vta.driver.backends import require_backend
 from vta.driver.module import Module
 from vta.environment import Environment, get_env
-from vta.errors import CompileError, ConfigError
+from vta.errors import CompileError, ConfigError, DeviceError
 from vta.isa import Isa, MemoryType, Opcode
 from vta.target import Target
 
@@ -25,7 +26,16 @@ if TYPE_CHECKING:
     from vta.driver.session import Session
     from vta.program import Program
 
-__all__ = ["BuildOptions", "build", "build_config", "lower", "program_fpga", "reconfig_runtime"]
+__all__ = [
+    "BuildOptions",
+    "build",
+    "build_config",
+    "download_bitstream",
+    "get_bitstream_path",
+    "lower",
+    "program_fpga",
+    "reconfig_runtime",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -154,6 +164,42 @@ def program_fpga(remote: Session, bitstream: str | os.PathLike[str] | None = Non
     """
     reconfig_runtime(remote)
     remote.program_fpga(bitstream)
+
+
+def get_bitstream_path() -> str:
+    """The path of the bitstream for the current environment's board and configuration.
+
+    It is where `vta bitstream` puts it; `download_bitstream` says whether it is there.
+
+    Raises
+    ------
+    ConfigError
+        If TARGET is a simulator.
+    """
+    from vta.driver.board.bitstreams import bitstream_place
+
+    env = get_env()
+    if env.TARGET in SIMULATED_TARGETS:
+        raise ConfigError(f"TARGET must be a board to have a bitstream, not {env.TARGET}")
+    return str(bitstream_place(env.TARGET, env.config))
+
+
+def download_bitstream() -> None:
+    """Makes sure that `get_bitstream_path` is there. Bitstreams are made here, not downloaded.
+
+    Raises
+    ------
+    ConfigError
+        If TARGET is a simulator.
+    DeviceError
+        If there is none; the message names the command that makes it.
+    """
+    if not os.path.isfile(get_bitstream_path()):
+        env = get_env()
+        raise DeviceError(
+            f"there is no bitstream for {env.TARGET} and {env.BITSTREAM} here: make one by "
+            f"`vta bitstream {env.TARGET}`"
+        )
 
 
 def _dump(program: Program, flag: int) -> None:

@@ -18,6 +18,7 @@ from vta.files import FileTooLargeError, read_limited, replacing
 __all__ = [
     "RoutedBitstream",
     "bitstream_key",
+    "bitstream_place",
     "fitting_bitstream",
     "read_bitstream",
     "write_emulated",
@@ -43,6 +44,11 @@ def bitstream_key(board: str, config: Config) -> str:
     """
     encoding = config.encoding() | {"REQUANTISES": config.requantises}
     return cache.digest(board, json.dumps(encoding, sort_keys=True))
+
+
+def bitstream_place(board: str, config: Config) -> Path:
+    """Where the cache has the bitstream for a board and a configuration, or will have it."""
+    return cache.cache_dir() / CACHE_KIND / bitstream_key(board, config) / CACHED_FILE
 
 
 def fitting_bitstream(board: str, config: Config, *, emulated: bool) -> RoutedBitstream | None:

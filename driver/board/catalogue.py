@@ -75,6 +75,7 @@ class BoardEntry:
 
 _LINUX = "ssh, daemon"
 _EMULATED = "emulated; never run on hardware"
+_SIMULATED = "emulated; shell simulated; never run on hardware"
 
 CATALOGUE = {
     entry.name: entry
@@ -84,7 +85,7 @@ CATALOGUE = {
             part="XC7Z020-1CLG400C",
             part_in_file="7z020clg400",
             toolchains=("vivado", "openxc7"),
-            state="emulated; shell simulated; never run on hardware",
+            state=_SIMULATED,
             connection=_LINUX,
             suffixes=(".bit",),
             loader="pynq_z1",
@@ -96,7 +97,7 @@ CATALOGUE = {
             part="XCZU3EG-1SBVA484E",
             part_in_file="xczu3eg",
             toolchains=("vivado",),
-            state=_EMULATED,
+            state=_SIMULATED,
             connection=_LINUX,
         ),
         BoardEntry(
@@ -104,7 +105,7 @@ CATALOGUE = {
             part="XCZU7EV-2FFVC1156E",
             part_in_file="xczu7ev",
             toolchains=("vivado",),
-            state=_EMULATED,
+            state=_SIMULATED,
             connection=_LINUX,
         ),
         BoardEntry(
@@ -132,8 +133,8 @@ CATALOGUE = {
             part="LFE5U-85F-6BG381C",
             part_in_file="LFE5U-85F",
             toolchains=("trellis",),
-            state="planned: parts of it were synthesised",
-            connection="none yet",
+            state="routed; simulated with its SDRAM; never run on hardware",
+            connection="serial port",
             suffixes=(".bit", ".svf"),
             loader="ulx3s",
             model="LFE5U-85",

@@ -1,4 +1,4 @@
-"""`SerialLink`: words of a board at the other end of a serial line (`vta.hw.boards.uart_bridge`)."""
+"""`SerialLink`: words of a board at a serial port, by the frames of `vta.hw.boards.uart_bridge`."""
 
 from __future__ import annotations
 

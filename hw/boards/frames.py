@@ -6,7 +6,7 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["HEADER", "FrameReceiver", "FrameSender", "Operation"]
+__all__ = ["HEADER", "READ", "WRITE", "FrameReceiver", "FrameSender"]
 
 REQUEST, ANSWER = 0x56, 0x76
 """The first byte of a frame."""
@@ -14,12 +14,8 @@ REQUEST, ANSWER = 0x56, 0x76
 CRC_START, _CRC_POLY = 0xFFFF, 0x1021
 
 
-class Operation:
-    """The second byte of a request's header."""
-
-    READ = 1
-    WRITE = 2
-
+READ, WRITE = 1, 2
+"""Operations, which a request's header names."""
 
 HEADER = data.StructLayout({"sequence": 8, "operation": 8, "more": 8, "addr": 32})
 """What follows the first byte of a request. `more` is the number of words less one."""
@@ -93,7 +89,7 @@ class FrameReceiver(wiring.Component):
                     with m.If(count == len(header) // 8 - 1):
                         m.d.sync += count.eq(0)
                         # The operation is in its place once the last byte has come.
-                        with m.If(header[16:24] == Operation.WRITE):
+                        with m.If(header[16:24] == WRITE):
                             m.next = "WORDS"
                         with m.Else():
                             m.next = "CRC"

@@ -6,7 +6,7 @@ from amaranth import *
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from vta.hw.boards.frames import FrameReceiver, FrameSender, Operation
+from vta.hw.boards.frames import READ, WRITE, FrameReceiver, FrameSender
 from vta.hw.boards.uart import UartReceiver, UartTransmitter
 from vta.hw.boards.word_bus import WordBusSignature
 
@@ -65,9 +65,9 @@ class UartBridge(wiring.Component):
         bus, header = self.bus, requests.header
         index = Signal(8)
         status, last = Signal(8), Signal(8)
-        reading = header.operation == Operation.READ
+        reading = header.operation == READ
         read, write = words.read_port(), words.write_port()
-        known = reading | (header.operation == Operation.WRITE)
+        known = reading | (header.operation == WRITE)
         executing = Signal()
         m.d.comb += [
             bus.addr.eq(Cat(C(0, 2), header.addr[2:] + index)),

@@ -1,4 +1,4 @@
-"""The machine in an ULX3S: SDRAM behind LiteDRAM, and a host at the other end of the serial line."""
+"""The machine in an ULX3S: SDRAM behind LiteDRAM, and a host at the serial port."""
 
 from __future__ import annotations
 

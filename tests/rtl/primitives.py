@@ -12,7 +12,7 @@ import pytest
 
 from vta.sim.rtl import verilator
 
-__all__ = ["Port", "ports_of", "stand_in", "wrong_connections"]
+__all__ = ["Port", "connections", "ports_of", "stand_in", "wrong_connections"]
 
 BUFFERS = """
 module BUFG(input I, output O); assign O = I; endmodule
@@ -49,13 +49,16 @@ def ports_of(primitive: str) -> dict[str, Port]:
     }
 
 
-def stand_in(primitive: str, clocks: str) -> str:
+def stand_in(primitive: str, clocks: str, widths: dict[str, int] | None = None) -> str:
     """A module with the primitive's ports, whose outputs a bench drives, and clock buffers.
 
     Bit 0 of the port `clocks` is its signal `fabric_clock`: cocotb must wait for the edges of the
-    signal that it drives, or it would see what registers hold after the edge.
+    signal that it drives, or it would see what registers hold after the edge. Ports in `widths` are
+    as wide as said there.
     """
     known = ports_of(primitive)
+    for name, width in (widths or {}).items():
+        known = known | {name: Port(known[name].direction, width)}
     ports = ",\n".join(
         f"  {port.direction}{' reg' * (port.direction == 'output' and name != clocks)} "
         f"[{port.width - 1}:0] {name}"
@@ -65,6 +68,13 @@ def stand_in(primitive: str, clocks: str) -> str:
         f"module {primitive}(\n{ports}\n);\n  reg fabric_clock;\n"
         f"  assign {clocks} = {{{known[clocks].width - 1}'b0, fabric_clock}};\nendmodule\n{BUFFERS}"
     )
+
+
+def connections(verilog: str, primitive: str) -> dict[str, str]:
+    """The ports of an instance, and what is connected to each."""
+    found = re.search(rf"(?ms)^  {primitive} \w+ \((.*?)\);", verilog)
+    assert found
+    return dict(re.findall(r"\.(\w+)\((.*?)\)[,\n]", found[1]))
 
 
 def wrong_connections(verilog: str, folder: Path) -> list[str]:

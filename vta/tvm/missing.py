@@ -66,8 +66,6 @@ HINTS = {
     "tvm.transform": _PASSES,
     "tvm.var": "shapes are whole numbers",
     "vta.bitstream": "vta.program_fpga(remote, bitstream) takes a file's path",
-    "vta.download_bitstream": "vta.program_fpga(remote, bitstream) takes a file's path",
-    "vta.get_bitstream_path": "env.BITSTREAM is a bitstream's name",
     "vta.graph": _NETWORKS,
     "vta.pkg_config": "vta.Environment has every size; `vta config` shows them",
     "vta.transform": _PASSES,

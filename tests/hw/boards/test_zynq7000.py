@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 
 import pytest
 
-from tests.rtl.primitives import ports_of, stand_in, wrong_connections
+from tests.rtl.primitives import connections, ports_of, stand_in, wrong_connections
 from tests.rtl.runner import Design
 from vta.config import PRESETS
 from vta.hw.boards.zynq7000 import REGISTERS, Zynq7000
@@ -20,13 +19,6 @@ TINY = PRESETS["tiny"].replace(max_burst=16)
 def shell(ps_pads: bool = False) -> str:
     design = Zynq7000(TINY, ps_pads=ps_pads)
     return verilog_of(design, TINY, ports=design.ports)
-
-
-def connections(verilog: str, primitive: str) -> dict[str, str]:
-    """The ports of an instance, and what is connected to each."""
-    found = re.search(rf"(?ms)^  {primitive} \w+ \((.*?)\);", verilog)
-    assert found
-    return dict(re.findall(r"\.(\w+)\((.*?)\)[,\n]", found[1]))
 
 
 @pytest.mark.parametrize("ps_pads", [False, True])

@@ -107,6 +107,12 @@ def _zynq7000(config: Config, clock_hz: int, ps_pads: bool) -> Elaboratable:
     return Zynq7000(config, clock_hz=clock_hz, ps_pads=ps_pads)
 
 
+def _zynqmp(config: Config, clock_hz: int, ps_pads: bool) -> Elaboratable:
+    from vta.hw.boards.zynqmp import ZynqMP
+
+    return ZynqMP(config, clock_hz=clock_hz)
+
+
 def _bus_of_64_bits(config: Config) -> Config:
     if config.bus_width != 64:
         raise ConfigError(
@@ -146,6 +152,22 @@ DESIGNS = {
             _bare_xilinx("xc7z020", "clg400", "1"),
             {"script_before_bitstream": _SLACK},
             experimental=("openxc7",),
+        ),
+        *(
+            BoardDesign(
+                board,
+                f"{device}-{package}-{speed}",
+                ("vivado",),
+                200 * MHZ,
+                _bus_of_64_bits,
+                _zynqmp,
+                _bare_xilinx(device, package, speed),
+                {"script_before_bitstream": _SLACK},
+            )
+            for board, device, package, speed in (
+                ("ultra96", "xczu3eg", "sbva484", "1-e"),
+                ("zcu104", "xczu7ev", "ffvc1156", "2-e"),
+            )
         ),
         BoardDesign(
             "ulx3s",

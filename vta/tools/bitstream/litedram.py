@@ -20,7 +20,7 @@ _PACKAGES = ("litedram", "litex", "migen")
 
 
 def litedram_core(clock_hz: int, *, data_width: int = 64, id_width: int = 3) -> str:
-    """The Verilog of `litedram_core`: an MT48LC16M16 with a port for the machine and one for a host.
+    """The Verilog of `litedram_core`: an MT48LC16M16, a port for the machine, one for a host.
 
     Parameters
     ----------

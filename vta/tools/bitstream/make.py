@@ -21,7 +21,7 @@ from vta.errors import ConfigError, ToolError
 from vta.extras import needed
 from vta.registers import config_words
 from vta.tools.bitstream.designs import BoardDesign
-from vta.tools.bitstream.toolchains import NAME, TOOLCHAINS, Toolchain
+from vta.tools.bitstream.toolchains import BITSTREAM_TOOLS, NAME, BitstreamTools
 
 __all__ = ["Made", "Request", "make_bitstream", "write_project"]
 
@@ -60,14 +60,14 @@ class Request:
         return self.design.config(self.config.replace(target=self.design.board))
 
     @property
-    def tools(self) -> Toolchain:
+    def tools(self) -> BitstreamTools:
         name = self.toolchain or self.design.toolchains[0]
         if name not in self.design.toolchains:
             raise ConfigError(
                 f"the toolchain of {self.design.board} must be one of "
                 f"{', '.join(self.design.toolchains)}, not {name!r}"
             )
-        return TOOLCHAINS[name]
+        return BITSTREAM_TOOLS[name]
 
     @property
     def hz(self) -> int:
@@ -223,7 +223,7 @@ def _outputs(folder: Path, request: Request, manifest: dict[str, object]) -> lis
     return files
 
 
-def _run(folder: Path, tools: Toolchain, say: Callable[[str], None]) -> None:
+def _run(folder: Path, tools: BitstreamTools, say: Callable[[str], None]) -> None:
     """Runs the project's script, and says the last line of what its tools say, now and then."""
     with (
         open(folder / _LOG, "wb") as log,

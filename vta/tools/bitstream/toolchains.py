@@ -13,14 +13,14 @@ from pathlib import Path
 
 from vta.errors import ToolError
 
-__all__ = ["TOOLCHAINS", "Toolchain"]
+__all__ = ["BITSTREAM_TOOLS", "BitstreamTools"]
 
 NAME = "vta"
 """The base name of a project's files."""
 
 
 @dataclass(frozen=True)
-class Toolchain:
+class BitstreamTools:
     """One way from a project to a bitstream.
 
     Attributes
@@ -107,13 +107,13 @@ def _quartus_slack(folder: Path, period: float) -> float:
     return min(found)
 
 
-TOOLCHAINS = {
+BITSTREAM_TOOLS = {
     toolchain.name: toolchain
     for toolchain in (
-        Toolchain(
+        BitstreamTools(
             "vivado", "Vivado", ("vivado",), "Vivado 2020.1 or newer", "vta.bit", _vivado_slack
         ),
-        Toolchain(
+        BitstreamTools(
             "openxc7",
             "Xray",
             ("yosys", "nextpnr-xilinx", "fasm2frames", "xc7frames2bit"),
@@ -121,7 +121,7 @@ TOOLCHAINS = {
             "vta.bit",
             _nextpnr_slack,
         ),
-        Toolchain(
+        BitstreamTools(
             "quartus",
             "Quartus",
             ("quartus_map", "quartus_fit", "quartus_asm", "quartus_sta"),
@@ -129,7 +129,7 @@ TOOLCHAINS = {
             "vta.rbf",
             _quartus_slack,
         ),
-        Toolchain(
+        BitstreamTools(
             "trellis",
             "Trellis",
             ("yosys", "nextpnr-ecp5", "ecppack"),
