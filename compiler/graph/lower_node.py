@@ -12,6 +12,7 @@ from vta.compiler.graph.int8_graph import Graph, Node, TensorInfo
 from vta.compiler.graph.node_specs import (
     convolution,
     pool_spec,
+    product_spec,
     rescale,
     sum_spec,
     transposed_convolution,
@@ -19,6 +20,7 @@ from vta.compiler.graph.node_specs import (
 from vta.compiler.graph.stored_tensors import NO_BORDER, Border, Root, Stored, Use, joined_runs
 from vta.compiler.graph.tensor_layout import Runs, TensorLayout, Windows, as_image
 from vta.compiler.operators import AvgPool2d, ChannelBlocking, Conv2d, Epilogue, Spec
+from vta.compiler.operators.multi_nest import OutputPart
 from vta.config import Config
 
 __all__ = ["InputBinding", "LoweredPart", "RegionLowering"]
@@ -89,6 +91,7 @@ class RegionLowering:
             "conv_transpose": self._conv_transpose,
             "dense": self._dense,
             "add": self._add,
+            "mul": self._mul,
             "max_pool": self._pool,
             "avg_pool": self._pool,
             "requantize": self._requantize,
@@ -256,16 +259,7 @@ class RegionLowering:
         pieces, border = spec.pieces(self.config)
         data = self._bordered(stored, border, spec.input_zero_point)
         result = self._result(node.outputs[0], self._layout(spec.output_shape))
-        uses = [
-            Use(
-                result,
-                rows=(piece.rows.start or 0, piece.rows.step or 1),
-                columns=(piece.columns.start or 0, piece.columns.step or 1),
-                count=(piece.nest.rows, piece.nest.columns),
-            )
-            for piece in pieces
-        ]
-        self._emit(node, spec, [data], [weight, bias, scale], uses)
+        self._emit(node, spec, [data], [weight, bias, scale], _uses(result, pieces))
 
     def _dense(self, node: Node) -> None:
         """A product as a convolution with one window: the image that was flattened, or a pixel."""
@@ -280,33 +274,30 @@ class RegionLowering:
         self._convolve(node, spec, arrays, name)
 
     def _add(self, node: Node) -> None:
-        first, second = self._operands(node)
-        layout = first.layout
-        spec = sum_spec(node, self.graph, layout.nbytes)
-        result = self._result(node.outputs[0], layout)
-        if second is None:
-            image = as_image(self._tensor(node.inputs[0]).shape)
-            shape = (1,) * (
-                len(self._tensor(node.inputs[0]).shape) - node.constants["constant"].ndim
-            )
-            constant = node.constants["constant"]
-            whole = np.broadcast_to(
-                constant.reshape(*shape, *constant.shape), self._tensor(node.inputs[0]).shape
-            )
-            other: Use | Array = layout.pack(whole.reshape(image))
-        else:
-            other = Use(second)
+        first, other = self._operands(node)
+        spec = sum_spec(node, self.graph, first.layout.nbytes)
+        result = self._result(node.outputs[0], first.layout)
         self._emit(node, spec, [Use(first), other], [], [Use(result)])
 
-    def _operands(self, node: Node) -> tuple[Stored, Stored | None]:
-        """The operands of an elementwise node, in the same lanes."""
+    def _mul(self, node: Node) -> None:
+        first, other = self._operands(node)
+        layout = first.layout
+        shape = (layout.shape[0], layout.blocks * self.config.block, *layout.shape[2:])
+        spec, arrays = product_spec(node, self.graph, shape)
+        result = self._result(node.outputs[0], layout)
+        self._emit(node, spec, [Use(first), other], arrays, [Use(result)])
+
+    def _operands(self, node: Node) -> tuple[Stored, Use | Array]:
+        """The operands of an elementwise node, in the same lanes; the second may be a constant."""
         first = self._data(node.inputs[0])
         if len(node.inputs) == 1:
-            return first, None
+            shape = self._tensor(node.inputs[0]).shape
+            whole = np.broadcast_to(node.constants["constant"], shape)
+            return first, first.layout.pack(whole.reshape(as_image(shape)))
         second = self._data(node.inputs[1], first.layout.runs, first.layout.blocks)
         if not first.alike(second):
             second = self._moved_lanes(node, second, first.layout)
-        return first, second
+        return first, Use(second)
 
     def _moved_lanes(self, node: Node, stored: Stored, layout: TensorLayout) -> Stored:
         """A copy of a tensor in the lanes of another layout: a convolution with a permutation."""
@@ -332,7 +323,9 @@ class RegionLowering:
         data = self._bordered(stored, border, zero)
         shape = (*image[:2], *spec.output_shape[2:])
         result = self._result(node.outputs[0], self._layout(shape, layout.runs, layout.blocks))
-        self._emit(node, spec, [data], arrays, [Use(result)])
+        pieces = spec.pieces(self.config)[0] if isinstance(spec, AvgPool2d) else []
+        uses = _uses(result, pieces) if len(pieces) > 1 else [Use(result)]
+        self._emit(node, spec, [data], arrays, uses)
 
     def _requantize(self, node: Node) -> None:
         stored = self._data(node.inputs[0])
@@ -393,6 +386,19 @@ class RegionLowering:
             self._rescaled(node, node.inputs[0], stored, copy, "the host reads it")
             return
         self.stored[output] = stored
+
+
+def _uses(result: Stored, pieces: Sequence[OutputPart]) -> list[Use]:
+    """Where each piece of a result lies in it."""
+    return [
+        Use(
+            result,
+            rows=(piece.rows.start or 0, piece.rows.step or 1),
+            columns=(piece.columns.start or 0, piece.columns.step or 1),
+            count=(piece.nest.rows, piece.nest.columns),
+        )
+        for piece in pieces
+    ]
 
 
 def _alike(a: TensorInfo, b: TensorInfo) -> bool:

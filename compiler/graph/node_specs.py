@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vta.compiler.graph.int8_graph import Graph, Node, TensorInfo
-from vta.compiler.graph.reference import pool_scale
+from vta.compiler.graph.reference import pool_scale, product_scale
 from vta.compiler.graph.tensor_layout import as_image
 from vta.compiler.operators import (
     AvgPool2d,
@@ -17,6 +17,7 @@ from vta.compiler.operators import (
     Conv2dTranspose,
     Epilogue,
     MaxPool2d,
+    Multiply,
     ScaledAdd,
 )
 
@@ -24,6 +25,7 @@ __all__ = [
     "convolution",
     "exact_scale",
     "pool_spec",
+    "product_spec",
     "rescale",
     "sum_spec",
     "transposed_convolution",
@@ -110,13 +112,16 @@ def pool_spec(
         kernel,
         stride=stride,
         padding=padding,
+        count_include_pad=bool(node.attributes.get("count_include_pad")),
         epilogue=_epilogue(node, output),
         input_zero_point=zero,
     )
     assert data.scale is not None
     assert output.scale is not None
-    scale = pool_scale(data.scale, output.scale, kernel[0] * kernel[1])
-    return average, [np.full(shape[1], scale, np.float32)], zero
+    counts = average.counts
+    scales = [pool_scale(data.scale, output.scale, count) for count in counts]
+    rows = np.tile(np.array(scales, np.float32)[:, None], (1, shape[1]))
+    return average, [rows if len(counts) > 1 else rows[0]], zero
 
 
 def _reached(
@@ -178,19 +183,37 @@ def _rounded(values: NDArray[np.float32], zero: int) -> NDArray[np.float32]:
 
 def sum_spec(node: Node, graph: Graph, size: int) -> ScaledAdd:
     """The addition of a node on `size` numbers."""
-    first, output = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
-    if len(node.inputs) == 2:
-        second = graph.tensors[node.inputs[1]]
-        other = second.scale, second.int8_zero_point
-    else:
-        other = node.attributes["constant_scale"], int(node.attributes["constant_zero_point"])
-    assert first.scale is not None
-    assert other[0] is not None
+    output = graph.tensors[node.outputs[0]]
+    scales, zero_points = _operand_facts(node, graph)
     assert output.scale is not None
     return ScaledAdd(
         (size,),
-        (first.scale, other[0], output.scale),
-        zero_points=(first.int8_zero_point, other[1], output.int8_zero_point),
+        (*scales, output.scale),
+        zero_points=(*zero_points, output.int8_zero_point),
         lower=int(node.attributes.get("lower", -128)),
+        upper=int(node.attributes.get("upper", 127)),
         whole_blocks=True,
     )
+
+
+def product_spec(node: Node, graph: Graph, shape: tuple[int, ...]) -> tuple[Multiply, list[Array]]:
+    """The product of a node, over data of `shape`, and its scales."""
+    output = graph.tensors[node.outputs[0]]
+    scales, zero_points = _operand_facts(node, graph)
+    assert output.scale is not None
+    spec = Multiply(shape, epilogue=_epilogue(node, output), zero_points=zero_points)
+    scale = product_scale(*scales, output.scale)
+    return spec, [np.full(shape[1], scale, np.float32)]
+
+
+def _operand_facts(node: Node, graph: Graph) -> tuple[tuple[float, float], tuple[int, int]]:
+    """The scales and the zero points of both operands; the second may be a constant."""
+    first = graph.tensors[node.inputs[0]]
+    assert first.scale is not None
+    if len(node.inputs) == 2:
+        second = graph.tensors[node.inputs[1]]
+        assert second.scale is not None
+        return (first.scale, second.scale), (first.int8_zero_point, second.int8_zero_point)
+    attributes = node.attributes
+    other = float(attributes["constant_scale"]), int(attributes["constant_zero_point"])
+    return (first.scale, other[0]), (first.int8_zero_point, other[1])

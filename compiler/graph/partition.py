@@ -12,6 +12,7 @@ from vta.compiler.graph.node_specs import (
     convolution,
     exact_scale,
     pool_spec,
+    product_spec,
     sum_spec,
     transposed_convolution,
 )
@@ -21,8 +22,6 @@ from vta.config import Config
 from vta.errors import CompileError
 
 __all__ = ["Group", "host_reason", "partition"]
-
-FULL = (-128, 127)
 
 
 @dataclass(frozen=True)
@@ -85,10 +84,6 @@ def host_reason(node: Node, graph: Graph, config: Config, consumers: dict[str, l
 Consumers = dict[str, list[Node]]
 
 
-def _range(node: Node) -> tuple[int, int]:
-    return int(node.attributes.get("lower", FULL[0])), int(node.attributes.get("upper", FULL[1]))
-
-
 def _bad_scale(node: Node) -> str:
     if not np.all(is_scale(np.asarray(node.constants["scale"], np.float32))):
         return "a scale is 0, negative, or too small for float32"
@@ -126,36 +121,41 @@ def _dense(node: Node, graph: Graph, config: Config, consumers: Consumers) -> st
 
 
 def _add(node: Node, graph: Graph, config: Config, consumers: Consumers) -> str:
-    first, output = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
-    if first.shape != output.shape:
-        return "its operands have different shapes"
-    if len(node.inputs) == 2:
-        if graph.tensors[node.inputs[1]].shape != first.shape:
-            return "its operands have different shapes"
-    else:
-        constant = node.constants["constant"]
-        if np.broadcast_shapes(constant.shape, first.shape) != first.shape:
-            return "its operands have different shapes"
-    if _range(node)[1] != FULL[1]:
-        return f"its results end at {_range(node)[1]}, not at 127"
+    if reason := _shapes(node, graph):
+        return reason
     spec = sum_spec(node, graph, config.batch * config.block)
     if differences := spec.constants.differences:
         return f"whole numbers would differ from float32 for {differences} of 65536 pairs"
     return ""
 
 
+def _mul(node: Node, graph: Graph, config: Config, consumers: Consumers) -> str:
+    if reason := _shapes(node, graph):
+        return reason
+    _, arrays = product_spec(node, graph, (1, config.block))
+    return "" if np.all(is_scale(arrays[0])) else "its scale is 0, or too small for float32"
+
+
+def _shapes(node: Node, graph: Graph) -> str:
+    """Whether the operands of an elementwise node have different shapes."""
+    wanted = graph.tensors[node.outputs[0]].shape
+    shapes = [graph.tensors[name].shape for name in node.inputs]
+    if len(shapes) == 1:
+        shapes.append(np.broadcast_shapes(node.constants["constant"].shape, shapes[0]))
+    return "its operands have different shapes" if set(shapes) != {wanted} else ""
+
+
 def _pool(node: Node, graph: Graph, config: Config, consumers: Consumers) -> str:
     data, output = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
     if len(data.shape) != 4:
         return "its data are no images"
-    if node.op == "max_pool":
-        if (data.scale, data.zero_point) != (output.scale, output.zero_point):
-            return "its data and its results have different scales"
-    elif any(node.attributes.get("padding", ())) and not node.attributes.get("count_include_pad"):
-        return "its windows count different numbers of values, because padding does not count"
+    same = (data.scale, data.zero_point) == (output.scale, output.zero_point)
+    if node.op == "max_pool" and not same:
+        return "its data and its results have different scales"
     spec, arrays, _ = pool_spec(node, graph, data.shape)
     given = tuple(node.attributes.get("padding", (0, 0, 0, 0)))
-    if node.op == "avg_pool" and tuple(spec.padding) != given:  # type: ignore[arg-type]
+    beyond = tuple(spec.padding) != given  # type: ignore[arg-type]
+    if node.op == "avg_pool" and beyond and node.attributes.get("count_include_pad"):
         return "windows at the end reach beyond the padding"
     if arrays and not np.all(is_scale(arrays[0])):
         return "a scale is 0, or too small for float32"
@@ -204,6 +204,7 @@ _CHECKS: dict[str, Callable[[Node, Graph, Config, Consumers], str]] = {
     "conv_transpose": _conv_transpose,
     "dense": _dense,
     "add": _add,
+    "mul": _mul,
     "max_pool": _pool,
     "avg_pool": _pool,
     "requantize": _requantize,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from vta.compiler.operators.nest_schedule import blocks
 from vta.compiler.operators.operator import Array, OperandSpec, Plan, Spec
 from vta.compiler.operators.shape_arguments import as_shape
 from vta.compiler.operators.tiling import THREADS, Tiling, flat_tilings, likely_sizes
+from vta.compiler.te.dtypes import as_int8, items_of
 from vta.compiler.te.expr import Expr
 from vta.compiler.te.schedule import create_schedule
 from vta.compiler.te.stage import ACC_SCOPE, ALU, DMA_COPY
@@ -48,7 +50,6 @@ class _Elementwise(Spec):
     shape: tuple[int, ...]
     epilogue: Epilogue = field(default=Epilogue(), kw_only=True)
 
-    operation: ClassVar[str]
     cycles: ClassVar[int]
 
     def __post_init__(self) -> None:
@@ -113,8 +114,7 @@ class _Elementwise(Spec):
         )
 
         def rule(*i: Expr) -> Expr:
-            left, right = a_load(*i).astype("int32"), b_load(*i).astype("int32")
-            return left + right if self.operation == "+" else left * right
+            return self._value(a_load(*i).astype("int32"), b_load(*i).astype("int32"))
 
         value = compute(shape, rule, "value")
         steps = self._steps(config)
@@ -139,6 +139,10 @@ class _Elementwise(Spec):
             tilings=(tiling,),
             cycles=self._cycles(config, tiling, timing),
         )
+
+    @abc.abstractmethod
+    def _value(self, a: Expr, b: Expr) -> Expr:
+        """What the epilogue gets."""
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         a, b, *rest = arrays
@@ -226,13 +230,37 @@ class _Elementwise(Spec):
 class Add(_Elementwise):
     """int8(clip((a + b + bias) >> shift)), with relu if the epilogue has it."""
 
-    operation: ClassVar[str] = "+"
     cycles: ClassVar[int] = 2
+
+    def _value(self, a: Expr, b: Expr) -> Expr:
+        return a + b
 
 
 @dataclass(frozen=True)
 class Multiply(_Elementwise):
-    """int8(clip((a * b + bias) >> shift)), with relu if the epilogue has it."""
+    """int8(clip((a * b + bias) >> shift)), with relu if the epilogue has it.
 
-    operation: ClassVar[str] = "*"
+    It has the parameters of `Add`, and:
+
+    zero_points : (int, int)
+        The numbers in `a` and `b` that stand for 0, -128 to 127. Those other than 0 are subtracted
+        first, each by one more operation.
+    """
+
+    zero_points: tuple[int, int] = field(default=(0, 0), kw_only=True)
     cycles: ClassVar[int] = 6
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        values = items_of(self.zero_points)
+        if len(values) != 2:
+            raise CompileError(f"zero_points must be two numbers, not {self.zero_points!r}")
+        points = tuple(as_int8(value, "a zero point") for value in values)
+        object.__setattr__(self, "zero_points", points)
+
+    def _value(self, a: Expr, b: Expr) -> Expr:
+        left, right = (
+            value - zero if zero else value
+            for value, zero in zip((a, b), self.zero_points, strict=True)
+        )
+        return left * right

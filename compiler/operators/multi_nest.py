@@ -84,10 +84,11 @@ def plan_pieces(
     timing: MachineTiming = TIMING,
     *,
     own_bias: bool = False,
+    own_scale: bool = False,
 ) -> Plan:
-    """The plan of a program with one nest for each piece; data and scales are shared.
+    """The plan of a program with one nest for each piece; data are shared.
 
-    The bias is too, unless each piece has its `own_bias`.
+    So are the bias and the scales, unless each piece has its own.
     """
     tilings: list[Tiling] = []
     cycles = 0
@@ -111,14 +112,15 @@ def plan_pieces(
                 data=first.data if first is not None else None,
                 weight=first.weight if shared and first is not None else None,
                 bias=first.bias if first is not None and not own_bias else None,
-                scale=first.scale if first is not None else None,
+                scale=first.scale if first is not None and not own_scale else None,
             )
         )
     s = create_schedule([tensors.result.op for tensors in made])
     for nest, tensors, chosen in zip(nests, made, tilings, strict=True):
         schedule(s, nest, tensors, chosen)
     inputs = [made[0].data, *dict.fromkeys(tensors.weight for tensors in made)]
-    channels = dict.fromkeys([*(tensors.bias for tensors in made), made[0].scale])
+    biases, scales = ([getattr(tensors, name) for tensors in made] for name in ("bias", "scale"))
+    channels = dict.fromkeys([*biases, *scales])
     inputs += [tensor for tensor in channels if tensor is not None]
     return Plan(
         schedule=s,

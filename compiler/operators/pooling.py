@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -167,7 +167,8 @@ class AvgPool2d(_Pool2d):
     """The average of each window, rounded to the nearest whole number, ties upwards.
 
     With an epilogue that has a `scale`, the sum of each window is requantised instead: the scale
-    includes the division, and there is no other rounding.
+    includes the division, and there is no other rounding. Where windows count different numbers of
+    values, `scale` is (len(counts), C), a row for each of `counts`.
 
     It has the parameters of all pools, and:
 
@@ -188,17 +189,30 @@ class AvgPool2d(_Pool2d):
             raise CompileError(f"epilogue must be an Epilogue, not {self.epilogue!r}")
         if self.input_zero_point and not self.epilogue.scale:
             raise CompileError("input_zero_point must be 0 where there is no scale")
-        if self.epilogue.scale and any(self._pads) and not self.count_include_pad:
-            raise CompileError(
-                "count_include_pad must be True where there is a scale, which divides every sum "
-                "by the same number"
-            )
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many values the windows of each piece of the output count, row by row."""
+        return tuple(tall * wide for _, tall in self._runs(0) for _, wide in self._runs(1))
+
+    @property
+    def _uneven(self) -> bool:
+        """Whether the scale has a row for each piece."""
+        return self.epilogue.scale and len(self.counts) > 1
+
+    @property
+    def operands(self) -> tuple[OperandSpec, ...]:
+        *rest, last = super().operands
+        if self._uneven:
+            last = replace(last, shape=(len(self.counts), *last.shape))
+        return (*rest, last)
 
     def plan(
         self, config: Config, tiling: Tiling | None = None, timing: MachineTiming = TIMING
     ) -> Plan:
         """Chooses tilings, unless one is given, and schedules."""
-        return plan_pieces(self.pieces(config)[0], config, tiling, timing)
+        pieces = self.pieces(config)[0]
+        return plan_pieces(pieces, config, tiling, timing, own_scale=self._uneven)
 
     def pack(self, config: Config, arrays: Sequence[Array]) -> list[Array]:
         """The operands in the layout of the program's inputs."""
@@ -207,10 +221,13 @@ class AvgPool2d(_Pool2d):
         zero = self.input_zero_point
         count = self._window[0] * self._window[1]
         folded = np.array(-zero * count) if zero else None
+        rows = [[*rest[:-1], row] for row in rest[-1]] if self._uneven else [rest]
+        channels = [self._channels(config, each, folded) for each in rows]
         return [
             pack_data(pad_images(data, self.pieces(config)[1], zero), config),
             identity,
-            *self._channels(config, rest, folded),
+            *channels[0],
+            *(packed[-1] for packed in channels[1:]),
         ]
 
     def unpack(self, config: Config, outputs: Sequence[Array]) -> Array:
@@ -240,18 +257,25 @@ class AvgPool2d(_Pool2d):
         )
 
     def _requantised(self, config: Config) -> tuple[list[OutputPart], Padding]:
-        """One piece, whose sums are requantised."""
+        """Pieces whose sums are requantised."""
         padding = load_padding(self.input_zero_point, config)
-        nest = self._nest(
-            config,
-            range(self.output_shape[2]),
-            range(self.output_shape[3]),
-            one_weight=True,
-            steps=self.epilogue.with_zero_point(self.input_zero_point).steps,
-            pad_value=padding or 0,
-        )
-        piece = OutputPart(nest, slice(None), slice(None))
-        return host_padding([piece], always=padding is None)
+        pieces = [
+            OutputPart(
+                self._nest(
+                    config,
+                    rows,
+                    columns,
+                    one_weight=True,
+                    steps=self.epilogue.with_zero_point(self.input_zero_point).steps,
+                    pad_value=padding or 0,
+                ),
+                slice(rows.start, rows.stop),
+                slice(columns.start, columns.stop),
+            )
+            for rows, _ in self._runs(0)
+            for columns, _ in self._runs(1)
+        ]
+        return host_padding(pieces, always=padding is None)
 
     def _runs(self, dim: int) -> list[tuple[range, int]]:
         """Runs of output positions, and how many numbers a window of each run counts."""

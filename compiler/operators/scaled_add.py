@@ -20,7 +20,7 @@ from vta.compiler.operators.tiling import THREADS, Tiling, flat_tilings
 from vta.compiler.te.dtypes import INT8, as_int8, check_requantises, items_of, scale_bits
 from vta.compiler.te.expr import Expr
 from vta.compiler.te.gemm_intrinsic import gemm
-from vta.compiler.te.intrinsics import if_then_else, reduce_axis, reduce_sum, requantize
+from vta.compiler.te.intrinsics import if_then_else, minimum, reduce_axis, reduce_sum, requantize
 from vta.compiler.te.schedule import create_schedule
 from vta.compiler.te.stage import ACC_SCOPE, ALU, DMA_COPY, INP_SCOPE, WGT_SCOPE
 from vta.compiler.te.tensor import Tensor, compute, placeholder
@@ -53,8 +53,9 @@ class ScaledAdd(Spec):
         within a factor of 2^20 of the result's and of 2^15 of each other.
     zero_points : (int, int, int)
         Of the operands and the result, -128 to 127.
-    lower : int
-        The least result, -128 to 127.
+    lower, upper : int
+        The least and the greatest result, -128 to 127; an `upper` below 127 takes one more
+        operation.
     whole_blocks : bool
         Whether the tiling must divide the tiles, so that no tiles follow the last one.
     """
@@ -63,6 +64,7 @@ class ScaledAdd(Spec):
     scales: tuple[float, float, float]
     zero_points: tuple[int, int, int] = field(default=(0, 0, 0), kw_only=True)
     lower: int = field(default=INT8[0], kw_only=True)
+    upper: int = field(default=INT8[1], kw_only=True)
     whole_blocks: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -81,6 +83,9 @@ class ScaledAdd(Spec):
         points = (as_int8(value, "a zero point") for value in self.zero_points)
         set_field(self, "zero_points", tuple(points))
         set_field(self, "lower", as_int8(self.lower, "lower"))
+        set_field(self, "upper", as_int8(self.upper, "upper"))
+        if self.upper < self.lower:
+            raise CompileError(f"upper must be at least lower, {self.lower}, not {self.upper}")
         _ = self._ratios
 
     @property
@@ -139,12 +144,16 @@ class ScaledAdd(Spec):
             lambda *i: requantize(sums[-1](*i), constants.scale, constants.zero_point, self.lower),
             "scaled",
         )
-        result = compute(a.shape, lambda *i: last(*i), "result")
+        limited = [last]
+        if self.upper < INT8[1]:
+            limited.append(compute(a.shape, lambda *i: minimum(last(*i), self.upper), "limited"))
+        result = compute(a.shape, lambda *i: limited[-1](*i), "result")
         s = create_schedule(result.op)
         at = blocks(s[result], (tiling.columns,), tiling.threads, 0)
-        for tensor in (*sums, last):
+        for tensor in (*sums, *limited):
             s[tensor].set_scope(ACC_SCOPE).compute_at(s[result], at)
-        s[last].pragma(s[last].axes[0], ALU)
+        for tensor in limited:
+            s[tensor].pragma(s[tensor].axes[0], ALU)
         for tensor in sums:
             x, row, column, side, k = s[tensor].axes
             s[tensor].reorder(side, x, row, column, k)
@@ -225,6 +234,7 @@ class ScaledAdd(Spec):
         store = -(-tiles * config.out_elem_bytes // bus)
         # Per limb a first value and two products; a shift, perhaps an addition; QNT.
         per_tile = 4 if constants.limbs == 1 else 7 + (constants.offset != 0)
+        per_tile += self.upper < INT8[1]
         compute = tiles * per_tile + TIMING.gap * (per_tile - constants.limbs) + TIMING.drain
         if tiling.threads == 1:
             return timing.start + number * (

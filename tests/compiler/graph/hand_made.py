@@ -103,6 +103,12 @@ def _add(node: Node, arrays: Any, infos: Any, output: TensorInfo) -> np.ndarray:
     return np.rint(total).astype(np.int64) - output.zero_point
 
 
+def _mul(node: Node, arrays: Any, infos: Any, output: TensorInfo) -> np.ndarray:
+    left, right = (np.float32(info.scale) for info in infos)
+    product = (arrays[0] * arrays[1]).astype(np.float32)
+    return np.rint(product * (left * right / np.float32(output.scale))).astype(np.int64)
+
+
 def _max_pool(node: Node, arrays: Any, infos: Any, output: TensorInfo) -> np.ndarray:
     return _seen(arrays[0], node, node.attributes["kernel"], -1000).max((4, 5))
 
@@ -110,7 +116,10 @@ def _max_pool(node: Node, arrays: Any, infos: Any, output: TensorInfo) -> np.nda
 def _avg_pool(node: Node, arrays: Any, infos: Any, output: TensorInfo) -> np.ndarray:
     kernel = node.attributes["kernel"]
     sums = _seen(arrays[0], node, kernel).sum((4, 5))
-    count = np.float32(kernel[0] * kernel[1])
+    count: Any = np.float32(kernel[0] * kernel[1])
+    if not node.attributes["count_include_pad"]:
+        ones = np.ones((1, 1, *arrays[0].shape[2:]), np.int64)
+        count = _seen(ones, node, kernel).sum((4, 5)).astype(np.float32)
     scale = np.float32(infos[0].scale) / (np.float32(output.scale) * count)
     return np.rint(sums.astype(np.float32) * scale).astype(np.int64)
 
@@ -138,6 +147,7 @@ EVALUATED = {
     "conv_transpose": _conv_transpose,
     "dense": _dense,
     "add": _add,
+    "mul": _mul,
     "max_pool": _max_pool,
     "avg_pool": _avg_pool,
     "concat": _concat,

@@ -111,7 +111,18 @@ def test_limits_of_results() -> None:
     draft = Draft("limits")
     x = draft.input(1, 16, 7, 7)
     y = draft.conv(x, 16, 3, lower=-20, upper=33)
-    check(draft.graph(draft.conv(y, 16, 3, groups=16, lower=-60, upper=70)))
+    z = draft.conv(y, 16, 3, groups=16, lower=-60, upper=70)
+    check(draft.graph(draft.add(y, z, zero=3, lower=-50, upper=20)))
+
+
+def test_products_and_averages_without_padding() -> None:
+    draft = Draft("products")
+    x = draft.input(1, 20, 9, 7, zero=4)
+    y = draft.conv(x, 20, 3, zero=-128)
+    z = draft.node("mul", [x, y], (1, 20, 9, 7), scale=0.9, zero=-5, lower=-80)
+    p = draft.pool("avg_pool", z, 3, 2, 1, count_include_pad=False, scale=0.7, zero=8)
+    network = check(draft.graph(draft.conv(p, 5, 3)))
+    assert hosts(network) == {}
 
 
 def test_several_images() -> None:
@@ -148,11 +159,11 @@ def test_what_runs_on_the_host_has_a_reason() -> None:
     draft = Draft("hosts")
     x = draft.input(1, 16, 8, 8)
     a = draft.conv(x, 16, 3, zero=-7)
-    b = draft.add(a, draft.conv(a, 16, 3), upper=50)
+    b = draft.node("concat", [a, a], (1, 16, 16, 8), axis=2)
     graph = draft.graph(draft.conv(b, 4, 1))
     network = check(graph)
     found = hosts(network)
-    assert "end at 50, not at 127" in found["add"]
+    assert found["concat"] == "it joins on axis 2, not on channels"
     assert [type(step).__name__ for step in network.steps] == [
         "MachineStep",
         "HostStep",

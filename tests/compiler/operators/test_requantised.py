@@ -144,6 +144,44 @@ def test_average_pools_requantise_the_sum(sim, zero, window, options):
     run(sim, spec, NEW, data, scale, expected=expected)
 
 
+@pytest.mark.parametrize("zero", [0, 9])
+def test_average_pools_that_count_no_padding(sim, zero):
+    """Windows at the corners, at the sides and inside have scales of their own."""
+    data = int8((1, 11, 6, 5), 1)
+    sides = ((0, 0), (0, 0), (1, 1), (1, 1))
+    padded = np.pad(data.astype(np.int64) - zero, sides)
+    inside = np.pad(np.ones((1, 1, 6, 5), np.int64), sides)
+    sums, counts = (
+        reference.windows(each, (3, 3), (2, 2), (0,) * 4, (1, 1)).sum((4, 5))
+        for each in (padded, inside)
+    )
+    assert counts[0, 0].tolist() == [[4, 6, 4], [6, 9, 6], [6, 9, 6]]
+    spec = AvgPool2d(
+        data.shape,
+        3,
+        stride=2,
+        padding=1,
+        count_include_pad=False,
+        epilogue=SCALED,
+        input_zero_point=zero,
+    )
+    assert spec.counts == (4, 6, 4, 6, 9, 6)
+    scale = (np.float32(0.7) / np.array(spec.counts, np.float32)).astype(np.float32)
+    rows = np.tile(scale[:, None], (1, 11))
+    product = sums.astype(np.float32) * (np.float32(0.7) / counts.astype(np.float32))
+    expected = np.clip(np.rint(product).astype(np.int64) - 3, -100, 127).astype(np.int8)
+    run(sim, spec, NEW, data, rows, expected=expected)
+
+
+@pytest.mark.parametrize("zero_points", [(0, 0), (5, 0), (-128, 127)])
+def test_products_of_data_with_zero_points(sim, zero_points):
+    a, b = int8((1, 11, 6, 5), 1), int8((1, 11, 6, 5), 2)
+    spec = Multiply(a.shape, epilogue=SCALED, zero_points=zero_points)
+    scale = scales(11, 9000)
+    product = (a.astype(np.int64) - zero_points[0]) * (b.astype(np.int64) - zero_points[1])
+    run(sim, spec, NEW, a, b, scale, expected=requantised(product, scale))
+
+
 @pytest.mark.parametrize("pads", [(1, 1, 1, 1), (2, 0, 1, 2), (0, 0, 0, 0)])
 def test_maximum_pools_are_padded_by_the_load(sim, pads):
     data = int8((1, 20, 9, 8), 1)
@@ -275,10 +313,8 @@ def test_wrong_scales(sim, scale, message):
             lambda: AvgPool2d((1, 2, 4, 4), 2, input_zero_point=1),
             "input_zero_point must be 0 where there is no scale",
         ),
-        (
-            lambda: AvgPool2d((1, 2, 4, 4), 2, padding=1, count_include_pad=False, epilogue=SCALED),
-            "count_include_pad must be True where there is a scale",
-        ),
+        (lambda: Multiply((2, 3), zero_points=(1, 200)), "a zero point must be a whole number"),
+        (lambda: Multiply((2, 3), zero_points=(1,)), "zero_points must be two numbers"),
         (
             lambda: Dense((2, 3), (4, 3), epilogue=SCALED).compile(OLD),
             r"a scale needs HW_VER 0\.0\.3 in the configuration, not 0\.0\.2",

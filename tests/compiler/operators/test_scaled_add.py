@@ -56,6 +56,16 @@ def test_all_pairs(sim, scales, zero_points, limbs):
     np.testing.assert_array_equal(result, expected(*PAIRS, scales, zero_points, -100))
 
 
+def test_a_greatest_result(sim):
+    scales, points = (0.0131777, 0.0271333, 0.0310101), (-128, 5, -7)
+    spec = ScaledAdd(PAIRS[0].shape, scales, zero_points=points, lower=-100, upper=33)
+    operator = spec.compile(PRESETS["default"].replace(hw_ver="0.0.3"))
+    result, _ = top.run(operator, *PAIRS, device=sim(operator.config))
+    np.testing.assert_array_equal(result, np.minimum(expected(*PAIRS, scales, points, -100), 33))
+    with pytest.raises(CompileError, match="upper must be at least lower, -100, not -101"):
+        ScaledAdd((3,), scales, lower=-100, upper=-101)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_random_scales(sim, seed):
     scales, zero_points = random_case(seed)

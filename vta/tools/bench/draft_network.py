@@ -137,9 +137,7 @@ class Draft:
             kernel=(kernel, kernel),
             stride=(stride, stride),
             padding=(pad, pad, pad, pad),
-            **({"count_include_pad": True} if op == "avg_pool" else {}),
-            ceil=False,
-            **options,
+            **({"count_include_pad": True, "ceil": False, **options}),
         )
 
     def concat(self, *inputs: str, **options: Any) -> str:
