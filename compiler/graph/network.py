@@ -154,6 +154,7 @@ def _report(
 ) -> dict[str, Any]:
     """A row for each node, and the memory of each region."""
     rows: list[dict[str, Any]] = []
+    makers = {name: node.name for node in graph.nodes for name in node.outputs}
     for number, group in enumerate(groups):
         region = regions.get(number)
         for node in group.nodes:
@@ -169,6 +170,8 @@ def _report(
                     "macs": sum(part.macs for part in parts),
                     "cycles": sum(part.cycles for part in parts),
                     "bound": parts[-1].bound if parts else "",
+                    "least": sum(part.least for part in parts),
+                    "reads": [makers[name] for name in node.inputs if name in makers],
                     "bytes": sum(part.nbytes for part in parts),
                     "instructions": sum(part.instructions for part in parts),
                 }

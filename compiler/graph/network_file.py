@@ -306,6 +306,8 @@ ROW = {
     "macs": int,
     "cycles": int,
     "bound": str,
+    "least": int,
+    "reads": list,
     "bytes": int,
     "instructions": int,
 }
@@ -327,6 +329,11 @@ def _check_report(network: Network) -> None:
             for key, kind in wanted.items():
                 if not isinstance(item[key], kind):
                     raise NetworkError(f"the report's {key} is no {kind.__name__}")
+    names = {row["node"] for row in report["rows"]}
+    sizes = [size for row in report["rows"] for size in row["shape"]]
+    reads = [name for row in report["rows"] for name in row["reads"]]
+    if not all(isinstance(size, int) for size in sizes) or not names.issuperset(reads):
+        raise NetworkError("the report's rows do not fit together")
     if len(report["regions"]) != len(network.programs):
         raise NetworkError("the report speaks of other programs")
     for region, program in zip(report["regions"], network.programs, strict=True):

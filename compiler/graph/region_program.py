@@ -33,12 +33,17 @@ FILL = 64
 
 @dataclass(frozen=True)
 class PartFacts:
-    """What a report says about an operator."""
+    """What a report says about an operator.
+
+    `cycles` is the cycle model's estimate; `bound` says which part of the machine needs the most
+    by itself, and that is `least` cycles.
+    """
 
     node: str
     operator: str
     cycles: int
     bound: str
+    least: int
     macs: int
     instructions: int
     nbytes: int
@@ -258,11 +263,13 @@ def _fill(root: Root, places: _Places, segment: _Constants, config: Config) -> t
 
 def _facts(part: LoweredPart, compiled: CompiledOperator) -> PartFacts:
     bound = max(compiled.work, key=lambda name: compiled.work[name])
+    least = compiled.work[bound]
     return PartFacts(
         node=part.node,
         operator=type(part.spec).__name__,
         cycles=compiled.cycles,
-        bound=f"{bound} {100 * compiled.work[bound] // max(1, compiled.cycles)} %",
+        bound=f"{bound} {100 * least // max(1, compiled.cycles)} %",
+        least=least,
         macs=_macs(part.spec),
         instructions=len(compiled.program.insns),
         nbytes=sum(buffer.nbytes for buffer in compiled.program.args),

@@ -45,6 +45,9 @@ __all__ = ["command"]
     "--mean", metavar="R,G,B", default="0", help="Subtracted from pixels of 0 to 1 (default: 0)."
 )
 @click.option("--std", metavar="R,G,B", default="1", help="They are then divided by (default: 1).")
+@click.option(
+    "--html", metavar="FILE.html", type=path_argument, help="Write the report as one page."
+)
 @click.option("--report", is_flag=True, help="Show where each node runs, why, and what it costs.")
 def command(
     model: str,
@@ -54,6 +57,7 @@ def command(
     latency: int,
     mean: str,
     std: str,
+    html: str | None,
     report: bool,
 ) -> None:
     """Compile a model that was quantised to int8: as much of it as possible for the accelerator,
@@ -75,6 +79,10 @@ def command(
     network.save(output)
     if report:
         _print(network)
+    if html is not None:
+        from vta.tools.network_page import write_page
+
+        write_page(html, network)
     rows = network.report["rows"]
     there = sum(row["where"] == "accelerator" for row in rows)
     click.echo(

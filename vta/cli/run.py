@@ -58,6 +58,12 @@ Array = NDArray[Any]
     help="Write the timeline for Perfetto (ui.perfetto.dev); needs --target tsim.",
 )
 @click.option(
+    "--html",
+    metavar="FILE.html",
+    type=path_argument,
+    help="Write one page about the network; with tsim, with measured cycles.",
+)
+@click.option(
     "--check",
     "original",
     metavar="MODEL.onnx",
@@ -73,6 +79,7 @@ def command(
     target: str,
     profile: bool,
     trace: str | None,
+    html: str | None,
     original: str | None,
 ) -> int:
     """Run a network that `vta compile` made, on one input, and show what it gives.
@@ -86,7 +93,7 @@ def command(
     if trace is not None and target != "tsim":
         raise click.UsageError("--trace needs --target tsim, which has cycles")
     names = _labels(labels)
-    with _opened(model, target, record=profile or trace is not None) as net:
+    with _opened(model, target, record=profile or bool(trace or html)) as net:
         values = read_inputs(inputs, net)
         with step(f"Running on {target}"):
             start = time.perf_counter()
@@ -102,6 +109,8 @@ def command(
             _profile(net, seconds)
         if trace is not None:
             _trace(net, trace)
+        if html is not None:
+            _page(net, html)
         if original is not None:
             return _check(net, original, values, target)
     return 0
@@ -122,6 +131,15 @@ def _opened(model: str, target: str, *, record: bool) -> Iterator[Net]:
         return
     with Net(network, target=target) as net:
         yield net
+
+
+def _page(net: Net, path: str) -> None:
+    from vta.tools.network_page import write_page
+    from vta.tools.network_profile import node_cycles
+
+    recorded = any(each.recording is not None for each in net.times)
+    write_page(path, net.network, node_cycles(net.network, net.times) if recorded else ())
+    click.echo(f"{path}: written")
 
 
 def _trace(net: Net, path: str) -> None:

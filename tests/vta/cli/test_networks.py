@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image
 from tests.compiler.graph.networks import quantise, small_net
 from tests.vta.commands import Run
 from vta.compiler.graph.network_file import Network
+from vta.tools.network_page import write_page
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +83,57 @@ def test_run_writes_outputs(run: Run, compiled: Path, tmp_path: Path) -> None:
         assert one.files == other.files
         for name in one.files:
             np.testing.assert_array_equal(one[name], other[name])
+
+
+class Page(HTMLParser):
+    """What a page refers to, and its cells."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.cells: list[str] = []
+        self.scripts = 0
+        self._in_cell = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._in_cell = tag == "td"
+        self.scripts += tag == "script"
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        if self._in_cell:
+            self.cells.append(data)
+
+
+def test_a_page_that_needs_nothing_else(
+    run: Run, compiled: Path, model: Path, tiny: Path, picture: Path, tmp_path: Path
+) -> None:
+    """As `vta compile` writes it, and with what was measured."""
+    pages = [tmp_path / "compiled.html", tmp_path / "run.html"]
+    first = ("compile", model, "-o", tmp_path / "m.vta", "--config", tiny, "--html", pages[0])
+    second = ("run", compiled, "--input", picture, "--target", "tsim", "--html", pages[1])
+    for command, path in zip((first, second), pages, strict=True):
+        result = run(*command)
+        assert result.status == 0, result.err
+        text = path.read_text(encoding="utf-8")
+        page = Page(text)
+        assert page.links == []
+        assert page.scripts >= 4
+        for row in Network.load(compiled).report["rows"]:
+            assert row["node"] in page.cells
+            assert f"{row['cycles']:,}" in page.cells
+        assert ("cycles, measured" in text) == (path == pages[1])
+
+
+def test_names_in_a_page_are_only_text(compiled: Path, tmp_path: Path) -> None:
+    network = Network.load(compiled)
+    row = dict(network.report["rows"][1], node="<script>alert(1)</script>", reads=[])
+    changed = dataclasses.replace(network, report={**network.report, "rows": [row]})
+    write_page(tmp_path / "page.html", changed)
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert" in text
 
 
 def test_profile_and_trace_on_the_hardware(
