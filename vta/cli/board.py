@@ -72,13 +72,17 @@ def selftest(
 
     Example: vta board selftest pynq --emulate
     """
+    from vta.tools.bitstream.designs import DESIGNS
     from vta.tools.selftest import run_selftest
 
     if functional and not emulate:
         raise click.UsageError("--functional needs --emulate")
     if emulate and (host or port or bitstream):
         raise click.UsageError("--emulate takes no --host, --port and --bitstream")
-    config = Config.load(config_file).replace(target=board)
+    # As for `vta bitstream`: the configuration in the configuration file may not fit the board.
+    design = DESIGNS.get(board)
+    preset = design.preset if design is not None else ""
+    config = Config.load(config_file or preset or None).replace(target=board)
     with unwound_by_sigterm(), contextlib.ExitStack() as stack:
         with step(f"Programming {board}"):
             device = _open(config, emulate, functional, host, port, stack)

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from vta.cli.output import print_table
-from vta.driver.board.catalogue import CATALOGUE, BoardEntry, toolchain_is_here
+from vta.driver.board.catalogue import CATALOGUE, BoardEntry
+from vta.tools.bitstream.toolchains import BITSTREAM_TOOLS
 
 __all__ = ["command"]
 
@@ -44,18 +45,19 @@ def command(as_json: bool) -> None:
     click.echo("* is installed here. No board has run on hardware yet (docs/boards.md).")
 
 
+def _is_here(toolchain: str) -> bool:
+    return not BITSTREAM_TOOLS[toolchain].missing()
+
+
 def _toolchains(entry: BoardEntry) -> str:
-    return (
-        ", ".join(name + ("*" if toolchain_is_here(name) else "") for name in entry.toolchains)
-        or "-"
-    )
+    return ", ".join(name + ("*" if _is_here(name) else "") for name in entry.toolchains) or "-"
 
 
 def _record(entry: BoardEntry) -> dict[str, Any]:
     return {
         "board": entry.name,
         "part": entry.part,
-        "toolchains": {name: toolchain_is_here(name) for name in entry.toolchains},
+        "toolchains": {name: _is_here(name) for name in entry.toolchains},
         "state": entry.state,
         "connection": entry.connection,
         "flash": list(entry.suffixes),

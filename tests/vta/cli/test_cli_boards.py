@@ -218,12 +218,15 @@ def test_a_board_elsewhere(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         (["pynq", "--emulate", "--port", "1"], "--emulate takes no --host, --port and --bitstream"),
         (["pynq", "--port", "9091"], "--port needs --host"),
         (["pynq"], "TARGET pynq is not this computer"),
+        (["ulx3s"], "TARGET ulx3s is at a serial port: set VTA_SERIAL_PORT"),
+        (["ulx3s", "--emulate"], "the board must be one of pynq"),
     ],
 )
 def test_what_selftest_refuses(
     run: Run, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
 ) -> None:
     monkeypatch.delenv("VTA_RPC_HOST", raising=False)
+    monkeypatch.delenv("VTA_SERIAL_PORT", raising=False)
     result = run("-q", "board", "selftest", *words)
     assert result.status == 2
     assert said in result.complaint
