@@ -139,14 +139,18 @@ class QuantisedNet:
         kernel, kind = [self.pick(2, 3), self.pick(1, 2)], self.pick("MaxPool", "AveragePool")
         stride = [self.pick(1, 2), self.pick(1, 2)]
         pads = [self.pick(0, 1), 0, 0, self.pick(0, kernel[1] - 1)]
-        sizes = [
-            (size + pads[d] + pads[2 + d] - kernel[d]) // stride[d] + 1
-            for d, size in enumerate(x.shape[2:])
-        ]
+        ceil = self.pick(0, 0, 1)
+        sizes = []
+        for d, size in enumerate(x.shape[2:]):
+            room = size + pads[d] + pads[2 + d] - kernel[d]
+            steps = -(-room // stride[d]) if ceil else room // stride[d]
+            # The last window must start at the data, or at the padding before it.
+            sizes.append(steps + 1 - (steps * stride[d] >= size + pads[d]))
         if min(sizes) < 1:
             return None
         more = {} if kind == "MaxPool" else {"count_include_pad": self.pick(0, 1)}
-        name = self.node(kind, [x.name], kernel_shape=kernel, strides=stride, pads=pads, **more)
+        shape = {"kernel_shape": kernel, "strides": stride, "pads": pads, "ceil_mode": ceil}
+        name = self.node(kind, [x.name], **shape, **more)
         return self.finish(name, (*x.shape[:2], *sizes), x.scale * self.pick(1, 1, 0.9))
 
     def mean(self, x):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantFormat, QuantType
 
 from tests.compiler.graph.checking import compare
 from tests.compiler.graph.networks import Net, quantise, small_net
+from vta.compiler.graph.read_model import read
 
 SMALL_NET = [
     "quantize",
@@ -92,3 +93,52 @@ def test_bounds_of_an_activation_that_is_quantised_alone(tmp_path) -> None:
     first = found.graph.nodes[1]
     scale = found.graph.tensors[first.outputs[0]].scale
     assert (first.attributes["lower"], first.attributes["upper"]) == (0, min(127, round(6 / scale)))
+
+
+def with_weights(model, change):
+    """The model with other weights: `change` gives new values and the zero point."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    makers = {node.output[0]: node for node in model.graph.node}
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "Gemm"):
+            values, _, zero = (constants[name] for name in makers[node.input[1]].input)
+            array = numpy_helper.to_array(values)
+            new, point = change(array)
+            points = np.full(numpy_helper.to_array(zero).shape, point, new.dtype)
+            values.CopyFrom(numpy_helper.from_array(new, values.name))
+            zero.CopyFrom(numpy_helper.from_array(points, zero.name))
+    return model
+
+
+def test_uint8_weights_with_the_middle_as_zero_are_int8(tmp_path) -> None:
+    model = quantise(small_net(), tmp_path)
+    wanted = [node.constants["weight"] for node in read(model).nodes if "weight" in node.constants]
+    changed = with_weights(model, lambda w: ((w.astype(np.int16) + 128).astype(np.uint8), 128))
+    found = compare(changed)
+    assert found.ops == SMALL_NET
+    weights = [node.constants["weight"] for node in found.graph.nodes if node.constants]
+    for a, b in zip(weights, wanted, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_weights_with_another_zero_point_run_on_the_host(tmp_path) -> None:
+    model = with_weights(quantise(small_net(), tmp_path), lambda w: (w, 3))
+    found = compare(model, interpret=False)
+    reasons = [node.reason for node in found.graph.nodes if node.op == "cpu"]
+    assert len(reasons) == 3
+    assert all("its weights have a zero point other than 0" in reason for reason in reasons)
+
+
+def test_a_float_bias_is_rounded_to_units_of_the_products(tmp_path) -> None:
+    model = quantise(small_net(), tmp_path)
+    makers = {node.output[0]: node for node in model.graph.node}
+    conv = next(node for node in model.graph.node if node.op_type == "Conv")
+    value, scale, _ = (
+        numpy_helper.to_array(next(t for t in model.graph.initializer if t.name == name))
+        for name in makers[conv.input[2]].input
+    )
+    bias = (value + 0.3) * scale.astype(np.float64)
+    model.graph.initializer.append(numpy_helper.from_array(bias.astype(np.float32), "real"))
+    conv.input[2] = "real"
+    first = read(model).nodes[1]
+    np.testing.assert_array_equal(first.constants["bias"], value)
