@@ -51,7 +51,6 @@ class BoardEntry:
 
 
 _LINUX = "ssh, daemon"
-_EMULATED = "emulated; never run on hardware"
 _SIMULATED = "emulated; shell simulated; never run on hardware"
 
 CATALOGUE = {
@@ -90,7 +89,7 @@ CATALOGUE = {
             part="5CSEBA6U23I7",
             part_in_file="",
             toolchains=("quartus",),
-            state=_EMULATED,
+            state="emulated; shell linted; never run on hardware",
             connection=_LINUX,
             suffixes=(".rbf", ".svf"),
             loader="de10nano",

@@ -17,6 +17,7 @@ def axi_ports(prefix: str, bus: Any, *, driven: bool, widths: dict[str, int]) ->
     ----------
     prefix : str
         Of the primitive's ports, such as ``MAXIGP0``; the channel's signals follow in capitals.
+        Without a prefix they are in small letters.
     bus : interface
         Seen as a master's.
     driven : bool
@@ -37,5 +38,5 @@ def axi_ports(prefix: str, bus: Any, *, driven: bool, widths: dict[str, int]) ->
         wide = widths.get(name, len(value))
         spare = max(0, wide - len(value))
         more = Signal(spare, name=f"{name}_spare") if direction == "o" else C(0, spare)
-        ports[f"{direction}_{prefix}{name.upper()}"] = Cat(value[:wide], more)
+        ports[f"{direction}_{prefix}{name.upper() if prefix else name}"] = Cat(value[:wide], more)
     return ports

@@ -31,6 +31,7 @@ PROJECTS = [
     pytest.param("pynq", "openxc7", marks=pytest.mark.full),
     pytest.param("ultra96", "vivado", marks=pytest.mark.full),
     pytest.param("zcu104", "vivado", marks=pytest.mark.full),
+    pytest.param("de10nano", "quartus", marks=pytest.mark.full),
 ]
 
 # A bitstream as Vivado writes it: a header of tagged fields, then the words.

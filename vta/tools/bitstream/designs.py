@@ -113,6 +113,18 @@ def _zynqmp(config: Config, clock_hz: int, ps_pads: bool) -> Elaboratable:
     return ZynqMP(config, clock_hz=clock_hz)
 
 
+def _de10nano(config: Config, clock_hz: int, ps_pads: bool) -> Elaboratable:
+    from vta.hw.boards.de10nano import De10Nano
+
+    return De10Nano(config, clock_hz=clock_hz)
+
+
+def _de10nano_platform(toolchain: str) -> Any:
+    from amaranth_boards.de10_nano import DE10NanoPlatform
+
+    return DE10NanoPlatform(toolchain=toolchain)
+
+
 def _bus_of_64_bits(config: Config) -> Config:
     if config.bus_width != 64:
         raise ConfigError(
@@ -168,6 +180,15 @@ DESIGNS = {
                 ("ultra96", "xczu3eg", "sbva484", "1-e"),
                 ("zcu104", "xczu7ev", "ffvc1156", "2-e"),
             )
+        ),
+        BoardDesign(
+            "de10nano",
+            "5CSEBA6U23I7",
+            ("quartus",),
+            100 * MHZ,
+            _axi3,
+            _de10nano,
+            _de10nano_platform,
         ),
         BoardDesign(
             "ulx3s",
