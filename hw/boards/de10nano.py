@@ -73,7 +73,8 @@ class De10Nano(wiring.Component):
             return  # a simulation drives the clock and the reset
         m.domains.sync = ClockDomain()
         m.submodules.clk50 = clk50 = io.Buffer("i", platform.request("clk50", 0, dir="-"))
-        clock, locked = Signal(), Signal()
+        clock = Signal()
+        locked = Signal()
         m.submodules.pll = Instance(
             "altera_pll",
             p_fractional_vco_multiplier="false",

@@ -6,6 +6,9 @@ import dataclasses
 import hashlib
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -215,3 +218,32 @@ def test_reports_of_the_tools(tmp_path):
         "Type  : Slow 1100mV 85C Model Setup 'main'\nSlack : 0.731\nTNS   : 0.000\n"
     )
     assert tools["quartus"].slack(tmp_path, 10.0) == 0.731
+
+
+def test_the_tools_end_with_the_command(tmp_path):
+    """SIGTERM ends what the project's script has started, too."""
+    (tmp_path / "build_vta.sh").write_text("sleep 600 & echo $! > started; mv started pid; wait\n")
+    code = (
+        "import sys; from pathlib import Path; from vta.tools.bitstream import make\n"
+        "tools = make.BITSTREAM_TOOLS['vivado']\n"
+        "make._run(Path(sys.argv[1]), tools, lambda text: None)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, tmp_path])
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "pid").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    tool = int((tmp_path / "pid").read_text())
+    process.terminate()
+    assert process.wait(60) != 0
+    while _runs(tool):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _runs(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False

@@ -226,6 +226,7 @@ def _outputs(folder: Path, request: Request, manifest: dict[str, object]) -> lis
 def _run(folder: Path, tools: BitstreamTools, say: Callable[[str], None]) -> None:
     """Runs the project's script, and says the last line of what its tools say, now and then."""
     with (
+        processes.unwound_by_sigterm(),
         open(folder / _LOG, "wb") as log,
         subprocess.Popen(
             ["sh", f"build_{NAME}.sh"],
