@@ -32,10 +32,15 @@ Array = NDArray[Any]
     metavar="FILE",
     type=path_argument,
     multiple=True,
-    help="A picture, a .npy file, or a .npz file with an array for each input.",
+    help="A picture, a .npy file, or a .npz file with an array for each input. Given several "
+    "times, a file for each input, or for each run of a network with one input.",
 )
 @click.option(
-    "-o", "--output", metavar="FILE.npz", type=path_argument, help="Write the outputs to a file."
+    "-o",
+    "--output",
+    metavar="FILE.npz",
+    type=path_argument,
+    help="Write the outputs to a file; those of several runs are stacked.",
 )
 @click.option("--labels", metavar="FILE", type=path_argument, help="A text file, a line a class.")
 @click.option(
@@ -68,7 +73,8 @@ Array = NDArray[Any]
     "original",
     metavar="MODEL.onnx",
     type=path_argument,
-    help="Compare every tensor with ONNX Runtime's, and name the first that differs.",
+    help="Compare every tensor with ONNX's formulas and with ONNX Runtime, and name the first "
+    "that differs.",
 )
 def command(
     model: str,
@@ -82,9 +88,10 @@ def command(
     html: str | None,
     original: str | None,
 ) -> int:
-    """Run a network that `vta compile` made, on one input, and show what it gives.
+    """Run a network that `vta compile` made, and show what it gives. What --profile, --trace,
+    --html and --check are about is the last run.
 
-    Exit status: 0, or 1 where --check finds a difference.
+    Exit status: 0, or 1 where --check finds a difference that rounding in float32 does not explain.
 
     Example: vta run model.vta --input cat.png --labels classes.txt
     """
@@ -94,17 +101,27 @@ def command(
         raise click.UsageError("--trace needs --target tsim, which has cycles")
     names = _labels(labels)
     with _opened(model, target, record=profile or bool(trace or html)) as net:
-        values = read_inputs(inputs, net)
-        with step(f"Running on {target}"):
-            start = time.perf_counter()
-            results = net.run(values)
-            seconds = time.perf_counter() - start
-        if not isinstance(results, dict):
-            results = dict(zip(net.outputs, [results], strict=True))
+        several = len(net.inputs) == 1 and len(inputs) > 1
+        calls = [(path,) for path in inputs] if several else [inputs]
+        found: list[dict[str, Array]] = []
+        with step(f"Running on {target}") as say:
+            for number, paths in enumerate(calls, start=1):
+                values = read_inputs(paths, net)
+                say(f"{number} of {len(calls)}")
+                start = time.perf_counter()
+                results = net.run(values)
+                seconds = time.perf_counter() - start
+                if not isinstance(results, dict):
+                    results = dict(zip(net.outputs, [results], strict=True))
+                found.append(results)
         if output is not None:
-            _write(output, results)
-        for name, array in results.items():
-            _show(name, array, net, names, top)
+            stacked = {name: np.stack([each[name] for each in found]) for name in net.outputs}
+            _write(output, stacked if several else found[0])
+        for paths, results in zip(calls, found, strict=True):
+            if several:
+                click.echo(f"{paths[0]}:")
+            for name, array in results.items():
+                _show(name, array, net, names, top)
         if profile:
             _profile(net, seconds)
         if trace is not None:

@@ -1,17 +1,19 @@
-"""Compares a compiled network with ONNX Runtime, tensor by tensor."""
+"""Compares a compiled network with ONNX's formulas and with ONNX Runtime, tensor by tensor."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vta.compiler.graph.int8_graph import Graph
 from vta.compiler.graph.network import compile_network
 from vta.compiler.graph.network_file import Network
 from vta.compiler.graph.read_model import read
+from vta.compiler.graph.reference import run_node
 from vta.errors import ArgumentError, NetworkError
 from vta.extras import needed
 from vta.net import Net
@@ -23,7 +25,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Check:
-    """What a comparison found: `text` says it in one line for each tensor that differs."""
+    """What a comparison found, in words, and whether that is as it should be."""
 
     equal: bool
     text: str
@@ -34,68 +36,94 @@ def check_network(
 ) -> Check:
     """Runs a network beside the model that it came from.
 
-    It is compiled again so that no tensor's memory is reused, and every tensor can be read.
+    It is compiled again so that every tensor can be read. Then each node is looked at by itself:
+    what the accelerator made of its inputs must be what ONNX's formula makes of them; and what the
+    formula makes of ONNX Runtime's inputs may differ from ONNX Runtime's result by at most one
+    step, because ONNX Runtime may compute in float32.
 
     Raises
     ------
     ArgumentError
         If the model has other inputs or outputs than the network.
     """
-    batch = next((info.shape[0] for info in _inputs(network) if info.shape), 1)
-    graph = read(original, batch)
+    shapes = [network.tensors[name].shape for name in network.inputs]
+    graph = read(original, next((shape[0] for shape in shapes if shape), 1))
     if (graph.inputs, graph.outputs) != (network.inputs, network.outputs):
         raise ArgumentError(f"{original} has other inputs or outputs than the network")
     with Net(network, target=target) as net:
         final = net.run_all(values)
-    whole = compile_network(graph, network.config, keep=True)
-    with Net(whole, target=target) as net:
+    with Net(compile_network(graph, network.config, keep=True), target=target) as net:
         ours = net.run_all(values)
-    order = [*graph.inputs, *(name for node in graph.nodes for name in node.outputs)]
-    names = [name for name in order if name in ours and name not in graph.inputs]
-    theirs = _runtime(original, names, values)
-    lines: list[str] = []
-    compared = numbers = 0
-    for name in names:
-        if name not in theirs:
+    lines = [
+        f"{name}: the network gives something else than the model compiled again"
+        for name in network.outputs
+        if not np.array_equal(final[name], ours[name], equal_nan=final[name].dtype.kind == "f")
+    ]
+    formulas = _compare(graph, ours, ours.get)
+    theirs = _runtime(original, graph, values)
+    runtime = _compare(graph, theirs, theirs.get)
+    lines.append(formulas.text("ONNX's formulas"))
+    lines.append(runtime.text("ONNX Runtime"))
+    lines += [*formulas.differences[1:], *runtime.differences[1:]]
+    equal = len(lines) == 2 + max(0, len(runtime.differences) - 1)
+    return Check(equal and not formulas.differences and runtime.steps <= 1, "\n".join(lines))
+
+
+@dataclass
+class _Found:
+    """The tensors that were compared, and those that differ."""
+
+    tensors: int = 0
+    values: int = 0
+    wrong: int = 0
+    steps: float = 0
+    differences: list[str] = field(default_factory=list)
+
+    def text(self, what: str) -> str:
+        """In one line."""
+        start = f"{self.tensors} tensors with {self.values:,} values compared with {what}"
+        if not self.differences:
+            return f"{start}: all equal"
+        return (
+            f"{start}, each node by itself: {self.wrong:,} values differ, by at most "
+            f"{self.steps:g}; the first tensor is {self.differences[0]}"
+        )
+
+
+def _compare(
+    graph: Graph, values: Mapping[str, Array], result: Callable[[str], Array | None]
+) -> _Found:
+    """Each node's formula on some values, against what `result` says for its output."""
+    found = _Found()
+    for node in graph.nodes:
+        inputs = [values.get(name) for name in node.inputs]
+        given = result(node.outputs[0])
+        if node.op == "cpu" or given is None or any(each is None for each in inputs):
             continue
-        compared, numbers = compared + 1, numbers + ours[name].size
-        if line := _difference(name, ours[name], theirs[name]):
-            lines.append(line)
-    for name in network.outputs:
-        if not np.array_equal(final[name], ours[name], equal_nan=final[name].dtype.kind == "f"):
-            lines.append(f"{name}: the network itself gives something else than its parts")
-    summary = f"{compared} tensors with {numbers:,} values compared with ONNX Runtime"
-    if not lines:
-        return Check(True, f"{summary}: all equal")
-    first = f"the first that differs is {lines[0]}"
-    return Check(False, "\n".join([f"{summary}: {len(lines)} differ; {first}", *lines[1:]]))
+        wanted = run_node(node, [each for each in inputs if each is not None], graph.tensors)
+        found.tensors, found.values = found.tensors + 1, found.values + wanted.size
+        if wanted.dtype.kind == "f":
+            wrong = ~np.isclose(given, wanted, rtol=1e-5, atol=1e-6, equal_nan=True)
+        else:
+            wrong = given != wanted
+        if wrong.any():
+            most = float(np.abs(given.astype(np.float64) - wanted)[wrong].max())
+            found.wrong, found.steps = found.wrong + int(wrong.sum()), max(found.steps, most)
+            found.differences.append(
+                f"{node.outputs[0]} ({node.op} {node.name}): {int(wrong.sum()):,} of "
+                f"{wrong.size:,} values, by at most {most:g}"
+            )
+    return found
 
 
-def _inputs(network: Network) -> Iterable[Any]:
-    return [network.tensors[name] for name in network.inputs]
-
-
-def _difference(name: str, ours: Array, theirs: Array) -> str:
-    if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
-        return f"{name}: {ours.dtype}{list(ours.shape)}, not {theirs.dtype}{list(theirs.shape)}"
-    if ours.dtype.kind == "f":
-        wrong = ~np.isclose(ours, theirs, rtol=1e-5, atol=1e-6, equal_nan=True)
-    else:
-        wrong = ours != theirs
-    if not wrong.any():
-        return ""
-    most = np.abs(ours.astype(np.float64) - theirs.astype(np.float64))[wrong].max()
-    return f"{name}: {int(wrong.sum()):,} of {wrong.size:,} values, by at most {most:g}"
-
-
-def _runtime(original: str, names: list[str], values: Mapping[str, Array]) -> dict[str, Array]:
-    """What ONNX Runtime gives for those of the tensors that the model has."""
+def _runtime(original: str, graph: Graph, values: Mapping[str, Array]) -> dict[str, Array]:
+    """ONNX Runtime's values of those of the graph's tensors that the model has."""
     with needed("a comparison with ONNX Runtime", "onnx"):
         import onnx
         import onnxruntime
     model = onnx.load(original)
     there = {name for node in model.graph.node for name in node.output}
-    wanted = [name for name in names if name in there]
+    wanted: Sequence[str] = [name for name in graph.tensors if name in there]
     del model.graph.output[:]
     model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in wanted)
     options = onnxruntime.SessionOptions()
@@ -109,4 +137,4 @@ def _runtime(original: str, names: list[str], values: Mapping[str, Array]) -> di
     except Exception as error:  # ONNX Runtime's errors have no common base
         text = str(error).splitlines()[0]
         raise NetworkError(f"{original}: ONNX Runtime cannot run it ({text})") from None
-    return dict(zip(wanted, found, strict=True))
+    return {**values, **dict(zip(wanted, found, strict=True))}

@@ -7,6 +7,7 @@ import itertools
 import json
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ from PIL import Image
 
 from tests.compiler.graph.networks import quantise, small_net
 from tests.vta.commands import Run
-from vta.compiler.graph.network_file import Network
+from vta.compiler.graph.network_file import MachineStep, Network
 from vta.tools.network_page import write_page
 
 
@@ -83,6 +84,24 @@ def test_run_writes_outputs(run: Run, compiled: Path, tmp_path: Path) -> None:
         assert one.files == other.files
         for name in one.files:
             np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_several_pictures(run: Run, compiled: Path, tmp_path: Path) -> None:
+    """Each is a run of its own, and gives what it gives alone."""
+    paths = [tmp_path / f"x{number}.npy" for number in range(3)]
+    for number, path in enumerate(paths):
+        values = np.random.default_rng(number).standard_normal((1, 3, 16, 16))
+        np.save(path, values.astype(np.float32))
+    inputs = [word for path in paths for word in ("--input", path)]
+    result = run("run", compiled, *inputs, "-o", tmp_path / "all.npz")
+    assert result.status == 0, result.err
+    with np.load(tmp_path / "all.npz") as every:
+        for number, path in enumerate(paths):
+            assert f"{path}:\n" in result.out
+            run("run", compiled, "--input", path, "-o", tmp_path / "one.npz")
+            with np.load(tmp_path / "one.npz") as one:
+                for name in one.files:
+                    np.testing.assert_array_equal(every[name][number], one[name])
 
 
 class Page(HTMLParser):
@@ -168,7 +187,7 @@ def test_a_trace_needs_cycles(run: Run, compiled: Path, picture: Path) -> None:
 def test_check_finds_no_difference(run: Run, compiled: Path, model: Path, picture: Path) -> None:
     result = run("run", compiled, "--input", picture, "--check", model)
     assert result.status == 0, result.out + result.err
-    assert "all equal" in result.out
+    assert "compared with ONNX's formulas: all equal" in result.out
 
 
 def test_check_names_the_first_difference(
@@ -185,7 +204,40 @@ def test_check_names_the_first_difference(
     onnx.save(changed, tmp_path / "changed.onnx")
     result = run("run", compiled, "--input", picture, "--check", tmp_path / "changed.onnx")
     assert result.status == 1
-    assert "the network itself gives something else" in result.out
+    assert "the network gives something else than the model compiled again" in result.out
+
+
+def test_check_names_the_first_wrong_tensor(
+    compiled: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the first convolution's weights are changed to, the formulas do not give."""
+    from vta.tools import network_check
+
+    right = network_check.compile_network
+
+    def wrong(*args: Any, **options: Any) -> Network:
+        network = right(*args, **options)
+        (place,) = (n for n, step in enumerate(network.steps) if isinstance(step, MachineStep))
+        step = network.steps[place]
+        assert isinstance(step, MachineStep)
+        buffers = list(step.program.buffers)
+        (index,) = (n for n, buffer in enumerate(buffers) if buffer.name == "constants")
+        data = buffers[index].data
+        assert data is not None
+        changed = data.copy()
+        changed[:64] ^= 0x40
+        buffers[index] = dataclasses.replace(buffers[index], data=changed)
+        program = dataclasses.replace(step.program, buffers=tuple(buffers))
+        steps = list(network.steps)
+        steps[place] = dataclasses.replace(step, program=program)
+        return dataclasses.replace(network, steps=tuple(steps))
+
+    monkeypatch.setattr(network_check, "compile_network", wrong)
+    values = {"x": np.random.default_rng(1).standard_normal((1, 3, 16, 16)).astype(np.float32)}
+    found = network_check.check_network(Network.load(compiled), str(model), values, "sim")
+    assert not found.equal
+    first = next(line for line in found.text.splitlines() if "formulas" in line)
+    assert "the first tensor is relu_1_QuantizeLinear_Output (conv " in first
 
 
 @pytest.mark.parametrize(
