@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from onnxruntime.quantization import QuantFormat, QuantType
@@ -12,6 +13,7 @@ from onnxruntime.quantization import QuantFormat, QuantType
 from tests.compiler.graph.checking import compare
 from tests.compiler.graph.large_networks import mobilenet_v2, resnet18, yolo_v3_tiny
 from tests.compiler.graph.networks import quantise
+from vta.compiler.graph.quantise_model import float_graph, quantise_model
 from vta.compiler.graph.read_model import read
 
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
@@ -87,3 +89,27 @@ def test_a_float_network_is_one_region(name) -> None:
     assert node.outputs == graph.outputs == (output,)
     assert graph.tensors[output].shape == shape
     onnx.checker.check_model(onnx.load_from_string(graph.cpu_models[node.name]))
+
+
+LIGHT_INT8 = {
+    "squeezenet": {"conv": 26, "concat": 8, "max_pool": 3, "avg_pool": 1},
+    "resnet50": {"conv": 53, "add": 16, "max_pool": 1, "avg_pool": 1, "dense": 1},
+    "inception_v2": {"conv": 69, "concat": 10, "max_pool": 5, "avg_pool": 8, "dense": 1},
+}
+LAYERS = ("conv", "add", "concat", "max_pool", "avg_pool", "dense")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n == "squeezenet" else [pytest.mark.full]) for n in LIGHT_INT8],
+)
+def test_a_quantised_network_has_only_its_last_layer_on_the_host(tmp_path, name) -> None:
+    graph = float_graph(LIGHT / f"light_{name}.onnx")
+    rng = np.random.default_rng(0)
+    sample = {n: rng.standard_normal(graph.shape(n)).astype(np.float32) for n in graph.inputs}
+    quantise_model(graph, [sample], tmp_path / "int8.onnx")
+    nodes = read(tmp_path / "int8.onnx").nodes
+    found = Counter(node.op for node in nodes)
+    assert {op: found[op] for op in LAYERS if found[op]} == LIGHT_INT8[name]
+    (host,) = (node for node in nodes if node.op == "cpu")
+    assert host.reason.startswith("Softmax: no operation of the accelerator")
