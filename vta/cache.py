@@ -107,18 +107,21 @@ def lookup(kind: str, key: str) -> Path | None:
     return path
 
 
-def cached(kind: str, key: str, make: Callable[[Path], None], about: str = "") -> Path:
+def cached(
+    kind: str, key: str, make: Callable[[Path], None], about: str = "", *, small: bool = False
+) -> Path:
     """The folder of an entry; if there is none, `make` fills an empty folder to become the entry.
 
     `vta cache` shows `about` as the entry's description. If `make` raises an exception, nothing is
-    stored and the exception is passed on.
+    stored and the exception is passed on. Where many `small` entries are made one after the other,
+    the cache's size is not looked at after each.
 
     Raises
     ------
     ToolError
         If the cache's folder cannot be written.
     """
-    return lookup(kind, key) or _make(kind, key, make, about)
+    return lookup(kind, key) or _make(kind, key, make, about, small=small)
 
 
 def store(kind: str, key: str, make: Callable[[Path], None], about: str = "") -> Path:
@@ -198,7 +201,9 @@ def _path(kind: str, key: str) -> Path:
     return cache_dir() / kind / key
 
 
-def _make(kind: str, key: str, make: Callable[[Path], None], about: str) -> Path:
+def _make(
+    kind: str, key: str, make: Callable[[Path], None], about: str, *, small: bool = False
+) -> Path:
     path = _path(kind, key)
     partial: Path | None = None
     try:
@@ -212,7 +217,7 @@ def _make(kind: str, key: str, make: Callable[[Path], None], about: str) -> Path
                 if failure := _remove(path):
                     raise failure
             path.parent.mkdir(parents=True, exist_ok=True)
-            if alone:
+            if alone and not small:
                 _sweep(path)
             try:
                 partial = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=path.parent))
@@ -227,7 +232,8 @@ def _make(kind: str, key: str, make: Callable[[Path], None], about: str) -> Path
             finally:
                 if partial is not None:
                     _remove(partial)
-            _evict(path)
+            if not small:
+                _evict(path)
             return path
     except OSError as error:
         raise ToolError(

@@ -73,7 +73,8 @@ def compile_operator(spec: Spec, config: Config, latency: int) -> CompiledOperat
         operator.program.save(folder / _PROGRAM)
         (folder / _FACTS).write_text(json.dumps({"cycles": operator.predicted_cycles}))
 
-    folder = cache.cached("operators", key, make, f"{spec.name} for {config.bitstream}")
+    about = f"{spec.name} for {config.bitstream}"
+    folder = cache.cached("operators", key, make, about, small=True)
     facts = json.loads((folder / _FACTS).read_text())
     program = Program.load(folder / _PROGRAM)
     return CompiledOperator(spec, program, int(facts["cycles"]), _work(program))

@@ -170,6 +170,24 @@ def test_old_entries_go_when_there_are_too_many_bytes(folder, monkeypatch):
         make("last", 0)
 
 
+def test_small_entries_leave_looking_at_the_size_to_others(folder, monkeypatch):
+    monkeypatch.setenv("VTA_CACHE_MAX_BYTES", "250")
+    long_ago = time.time() - 9 * 86400
+
+    def make(key: str, small: bool) -> None:
+        path = cache.cached(
+            "kind", key, lambda partial: (partial / "x").write_bytes(bytes(100)), small=small
+        )
+        os.utime(path / cache.MANIFEST, (long_ago, long_ago))
+
+    for number in range(5):
+        make(f"small{number}", True)
+    assert len(cache.entries()) == 5
+    make("large", False)
+    assert [entry.key for entry in cache.entries()][0] == "large"
+    assert len(cache.entries()) < 4
+
+
 def test_clear_says_what_it_could_not_remove(folder, monkeypatch):
     cache.cached("kind", "key", _hello)
 
