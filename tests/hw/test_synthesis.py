@@ -12,7 +12,9 @@ from amaranth.lib.wiring import In, Out
 
 from vta.config import PRESETS
 from vta.driver.verilog_cache import cached_verilog
+from vta.hw.boards.zynq7000 import Zynq7000
 from vta.hw.compute.requantiser import Requantiser
+from vta.hw.verilog import verilog_of
 from vta.tools.synth import pnr
 from vta.tools.synth.area import measure
 from vta.tools.synth.parts import FAMILIES, RESOURCES
@@ -101,6 +103,20 @@ def test_the_default_fits_a_zynq_7020(record_property):
     # Two products a DSP: 256 products in 128. A lane multiplies in one more, and its requantiser in
     # two.
     assert used["core.compute.execute"]["DSP"] == 128 + 16 + 32
+
+
+@pytest.mark.full
+def test_the_pynq_shell_fits(record_property):
+    """The default machine with the processor's ports, as one netlist."""
+    config = PRESETS["default"].replace(max_burst=16)
+    text = verilog_of(Zynq7000(config), config, ports=[])
+    areas = measure(text, "xc7", lambda text: None, depth=0)
+    used = dict(zip(RESOURCES, areas.total, strict=True))
+    record_property("area", used)
+    assert used["LUT"] <= 30_000
+    assert used["DSP"] <= 220
+    assert used["BRAM"] <= 136
+    assert areas.unknown == {"PS7": 1, "BUFG": 1}
 
 
 @pytest.mark.full

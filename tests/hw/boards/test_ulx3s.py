@@ -28,6 +28,8 @@ for name in ("litedram", "serial"):
 
 TINY = PRESETS["tiny"].replace(target="ulx3s")
 DIVISOR = 4
+SECONDS = 3.0
+"""How long an answer may take. The first request comes during the reset, and is sent again."""
 HERE = Path(__file__).parent
 
 
@@ -82,7 +84,7 @@ def port(simulator: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_a_program(port):
     """Twice, exact; then a machine in error, which works again afterwards."""
-    with open_serial_device(TINY, seconds=30.0) as device:
+    with open_serial_device(TINY, seconds=SECONDS) as device:
         device.program()
         rng, program = np.random.default_rng(0), add_seven(TINY)
         for attempt in range(2):
@@ -98,7 +100,7 @@ def test_a_program(port):
 
 
 def test_memory_from_each_byte(port):
-    with open_serial_device(TINY, seconds=30.0) as device:
+    with open_serial_device(TINY, seconds=SECONDS) as device:
         rng = np.random.default_rng(1)
         whole = rng.integers(0, 256, 64, np.uint8)
         device.write(0x10000, whole)
@@ -121,7 +123,7 @@ def test_the_tutorial(port, tmp_path, monkeypatch, capsys):
     config = tmp_path / "config.json"
     config.write_text(json.dumps(TINY.to_dict()))
     monkeypatch.setenv("VTA_CONFIG", str(config))
-    monkeypatch.setattr(serial_board, "ANSWER_SECONDS", 30.0)
+    monkeypatch.setattr(serial_board, "ANSWER_SECONDS", SECONDS)
     monkeypatch.setattr(vta.rpc, "connect", vta.rpc.LocalSession)
     runpy.run_path(str(HERE.parents[2] / "examples" / "vta_get_started.py"))
     assert "ulx3s" in capsys.readouterr().out
@@ -133,7 +135,7 @@ def test_a_convolution(port):
     image, kernel = (
         rng.integers(-128, 128, shape, np.int8) for shape in ((1, 16, 5, 5), (8, 16, 3, 3))
     )
-    with open_serial_device(TINY, seconds=30.0) as device:
+    with open_serial_device(TINY, seconds=SECONDS) as device:
         result, _ = top.run(spec.compile(TINY), image, kernel, device=device)
     bordered = np.pad(image.astype(np.int64), ((0, 0), (0, 0), (1, 1), (1, 1)))
     sums = sum(
