@@ -15,7 +15,8 @@ from vta.config import PRESETS
 from vta.driver.verilog_cache import cached_verilog
 from vta.errors import ToolError
 from vta.hw import verilog as hw_verilog
-from vta.hw.verilog import generate
+from vta.hw.top import Top
+from vta.hw.verilog import generate, verilog_of
 from vta.sim.rtl import verilator
 
 CONFIGS = {
@@ -45,6 +46,15 @@ def test_lint(name, tmp_path):
     # Its own report of times and sizes starts with a dash.
     said = (done.stderr + done.stdout).splitlines()
     assert [line for line in said if not line.startswith("- ")] == []
+
+
+def test_the_memory_port_says_whether_it_is_cached():
+    """ARCACHE and AWCACHE: memory that is not cached, unless a coherent port is asked for."""
+    config = PRESETS["tiny"]
+    for cache, word in ((None, "4'h3"), (0b1111, "4'hf")):
+        text = verilog_of(Top(config, cache=cache), config)
+        for name in ("arcache", "awcache"):
+            assert f"assign m_axi__{name} = {word};" in text
 
 
 def test_text():

@@ -159,6 +159,7 @@ def test_a_clock_that_is_missed(vivado, tmp_path, run):
     assert "must run at 100 MHz and reaches 80.0 MHz" in refused.complaint
     assert fitting_bitstream("pynq", TINY, emulated=False) is None
     assert not (out / "vta.json").exists()
+    assert not (out / "vta.bit").exists()
     forced = run("-q", "bitstream", "pynq", "--config", "tiny", "-o", out, "--force")
     assert forced.status == 0
     # The driver slows the board's clock down to it.

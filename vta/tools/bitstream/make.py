@@ -156,6 +156,7 @@ def make_bitstream(
     in_time = slack >= 0
     manifest |= {"clock_hz": min(request.hz, reached_hz), "reached_hz": reached_hz}
     if not in_time and not force:
+        (folder / tools.bitstream).unlink()
         raise ToolError(
             f"the bitstream must run at {request.hz / 1e6:g} MHz and reaches "
             f"{reached_hz / 1e6:.1f} MHz: ask for a slower clock (--clock-mhz), or for this one "
