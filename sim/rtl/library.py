@@ -44,6 +44,8 @@ class _Settings(ctypes.Structure):
         ("stall_seed", ctypes.c_uint64),
         ("stalls", ctypes.c_uint32),
         ("max_burst", ctypes.c_uint32),
+        ("order_seed", ctypes.c_uint64),
+        ("reorder", ctypes.c_uint32),
         ("waves", ctypes.c_char_p),
     )
 
@@ -120,6 +122,8 @@ class Simulation:
             stall_seed=model.stall_seed or 0,
             stalls=model.stall_seed is not None,
             max_burst=max_burst,
+            order_seed=model.order_seed or 0,
+            reorder=model.order_seed is not None,
             waves=None if waves is None else _writable(waves),
         )
         self._handle = self._library.vta_create(ctypes.byref(settings))

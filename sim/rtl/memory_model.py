@@ -20,13 +20,17 @@ class MemoryModel:
     ----------
     latency : int
         Cycles from a read burst's address to its first beat, at least 1. The other beats follow
-        at one a cycle; bursts are answered in order.
+        at one a cycle; bursts are answered in order unless `order_seed` is given.
     write_response : int
         Cycles from a write burst's last beat to its response, at least 1.
     outstanding : int or None
         How many read bursts, and how many write bursts, may be in flight; None for no limit.
     stall_seed : int or None
         Seed of random stalls on every channel; None for no stalls.
+    order_seed : int or None
+        Seed of the order of read data, as an interconnect with several memories behind it gives
+        it: bursts of different identifiers come out of order and interleaved, each up to 63 cycles
+        later than `latency`. None for the order of the addresses.
 
     Raises
     ------
@@ -38,6 +42,7 @@ class MemoryModel:
     write_response: int = 1
     outstanding: int | None = None
     stall_seed: int | None = None
+    order_seed: int | None = None
 
     def __post_init__(self) -> None:
         _check("latency", self.latency, 1, MAX_CYCLES)
@@ -46,6 +51,8 @@ class MemoryModel:
             _check("outstanding", self.outstanding, 1, MAX_CYCLES)
         if self.stall_seed is not None:
             _check("stall_seed", self.stall_seed, 0, MAX_SEED)
+        if self.order_seed is not None:
+            _check("order_seed", self.order_seed, 0, MAX_SEED)
 
 
 def _check(name: str, value: object, low: int, high: int) -> None:

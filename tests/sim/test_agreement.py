@@ -78,6 +78,7 @@ models = st.one_of(
         write_response=st.sampled_from((1, 1, 8, 60)),
         outstanding=st.sampled_from((None, None, 1, 2)),
         stall_seed=st.one_of(st.none(), st.integers(0, 2**16)),
+        order_seed=st.one_of(st.none(), st.integers(0, 2**16)),
     ),
 )
 

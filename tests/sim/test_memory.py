@@ -88,7 +88,7 @@ def test_close_twice_and_with_a_view_alive():
 
 def test_memory_model_defaults():
     assert MemoryModel() == MemoryModel(
-        latency=20, write_response=1, outstanding=None, stall_seed=None
+        latency=20, write_response=1, outstanding=None, stall_seed=None, order_seed=None
     )
 
 
@@ -104,6 +104,7 @@ def test_memory_model_defaults():
         ("outstanding", 0),
         ("stall_seed", -1),
         ("stall_seed", 2**32),
+        ("order_seed", -1),
     ],
 )
 def test_memory_model_refuses(name, value):

@@ -12,7 +12,7 @@ from vta.sim.rtl.memory_model import MAX_CYCLES, MAX_SEED, MemoryModel
 
 __all__ = ["MEMORY_OPTIONS", "memory_model_options"]
 
-MEMORY_OPTIONS = ("latency", "write_response", "outstanding", "stalls")
+MEMORY_OPTIONS = ("latency", "write_response", "outstanding", "stalls", "reorder")
 
 _DEFAULT = MemoryModel()
 
@@ -27,9 +27,11 @@ def memory_model_options(function: Callable[..., Any]) -> Callable[..., Any]:
         write_response: int,
         outstanding: int | None,
         stalls: int | None,
+        reorder: int | None,
         **others: Any,
     ) -> Any:
-        return function(model=MemoryModel(latency, write_response, outstanding, stalls), **others)
+        model = MemoryModel(latency, write_response, outstanding, stalls, reorder)
+        return function(model=model, **others)
 
     options = (
         click.option(
@@ -59,6 +61,13 @@ def memory_model_options(function: Callable[..., Any]) -> Callable[..., Any]:
             metavar="SEED",
             type=click.IntRange(0, MAX_SEED),
             help="Stall every channel at random (default: never).",
+        ),
+        click.option(
+            "--reorder",
+            metavar="SEED",
+            type=click.IntRange(0, MAX_SEED),
+            help="Answer reads of different AXI identifiers out of order and interleaved "
+            "(default: in order).",
         ),
     )
     for option in reversed(options):

@@ -6,7 +6,8 @@
 // slave.
 //
 // With a burst's address taken in cycle t its first beat is offered in cycle t + latency, or as
-// soon after as the bursts before it allow; with the last beat of a write taken in cycle t (and
+// soon after as the bursts before it allow, which are those of the same identifier if reads come
+// out of order and all of them if not; with the last beat of a write taken in cycle t (and
 // its address by then) the response is offered in cycle t + write_response.
 
 #ifndef VTA_MEMORY_MODEL_H
@@ -51,17 +52,34 @@ private:
     uint64_t head_ = 0, size_ = 0, mask_ = 63;
 };
 
+// Random numbers (SplitMix64) that follow from a seed and the number of their user.
+class Random {
+public:
+    void seed(uint64_t seed, uint64_t user) {
+        state_ = seed * 0x9E3779B97F4A7C15u + (user + 1) * 0xD1B54A32D192ED03u;
+    }
+    uint64_t draw() {
+        uint64_t z = (state_ += 0x9E3779B97F4A7C15u);
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+        return z ^ (z >> 31);
+    }
+
+private:
+    uint64_t state_ = 0;
+};
+
 // Random stalls of one channel: phases of no, few, many and long ones, from a seed.
 class Stalls {
 public:
     void seed(uint64_t seed, uint64_t channel) {
-        state_ = seed * 0x9E3779B97F4A7C15u + (channel + 1) * 0xD1B54A32D192ED03u;
+        random_.seed(seed, channel);
         enabled_ = true;
     }
     // Once a cycle: whether the channel stalls in it.
     bool next() {
         if (!enabled_) return false;
-        const uint64_t random = draw();
+        const uint64_t random = random_.draw();
         if (phase_left_ == 0) {
             phase_left_ = 16 + ((random >> 8) & 255);
             phase_ = random & 3;
@@ -84,15 +102,8 @@ public:
     }
 
 private:
-    uint64_t draw() {
-        uint64_t z = (state_ += 0x9E3779B97F4A7C15u);
-        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-        z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-        return z ^ (z >> 31);
-    }
-
     bool enabled_ = false;
-    uint64_t state_ = 0;
+    Random random_;
     uint32_t phase_ = 0, phase_left_ = 0, stall_left_ = 0;
 };
 
@@ -115,6 +126,8 @@ struct Settings {
     bool stalls;
     uint64_t stall_seed;
     uint32_t max_burst;  // beats
+    bool reorder;  // reads of different identifiers come out of order and interleaved
+    uint64_t order_seed;
 };
 
 template <uint32_t BUS_BYTES>
@@ -149,21 +162,22 @@ public:
                 stalls_[channel].seed(set_.stall_seed, channel);
             }
         }
+        order_.seed(set_.order_seed, 5);
     }
 
     bool failed() const { return !error_.empty(); }
     const std::string& error() const { return error_; }
     // Whether a burst has been asked for and not been answered to the end.
-    bool pending() const { return !reads_.empty() || writes_in_flight_ != 0; }
+    bool pending() const { return reads_in_flight_ != 0 || writes_in_flight_ != 0; }
 
     void drive(uint64_t now) {
         const uint64_t limit = set_.outstanding ? set_.outstanding : UINT64_MAX;
-        ar_ready = !stalls_[AR].next() && reads_.size() < limit;
+        ar_ready = !stalls_[AR].next() && reads_in_flight_ < limit;
         aw_ready = !stalls_[AW].next() && writes_in_flight_ < limit;
         w_ready = !stalls_[W].next();
         // What is offered stays until it is taken: a stall only delays the offer.
         const bool r_stall = stalls_[R].next();
-        if (!r_valid && !r_stall && !reads_.empty() && now >= reads_.front().due) offer_beat();
+        if (!r_valid && !r_stall && choose_burst(now)) offer_beat();
         const bool b_stall = stalls_[B].next();
         if (!b_valid && !b_stall && !responses_.empty() && now >= responses_.front().due) {
             b_valid = true;
@@ -177,7 +191,10 @@ public:
         if (device.ar_valid && ar_ready) accept_read(now, device.ar);
         if (r_valid && device.r_ready) {
             r_valid = false;
-            if (r_last) reads_.pop();
+            if (r_last) {
+                reads_[chosen_].pop();
+                --reads_in_flight_;
+            }
         }
         if (device.aw_valid && aw_ready) accept_write(device.aw);
         if (device.w_valid && w_ready) {
@@ -211,8 +228,28 @@ private:
         uint32_t id, resp;
     };
 
+    bool due(uint32_t queue, uint64_t now) {
+        return !reads_[queue].empty() && now >= reads_[queue].front().due;
+    }
+
+    // Whether a burst is due, and which one is `chosen_`. Out of order, a burst is left after
+    // any beat, but mostly goes on, as an interconnect does that has several memories behind it.
+    bool choose_burst(uint64_t now) {
+        if (!set_.reorder) return due(0, now);
+        const uint64_t random = order_.draw();
+        if ((random & 3) != 0 && due(chosen_, now)) return true;
+        for (uint32_t step = 0; step < IDS; ++step) {
+            const uint32_t queue = ((random >> 8) + step) % IDS;
+            if (due(queue, now)) {
+                chosen_ = queue;
+                return true;
+            }
+        }
+        return false;
+    }
+
     void offer_beat() {
-        Burst& burst = reads_.front();
+        Burst& burst = reads_[chosen_].front();
         if (burst.beyond) {
             std::memset(r_data, 0, BUS_BYTES);
         } else {
@@ -229,7 +266,12 @@ private:
     void accept_read(uint64_t now, const Address& ar) {
         Burst burst = checked("AR", ar);
         burst.due = now + set_.latency;
-        reads_.push(burst);
+        if (set_.reorder) {
+            if (ar.id >= IDS) fail("ARID is %u: at most %u are known", ar.id, IDS - 1);
+            burst.due += (order_.draw() >> 8) % 64;
+        }
+        reads_[set_.reorder ? ar.id % IDS : 0].push(burst);
+        ++reads_in_flight_;
     }
 
     void accept_write(const Address& aw) {
@@ -332,11 +374,17 @@ private:
     }
 
     static constexpr uint32_t OKAY = 0, DECERR = 3, INCR = 1;
+    static constexpr uint32_t IDS = 8;
     static constexpr uint32_t ALL_LANES = BUS_BYTES == 32 ? ~0u : (1u << BUS_BYTES % 32) - 1;
 
     const Settings set_;
     Stalls stalls_[5];
-    Ring<Burst> reads_, writes_;
+    // Read bursts by identifier; all in the first queue if they are answered in order.
+    Ring<Burst> reads_[IDS];
+    uint32_t chosen_ = 0;
+    uint64_t reads_in_flight_ = 0;
+    Random order_;
+    Ring<Burst> writes_;
     Ring<Beat> beats_;
     Ring<Response> responses_;
     uint64_t writes_in_flight_ = 0;

@@ -38,7 +38,7 @@ using Model = vta::MemoryModel<sizeof(Data)>;
 vta::Settings model_settings(const vta_settings& from) {
     return {from.memory,         from.memory_bytes, from.dirty,       from.latency,
             from.write_response, from.outstanding,  from.stalls != 0, from.stall_seed,
-            from.max_burst};
+            from.max_burst,      from.reorder != 0, from.order_seed};
 }
 
 }  // namespace

@@ -24,6 +24,8 @@ typedef struct {
     uint64_t stall_seed;
     uint32_t stalls;     // 1 for random stalls on every channel
     uint32_t max_burst;  // beats; a longer burst is a violation
+    uint64_t order_seed;
+    uint32_t reorder;    // 1 for reads of different identifiers out of order and interleaved
     const char* waves;   // file to trace into, or NULL; needs a library built for tracing
 } vta_settings;
 

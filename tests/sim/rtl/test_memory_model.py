@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.sim.rtl.probe import DECERR, OKAY, SOON, WIDE_PROBE, Probe
+from tests.sim.rtl.probe import DECERR, OKAY, SOON, WIDE_PROBE, Beat, Probe
 from vta.errors import DeviceError, DeviceTimeout
 from vta.sim.memory import Memory
 
@@ -281,6 +281,48 @@ def test_stalls_follow_from_the_seed(memory):
     for one, another, free in zip(first, other, none, strict=True):
         assert one != another
         assert one[-1] - one[0] > free[-1] - free[0]
+
+
+# -- the order of reads ---------------------------------------------------------------------------
+
+
+def _reordered(memory: Memory, seed: int | None, **model: int) -> list[Beat]:
+    """Forty bursts of two to nine beats and eight identifiers, all in flight at once."""
+    probe = Probe(memory, order_seed=seed, latency=200, **model)
+    for index in range(40):
+        probe.read(0x400 * index, 2 + index % 8, id=index * 5 % 8)
+    probe.go(3000)
+    assert probe.broken() == 0
+    return probe.beats()
+
+
+@pytest.mark.parametrize("stalls", [{}, {"stall_seed": 2}])
+@pytest.mark.parametrize("seed", [0, 9])
+def test_reads_come_out_of_order_but_in_order_for_each_identifier(memory, seed, stalls):
+    beats = _reordered(memory, seed, **stalls)
+    for id in range(8):
+        mine = [index for index in range(40) if index * 5 % 8 == id]
+        expected = [
+            (0x100 * index + 2 * beat, beat == 1 + index % 8)
+            for index in mine
+            for beat in range(2 + index % 8)
+        ]
+        assert [(beat.low, beat.last) for beat in beats if beat.id == id] == expected
+
+
+def test_bursts_overtake_each_other_and_interleave(memory):
+    beats = _reordered(memory, 0)
+    firsts = [beat.low // 0x100 for beat in beats if beat.low % 0x100 == 0]
+    assert firsts != sorted(firsts)
+    # A burst is left before it has ended.
+    left = [
+        one
+        for one, other in zip(beats, beats[1:], strict=False)
+        if not one.last and one.id != other.id
+    ]
+    assert len(left) > 10
+    assert [beat.low for beat in _reordered(memory, None)] == sorted(beat.low for beat in beats)
+    assert _reordered(memory, 0) == beats != _reordered(memory, 1)
 
 
 # -- the protocol --------------------------------------------------------------------------------

@@ -108,6 +108,8 @@ def test_replay_on_the_rtl(run: Run, images: dict[str, Path]) -> None:
         3,
         "--stalls",
         1,
+        "--reorder",
+        1,
         "--outstanding",
         1,
         "--write-response",
@@ -133,7 +135,14 @@ def test_replay_on_the_rtl(run: Run, images: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", [("--latency", 20), ("--write-response", 1), ("--outstanding", 1), ("--stalls", 0)]
+    "option",
+    [
+        ("--latency", 20),
+        ("--write-response", 1),
+        ("--outstanding", 1),
+        ("--stalls", 0),
+        ("--reorder", 0),
+    ],
 )
 def test_replay_on_sim_knows_no_latency(
     run: Run, images: dict[str, Path], option: tuple[str, int]
