@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,31 @@ def test_load_and_run(tmp_path: Path) -> None:
     with vta.net.load(tmp_path / "model.vta") as net:
         found = net.run(values["input_0"])
         assert [step.name for step in net.times] == ["one_0"]
+    np.testing.assert_array_equal(found, evaluate(made, values)[made.outputs[0]])
+
+
+def test_a_board_needs_numpy_alone(tmp_path: Path) -> None:
+    """Without the packages that compile networks, and those of the command line."""
+    made = one_input()
+    compile_network(made, TINY).save(tmp_path / "model.vta")
+    values = random_inputs(made)
+    np.save(tmp_path / "x.npy", values["input_0"])
+    others = ("onnx", "onnxruntime", "PIL", "click", "rich", "amaranth", "platformdirs", "plotly")
+    program = f"""
+import sys
+sys.modules.update(dict.fromkeys({others}))
+import numpy as np
+import vta
+with vta.net.load("model.vta") as net:
+    np.save("y.npy", net.run(np.load("x.npy")))
+"""
+    subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(vta.__file__).parent.parent)},
+        check=True,
+    )
+    found = np.load(tmp_path / "y.npy")
     np.testing.assert_array_equal(found, evaluate(made, values)[made.outputs[0]])
 
 
