@@ -228,6 +228,30 @@ def sum_of_two(graph: OnnxGraph, op: Op) -> bool:
     return True
 
 
+def round_down(graph: OnnxGraph, op: Op) -> bool:
+    """A pool that rounds its size up, but gets no window by that: it rounds down.
+
+    A window that would start beyond the data and the padding before it does not count. Before
+    version 22 of the operators ONNX's inference of shapes counts it; ONNX Runtime never does.
+    """
+    if not op.is_a("MaxPool", "AveragePool") or not op.get("ceil_mode", 0):
+        return False
+    shape, kernel = graph.shape(op.input(0)), op.get("kernel_shape")
+    if shape is None or op.get("auto_pad", "NOTSET") != "NOTSET":
+        return False
+    dims = len(kernel)
+    pads, strides = op.get("pads") or [0] * 2 * dims, op.get("strides") or [1] * dims
+    dilations = op.get("dilations") or [1] * dims
+    for d, size in enumerate(shape[2:]):
+        room = size + pads[d] + pads[dims + d] - (kernel[d] - 1) * dilations[d] - 1
+        last = -(-room // strides[d]) * strides[d]
+        if room % strides[d] and last < size + pads[d]:
+            return False
+    attributes = {key: op.get(key) for key in op.attributes if key != "ceil_mode"}
+    graph.replace(op, make_op(op.name, op.kind, op.inputs, op.outputs, **attributes))
+    return True
+
+
 RULES: tuple[Rule, ...] = (
     fold_constants,
     drop_identity,
@@ -235,4 +259,5 @@ RULES: tuple[Rule, ...] = (
     transpose_weights,
     fold_pad,
     sum_of_two,
+    round_down,
 )

@@ -140,13 +140,15 @@ class QuantisedNet:
         stride = [self.pick(1, 2), self.pick(1, 2)]
         pads = [self.pick(0, 1), 0, 0, self.pick(0, kernel[1] - 1)]
         ceil = self.pick(0, 0, 1)
-        sizes = []
+        sizes, more_windows = [], []
         for d, size in enumerate(x.shape[2:]):
             room = size + pads[d] + pads[2 + d] - kernel[d]
-            steps = -(-room // stride[d]) if ceil else room // stride[d]
             # The last window must start at the data, or at the padding before it.
-            sizes.append(steps + 1 - (steps * stride[d] >= size + pads[d]))
-        if min(sizes) < 1:
+            steps = -(-room // stride[d])
+            more_windows.append(steps * stride[d] < size + pads[d])
+            sizes.append((steps if ceil and more_windows[d] else room // stride[d]) + 1)
+        if min(sizes) < 1 or (ceil and any(more_windows) and not all(more_windows)):
+            # ONNX's inference of shapes and ONNX Runtime disagree where only one side has a window.
             return None
         more = {} if kind == "MaxPool" else {"count_include_pad": self.pick(0, 1)}
         shape = {"kernel_shape": kernel, "strides": stride, "pads": pads, "ceil_mode": ceil}

@@ -112,3 +112,26 @@ def test_matmul_and_add_become_gemm(net) -> None:
     x = net.op("MatMul", net.op("Flatten", "x"), net.numbers(144, 7))
     x = net.op("Add", net.numbers(7), x)
     assert after(net.model(x), FLOAT_RULES, exact=False) == ["Flatten", "Gemm"]
+
+
+@pytest.mark.parametrize("kind", ["MaxPool", "AveragePool"])
+def test_pools_that_round_up_for_no_window(net, kind) -> None:
+    """The last of 4 windows would start beyond the 6 columns; ONNX Runtime gives 3."""
+    shape = {"kernel_shape": [2, 1], "strides": [1, 2], "ceil_mode": 1}
+    model = net.model(net.op(kind, "x", **shape))
+    graph = from_model(load_model(model))
+    tidy(graph, RULES)
+    (op,) = graph.ops
+    assert op.get("ceil_mode") is None
+    assert graph.shape(op.outputs[0]) == (1, 4, 5, 3)
+    found = session(build_model(graph)).run(None, {"x": np.zeros((1, 4, 6, 6), np.float32)})
+    assert found[0].shape == (1, 4, 5, 3)
+
+
+def test_pools_that_round_up_for_a_window_stay(net) -> None:
+    x = net.op("MaxPool", "x", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
+    model = net.model(x)
+    graph = from_model(load_model(model))
+    tidy(graph, RULES)
+    assert graph.shape(graph.ops[0].outputs[0]) == (1, 4, 3, 3)
+    assert after(model, RULES) == ["MaxPool"]
