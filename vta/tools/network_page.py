@@ -228,10 +228,11 @@ def _table(rows: Sequence[Mapping[str, Any]], cycles: Mapping[str, int]) -> str:
     heads = ("node", "operation", "runs on", "shape", "MACs", "cycles", "measured", "bound", "why")
     lines = ["<tr>" + "".join(f"<th>{head}</th>" for head in heads) + "</tr>"]
     for row in rows:
-        numbers = [row["macs"], row["cycles"], cycles.get(row["node"], 0)]
+        numbers = [f"{number:,}" for number in (row["macs"], row["cycles"])]
+        numbers.append(f"{cycles[row['node']]:,}" if row["node"] in cycles else "")
         texts = [row["node"], row["op"], row["where"], "x".join(map(str, row["shape"]))]
         cells = [f"<td>{html.escape(str(text))}</td>" for text in texts]
-        cells += [f'<td class="number">{number:,}</td>' for number in numbers]
+        cells += [f'<td class="number">{number}</td>' for number in numbers]
         cells += [f"<td>{html.escape(str(row[name]))}</td>" for name in ("bound", "why")]
         lines.append(f'<tr class="{html.escape(row["where"])}">{"".join(cells)}</tr>')
     return f"<table>{''.join(lines)}</table>"

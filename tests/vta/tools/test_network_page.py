@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -83,6 +84,17 @@ def test_everything_is_drawn(network: Network, tmp_path: Path, runs: bool) -> No
     roof, _ = re.findall(r'class="js-line" d="M([^"]*)"', roofline)
     (_, low), (_, knee), (_, level) = (map(float, part.split(",")) for part in roof.split("L"))
     assert low > knee == level
+
+
+def test_only_what_ran_has_measured_cycles(network: Network, tmp_path: Path) -> None:
+    row = next(row for row in network.report["rows"] if row["cycles"])
+    changed = dataclasses.replace(network, report={**network.report, "rows": [row]})
+    cells = []
+    for measured in ([], [NodeCycles(0, row["node"], 0, 1234)]):
+        write_page(tmp_path / "page.html", changed, measured)
+        text = (tmp_path / "page.html").read_text(encoding="utf-8")
+        cells.append(re.findall(r'<td class="number">([^<]*)</td>', text))
+    assert cells == [[f"{row['macs']:,}", f"{row['cycles']:,}", shown] for shown in ("", "1,234")]
 
 
 def test_an_error_of_a_script_is_noticed(tmp_path: Path) -> None:
