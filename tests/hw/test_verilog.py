@@ -178,5 +178,5 @@ def test_the_quick_conversion_writes_what_amaranth_does():
                 m.d.comb += [port.addr.eq(self.addr), getattr(self, name).eq(port.data)]
             return m
 
-    assert text(hw_verilog._quick_conversion) == text(contextlib.nullcontext)
+    assert text(hw_verilog.quick_conversion) == text(contextlib.nullcontext)
     assert gc.isenabled()

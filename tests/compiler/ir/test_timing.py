@@ -7,7 +7,7 @@ import pytest
 
 from vta import top
 from vta.compiler.ir.timing import TIMING, MachineTiming
-from vta.compiler.operators import Conv2d, Dense
+from vta.compiler.operators import Conv2d, Dense, Tiling
 from vta.config import PRESETS
 from vta.driver.simulated import TsimDevice
 from vta.errors import CompileError
@@ -24,7 +24,8 @@ def test_figures_at_twenty_cycles():
 @pytest.mark.parametrize("latency", [5, 60, 100])
 def test_what_grows_with_the_latency(latency):
     """A product in one piece waits for memory twice: for its instructions, and for its operands."""
-    operator = Dense((8, 32), (32, 32)).compile(TINY)
+    tiling = Tiling(images=8, outputs=4, inputs=4)
+    operator = Dense((8, 32), (32, 32)).compile(TINY, tiling)
     assert operator.tiling.threads == 1
     rng = np.random.default_rng(1)
     a, b = (rng.integers(-128, 128, operand.shape, np.int8) for operand in operator.spec.operands)

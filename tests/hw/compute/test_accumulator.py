@@ -63,6 +63,8 @@ def test_random_steps(name, stalls):
                 step |= {"addr": addr, "reads": 1, "writes": 1}
                 source = sums.astype(np.int32)
                 acc[addr] = acc[addr] + source
+            if config.requantises and "writes" in step:
+                step["write_addr"] = addr
             ctx.set(dut.step, step)
             for row in range(shape[0]):
                 for column in range(shape[1]):

@@ -8,6 +8,7 @@ from tests.hw.axi import WriteBus
 from tests.hw.streams import STALLS, Clock, Pauses, put, rest, simulate
 from tests.hw.transfers import Move, check_bursts, elem_bytes, random_move
 from vta.config import PRESETS
+from vta.hw.issue.sequencer import IN_FLIGHT
 from vta.hw.transfer.store_engine import StoreEngine
 from vta.isa import MemoryType
 
@@ -36,14 +37,24 @@ class Bench:
         self.bus = WriteBus(config, self.dut.bus, **bus)
         self.clock = Clock()
         self.done: list[tuple[int, bool]] = []
+        self.ended = 0
 
     def run(self, moves, *benches):
         dut = self.dut
 
         async def send(ctx):
-            await put(
-                ctx, dut.job, [move.job(self.config) for move in moves], Pauses(self.stalls, "job")
-            )
+            pauses = Pauses(self.stalls, "job")
+            for number, move in enumerate(moves):
+                # The sequencer has no more in flight.
+                while number - self.ended >= IN_FLIGHT:
+                    await ctx.tick()
+                await put(ctx, dut.job, [move.job(self.config)], pauses)
+
+        async def count(ctx):
+            trigger = ctx.tick().sample(dut.done)
+            while True:
+                _, _, done = await trigger
+                self.ended += done
 
         async def finish(ctx):
             trigger = ctx.tick().sample(dut.done, dut.error, dut.quiet)
@@ -60,7 +71,7 @@ class Bench:
         simulate(
             dut,
             *(benches or (finish,)),
-            background=[send, self.clock.run, self._buffer, *self.bus.benches],
+            background=[send, count, self.clock.run, self._buffer, *self.bus.benches],
         )
 
     async def _buffer(self, ctx):
