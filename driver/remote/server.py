@@ -148,8 +148,11 @@ class Server:
             with contextlib.suppress(OSError):
                 # A TLS socket's own `shutdown` would pull its TLS state from under its thread.
                 socket.socket.shutdown(link, socket.SHUT_RDWR)
-        for thread in links.values():
-            thread.join(_CLOSE_SECONDS)
+        for link, thread in links.items():
+            try:
+                thread.join(_CLOSE_SECONDS)
+            except RuntimeError:  # a signal came while `serve` was starting it
+                link.close()
 
     # -- one client, in its own thread -----------------------------------------------------------
 

@@ -258,6 +258,26 @@ def test_others_may_not_connect_without_being_asked_for_something() -> None:
             Server(None, version="", registers="", host=host, token="x" * 20)  # type: ignore[arg-type]
 
 
+def test_a_daemon_can_be_stopped_while_it_takes_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal comes when the client's thread is known, and not yet started."""
+    server = Server(
+        None,  # type: ignore[arg-type]
+        version="",
+        registers="",
+        ports=range(1),
+    )
+
+    def interrupted(thread: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with connected(server) as link:
+        with pytest.raises(KeyboardInterrupt):
+            server.serve()
+        server.close()
+        assert link.recv(1) == b""
+
+
 # -- peers that do not keep to the protocol --------------------------------------------------------
 
 
