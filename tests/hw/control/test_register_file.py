@@ -71,7 +71,7 @@ def test_power_on():
             elif register.name == "id":
                 expected = int.from_bytes(b"VTA-", "little")
             elif register.name == "version":
-                expected = 0x200
+                expected = 0x300
             elif register.name == "watchdog":
                 expected = 1 << 20
             elif register.name == "config_0":
