@@ -7,7 +7,7 @@ import pytest
 
 from tests.hw.compute.compute_bench import ACC_BASE, UOP_BASE, Bench, random_program
 from vta.config import PRESETS
-from vta.isa import Cause, Isa, MemoryType, Opcode
+from vta.isa import AluOp, Cause, Isa, MemoryType, Opcode
 
 
 @pytest.mark.parametrize(("stalls", "shift"), [("none", 24), ("short", 0), ("long", 12)])
@@ -214,10 +214,9 @@ def cases():
         yield mem(memory_type=kind, x_size=1), Cause.ILLEGAL_MEMORY_TYPE
         # Nothing is loaded: nothing is wrong.
         yield mem(memory_type=kind, x_size=0, y_size=1), Cause.NONE
-    for opcode in (5, 6, 7):
-        yield isa.alu.pack(opcode=4, alu_opcode=opcode, **loops), Cause.ILLEGAL_ALU_OPCODE
-        # Even where no iteration is executed.
-        yield isa.alu.pack(opcode=4, alu_opcode=opcode), Cause.ILLEGAL_ALU_OPCODE
+    yield isa.alu.pack(opcode=4, alu_opcode=7, **loops), Cause.ILLEGAL_ALU_OPCODE
+    # Even where no iteration is executed.
+    yield isa.alu.pack(opcode=4, alu_opcode=7), Cause.ILLEGAL_ALU_OPCODE
     yield mem(memory_type=0, sram_base=63, y_size=1, x_size=2), Cause.SRAM_RANGE
     yield mem(memory_type=3, sram_base=63, x_size=1, y_pad_0=2), Cause.SRAM_RANGE
     yield mem(memory_type=5, sram_base=64, y_size=1, x_size=1), Cause.SRAM_RANGE
@@ -261,6 +260,16 @@ def cases():
         ),
         Cause.NONE,
     )
+
+
+@pytest.mark.parametrize("alu_opcode", [AluOp.QNT, AluOp.MOV])
+def test_older_encodings_do_not_requantise(alu_opcode):
+    bench = Bench(PRESETS["tiny"].replace(hw_ver="0.0.2"))
+    insn = Isa(PRESETS["tiny"]).alu.pack(
+        opcode=Opcode.ALU, alu_opcode=alu_opcode, uop_end=1, iter_out=1, iter_in=1
+    )
+    status = bench.run([insn], retire=0, check=False, settle=120)
+    assert (status["cause"], status["index"]) == (Cause.ILLEGAL_ALU_OPCODE, 0)
 
 
 @pytest.mark.parametrize(("insn", "cause"), list(cases()))

@@ -52,10 +52,14 @@ def wrap_array(x, y):
 
 
 class GuardedExecute(wiring.Component):
-    """The execution pipeline behind `AccGuard`, which it needs to requantise."""
+    """The execution pipeline behind `AccGuard`, which it needs to requantise.
+
+    The guard holds iterations; `taken` is where the pipeline takes one.
+    """
 
     def __init__(self, config):
         self._inner, self._guard = Execute(config), AccGuard(config)
+        self.taken = self._inner.iteration
         members = {
             name: member
             for name, member in self._inner.signature.members.items()
@@ -212,12 +216,13 @@ class Bench:
 
     def _order(self, items, loads):
         dut = self.dut
+        pipeline = dut.taken if self.config.requantises else dut.iteration
 
         async def bench(ctx):
             self._left = deque(items)
             tiles_left = self._tiles_left
             trigger = ctx.tick().sample(
-                dut.iteration.valid & dut.iteration.ready,
+                pipeline.valid & pipeline.ready,
                 dut.load.valid,
                 dut.gemm_op,
                 dut.reset_op,
