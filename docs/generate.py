@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vta.compiler.graph.operator_table import ROWS
-from vta.config import HW_VERSIONS, PRESETS, SIMULATED_TARGETS, Config
+from vta.config import HW_VERSIONS, PRESETS, TARGETS, Config
 from vta.driver.c.flat_program import BUFFER, HEADER, RELOCATION, FlatWord
 from vta.isa import AluOp, Cause, Field, Format, Isa, MemoryType, ModuleId, Opcode
 from vta.registers import REGISTERS, Bits
@@ -141,7 +141,7 @@ def _parameters(config: Config) -> Iterable[Sequence[object]]:
     for item in dataclasses.fields(Config):
         default = getattr(config, item.name)
         if item.name == "target":
-            legal = f"any name; with a back end: {' '.join(SIMULATED_TARGETS)}"
+            legal = f"any name; with a back end: {' '.join(TARGETS)}"
         elif item.name == "hw_ver":
             legal = " ".join(HW_VERSIONS)
         else:

@@ -6,7 +6,6 @@ import difflib
 import importlib
 from typing import TYPE_CHECKING
 
-from vta.config import TARGETS
 from vta.driver.board.kinds import KINDS
 from vta.errors import ConfigError
 
@@ -29,9 +28,7 @@ def require_backend(target: str) -> str:
     """The row of `BACKENDS` for a target; raises `ConfigError` if there is none."""
     if target not in BACKENDS:
         have = f"those that have: {', '.join(BACKENDS)}"
-        if target in TARGETS:
-            raise ConfigError(f"TARGET {target} has no back end; {have}")
-        near = difflib.get_close_matches(target, TARGETS, 1)
+        near = difflib.get_close_matches(target, BACKENDS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"TARGET {target} is unknown and has no back end{hint} ({have})")
     return BACKENDS[target]

@@ -8,6 +8,7 @@ allow. `prove` shows that no assertion can fail, for all of these values at once
 from __future__ import annotations
 import __future__
 
+import abc
 import inspect
 import os
 import re
@@ -38,7 +39,7 @@ proof.il
 """
 
 
-class Proof(Elaboratable):
+class Proof(Elaboratable, abc.ABC):
     """A block with free inputs, and what must hold of it. Subclasses say what, in `properties`."""
 
     def __init__(self, dut: wiring.Component) -> None:
@@ -103,8 +104,9 @@ class Proof(Elaboratable):
         )
         return inside
 
+    @abc.abstractmethod
     def properties(self, m: Module) -> None:
-        raise NotImplementedError
+        """Adds the assumptions and the assertions."""
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
