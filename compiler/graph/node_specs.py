@@ -111,6 +111,7 @@ def pool_spec(
         shape,
         kernel,
         stride=stride,
+        dilation=dilation,
         padding=padding,
         count_include_pad=bool(node.attributes.get("count_include_pad")),
         epilogue=_epilogue(node, output),

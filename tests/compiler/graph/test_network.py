@@ -125,6 +125,25 @@ def test_products_and_averages_without_padding() -> None:
     assert hosts(network) == {}
 
 
+@pytest.mark.parametrize("counted", [False, True])
+def test_averages_of_numbers_that_lie_apart(counted: bool) -> None:
+    """9 rows by windows of 1 and 3 are 4 windows with a stride of 2, as many as without gaps."""
+    draft = Draft("apart")
+    x = draft.input(1, 20, 9, 9, zero=4)
+    y = draft.node(
+        "avg_pool",
+        [x],
+        (1, 20, 4, 4),
+        kernel=(2, 2),
+        stride=(2, 2),
+        dilation=(2, 2),
+        padding=(0, 0, 0, 0),
+        count_include_pad=counted,
+        zero=-7,
+    )
+    assert hosts(check(draft.graph(y))) == {}
+
+
 def test_several_images() -> None:
     draft = Draft("images")
     x = draft.input(3, 16, 7, 7)
