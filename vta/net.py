@@ -18,11 +18,11 @@ from vta.compiler.graph.tensor_layout import as_image
 from vta.driver.backends import open_device
 from vta.driver.device import Device
 from vta.driver.session import Session
-from vta.errors import ArgumentError, DeviceError, MachineError, ToolError
+from vta.errors import ArgumentError, DeviceError, MachineError, NetworkError, ToolError
 from vta.extras import needed
 
 if TYPE_CHECKING:
-    from vta.compiler.graph.int8_graph import TensorInfo
+    from vta.compiler.graph.int8_graph import Node, TensorInfo
     from vta.program import RunReport
     from vta.sim.rtl.recording import Recording
 
@@ -153,6 +153,8 @@ class Net:
         ------
         ArgumentError
             If an array has another shape or dtype.
+        NetworkError
+            If what the network's file says of a node on the host makes no sense.
         """
         values = self.run_all(x, timeout=timeout)
         found = {name: values[name] for name in self.network.outputs}
@@ -275,7 +277,7 @@ class Net:
         if node.op == "cpu":
             outputs = self._run_model(index, step, inputs)
         else:
-            outputs = [run_node(node, inputs, self.network.tensors)]
+            outputs = [_run_formula(node, inputs, self.network.tensors)]
         for name, output in zip(node.outputs, outputs, strict=True):
             values[name] = _as_stated(output, self.network.tensors[name])
         self.times.append(StepTime(node.name, 0.0, time.perf_counter() - start, 0.0))
@@ -295,6 +297,15 @@ class Net:
             text = str(error).splitlines()[0]
             raise DeviceError(f"{node.name}: ONNX Runtime failed: {text}") from error
         return found
+
+
+def _run_formula(node: Node, inputs: list[Array], tensors: Mapping[str, TensorInfo]) -> Array:
+    try:
+        return run_node(node, inputs, tensors)
+    except NetworkError:
+        raise
+    except Exception as error:  # a damaged file may claim anything about a node
+        raise NetworkError(f"{node.name}: the network is damaged ({error!r})") from error
 
 
 def _session(model: bytes) -> Any:

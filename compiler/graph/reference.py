@@ -131,23 +131,16 @@ def _windows(data: Array, kernel: Pair, node: Node, out: Pair, fill: Any) -> Arr
     """(N, C, OH, OW, KH, KW): what each window sees; beyond the data it sees `fill`."""
     top, left, _, _ = node.attributes.get("padding", (0, 0, 0, 0))
     stride, dilation = node.attributes["stride"], node.attributes.get("dilation", (1, 1))
+    if min(*kernel, *stride, *dilation) < 1:
+        raise NetworkError(f"{node.name}: windows, strides and dilations must be 1 or more")
     reach = [(out[d] - 1) * stride[d] + (kernel[d] - 1) * dilation[d] + 1 for d in range(2)]
     height, width = data.shape[2:]
     below, right = max(reach[0] - top - height, 0), max(reach[1] - left - width, 0)
     padded = np.pad(data, ((0, 0), (0, 0), (top, below), (left, right)), constant_values=fill)
-    steps = padded.strides
-    return np.lib.stride_tricks.as_strided(
-        padded,
-        (*data.shape[:2], *out, *kernel),
-        (
-            *steps[:2],
-            steps[2] * stride[0],
-            steps[3] * stride[1],
-            steps[2] * dilation[0],
-            steps[3] * dilation[1],
-        ),
-        writeable=False,
-    )
+    span = [(kernel[d] - 1) * dilation[d] + 1 for d in range(2)]
+    seen = np.lib.stride_tricks.sliding_window_view(padded, span, (2, 3))
+    wanted: Array = seen[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
+    return wanted[:, :, : out[0], : out[1]]
 
 
 def _conv(node: Node, centred: list[Array], infos: list[TensorInfo], result: TensorInfo) -> Array:

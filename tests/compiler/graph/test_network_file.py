@@ -201,6 +201,28 @@ def test_a_load_beyond_its_buffer_is_refused(saved: Path, tmp_path: Path) -> Non
         Network.load(_tampered(saved, tmp_path / "far.vta", change))
 
 
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"kernel": [1, 1], "stride": [-1, 1]}, "strides and dilations must be 1 or more"),
+        ({"kernel": [2, 1], "stride": [1, 1], "dilation": [-9, 1]}, "must be 1 or more"),
+        ({"stride": [1, 1]}, r"the network is damaged \(KeyError\('kernel'\)\)"),
+    ],
+)
+def test_a_node_of_the_host_that_makes_no_sense(
+    saved: Path, tmp_path: Path, attributes: dict[str, Any], message: str
+) -> None:
+    """Windows that go backwards would read memory in front of the data."""
+
+    def change(manifest: dict[str, Any], arrays: dict[str, Any]) -> None:
+        step = manifest["steps"][-1]
+        step.update(op="max_pool", inputs=step["inputs"][:1], attributes=attributes)
+
+    network = Network.load(_tampered(saved, tmp_path / "changed.vta", change))
+    with Net(network) as net, pytest.raises(NetworkError, match=message):
+        net.run(random_inputs(graph()))
+
+
 # -- embedded ONNX models ------------------------------------------------------------------------
 
 
