@@ -17,9 +17,11 @@ DOMAINS = (b"", b"ai.onnx", b"ai.onnx.ml", b"com.microsoft")
 # Numbers of fields, from onnx.proto.
 MODEL_GRAPH, MODEL_OPSETS, MODEL_FUNCTIONS = 7, 8, 25
 OPSET_DOMAIN = 1
-GRAPH_NODES, GRAPH_TENSORS = 1, 5
+GRAPH_NODES, GRAPH_TENSORS, GRAPH_SPARSE = 1, 5, 15
 NODE_ATTRIBUTES, NODE_DOMAIN = 5, 7
 ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH, ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS = 5, 6, 10, 11
+ATTRIBUTE_SPARSE = (22, 23)
+SPARSE_PARTS = (1, 2)
 TENSOR_EXTERNAL, TENSOR_PLACE = 13, 14
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
@@ -57,6 +59,8 @@ def _check_graph(graph: bytes, depth: int) -> None:
     for number, value in _fields(graph):
         if number == GRAPH_TENSORS:
             _check_tensor(value)
+        elif number == GRAPH_SPARSE:
+            _check_sparse(value)
         elif number == GRAPH_NODES:
             for inner, part in _fields(value):
                 if inner == NODE_DOMAIN:
@@ -70,6 +74,14 @@ def _check_attribute(attribute: bytes, depth: int) -> None:
         if number in (ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS):
             _check_graph(value, depth + 1)
         elif number in (ATTRIBUTE_TENSOR, ATTRIBUTE_TENSORS):
+            _check_tensor(value)
+        elif number in ATTRIBUTE_SPARSE:
+            _check_sparse(value)
+
+
+def _check_sparse(tensor: bytes) -> None:
+    for number, value in _fields(tensor):
+        if number in SPARSE_PARTS:
             _check_tensor(value)
 
 

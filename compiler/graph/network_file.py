@@ -390,5 +390,7 @@ def _check_packed(network: Network, item: PackedTensor) -> None:
     for windows in item.windows:
         windows.check(shape)
         shape = windows.shape(shape)
+        if math.prod(shape) > MAX_ELEMENTS:
+            raise NetworkError(f"windows give tensor {item.tensor} the shape {list(shape)}")
     if math.prod(layout.shape) != math.prod(shape):
         raise NetworkError(f"tensor {item.tensor} does not have the values of its layout")

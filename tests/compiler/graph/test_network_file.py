@@ -118,6 +118,17 @@ def _machine(manifest: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _windows(pad: int, stride: int) -> dict[str, Any]:
+    """Windows of one value."""
+    return {
+        "padding": [pad] * 4,
+        "zero": 0,
+        "taps": [1, 1],
+        "stride": [stride, stride],
+        "dilation": [1, 1],
+    }
+
+
 CHANGES: dict[str, tuple[Callable[[dict[str, Any], dict[str, Any]], Any], str]] = {
     "an unknown tensor": (lambda m, a: m["inputs"].append("nothing"), "no tensor nothing"),
     "a tensor too early": (
@@ -151,6 +162,14 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any], dict[str, Any]], Any], str]] 
             ]
         ),
         "larger than the image",
+    ),
+    "windows that grow and shrink again": (
+        # 8 + 4 * 8180 rows, of which every 4091st is taken: 8 again.
+        lambda m, a: _machine(m)["inputs"][0]["windows"].__setitem__(
+            slice(0, 0),
+            [_windows(4090, 1), _windows(4090, 1), _windows(4090, 1), _windows(4090, 4091)],
+        ),
+        "windows give tensor",
     ),
     "another tile": (
         lambda m, a: _machine(m)["inputs"][0]["layout"].update(block=4, blocks=99),
@@ -275,6 +294,22 @@ def test_tensors_in_other_files_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(NetworkError, match="tensors in other files"):
         check_embedded_model((tmp_path / "model.onnx").read_bytes())
+
+
+@pytest.mark.parametrize("where", ["initializer", "attribute"])
+def test_sparse_tensors_in_other_files_are_refused(where: str) -> None:
+    values = helper.make_tensor("c", TensorProto.FLOAT, [1], [1.0])
+    values.data_location = TensorProto.EXTERNAL
+    values.external_data.add(key="location", value="weights.bin")
+    places = helper.make_tensor("i", TensorProto.INT64, [1], [0])
+    sparse = helper.make_sparse_tensor(values, places, [2])
+    node = helper.make_node("Constant", [], ["y"], sparse_value=sparse)
+    raw = _model(node if where == "attribute" else helper.make_node("Neg", ["x"], ["y"]))
+    model = load_model_from_string(raw)
+    if where == "initializer":
+        model.graph.sparse_initializer.append(sparse)
+    with pytest.raises(NetworkError, match="tensors in other files"):
+        check_embedded_model(model.SerializeToString())
 
 
 @pytest.mark.parametrize("size", [1, 7, 20, 40])
