@@ -46,7 +46,8 @@ def _data(op: Op) -> list[str]:
 
 
 def _new(graph: OnnxGraph, name: str, like: str, dtype: str, made: set[str]) -> str:
-    """A new int8 tensor with the shape of another."""
+    """A new int8 tensor with the shape of another, called `name` if nothing else is."""
+    name = graph.unused(name)
     graph.dtypes[name] = dtype
     if like in graph.shapes:
         graph.shapes[name] = graph.shapes[like]

@@ -55,8 +55,9 @@ class NodeBuilder:
             raise HostOnlyError(f"its data has {len(shape)} dimensions, not {rank}")
         return shape
 
-    def tensor(self, name: str, shape: Sequence[int], parameters: Parameters) -> str:
-        """A new tensor between nodes; returns its name."""
+    def tensor(self, part: str, shape: Sequence[int], parameters: Parameters) -> str:
+        """A new tensor between nodes, named for the result and for `part`; returns its name."""
+        name = self.graph.unused(f"{self.match.output}_{part}")
         self.tensors[name] = TensorInfo(
             name=name,
             shape=tuple(shape),
@@ -73,16 +74,20 @@ class NodeBuilder:
         output: str = "",
         *,
         constants: dict[str, Array] | None = None,
-        name: str = "",
+        part: str = "",
         **attributes: Any,
     ) -> None:
-        """Adds a node, by default the one that makes the match's result."""
+        """Adds a node: the one that does the operator's work, or `part` of what is around it.
+
+        By default it makes the match's result.
+        """
+        name = self.match.op.name
         if op not in ("max_pool", "concat", "reshape"):
             lower, upper = self.match.limits
             attributes = {"lower": lower, "upper": upper, **attributes}
         self.nodes.append(
             Node(
-                name=name or self.match.op.name,
+                name=self.graph.unused(f"{name}_{part}") if part else name,
                 op=op,
                 inputs=tuple(inputs),
                 outputs=(output or self.match.output,),
@@ -91,11 +96,6 @@ class NodeBuilder:
                 sources=tuple(part.name for part in self.match.parts),
             )
         )
-
-    def refuse_activation(self) -> None:
-        """Checks that nothing narrows the results."""
-        if self.match.limits != (-128, 127):
-            raise HostOnlyError("an activation follows")
 
 
 def _weights(match: Match, index: int) -> FixedOperand:
@@ -270,11 +270,11 @@ def _dense(build: NodeBuilder, transposed: bool) -> None:
         return
     rows = math.prod(shape[:-1])
     out = build.shape(match.output)
-    flat = build.tensor(f"{match.output}_rows", (rows, shape[-1]), match.data.parameters)
-    product = build.tensor(f"{match.output}_product", (rows, len(weight)), match.result)
-    build.add("reshape", [data], flat, name=f"{match.op.name}_rows", shape=(rows, shape[-1]))
+    flat = build.tensor("rows", (rows, shape[-1]), match.data.parameters)
+    product = build.tensor("product", (rows, len(weight)), match.result)
+    build.add("reshape", [data], flat, part="rows", shape=(rows, shape[-1]))
     build.add("dense", [flat], product, constants=constants)
-    build.add("reshape", [product], name=f"{match.op.name}_shape", shape=out)
+    build.add("reshape", [product], part="shape", shape=out)
 
 
 def elementwise(build: NodeBuilder) -> None:
@@ -347,11 +347,11 @@ def mean(build: NodeBuilder) -> None:
         if axes is None or sorted(axis % 4 for axis in axes) != [2, 3]:
             raise HostOnlyError("it does not take the mean of the image")
     whole, out = (*shape[:2], 1, 1), build.shape(match.output)
-    name = match.output if out == whole else f"{match.output}_image"
+    image = "" if out == whole else build.tensor("image", whole, match.result)
     build.add(
         "avg_pool",
         [match.data.name],
-        build.tensor(name, whole, match.result),
+        image,
         kernel=(shape[2], shape[3]),
         stride=(1, 1),
         dilation=(1, 1),
@@ -359,8 +359,8 @@ def mean(build: NodeBuilder) -> None:
         ceil=False,
         count_include_pad=False,
     )
-    if out != whole:
-        build.add("reshape", [name], name=f"{op.name}_shape", shape=out)
+    if image:
+        build.add("reshape", [image], part="shape", shape=out)
 
 
 def concat(build: NodeBuilder) -> None:
@@ -377,8 +377,8 @@ def concat(build: NodeBuilder) -> None:
             names.append(operand.name)
             continue
         shape = build.shape(operand.name)
-        part = build.tensor(f"{match.output}_part{index}", shape, match.result)
-        build.add("requantize", [operand.name], part, name=f"{match.op.name}_part{index}")
+        part = build.tensor(f"part{index}", shape, match.result)
+        build.add("requantize", [operand.name], part, part=f"part{index}")
         names.append(part)
     build.add("concat", names, axis=axis)
 

@@ -199,12 +199,18 @@ class OnnxGraph:
     def constant(self, tensor: str) -> NDArray[Any] | None:
         return self.constants.get(tensor)
 
+    def unused(self, name: str) -> str:
+        """`name`, or a name made of it, which no tensor and no node has."""
+        found, count = name, 1
+        taken = (self.constants, self._makers, self._ops, self.inputs)
+        while any(found in names for names in taken):
+            count += 1
+            found = f"{name}_{count}"
+        return found
+
     def add_constant(self, name: str, value: NDArray[Any]) -> str:
         """Adds a constant under `name` or a name made of it; returns the name."""
-        unique, count = name, 1
-        while unique in self.constants or unique in self._makers or unique in self.inputs:
-            count += 1
-            unique = f"{name}_{count}"
+        unique = self.unused(name)
         self.constants[unique] = value
         self.shapes[unique] = value.shape
         self.dtypes[unique] = value.dtype.name

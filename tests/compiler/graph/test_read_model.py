@@ -95,6 +95,38 @@ def test_bounds_of_an_activation_that_is_quantised_alone(tmp_path) -> None:
     assert (first.attributes["lower"], first.attributes["upper"]) == (0, min(127, round(6 / scale)))
 
 
+def rename(model, **names):
+    """Gives tensors and nodes other names."""
+    for node in model.graph.node:
+        node.name = names.get(node.name, node.name)
+        for tensors in (node.input, node.output):
+            tensors[:] = [names.get(name, name) for name in tensors]
+    return model
+
+
+def test_a_quantised_tensor_that_has_the_name_of_a_new_one(tmp_path) -> None:
+    """Concat moves to int8 with the scale of its operands; the result has another scale."""
+    net = Net((1, 3, 8, 8))
+    x = net.relu(net.conv("x", 5))
+    x = net.op("Concat", x, x, axis=1, channels=10)
+    model = quantise(net.model(net.conv(x, 4, bias=False)), tmp_path)
+    (scale,) = (each for each in model.graph.initializer if each.name == f"{x}_scale")
+    scale.CopyFrom(numpy_helper.from_array(np.float32(0.05), scale.name))
+    compare(rename(model, **{f"{x}_QuantizeLinear_Output": f"{x}_quantized"}))
+
+
+def test_nodes_that_have_the_names_of_new_ones(tmp_path) -> None:
+    net = Net((2, 3, 8))
+    x = net.op("MatMul", "x", net.numbers(8, 5))
+    y = net.op("LeakyRelu", x, alpha=0.1)
+    model = quantise(net.model(net.op("LeakyRelu", y, alpha=0.2)), tmp_path)
+    product = f"{x}_QuantizeLinear_Output_product"
+    names = {f"n_{y}": f"n_{x}_rows", f"{y}_QuantizeLinear_Output": product}
+    found = compare(rename(model, **names))
+    assert found.ops.count("dense") == 1
+    assert len({node.name for node in found.graph.nodes}) == len(found.graph.nodes)
+
+
 def with_weights(model, change):
     """The model with other weights: `change` gives new values and the zero point."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
