@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import shape_inference
 
+from vta.compiler.graph.int8_forms import MICROSOFT, int8_form
 from vta.compiler.graph.onnx_graph import (
     OnnxGraph,
     Op,
@@ -15,27 +16,14 @@ from vta.compiler.graph.onnx_graph import (
 )
 from vta.errors import NetworkError
 
-__all__ = ["MICROSOFT", "fix_batch", "infer_shapes"]
+__all__ = ["fix_batch", "infer_shapes"]
 
-MICROSOFT = "com.microsoft"
-"""The domain of ONNX Runtime's own operators."""
-
-PLAIN = {
-    "QLinearAdd": ("Add", (0, 3)),
-    "QLinearMul": ("Mul", (0, 3)),
-    "QLinearAveragePool": ("AveragePool", (0,)),
-    "QLinearGlobalAveragePool": ("GlobalAveragePool", (0,)),
-    "QLinearReduceMean": ("ReduceMean", (0,)),
-    "QLinearSigmoid": ("Identity", (0,)),
-    "QLinearLeakyRelu": ("Identity", (0,)),
-    "QLinearSoftmax": ("Identity", (0,)),
-    "QGemm": ("Gemm", (0, 3)),
-}
-"""Operators of ONNX Runtime, those of ONNX with the same rule for shapes, and the inputs that
-these have."""
+SAME_SHAPE = ("QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax")
+"""Operators of ONNX Runtime whose result has the shape of their first input."""
 
 KEPT = (
     "axes",
+    "axis",
     "auto_pad",
     "ceil_mode",
     "kernel_shape",
@@ -95,14 +83,15 @@ def _stand_in(graph: OnnxGraph, op: Op) -> Op:
     """An operator of ONNX whose result has the same shape."""
     if op.domain != MICROSOFT:
         return op
-    if op.kind == "QLinearConcat":
-        return make_op(op.name, "Concat", op.inputs[2::3], op.outputs, axis=op.get("axis"))
-    if op.kind not in PLAIN:
+    if op.kind in SAME_SHAPE:
+        return make_op(op.name, "Identity", op.inputs[:1], op.outputs)
+    form = int8_form(op)
+    if form is None:
         return op
-    kind, inputs = PLAIN[op.kind]
-    plain = make_op(op.name, kind, [op.inputs[index] for index in inputs], op.outputs)
+    inputs = [op.input(index) for index in form.operands_of(op)]
+    plain = make_op(op.name, form.kind, inputs, op.outputs)
     plain.attributes = {key: value for key, value in op.attributes.items() if key in KEPT}
-    if kind == "ReduceMean" and graph.opset >= 18:
+    if form.kind == "ReduceMean" and graph.opset >= 18 and "axes" in plain.attributes:
         axes = np.array(plain.attributes.pop("axes").ints, np.int64)
         plain.inputs.append(graph.add_constant(f"{op.name}_axes", axes))
     return plain

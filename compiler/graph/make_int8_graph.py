@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from vta.compiler.graph.cpu_regions import find_regions
+from vta.compiler.graph.int8_forms import INT8_FORMS, int8_form
 from vta.compiler.graph.int8_graph import Graph, Node, TensorInfo
 from vta.compiler.graph.merge_bounds import merge_bounds
 from vta.compiler.graph.node_builders import NodeBuilder
 from vta.compiler.graph.onnx_graph import OnnxGraph, Op
 from vta.compiler.graph.operator_table import ROWS
-from vta.compiler.graph.patterns import INT8_FORMS, Patterns
+from vta.compiler.graph.patterns import Patterns
 from vta.compiler.graph.quantised_tensors import HostOnlyError, quantised
 from vta.errors import NetworkError
 
@@ -79,12 +80,11 @@ class _Maker:
     def _convert(self, op: Op) -> None:
         if op.name in self.done:
             return
-        form = INT8_FORMS.get(op.kind)
-        kind = form.kind if form is not None and form.domain == op.domain else op.kind
+        form = int8_form(op)
+        kind = form.kind if form is not None else op.kind
         row = ROWS.get(kind) if form is not None or not op.domain else None
         if row is None:
-            reason = "no operation of the accelerator"
-            self.reasons[op.name] = REASONS.get(op.kind, reason)
+            self.reasons[op.name] = REASONS.get(op.kind, "no operation of the accelerator")
             return
         try:
             builder = NodeBuilder(self.graph, self.patterns.match(op))

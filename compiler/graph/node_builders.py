@@ -18,6 +18,7 @@ from vta.compiler.graph.quantised_tensors import (
     Int8Operand,
     Parameters,
 )
+from vta.compiler.te.dtypes import INT8
 
 __all__ = [
     "NodeBuilder",
@@ -31,6 +32,7 @@ __all__ = [
     "mean",
     "requantise",
     "reshape",
+    "transpose",
     "transposed_convolution",
 ]
 
@@ -366,13 +368,13 @@ def mean(build: NodeBuilder) -> None:
 def concat(build: NodeBuilder) -> None:
     match, names = build.match, []
     rank = len(build.shape(match.output))
-    axis = int(match.op.get("axis")) % rank
-    if axis != 1 or rank not in (2, 4):
+    axis = match.op.get("axis")
+    if axis is None or rank not in (2, 4) or axis % rank != 1:
         raise HostOnlyError("it does not join channels")
     for index, operand in enumerate(match.operands):
         if not isinstance(operand, Int8Operand):
             raise HostOnlyError("it joins constants")
-        same = operand.parameters == match.result and match.limits == (-128, 127)
+        same = operand.parameters == match.result and match.limits == INT8
         if same:
             names.append(operand.name)
             continue
@@ -380,7 +382,7 @@ def concat(build: NodeBuilder) -> None:
         part = build.tensor(f"part{index}", shape, match.result)
         build.add("requantize", [operand.name], part, part=f"part{index}")
         names.append(part)
-    build.add("concat", names, axis=axis)
+    build.add("concat", names, axis=1)
 
 
 def reshape(build: NodeBuilder) -> None:

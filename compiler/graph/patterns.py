@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from vta.compiler.graph.infer_shapes import MICROSOFT
+from vta.compiler.graph.int8_forms import Form, int8_form
 from vta.compiler.graph.onnx_graph import OnnxGraph, Op
 from vta.compiler.graph.quantised_tensors import (
     FixedOperand,
@@ -17,41 +17,13 @@ from vta.compiler.graph.quantised_tensors import (
     quantised,
     read_by,
 )
+from vta.compiler.te.dtypes import INT8
 
-__all__ = ["INT8_FORMS", "IN_PLACE", "Match", "Patterns"]
+__all__ = ["IN_PLACE", "Match", "Patterns"]
 
 IN_PLACE = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "MaxPool", "Concat", "Transpose")
 """Operators whose results are some of the numbers that they read, so that they do the same to int8
 tensors; `int8_layout` moves them there."""
-
-
-@dataclass(frozen=True)
-class Form:
-    """Where an operator on int8 tensors has its operands: indices of its inputs.
-
-    `operands` are triples of value, scale and zero point; `result` has scale and zero point;
-    `bias` is an int32 constant.
-    """
-
-    domain: str
-    kind: str
-    operands: tuple[int, ...]
-    result: tuple[int, int]
-    bias: int | None = None
-
-
-INT8_FORMS = {
-    "QLinearConv": Form("", "Conv", (0, 3), (6, 7), 8),
-    "QLinearMatMul": Form("", "MatMul", (0, 3), (6, 7)),
-    "QGemm": Form(MICROSOFT, "Gemm", (0, 3), (7, 8), 6),
-    "QLinearAdd": Form(MICROSOFT, "Add", (0, 3), (6, 7)),
-    "QLinearMul": Form(MICROSOFT, "Mul", (0, 3), (6, 7)),
-    "QLinearAveragePool": Form(MICROSOFT, "AveragePool", (0,), (3, 4)),
-    "QLinearGlobalAveragePool": Form(MICROSOFT, "GlobalAveragePool", (0,), (3, 4)),
-    "QLinearReduceMean": Form(MICROSOFT, "ReduceMean", (0,), (3, 4)),
-    "QLinearConcat": Form(MICROSOFT, "Concat", (), (0, 1)),
-}
-"""Operators on int8 tensors, by name, and the operator on float32 that they stand for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +51,7 @@ class Match:
     operands: tuple[Int8Operand | FixedOperand | None, ...]
     output: str
     result: Parameters
-    limits: tuple[int, int]
+    limits: tuple[int, int] = INT8
     parts: tuple[Op, ...]
 
     @property
@@ -110,40 +82,32 @@ class Patterns:
             if maker is not None:
                 if maker.is_a("QuantizeLinear"):
                     return quantised(self.graph, maker)
-                form = _form(maker)
+                form = int8_form(maker)
                 if form is not None:
                     scale, point = (maker.input(index) for index in form.result)
                     return parameters_of(self.graph, scale, point)
                 if maker.is_a(*IN_PLACE, "Slice", "Identity"):
                     return self.parameters(maker.input(0))
-            for reader in self.graph.readers(name):
-                if reader.is_a("DequantizeLinear"):
-                    return quantised(self.graph, reader)
-                found = self._from_int8_reader(reader, name)
-                if found is not None:
-                    return found
-            for reader in self.graph.readers(name):
-                if reader.is_a(*IN_PLACE) and reader.outputs[0] != name:
-                    return self._downstream(reader.outputs[0])
+            return self._from_readers(name)
         except HostOnlyError:
-            pass
-        return None
+            return None
 
-    def _downstream(self, name: str) -> Parameters | None:
-        for reader in self.graph.readers(name):
+    def _from_readers(self, name: str) -> Parameters | None:
+        """What those say that read the tensor, or else those that read the same numbers later."""
+        readers = self.graph.readers(name)
+        for reader in readers:
             if reader.is_a("DequantizeLinear"):
                 return quantised(self.graph, reader)
-            found = self._from_int8_reader(reader, name)
-            if found is None and reader.is_a(*IN_PLACE):
-                found = self._downstream(reader.outputs[0])
-            if found is not None:
-                return found
-        return None
-
-    def _from_int8_reader(self, reader: Op, name: str) -> Parameters | None:
-        for index in _operand_indices(reader):
-            if reader.input(index) == name:
-                return parameters_of(self.graph, reader.input(index + 1), reader.input(index + 2))
+            form = int8_form(reader)
+            for index in form.operands_of(reader) if form is not None else ():
+                if reader.input(index) == name:
+                    scale, point = reader.input(index + 1), reader.input(index + 2)
+                    return parameters_of(self.graph, scale, point)
+        for reader in readers:
+            if reader.is_a(*IN_PLACE):
+                found = self._from_readers(reader.outputs[0])
+                if found is not None:
+                    return found
         return None
 
     def match(self, op: Op) -> Match:
@@ -154,7 +118,7 @@ class Patterns:
         HostOnlyError
             If it does not stand between quantised tensors.
         """
-        form = _form(op)
+        form = int8_form(op)
         if form is not None:
             return self._match_int8(op, form)
         if op.is_a(*IN_PLACE) and self.graph.dtypes.get(op.outputs[0]) in ("int8", "uint8"):
@@ -163,7 +127,7 @@ class Patterns:
 
     def _match_int8(self, op: Op, form: Form) -> Match:
         operands: list[Int8Operand | FixedOperand | None] = []
-        for index in _operand_indices(op):
+        for index in form.operands_of(op):
             operands.append(self._int8_operand(op, index))
         if form.bias is not None and op.input(form.bias):
             bias = self.graph.constant(op.input(form.bias))
@@ -179,7 +143,6 @@ class Patterns:
             operands=tuple(operands),
             output=op.outputs[0],
             result=result,
-            limits=(-128, 127),
             parts=(op,),
         )
 
@@ -216,7 +179,6 @@ class Patterns:
             operands=tuple(operands),
             output=op.outputs[0],
             result=result,
-            limits=(-128, 127),
             parts=(op,),
         )
 
@@ -237,7 +199,7 @@ class Patterns:
             chain, last = self._to_quantise(op.outputs[0], None)
             chain = [op, *chain]
         result = quantised(self.graph, last)
-        limits = (-128, 127)
+        limits = INT8
         for each in chain:
             bounds = clip_range(self.graph, each)
             if bounds is not None:
@@ -281,18 +243,5 @@ class Patterns:
             operands=(self._checked(operand),),
             output=op.outputs[0],
             result=quantised(self.graph, op),
-            limits=(-128, 127),
             parts=(op,),
         )
-
-
-def _form(op: Op) -> Form | None:
-    form = INT8_FORMS.get(op.kind)
-    return form if form is not None and form.domain == op.domain else None
-
-
-def _operand_indices(op: Op) -> range | tuple[int, ...]:
-    form = _form(op)
-    if form is None:
-        return ()
-    return range(2, len(op.inputs), 3) if op.kind == "QLinearConcat" else form.operands

@@ -23,10 +23,10 @@ from onnxruntime.quantization import (
 
 from vta.compiler.graph.fold_float import FLOAT_RULES
 from vta.compiler.graph.infer_shapes import fix_batch, infer_shapes
+from vta.compiler.graph.int8_forms import INT8_FORMS
 from vta.compiler.graph.load_model import load_model
 from vta.compiler.graph.onnx_graph import OnnxGraph, build_model, from_model
 from vta.compiler.graph.operator_table import ROWS
-from vta.compiler.graph.patterns import INT8_FORMS
 from vta.compiler.graph.tidy import tidy
 from vta.errors import NetworkError
 

@@ -145,6 +145,20 @@ def test_dynamic_quantisation(tmp_path) -> None:
     assert "dynamic quantisation, whose scales are known only when" in node.reason
 
 
+@pytest.mark.parametrize("kind", ["QLinearAdd", "QLinearConcat", "QLinearReduceMean", "QGemm"])
+def test_operators_of_onnx_runtime_that_lack_inputs_and_attributes(kind) -> None:
+    """ONNX's checker knows nothing of them."""
+    node = helper.make_node(kind, ["x", "s", "z"], ["y"], domain="com.microsoft")
+    x, y = (helper.make_tensor_value_info(name, TensorProto.INT8, (1, 3)) for name in "xy")
+    constants = [
+        numpy_helper.from_array(np.float32(0.1), "s"),
+        numpy_helper.from_array(np.int8(0), "z"),
+    ]
+    domains = [helper.make_opsetid("com.microsoft", 1)]
+    graph = read(model_of([node], [x], [y], constants, domains=domains, opset=18))
+    assert [each.op for each in graph.nodes] == ["cpu"]
+
+
 def test_operators_of_another_domain() -> None:
     node = helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft")
     domains = [helper.make_opsetid("com.microsoft", 1)]
