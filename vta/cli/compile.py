@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vta.cli.output import config_option, path_argument, print_table, step, thousands
+from vta.cli.picture_options import picture_options
 from vta.compiler.ir.timing import TIMING
 from vta.config import Config
 
@@ -41,10 +42,7 @@ __all__ = ["command"]
     show_default=True,
     help="Cycles after which the memory answers.",
 )
-@click.option(
-    "--mean", metavar="R,G,B", default="0", help="Subtracted from pixels of 0 to 1 (default: 0)."
-)
-@click.option("--std", metavar="R,G,B", default="1", help="They are then divided by (default: 1).")
+@picture_options
 @click.option(
     "--html", metavar="FILE.html", type=path_argument, help="Write the report as one page."
 )
@@ -55,8 +53,8 @@ def command(
     config_file: str | None,
     batch: int,
     latency: int,
-    mean: str,
-    std: str,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
     html: str | None,
     report: bool,
 ) -> None:
@@ -69,13 +67,12 @@ def command(
     from vta.compiler.graph.read_model import read
 
     config = Config.load(config_file)
-    picture = {"mean": _numbers("--mean", mean), "std": _numbers("--std", std)}
-    if 0 in picture["std"]:
-        raise click.UsageError("--std must not be 0")
     with step(f"Reading {model}"):
         graph = read(model, batch)
     with step("Compiling"):
-        network = compile_network(graph, config, latency=latency, picture=picture)
+        network = compile_network(
+            graph, config, latency=latency, picture={"mean": mean, "std": std}
+        )
     network.save(output)
     if report:
         _print(network)
@@ -89,16 +86,6 @@ def command(
         f"{output}: {there} of {len(rows)} nodes on the accelerator in "
         f"{len(network.programs)} programs, {thousands(_total(rows, 'cycles'))} cycles expected"
     )
-
-
-def _numbers(option: str, text: str) -> list[float]:
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 3):
-        raise click.UsageError(f"{option} must be one number or three, not {text!r}")
-    return numbers
 
 
 def _total(rows: list[dict[str, Any]], name: str) -> int:

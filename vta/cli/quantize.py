@@ -5,17 +5,11 @@ from __future__ import annotations
 import click
 
 from vta.cli.output import path_argument, print_table, step
+from vta.cli.picture_options import picture_options
 from vta.errors import NetworkError
 from vta.extras import needed
 
 __all__ = ["command"]
-
-
-def _numbers(context: click.Context, option: click.Parameter, text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(each) for each in text.split(","))
-    except ValueError:
-        raise click.BadParameter(f"must be numbers with commas between, not {text!r}") from None
 
 
 @click.command("quantize", short_help="Make an int8 network of a float32 one.")
@@ -31,22 +25,7 @@ def _numbers(context: click.Context, option: click.Parameter, text: str) -> tupl
     help="Examples of the input: pictures, or arrays by input with the samples along the first "
     "axis.",
 )
-@click.option(
-    "--mean",
-    metavar="A[,B,C]",
-    default="0",
-    show_default=True,
-    callback=_numbers,
-    help="What is subtracted from pictures, whose numbers are 0 to 1; one number or one a channel.",
-)
-@click.option(
-    "--std",
-    metavar="A[,B,C]",
-    default="1",
-    show_default=True,
-    callback=_numbers,
-    help="What they are then divided by.",
-)
+@picture_options
 @click.option(
     "--method",
     type=click.Choice(["minmax", "entropy", "percentile"]),
@@ -74,7 +53,7 @@ def command(
     QuantizeLinear and DequantizeLinear: int8 weights with a scale for each channel, and int8
     activations.
 
-    The examples decide the scales, so take some hundred that are like what the network will see.
+    The examples decide the scales: take a few hundred that are like what the network will see.
 
     Example: vta quantize resnet18.onnx -o resnet18_int8.onnx --data pictures --compare
     """

@@ -64,6 +64,24 @@ def test_compile_reports_each_node(run: Run, model: Path, tiny: Path, tmp_path: 
     assert Network.load(tmp_path / "m.vta").inputs == ("x",)
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--mean", "nan"), "must be one finite number or three, not 'nan'"),
+        (("--mean", "1,2"), "must be one finite number or three, not '1,2'"),
+        (("--std", "0.2,0,0.2"), "must not be 0"),
+        (("--std", "a"), "must be numbers with commas between, not 'a'"),
+    ],
+)
+def test_pictures_that_could_not_be_scaled(
+    option: tuple[str, str], message: str, run: Run, model: Path, tmp_path: Path
+) -> None:
+    result = run("compile", model, "-o", tmp_path / "m.vta", *option)
+    assert result.status == 2
+    assert message in result.err
+    assert not (tmp_path / "m.vta").exists()
+
+
 def test_run_a_picture(run: Run, compiled: Path, picture: Path, tmp_path: Path) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(f"name{number}" for number in range(10)))
@@ -238,6 +256,26 @@ def test_check_names_the_first_wrong_tensor(
     assert not found.equal
     first = next(line for line in found.text.splitlines() if "formulas" in line)
     assert "the first tensor is relu_1_QuantizeLinear_Output (conv " in first
+
+
+def test_check_finds_a_wrong_float(
+    compiled: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a step of an int8 tensor would be is no rounding in a float32 one."""
+    from vta.tools import network_check
+
+    right = network_check._runtime
+
+    def wrong(*args: Any) -> dict[str, Any]:
+        found = right(*args)
+        (name,) = Network.load(compiled).outputs
+        return {**found, name: found[name] + np.float32(0.5)}
+
+    monkeypatch.setattr(network_check, "_runtime", wrong)
+    values = {"x": np.random.default_rng(1).standard_normal((1, 3, 16, 16)).astype(np.float32)}
+    found = network_check.check_network(Network.load(compiled), str(model), values, "sim")
+    assert not found.equal
+    assert "(dequantize " in found.text
 
 
 @pytest.mark.parametrize(
