@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tests.compiler.graph.networks import Net
+from vta.tools.bench.layers import MOBILENET_STAGES
 
 
 def resnet18(size=224, width=64, classes=1000, seed=0):
@@ -28,15 +29,7 @@ def mobilenet_v2(size=224, divisor=1, classes=1000, seed=0):
     """Sandler et al., 2018, batch normalisation folded; channels divided by `divisor`."""
     net = Net((1, 3, size, size), seed, "mobilenet_v2")
     x = net.clip6(net.conv("x", 32 // divisor, 3, 2))
-    for expand, channels, repeats, stride in (
-        (1, 16, 1, 1),
-        (6, 24, 2, 2),
-        (6, 32, 3, 2),
-        (6, 64, 4, 2),
-        (6, 96, 3, 1),
-        (6, 160, 3, 2),
-        (6, 320, 1, 1),
-    ):
+    for expand, channels, repeats, stride in MOBILENET_STAGES:
         for index in range(repeats):
             y, inside = x, net.channels[x] * expand
             if expand > 1:

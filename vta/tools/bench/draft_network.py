@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from vta.compiler.graph.int8_graph import Graph, Node, TensorInfo
+from vta.tools.bench.layers import MOBILENET_STAGES
 
 __all__ = ["Draft", "mobilenet_v2", "resnet18"]
 
@@ -184,16 +185,7 @@ def mobilenet_v2(size: int = 224, classes: int = 1000) -> Graph:
     relu: dict[str, Any] = {"zero": -128, "scale": 0.02353}
     x = draft.input(1, 3, size, size, zero=-14)
     x = draft.conv(x, 32, 3, stride=2, **relu)
-    blocks = (
-        (1, 16, 1, 1),
-        (6, 24, 2, 2),
-        (6, 32, 3, 2),
-        (6, 64, 4, 2),
-        (6, 96, 3, 1),
-        (6, 160, 3, 2),
-        (6, 320, 1, 1),
-    )
-    for factor, channels, count, first in blocks:
+    for factor, channels, count, first in MOBILENET_STAGES:
         for number in range(count):
             stride = first if number == 0 else 1
             inputs = draft.tensors[x].shape[1]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEPTHWISE",
+    "MOBILENET_STAGES",
     "RESNET",
     "Layer",
     "accumulator_cycles",
@@ -100,6 +101,18 @@ RESNET = (
     Layer("resnet_c11", 7, 512, 512, 3),
 )
 """ResNet-18's convolutions after the first."""
+
+MOBILENET_STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+"""MobileNetV2's stages: by what the channels grow within a block, the channels of its result, how
+many blocks, and the stride of the first."""
 
 DEPTHWISE = tuple(
     Layer(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vta.tools.bench.layers import RESNET, Layer, kernel
+from vta.tools.bench.layers import MOBILENET_STAGES, RESNET, Layer, kernel
 
 if TYPE_CHECKING:
     from vta.compiler.operators import Spec
@@ -41,15 +41,7 @@ def _mobilenet() -> tuple[tuple[Layer, int], ...]:
         return -(-size // stride)
 
     size, channels = use(224, 3, 32, 3, 2), 32
-    for widen, outputs, times, first in (
-        (1, 16, 1, 1),
-        (6, 24, 2, 2),
-        (6, 32, 3, 2),
-        (6, 64, 4, 2),
-        (6, 96, 3, 1),
-        (6, 160, 3, 2),
-        (6, 320, 1, 1),
-    ):
+    for widen, outputs, times, first in MOBILENET_STAGES:
         for number in range(times):
             wide = channels * widen
             if widen > 1:
