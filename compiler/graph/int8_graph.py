@@ -90,24 +90,27 @@ class Node:
     inputs, outputs : tuple of str
         Names of tensors; constants are not among them.
     attributes : mapping
-        Plain numbers, texts and tuples of them. By `op`:
+        Plain numbers and tuples of them. By `op`:
 
         - ``conv``: stride (y, x), dilation (y, x), padding (top, left, bottom, right), groups
-        - ``conv_transpose``: stride, padding, output_padding (y, x), groups, dilation
-        - ``max_pool``: kernel (y, x), stride, padding, ceil; dilation
-        - ``avg_pool``: kernel (y, x), stride, padding, ceil, count_include_pad; a mean over the
-          image has kernel (H, W)
+        - ``conv_transpose``: the same, and output_padding (y, x)
+        - ``max_pool``: kernel (y, x), stride, dilation, padding; the output's shape says how many
+          windows there are, of which the last ones may reach beyond the padding
+        - ``avg_pool``: the same, and count_include_pad; a mean over the image has kernel (H, W)
+        - ``add``, ``mul`` with a constant: constant_scale, constant_zero_point
         - ``concat``: axis, counted from the front; its inputs have the scale and the zero point of
           its output
-        - ``reshape``: shape; the values stay in order
-        - all but ``max_pool``, ``concat``, ``reshape``: lower, upper, the least and the greatest
-          result as int8 values, which a ReLU or Clip narrows
+        - ``conv``, ``conv_transpose``, ``dense``, ``add``, ``mul``, ``avg_pool``, ``requantize``:
+          lower, upper, the least and the greatest result as int8 values, -128 and 127 unless a
+          ReLU or Clip narrows them
+
+        Dilations of 1 and bounds of -128 and 127 may be left out.
     constants : mapping of str to array
         ``weight`` int8, (O, I / groups, KH, KW) for ``conv``, (I, O / groups, KH, KW) for
         ``conv_transpose``, (O, I) for ``dense``; ``bias`` (O,) int32; ``scale`` (O,) float32: the
         product of the scales of input and weight divided by that of the output, computed in
-        float32 as ONNX Runtime does. ``add``, ``mul``: ``constant``, an int8 operand that is not a
-        tensor, with attribute ``constant_scale`` and ``constant_zero_point``.
+        float32 as ONNX Runtime does. ``bias`` may be left out. ``add``, ``mul``: ``constant``, an
+        int8 operand that is not a tensor.
     sources : tuple of str
         Names of all ONNX nodes that it stands for.
     reason : str

@@ -21,16 +21,13 @@ from vta.compiler.ir.insn_ir import Finish, InsnProgram, Kernel, Op, Transfer
 from vta.compiler.ir.loop_ir import Buffer
 from vta.compiler.passes.tokens.insert_tokens import insert_tokens
 from vta.config import Config
-from vta.isa import Isa, MemoryType, Opcode
+from vta.isa import MAX_SIZE, Isa, MemoryType, Opcode
 from vta.program import DramBuffer, Program
 
 __all__ = ["CONSTANTS", "LinkedPart", "View", "fill", "link"]
 
 CONSTANTS = "constants"
 """The buffer of a region's weights, biases and scales."""
-
-MAX_FIELD = (1 << 16) - 1
-"""The largest count or stride of a transfer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,9 +242,9 @@ def _joined(
             if (
                 (other.size, other.before, other.after) != shape
                 or step != stride
-                or not 0 <= step <= MAX_FIELD
+                or not 0 <= step <= MAX_SIZE
                 or other.sram != head.sram + count * head.width
-                or count == MAX_FIELD
+                or count == MAX_SIZE
             ):
                 break
             count += 1

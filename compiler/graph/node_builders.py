@@ -271,12 +271,12 @@ def _dense(build: NodeBuilder, transposed: bool) -> None:
         build.add("dense", [data], constants=constants)
         return
     rows = math.prod(shape[:-1])
-    out = build.shape(match.output)
+    build.shape(match.output)
     flat = build.tensor("rows", (rows, shape[-1]), match.data.parameters)
     product = build.tensor("product", (rows, len(weight)), match.result)
-    build.add("reshape", [data], flat, part="rows", shape=(rows, shape[-1]))
+    build.add("reshape", [data], flat, part="rows")
     build.add("dense", [flat], product, constants=constants)
-    build.add("reshape", [product], part="shape", shape=out)
+    build.add("reshape", [product], part="shape")
 
 
 def elementwise(build: NodeBuilder) -> None:
@@ -317,7 +317,6 @@ def _windows(build: NodeBuilder) -> dict[str, Any]:
         "stride": stride,
         "dilation": dilation,
         "padding": _padding(op, shape[2:], kernel, stride, dilation),
-        "ceil": bool(op.get("ceil_mode", 0)),
     }
 
 
@@ -358,11 +357,10 @@ def mean(build: NodeBuilder) -> None:
         stride=(1, 1),
         dilation=(1, 1),
         padding=(0, 0, 0, 0),
-        ceil=False,
         count_include_pad=False,
     )
     if image:
-        build.add("reshape", [image], part="shape", shape=out)
+        build.add("reshape", [image], part="shape")
 
 
 def concat(build: NodeBuilder) -> None:
@@ -386,8 +384,8 @@ def concat(build: NodeBuilder) -> None:
 
 
 def reshape(build: NodeBuilder) -> None:
-    shape = build.shape(build.match.output)
-    build.add("reshape", [build.match.data.name], shape=shape)
+    build.shape(build.match.output)
+    build.add("reshape", [build.match.data.name])
 
 
 def transpose(build: NodeBuilder) -> None:

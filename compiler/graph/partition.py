@@ -21,7 +21,7 @@ from vta.compiler.te.dtypes import is_scale
 from vta.config import Config
 from vta.errors import CompileError
 
-__all__ = ["Group", "host_reason", "partition"]
+__all__ = ["Group", "partition"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def partition(graph: Graph, config: Config) -> tuple[list[Group], dict[str, str]
     levels: dict[str, int] = {}
     groups: dict[int, list[Node]] = {}
     for node in graph.nodes:
-        reason = host_reason(node, graph, config, consumers)
+        reason = _host_reason(node, graph, config, consumers)
         if reason:
             reasons[node.name] = reason
         parity = 1 if reason else 0
@@ -62,7 +62,7 @@ def partition(graph: Graph, config: Config) -> tuple[list[Group], dict[str, str]
     return found, reasons
 
 
-def host_reason(node: Node, graph: Graph, config: Config, consumers: dict[str, list[Node]]) -> str:
+def _host_reason(node: Node, graph: Graph, config: Config, consumers: dict[str, list[Node]]) -> str:
     """Why a node runs on the host; empty if it runs on the accelerator."""
     if node.op not in MACHINE_OPS:
         return node.reason or f"{node.op} runs on the host"
@@ -72,11 +72,8 @@ def host_reason(node: Node, graph: Graph, config: Config, consumers: dict[str, l
             return node.reason or f"{tensor.name} is not quantised"
         if not tensor.shape or min(tensor.shape) < 1:
             return f"{tensor.name} has the shape {list(tensor.shape)}"
-    check = _CHECKS.get(node.op)
-    if check is None:
-        return f"the accelerator has no {node.op} that is exact"
     try:
-        return check(node, graph, config, consumers)
+        return _CHECKS[node.op](node, graph, config, consumers)
     except CompileError as error:
         return str(error)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vta.compiler.graph.network_file import Network
-from vta.isa import Isa, MemoryType, Opcode
+from vta.isa import Isa, ModuleId
 from vta.net import StepTime
 from vta.program import Program
 from vta.sim.profile.profile import analyse
@@ -63,13 +63,12 @@ def node_cycles(network: Network, times: Sequence[StepTime]) -> list[NodeCycles]
 
 def _retired(program: Program, recording: Recording) -> NDArray[np.int64]:
     """The cycle in which each instruction retired."""
-    mem = Isa(program.config).mem.unpack_array(program.insns)
-    opcode, kind = mem["opcode"], mem["memory_type"]
-    loads = (opcode == Opcode.LOAD) & ((kind == MemoryType.INP) | (kind == MemoryType.WGT))
-    stores = opcode == Opcode.STORE
-    ends = np.zeros(len(opcode), np.int64)
-    for name, chosen in (("load", loads), ("store", stores), ("compute", ~(loads | stores))):
-        ends[chosen] = recording.pulses("retire", name)[: int(chosen.sum())]
+    insns = Isa(program.config).decode_stream(program.insns)
+    modules = np.array([insn.module for insn in insns])
+    ends = np.zeros(len(insns), np.int64)
+    for module in (ModuleId.LOAD, ModuleId.COMPUTE, ModuleId.STORE):
+        chosen = modules == module
+        ends[chosen] = recording.pulses("retire", module.name.lower())[: int(chosen.sum())]
     return ends
 
 

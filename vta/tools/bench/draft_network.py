@@ -138,7 +138,7 @@ class Draft:
             kernel=(kernel, kernel),
             stride=(stride, stride),
             padding=(pad, pad, pad, pad),
-            **({"count_include_pad": True, "ceil": False, **options}),
+            **{"count_include_pad": True, **options},
         )
 
     def concat(self, *inputs: str, **options: Any) -> str:
@@ -150,7 +150,7 @@ class Draft:
     def flatten(self, x: str) -> str:
         shape = self.tensors[x].shape
         flat = (shape[0], int(np.prod(shape[1:])))
-        return self.node("reshape", [x], flat, shape=flat)
+        return self.node("reshape", [x], flat)
 
     def graph(self, *outputs: str) -> Graph:
         return Graph(
