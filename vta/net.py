@@ -19,7 +19,7 @@ from vta.driver.backends import open_device
 from vta.driver.device import Device
 from vta.driver.session import Session
 from vta.errors import ArgumentError, DeviceError, MachineError, NetworkError, ToolError
-from vta.extras import needed
+from vta.onnx_session import onnx_session
 
 if TYPE_CHECKING:
     from vta.compiler.graph.int8_graph import Node, TensorInfo
@@ -287,7 +287,8 @@ class Net:
         node = step.node
         try:
             if index not in self._sessions:
-                self._sessions[index] = _session(step.model)
+                what = "a part of the network that runs on the host"
+                self._sessions[index] = onnx_session(step.model, what)
             found: list[Array] = self._sessions[index].run(
                 list(node.outputs), dict(zip(node.inputs, inputs, strict=True))
             )
@@ -306,16 +307,6 @@ def _run_formula(node: Node, inputs: list[Array], tensors: Mapping[str, TensorIn
         raise
     except Exception as error:  # a damaged file may claim anything about a node
         raise NetworkError(f"{node.name}: the network is damaged ({error!r})") from error
-
-
-def _session(model: bytes) -> Any:
-    """ONNX Runtime for a model, which computes as the model says."""
-    with needed("a part of the network that runs on the host", "onnx"):
-        import onnxruntime
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _discard(device: Device, resident: dict[int, _Resident]) -> None:

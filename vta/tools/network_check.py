@@ -14,9 +14,10 @@ from vta.compiler.graph.network import compile_network
 from vta.compiler.graph.network_file import Network
 from vta.compiler.graph.read_model import read
 from vta.compiler.graph.reference import run_node
-from vta.errors import ArgumentError, NetworkError
+from vta.errors import ArgumentError, NetworkError, ToolError
 from vta.extras import needed
 from vta.net import Net
+from vta.onnx_session import onnx_session
 
 __all__ = ["Check", "check_network"]
 
@@ -124,22 +125,18 @@ def _compare(graph: Graph, values: Mapping[str, Array]) -> _Found:
 
 def _runtime(original: str, graph: Graph, values: Mapping[str, Array]) -> dict[str, Array]:
     """ONNX Runtime's values of those of the graph's tensors that the model has."""
-    with needed("a comparison with ONNX Runtime", "onnx"):
+    what = "a comparison with ONNX Runtime"
+    with needed(what, "onnx"):
         import onnx
-        import onnxruntime
     model = onnx.load(original)
     there = {name for node in model.graph.node for name in node.output}
     wanted: Sequence[str] = [name for name in graph.tensors if name in there]
     del model.graph.output[:]
     model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in wanted)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        found = session.run(wanted, dict(values))
+        found = onnx_session(model.SerializeToString(), what).run(wanted, dict(values))
+    except ToolError:
+        raise
     except Exception as error:  # ONNX Runtime's errors have no common base
         text = str(error).splitlines()[0]
         raise NetworkError(f"{original}: ONNX Runtime cannot run it ({text})") from None

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from tests.compiler.graph.onnx_interpreter import Interpreter
 from vta.compiler.graph.int8_graph import Graph
 from vta.compiler.graph.read_model import read
 from vta.compiler.graph.reference import run_graph
+from vta.onnx_session import onnx_session
 
 
 @dataclass
@@ -34,11 +34,8 @@ class Comparison:
 
 def session(model):
     """ONNX Runtime without any rewriting of the model."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
     data = model if isinstance(model, bytes) else model.SerializeToString()
-    return onnxruntime.InferenceSession(data, options)
+    return onnx_session(data, "a test")
 
 
 def runtime_tensors(model, names, inputs):

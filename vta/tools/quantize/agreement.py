@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
+
+from vta.onnx_session import onnx_session
 
 __all__ = ["Agreement", "compare"]
 
@@ -44,13 +45,8 @@ def compare(
     samples: Iterable[Mapping[str, NDArray[Any]]],
 ) -> list[Agreement]:
     """Runs both models in ONNX Runtime."""
-    sessions = []
-    for model in (float_model, os.fspath(int8_model)):
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        # Without it the int8 model is what its operators say.
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        sessions.append(onnxruntime.InferenceSession(model, options))
+    what = "comparing the models"
+    sessions = [onnx_session(model, what) for model in (float_model, int8_model)]
     names = [output.name for output in sessions[0].get_outputs()]
     pairs: list[list[tuple[NDArray[Any], NDArray[Any]]]] = [[] for _ in names]
     for sample in samples:
