@@ -100,6 +100,10 @@ def test_data_that_does_not_fit(run, folder) -> None:
     np.savez("dtype.npz", x=np.zeros((4, 3, 12, 12), np.complex64))
     np.savez("names.npz", y=np.zeros(3), z=np.zeros(3))
     np.save("one.npy", np.zeros((4, 3, 12, 12), np.float32))
+    np.savez_compressed("flip.npz", x=np.ones((4, 3, 12, 12), np.float32))
+    raw = bytearray((folder / "flip.npz").read_bytes())
+    raw[60:90] = b"\xff" * 30
+    (folder / "flip.npz").write_bytes(raw)
     (folder / "empty").mkdir()
     fails(run, "must have the shape (N, 3, 12, 12), not (4, 3, 10, 12)", *arguments, "shape.npz")
     fails(run, "must have at least one sample", *arguments, "none.npz")
@@ -107,6 +111,7 @@ def test_data_that_does_not_fit(run, folder) -> None:
     fails(run, "must have an array for the input x", *arguments, "names.npz")
     fails(run, "must be a folder of pictures or an .npz file of arrays", *arguments, "one.npy")
     fails(run, "must be a folder of pictures or an .npz file of arrays", *arguments, "net.onnx")
+    fails(run, "must be a folder of pictures or an .npz file of arrays", *arguments, "flip.npz")
     fails(run, "No such file", *arguments, "missing.npz")
     fails(run, "must hold at least one picture", *arguments, "empty")
 
