@@ -143,12 +143,14 @@ def command(
     return max([0, *(_status(result) for result in results)])
 
 
-def _check_files(plot: str | None, page: str | None, speed: bool) -> None:
+def _check_files(plot: str | None, page: str | None, instead: bool) -> None:
     """Refuses at once what would only fail after minutes of work."""
     from vta.tools.bench.roofline import SUFFIXES
 
-    if speed and (plot is not None or page is not None):
-        raise click.UsageError("--speed cannot be combined with --plot or --page, nor can --remote")
+    if instead and (plot is not None or page is not None):
+        raise click.UsageError(
+            "--speed cannot be combined with --plot or --page, nor can --remote or --networks"
+        )
     for name, value in (("--plot", plot), ("--page", page)):
         if value is not None and not os.access(Path(value).absolute().parent, os.W_OK):
             raise click.UsageError(f"{name} {value}: its folder cannot be written")
