@@ -32,6 +32,8 @@ def fold_affine(graph: OnnxGraph, op: Op) -> bool:
     change = _affine(graph, op, source, len(shape), shape[1])
     if change is None or bias.size not in (1, shape[1]):
         return False
+    if bias.ndim > 1 and bias.shape[-1] != bias.size:
+        return False  # a Gemm with a number for each row
     factor, shift = change
     outputs_first = before.is_a("Conv") or (before.is_a("Gemm") and bool(before.get("transB", 0)))
     along = [1] * weight.ndim

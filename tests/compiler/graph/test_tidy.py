@@ -114,6 +114,13 @@ def test_matmul_and_add_become_gemm(net) -> None:
     assert after(net.model(x), FLOAT_RULES, exact=False) == ["Flatten", "Gemm"]
 
 
+def test_a_bias_for_each_row_stays() -> None:
+    net = Net((4, 3))
+    x = net.op("Gemm", "x", net.numbers(3, 4), net.numbers(4, 1))
+    model = net.model(net.op("Mul", x, net.numbers(4)))
+    assert after(model, FLOAT_RULES, exact=False) == ["Gemm", "Mul"]
+
+
 @pytest.mark.parametrize("kind", ["MaxPool", "AveragePool"])
 def test_pools_that_round_up_for_no_window(net, kind) -> None:
     """The last of 4 windows would start beyond the 6 columns; ONNX Runtime gives 3."""
