@@ -1,4 +1,4 @@
-"""One page about a compiled network, which needs no other file and no network to be read."""
+"""One page about a compiled network, which a browser shows without other files or the internet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page about a network, as a browser without a network shows it."""
+"""The page about a network, as a browser without the internet shows it."""
 
 from __future__ import annotations
 
