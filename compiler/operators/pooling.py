@@ -12,7 +12,7 @@ import numpy as np
 from vta.compiler.ir.timing import TIMING, MachineTiming
 from vta.compiler.operators.channel_operands import channel_operands, pack_channels
 from vta.compiler.operators.division import average
-from vta.compiler.operators.epilogue import Epilogue
+from vta.compiler.operators.epilogue import Epilogue, EpilogueStep
 from vta.compiler.operators.gemm_nest import GemmNest, Pair
 from vta.compiler.operators.layout import ChannelBlocking, pack_data, pad_images
 from vta.compiler.operators.max_pool_plan import plan_windows
@@ -236,28 +236,6 @@ class AvgPool2d(_Pool2d):
 
     def pieces(self, config: Config) -> tuple[list[OutputPart], Padding]:
         """One piece for each run of windows with the same count, and the padding for packing."""
-        if self.epilogue.scale:
-            return self._requantised(config)
-        return host_padding(
-            [
-                OutputPart(
-                    self._nest(
-                        config,
-                        rows,
-                        columns,
-                        one_weight=True,
-                        steps=(*average(tall * wide), *self.epilogue.steps),
-                    ),
-                    slice(rows.start, rows.stop),
-                    slice(columns.start, columns.stop),
-                )
-                for rows, tall in self._runs(0)
-                for columns, wide in self._runs(1)
-            ]
-        )
-
-    def _requantised(self, config: Config) -> tuple[list[OutputPart], Padding]:
-        """Pieces whose sums are requantised."""
         padding = load_padding(self.input_zero_point, config)
         pieces = [
             OutputPart(
@@ -266,16 +244,22 @@ class AvgPool2d(_Pool2d):
                     rows,
                     columns,
                     one_weight=True,
-                    steps=self.epilogue.with_zero_point(self.input_zero_point).steps,
+                    steps=self._steps(tall * wide),
                     pad_value=padding or 0,
                 ),
                 slice(rows.start, rows.stop),
                 slice(columns.start, columns.stop),
             )
-            for rows, _ in self._runs(0)
-            for columns, _ in self._runs(1)
+            for rows, tall in self._runs(0)
+            for columns, wide in self._runs(1)
         ]
         return host_padding(pieces, always=padding is None)
+
+    def _steps(self, count: int) -> tuple[EpilogueStep, ...]:
+        """What happens to the sum of `count` numbers."""
+        if self.epilogue.scale:
+            return self.epilogue.with_zero_point(self.input_zero_point).steps
+        return (*average(count), *self.epilogue.steps)
 
     def _runs(self, dim: int) -> list[tuple[range, int]]:
         """Runs of output positions, and how many numbers a window of each run counts."""
