@@ -122,16 +122,10 @@ def _same(graph: OnnxGraph, op: Op, made: set[str]) -> bool:
         return False
     if not same or Patterns(graph).parameters(new) != quantised(graph, op):
         return False
-    source = graph.maker(new)
-    if new in made and source is not None and graph.replaceable(new):
+    if new in made and graph.maker(new) is not None and graph.replaceable(new):
         # A tensor of our own takes the model's name.
         graph.remove(op)
-        readers = graph.readers(new)
-        graph.remove(source)
-        source.outputs = [old if name == new else name for name in source.outputs]
-        graph.add(source)
-        for reader in readers:
-            graph.set_inputs(reader, [old if name == new else name for name in reader.inputs])
+        graph.rename(new, old)
         return True
     if not graph.replaceable(old):
         return False

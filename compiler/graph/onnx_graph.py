@@ -196,6 +196,14 @@ class OnnxGraph:
         for op in self.readers(old):
             self.set_inputs(op, [new if name == old else name for name in op.inputs])
 
+    def rename(self, tensor: str, name: str) -> None:
+        """Gives a tensor that a node makes another name; all that read it still do."""
+        maker = self._makers[tensor]
+        self.remove(maker)
+        maker.outputs = [name if each == tensor else each for each in maker.outputs]
+        self.add(maker)
+        self.redirect(tensor, name)
+
     def constant(self, tensor: str) -> NDArray[Any] | None:
         return self.constants.get(tensor)
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vta.compiler.graph.onnx_graph import OnnxGraph, Op
+from vta.compiler.te.dtypes import INT8
 
 __all__ = [
     "FixedOperand",
@@ -37,19 +38,12 @@ class Parameters:
     zero_point: int
     dtype: str
 
-    @property
-    def offset(self) -> int:
-        return 128 if self.dtype == "uint8" else 0
-
-    @property
-    def int8_zero_point(self) -> int:
-        return self.zero_point - self.offset
-
     def quantise(self, value: float) -> int:
         """The int8 number that stands for a value, as QuantizeLinear has it."""
         with np.errstate(over="ignore"):
-            number = np.rint(np.float32(value) / np.float32(self.scale))
-        return int(np.clip(number + self.int8_zero_point, -128, 127))
+            number = np.rint(np.float32(value) / np.float32(self.scale)) + self.zero_point
+        limits = np.iinfo(self.dtype)
+        return int(np.clip(number, limits.min, limits.max)) - (limits.min - INT8[0])
 
 
 @dataclass(frozen=True)

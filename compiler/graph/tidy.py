@@ -132,18 +132,11 @@ def replace_tensor(graph: OnnxGraph, op: Op, source: str, result: str) -> bool:
         graph.remove(op)
         graph.redirect(result, source)
         return True
-    maker = graph.maker(source)
-    if maker is None or not graph.replaceable(source) or result not in graph.outputs:
+    if graph.maker(source) is None or not graph.replaceable(source) or result not in graph.outputs:
         return False
     # The network's output keeps its name.
     graph.remove(op)
-    readers = graph.readers(source)
-    graph.remove(maker)
-    maker.outputs = [result if name == source else name for name in maker.outputs]
-    graph.add(maker)
-    for reader in readers:
-        if reader is not op:
-            graph.set_inputs(reader, [result if x == source else x for x in reader.inputs])
+    graph.rename(source, result)
     return True
 
 
