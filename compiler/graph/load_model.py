@@ -11,7 +11,7 @@ from onnx import checker, external_data_helper, inliner
 
 from vta.errors import NetworkError
 
-__all__ = ["load_model"]
+__all__ = ["load_model", "one_line"]
 
 OPSETS = range(7, onnx.defs.onnx_opset_version() + 1)
 """Versions of ONNX's operators that can be read."""
@@ -60,7 +60,7 @@ def _check(model: onnx.ModelProto, what: str) -> None:
     try:
         checker.check_model(model)
     except (checker.ValidationError, ValueError) as error:
-        raise NetworkError(f"{what} is not a valid ONNX model: {_one_line(error)}") from None
+        raise NetworkError(f"{what} is not a valid ONNX model: {one_line(error)}") from None
     for kind in bare:
         kind.ClearField("shape")
 
@@ -76,12 +76,12 @@ def _parse(path: Path) -> onnx.ModelProto:
         external_data_helper.load_external_data_for_model(model, str(path.parent))
     except (OSError, ValueError, checker.ValidationError) as error:
         raise NetworkError(
-            f"{path} needs data from another file, which cannot be read: {_one_line(error)}"
+            f"{path} needs data from another file, which cannot be read: {one_line(error)}"
         ) from None
     return model
 
 
-def _one_line(error: Exception) -> str:
-    """The first lines of a message, at most 300 characters."""
+def one_line(error: Exception) -> str:
+    """An error's message as one line of at most 300 characters."""
     text = " ".join(str(error).split())
     return text if len(text) <= 300 else f"{text[:300]}..."

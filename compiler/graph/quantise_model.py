@@ -24,7 +24,7 @@ from onnxruntime.quantization import (
 from vta.compiler.graph.fold_float import FLOAT_RULES
 from vta.compiler.graph.infer_shapes import fix_batch, infer_shapes
 from vta.compiler.graph.int8_forms import INT8_FORMS
-from vta.compiler.graph.load_model import load_model
+from vta.compiler.graph.load_model import load_model, one_line
 from vta.compiler.graph.onnx_graph import OnnxGraph, build_model, from_model
 from vta.compiler.graph.operator_table import ROWS
 from vta.compiler.graph.tidy import tidy
@@ -65,10 +65,9 @@ def float_graph(source: str | os.PathLike[str] | onnx.ModelProto) -> OnnxGraph:
             model = version_converter.convert_version(model, PER_CHANNEL)
         except Exception as error:
             # The converter raises plain RuntimeError and others for operators that it lacks.
-            text = " ".join(str(error).split())[:300]
             raise NetworkError(
                 f"the model must use opset {PER_CHANNEL} or newer; it uses {opsets[0]}, and "
-                f"converting it failed: {text}"
+                f"converting it failed: {one_line(error)}"
             ) from None
     graph = from_model(model)
     fix_batch(graph, 1)
@@ -125,8 +124,9 @@ def quantise_model(
             raise
         except Exception as error:
             # ONNX Runtime raises many kinds of errors, some of them its own.
-            text = " ".join(str(error).split())[:300]
-            raise NetworkError(f"ONNX Runtime cannot quantise the model: {text}") from None
+            raise NetworkError(
+                f"ONNX Runtime cannot quantise the model: {one_line(error)}"
+            ) from None
         data = after.read_bytes()
     try:
         Path(path).write_bytes(data)
