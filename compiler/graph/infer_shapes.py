@@ -69,6 +69,11 @@ def infer_shapes(graph: OnnxGraph) -> None:
     ops = [_stand_in(graph, op) for op in graph.ops]
     # Of operators that ONNX does not define, the model itself may state the shapes.
     kept = {*graph.inputs, *graph.constants, *tensors_of(op for op in ops if op.domain)}
+    stated = {
+        name: graph.shapes[name]
+        for name in tensors_of(op for op in graph.ops if op.domain)
+        if name in graph.shapes
+    }
     graph.shapes = {name: shape for name, shape in graph.shapes.items() if name in kept}
     model = build_model(graph, ops, only_shapes=True)
     try:
@@ -77,6 +82,7 @@ def infer_shapes(graph: OnnxGraph) -> None:
         # Not all operators have a rule. Without them, what is known must still fit.
         found = shape_inference.infer_shapes(model, data_prop=True)
     note_shapes(graph, found.graph)
+    graph.shapes |= {name: shape for name, shape in stated.items() if graph.shape(name) is None}
 
 
 def _stand_in(graph: OnnxGraph, op: Op) -> Op:
