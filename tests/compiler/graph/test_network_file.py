@@ -166,8 +166,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any], dict[str, Any]], Any], str]] 
     "windows that grow and shrink again": (
         # 8 + 4 * 8180 rows, of which every 4091st is taken: 8 again.
         lambda m, a: _machine(m)["inputs"][0]["windows"].__setitem__(
-            slice(0, 0),
-            [_windows(4090, 1), _windows(4090, 1), _windows(4090, 1), _windows(4090, 4091)],
+            slice(0, 0), [*[_windows(4090, 1)] * 4, _windows(0, 4091)]
         ),
         "windows give tensor",
     ),
