@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from vta.driver.board.fpga_manager import FpgaManager, parse_bit, to_bin
 from vta.driver.board.kinds import BoardKind
 from vta.driver.board.ports import Arena, Interrupt, Registers
 from vta.driver.board.system import System
+from vta.driver.board.ticket import Ticket
 from vta.driver.board.u_dma_buf import UDmaBuf, find_u_dma_buf
 from vta.driver.board.uio import UioRegisters, find_uio
 from vta.driver.board.xrt import XrtArena
@@ -143,14 +145,19 @@ class Board:
         self._touched = 0
         self._claim: int | None = None
         self.taken = False
+        self._taking = threading.Lock()
         self._devmem = devmem is not None
         self._arena = _open_arena(system) if devmem is None else DevmemArena(system, devmem)
         self.info = BoardInfo(kind.name, self._arena.address, self._arena.nbytes, emulated)
 
     # -- the right to use it ---------------------------------------------------------------------
 
+    def queue_up(self) -> Ticket:
+        """A ticket for the board; whoever waits for it should `take` it at place 0 only."""
+        return Ticket(self._system)
+
     def take(self) -> bool:
-        """Takes the board for this process, unless another process has it.
+        """Takes the board, unless it is taken. Threads may call this and `give_back`.
 
         The right ends with the process, however that ends. A daemon and sessions over ssh share it.
         The machine is reset and its memory is wiped, for the last user may have been killed in the
@@ -161,46 +168,48 @@ class Board:
         DeviceError
             If the board cannot be opened, or the reset fails; then it is not taken.
         """
-        if self.taken:
+        with self._taking:
+            if self.taken:
+                return False
+            if self._claim is None:
+                folder = next(name for name in _CLAIMED if self._system.exists(name))
+                self._claim = self._system.open_folder(folder)
+            try:
+                fcntl.flock(self._claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            self._touched = self.info.nbytes
+            try:
+                self.reset()
+                self.wipe()
+            except BaseException:
+                self._let_go()
+                raise
+            self.taken = True
             return True
-        if self._claim is None:
-            folder = next(name for name in _CLAIMED if self._system.exists(name))
-            self._claim = self._system.open_folder(folder)
-        try:
-            fcntl.flock(self._claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        self._touched = self.info.nbytes
-        try:
-            self.reset()
-            self.wipe()
-        except BaseException:
-            self._let_go()
-            raise
-        self.taken = True
-        return True
 
     def give_back(self) -> None:
-        """Resets the machine and wipes its memory, and lets other processes take the board.
+        """Resets the machine and wipes its memory, and lets others take the board.
 
         It does nothing if this process has not taken it.
 
         Raises
         ------
         DeviceError
-            If the reset fails; other processes can take the board nevertheless.
+            If the reset fails; others can take the board nevertheless.
         """
-        try:
-            if self.taken:
-                try:
-                    self.reset()
-                finally:
-                    self.wipe()
-        finally:
-            self._let_go()
+        with self._taking:
+            try:
+                if self.taken:
+                    try:
+                        self.reset()
+                    finally:
+                        self.wipe()
+            finally:
+                self._let_go()
 
     def _let_go(self) -> None:
-        """Lets other processes take the board; this one must not touch its registers then."""
+        """Lets others take the board; its registers must not be touched then."""
         self.taken = False
         self._release()
         if self._claim is not None:

@@ -53,8 +53,12 @@ def open_board_device(config: Config, root: str = "/") -> BoardDevice:
             f"vta.rpc.connect(host), or set {EMULATE}=rtl for an emulated one"
         ) from None
     try:
-        if not board.take():
-            raise DeviceError(f"{config.target} is in use by another process of this computer")
+        ticket = board.queue_up()
+        try:
+            if ticket.place() or not board.take():
+                raise DeviceError(f"{config.target} is in use by another process of this computer")
+        finally:
+            ticket.leave()
     except BaseException:
         board.close()
         raise

@@ -10,6 +10,7 @@ from typing import Any
 
 from vta.driver.board.board import Board
 from vta.driver.board.fpga_manager import MAX_BITSTREAM
+from vta.driver.board.ticket import Ticket
 from vta.driver.remote.channel import Channel, PeerGone
 from vta.driver.remote.protocol import (
     BEAT_SECONDS,
@@ -32,6 +33,9 @@ _ADDRESS = (1 << 40) - 1
 _COUNT = (1 << 32) - 1
 _BASES = ("uop", "inp", "wgt", "acc", "out")
 MAX_SECONDS = 1e6
+
+_LOOK_SECONDS = 0.1
+"""How often a session that waits looks whether the board is free, and whether its client left."""
 
 _PIECE = 1 << 20
 """Bytes whose caches are maintained at once."""
@@ -127,16 +131,31 @@ class Agent:
             raise ProtocolError(f"the second verb must be open, not {head.get('verb')!r:.40}")
         self._id = number(head, "id", _COUNT)
 
-    def waiting(self, place: int) -> None:
-        """Tells the client its place in the queue."""
-        self._channel.send({"event": "waiting", "place": place})
+    def wait_for_board(self, ticket: Ticket, noted: Callable[[int], None] | None = None) -> None:
+        """Takes the board when it is the ticket's turn, and tells the client its place until then.
 
-    def gone(self, seconds: float) -> bool:
-        """Whether a client that waits in the queue has left, looking for at most `seconds`."""
-        if not self._channel.readable(seconds):
-            return False
-        self._channel.receive(0.1)
-        raise ProtocolError("a client that waits for the board must be silent")
+        Parameters
+        ----------
+        ticket : Ticket
+        noted : callable, optional
+            Gets each place that the client is told.
+
+        Raises
+        ------
+        RemoteError
+            If the client leaves.
+        """
+        told, beat = 0, 0.0
+        # The board can be taken without a ticket, on the board itself.
+        while place := ticket.place() or int(not self._board.take()):
+            if place != told or time.monotonic() - beat > BEAT_SECONDS:
+                told, beat = place, time.monotonic()
+                self._channel.send({"event": "waiting", "place": place})
+                if noted is not None:
+                    noted(place)
+            if self._channel.readable(_LOOK_SECONDS):
+                self._channel.receive(0.1)
+                raise ProtocolError("a client that waits for the board must be silent")
 
     def opened(self) -> None:
         """Tells the client that the board is its own."""

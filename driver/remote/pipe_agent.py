@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import sys
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,13 +14,10 @@ from vta.driver.board.kinds import kind_named
 from vta.driver.board.system import System
 from vta.driver.remote.agent import Agent
 from vta.driver.remote.channel import PipeChannel
-from vta.driver.remote.protocol import BEAT_SECONDS, HELLO_SECONDS
+from vta.driver.remote.protocol import HELLO_SECONDS
 from vta.errors import DeviceError, RemoteError, VtaError
 
 __all__ = ["serve_pipes"]
-
-LOOK_SECONDS = 0.2
-"""How often an agent that waits looks whether the board is free."""
 
 
 def serve_pipes(settings: Mapping[str, Any], system: System | None = None) -> int:
@@ -53,23 +49,17 @@ def serve_pipes(settings: Mapping[str, Any], system: System | None = None) -> in
         return 1
     agent = Agent(channel, board, version=settings["version"], registers=settings["registers"])
     try:
-        with contextlib.closing(board):
+        with contextlib.ExitStack() as stack:
+            stack.callback(board.close)
             agent.greet()
             agent.wait_for_open()
-            _wait_for_board(board, agent)
+            ticket = board.queue_up()
+            stack.callback(ticket.leave)
+            stack.callback(board.give_back)
+            agent.wait_for_board(ticket)
             agent.opened()
             agent.serve()
         return 0
     except DeviceError as error:
         agent.complain(error)
         return 1
-
-
-def _wait_for_board(board: Board, agent: Agent) -> None:
-    """Waits until no other process uses the board; its place in their queue is not known."""
-    beat = 0.0
-    while not board.take():
-        if time.monotonic() - beat > BEAT_SECONDS:
-            beat = time.monotonic()
-            agent.waiting(1)
-        agent.gone(LOOK_SECONDS)

@@ -7,14 +7,11 @@ import logging
 import socket
 import ssl
 import threading
-import time
 
 from vta.driver.board.board import Board
 from vta.driver.remote.agent import Agent, Refused
 from vta.driver.remote.channel import PeerGone, SocketChannel
-from vta.driver.remote.fair_queue import FairQueue
 from vta.driver.remote.protocol import (
-    BEAT_SECONDS,
     HELLO_SECONDS,
     IDLE_SECONDS,
     MAGIC,
@@ -28,9 +25,6 @@ from vta.errors import DeviceError, RemoteError
 __all__ = ["Server"]
 
 logger = logging.getLogger(__name__)
-
-_LOOK_SECONDS = 0.2
-"""How often a client that waits is looked at, so that one that left loses its place."""
 
 _CLOSE_SECONDS = 15.0
 """How long `close` waits for a client's run to end."""
@@ -80,7 +74,6 @@ class Server:
         self._check_exposure(host, tls, token)
         self._board, self._version, self._registers = board, version, registers
         self._tls, self._token, self._idle = tls, token, idle
-        self._queue = FairQueue()
         self._links: dict[socket.socket, threading.Thread] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -200,38 +193,23 @@ class Server:
         try:
             agent.greet()
             agent.wait_for_open()
-            ticket = self._queue.join()
+            ticket = self._board.queue_up()
             try:
-                self._wait_for_turn(agent, ticket, name)
-                agent.opened()
-                logger.info("%s: uses the board", name)
-                agent.serve()
-                logger.info("%s: done", name)
-            finally:
+                agent.wait_for_board(
+                    ticket, lambda place: logger.info("%s: waits at place %d", name, place)
+                )
                 try:
-                    if self._queue.place(ticket) == 0:
-                        self._clean(name)
+                    agent.opened()
+                    logger.info("%s: uses the board", name)
+                    agent.serve()
+                    logger.info("%s: done", name)
                 finally:
-                    self._queue.leave(ticket)
+                    self._clean(name)
+            finally:
+                ticket.leave()
         except DeviceError as error:
             agent.complain(error)
             raise
-
-    def _wait_for_turn(self, agent: Agent, ticket: object, name: str) -> None:
-        told, beat = 0, 0.0
-        while place := self._queue.place(ticket, _LOOK_SECONDS) or self._taken_elsewhere():
-            if place != told or time.monotonic() - beat > BEAT_SECONDS:
-                logger.info("%s: waits at place %d", name, place)
-                agent.waiting(place)
-                told, beat = place, time.monotonic()
-            agent.gone(0.0)
-
-    def _taken_elsewhere(self) -> int:
-        """1 while a session over ssh uses the board, else 0; then the board is this process's."""
-        if self._board.take():
-            return 0
-        time.sleep(_LOOK_SECONDS)
-        return 1
 
     def _clean(self, name: str) -> None:
         """Makes the board ready for the next client."""

@@ -20,6 +20,7 @@ from vta.driver.board.kinds import KINDS, kind_named
 from vta.driver.board.local import open_board_device
 from vta.driver.board.register_table import register_map
 from vta.driver.board.system import System
+from vta.driver.board.ticket import Ticket
 from vta.driver.board.u_dma_buf import UDmaBuf, find_u_dma_buf
 from vta.driver.board.uio import UioRegisters, find_uio
 from vta.driver.board.uio_interrupt import UioInterrupt
@@ -191,6 +192,10 @@ def test_a_board_in_this_computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(DeviceError, match="there is no bitstream for pynq and 1x8_i8w8a32"):
             device.program()
     assert not (tmp_path / "dev/udmabuf0").read_bytes().strip(b"\0")
+    ticket = Ticket(System(tmp_path))
+    with pytest.raises(DeviceError, match="pynq is in use by another process"):
+        open_board_device(config, str(tmp_path))
+    ticket.leave()
     open_board_device(config, str(tmp_path)).close()
     monkeypatch.setenv("VTA_EMULATE", "maybe")
     with pytest.raises(ConfigError, match="VTA_EMULATE must be rtl or functional, not 'maybe'"):

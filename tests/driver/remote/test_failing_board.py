@@ -38,7 +38,7 @@ def test_a_client_leaves_the_queue_whatever_happens(
         raise OSError("planted")
 
     with monkeypatch.context() as patch:
-        patch.setattr(server._board, "give_back", fail)
+        patch.setattr(server._board, "reset", fail)
         remote.close()
         wait_for(lambda: not server._links)
     check_board(server.port, tiny)

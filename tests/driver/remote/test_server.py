@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -199,6 +200,23 @@ def test_a_client_that_leaves_the_queue_loses_its_place(
             wait_for(lambda: caplog.text.count("waits at place 1") >= 2)
         third.join(30)
     assert not third.is_alive()
+
+
+def test_two_clients_never_have_the_board_even_if_the_queue_is_deleted(
+    serve: Serve, tiny: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As something that cleans /tmp may do."""
+    server = serve()
+    with caplog.at_level(logging.INFO, "vta.driver.remote"):
+        with rpc.connect("127.0.0.1", server.port, config=tiny):
+            shutil.rmtree(server._board._system.root / "tmp")
+            with ThreadPoolExecutor() as pool:
+                second = pool.submit(
+                    rpc.connect, "127.0.0.1", server.port, config=tiny, queue_seconds=0
+                )
+                with pytest.raises(RemoteError, match="this client was at place 1$"):
+                    second.result(20)
+    check_board(server.port, tiny)
 
 
 def test_a_daemon_waits_for_other_processes(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -225,17 +228,67 @@ def test_the_agent_in_a_bare_python(
     assert config_words(tiny)
 
 
-def test_sessions_share_the_board_with_other_processes(
-    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+class Sessions:
+    """Clients of a board by ssh, each in a thread, and the order in which they get the board."""
+
+    def __init__(self, config: Config, caplog: pytest.LogCaptureFixture) -> None:
+        self._config, self._caplog = config, caplog
+        self._threads: list[threading.Thread] = []
+        self.order: list[str] = []
+        self.wrong: list[str] = []
+
+    def start(self, name: str, *place: object) -> None:
+        thread = threading.Thread(target=self._work, args=(name, *(place or ("ssh://pynq",))))
+        thread.name = name
+        self._threads.append(thread)
+        thread.start()
+
+    def _work(self, name: str, *place: object) -> None:
+        with rpc.connect(*place, config=self._config) as remote:
+            self.order.append(name)
+            # Others that used the board now would leave their numbers here.
+            addr = remote.machine.allocate(4096)
+            data = np.full(4096, len(self.order), np.uint8)
+            for _ in range(3):
+                remote.machine.write(addr, data)
+                if not np.array_equal(remote.machine.read(addr, 4096), data):
+                    self.wrong.append(name)
+
+    def places(self, name: str) -> list[int]:
+        """What a client was told."""
+        return [
+            int(record.getMessage().rpartition(" ")[2])
+            for record in self._caplog.records
+            if record.threadName == name and "is in use; waiting at place" in record.getMessage()
+        ]
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join(60)
+
+
+@pytest.fixture
+def toy_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Has ssh start the agent on a toy, on the files of a board at `root`."""
+
+    def make(root: Path | None = None) -> Path:
+        if root is None:
+            root = tmp_path / "root"
+            fake_board(root)
+        text = TOY.format(root=str(root), inp=0, wgt=4092, count=0)
+        (tmp_path / "toy.py").write_text(text)
+        toy = f"#!/bin/sh\nexec {sys.executable} -I -S {tmp_path / 'toy.py'}\n"
+        install(tmp_path, monkeypatch, toy)
+        return root
+
+    return make
+
+
+def test_sessions_share_the_board_with_a_program_on_it(
+    tiny: Config, toy_board: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With a session of another agent, and with a daemon's."""
-    root = tmp_path / "root"
-    fake_board(root)
-    text = TOY.format(root=str(root), inp=0, wgt=4092, count=0)
-    (tmp_path / "toy.py").write_text(text)
-    toy = f"#!/bin/sh\nexec {sys.executable} -I -S {tmp_path / 'toy.py'}\n"
-    install(tmp_path, monkeypatch, toy)
-    others = Board(KINDS["pynq"], System(root), register_map())
+    """Which has no ticket."""
+    others = Board(KINDS["pynq"], System(toy_board()), register_map())
     assert others.take()
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(rpc.connect, "ssh://pynq", config=tiny)
@@ -247,6 +300,71 @@ def test_sessions_share_the_board_with_other_processes(
             assert not others.take()
         wait_for(others.take)
     others.close()
+
+
+def test_ten_sessions_at_once_are_served_in_the_order_of_their_tickets(
+    tiny: Config, toy_board: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [f"client {number}" for number in range(10)]
+    first = Board(KINDS["pynq"], System(toy_board()), register_map())
+    ticket = first.queue_up()
+    assert first.take()
+    sessions = Sessions(tiny, caplog)
+    for name in names:
+        sessions.start(name)
+    wait_for(lambda: all(sessions.places(name) for name in names), 60)
+    tickets = {sessions.places(name)[0]: name for name in names}
+    assert sorted(tickets) == list(range(1, 11))
+    assert sessions.order == []
+    first.give_back()
+    ticket.leave()
+    sessions.join()
+    assert sessions.order == [tickets[place] for place in range(1, 11)]
+    assert sessions.wrong == []
+    for name in names:
+        places = sessions.places(name)
+        assert places == sorted(set(places), reverse=True)
+    first.close()
+
+
+def test_a_session_that_is_killed_in_the_queue_is_skipped(
+    tiny: Config, toy_board: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = toy_board()
+    first = Board(KINDS["pynq"], System(root), register_map())
+    ticket = first.queue_up()
+    assert first.take()
+    with ThreadPoolExecutor() as pool:
+        killed = pool.submit(rpc.connect, "ssh://pynq", config=tiny)
+        wait_for(lambda: "waiting at place 1" in caplog.text)
+        sessions = Sessions(tiny, caplog)
+        sessions.start("next")
+        wait_for(lambda: sessions.places("next") == [2])
+        os.kill(int((root / "tmp/vta-queue/2").read_text()), signal.SIGKILL)
+        wait_for(lambda: sessions.places("next") == [2, 1])
+        with pytest.raises(RemoteError, match="the connection to pynq was lost in open"):
+            killed.result(20)
+    first.give_back()
+    ticket.leave()
+    sessions.join()
+    assert sessions.order == ["next"]
+    first.close()
+
+
+def test_a_daemons_clients_and_sessions_over_ssh_stand_in_one_queue(
+    serve: Serve, tiny: Config, toy_board: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = serve()
+    toy_board(server._board._system.root)
+    daemon = ("127.0.0.1", server.port)
+    sessions = Sessions(tiny, caplog)
+    with rpc.connect(*daemon, config=tiny):
+        for place, how in enumerate([("ssh://pynq",), daemon, ("ssh://pynq",), daemon], 1):
+            sessions.start(str(place), *how)
+            wait_for(lambda place=place: sessions.places(str(place)) == [place])
+    sessions.join()
+    assert sessions.order == ["1", "2", "3", "4"]
+    assert sessions.wrong == []
 
 
 def test_a_board_that_does_not_come_out_of_reset(
