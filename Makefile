@@ -15,7 +15,7 @@ FAST ?= tests/test_imports.py $(filter-out %/test_packaging.py,$(wildcard tests/
 IMAGES ?= $(wildcard ../shared/vectors/*.npz)
 
 .DEFAULT_GOAL := help
-.PHONY: help vadd check test test-full prove coverage verilog docs site notebooks performance lint format clean
+.PHONY: help vadd check test test-full campaign prove coverage verilog docs site notebooks performance lint format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,9 @@ test: $(READY)  ## Run the tests (under 15 minutes on 2 cores)
 
 test-full: $(READY)  ## Run the long tests too
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --full
+
+campaign: $(READY)  ## Run random programs on all simulators for an hour
+	$(BIN)/vta fuzz --minutes 60
 
 prove: $(READY)  ## Prove the properties of docs/verification.md, and that planted faults break them
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --full tests/formal

@@ -158,6 +158,13 @@ def test_the_proof_shares_nothing_with_what_it_proves() -> None:
     assert reached - set(folders) == {"compiler.check.proof", "compiler.check.footprints"}
 
 
+def test_the_plain_interpreter_shares_only_the_decoding() -> None:
+    """It checks compiler, simulators and hardware, so it uses nothing of them."""
+    imported = set(_imports("tools.fuzz.plain_interpreter", lazy=True))
+    assert {name for name in imported if _part(name) != "ground"} == set()
+    assert imported & set(GROUND) == {"config", "isa"}
+
+
 def test_no_circles() -> None:
     state: dict[str, int] = {}
     path: list[str] = []

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from tests.bench import BASE, INSN_ADDR
-from tests.oracle import Oracle
 from tests.pair import Pair
 from tests.sim.acc_contents import STALLS, expose, exposed
 from vta.config import PRESETS
 from vta.isa import AluOp, Isa, MemoryType
 from vta.sim.rtl.memory_model import MemoryModel
+from vta.tools.fuzz.plain_interpreter import PlainInterpreter
 
 UOP, WGT, INP, ACC, ACC_8BIT = (
     MemoryType[name] for name in ("UOP", "WGT", "INP", "ACC", "ACC_8BIT")
@@ -55,7 +55,7 @@ class Requantising(Pair):
         scales[FIRST_SCALE + 1 :: 2] = rng.uniform(0.9, 1.1, scales[FIRST_SCALE + 1 :: 2].shape)
         signs = np.where(rng.random(shape) < 0.1, -1, 1)
         self.tiles[FIRST_SCALE:] = (scales * signs).astype(np.float32).view(np.int32)[FIRST_SCALE:]
-        self.oracle = Oracle(config)
+        self.oracle = PlainInterpreter(config)
         arrays = {
             "acc": self.tiles,
             "inp": rng.integers(-128, 128, (8, config.batch, config.block)).astype(np.int8),

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from tests.bench import BASE
-from tests.oracle import Oracle
 from tests.pair import Pair
 from tests.sim.acc_contents import STALLS, expose, exposed, numbers
 from vta.config import PRESETS
@@ -16,6 +15,7 @@ from vta.sim.replay import replay
 from vta.sim.rtl.memory_model import MemoryModel
 from vta.sim.rtl.rtl_machine import RtlMachine
 from vta.tools.bench.stream import Stream
+from vta.tools.fuzz.plain_interpreter import PlainInterpreter
 
 UOP, WGT, INP, ACC, ACC_8BIT = (
     MemoryType[name] for name in ("UOP", "WGT", "INP", "ACC", "ACC_8BIT")
@@ -150,7 +150,7 @@ def test_random_loads_beside_random_loops(name, model):
     for seed in range(8):
         rng = np.random.default_rng(seed)
         with Pair(config, model=model) as pair:
-            overlaps, oracle = Overlaps(pair, rng), Oracle(config)
+            overlaps, oracle = Overlaps(pair, rng), PlainInterpreter(config)
             arrays = {
                 "inp": rng.integers(0, 256, 16 * config.inp_elem_bytes, np.uint8),
                 "wgt": rng.integers(0, 256, 8 * config.wgt_elem_bytes, np.uint8),

@@ -45,6 +45,7 @@ COMMANDS = (
     "run",
     "verilog",
     "replay",
+    "fuzz",
     "bench",
     "profile",
     "dis",

@@ -12,13 +12,22 @@ from collections.abc import Callable, Iterator, Sequence
 import click
 from rich import box
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
 from vta.cli.app import verbosity
 
-__all__ = ["Cell", "config_option", "path_argument", "print_table", "step", "thousands"]
+__all__ = [
+    "Cell",
+    "config_option",
+    "path_argument",
+    "print_table",
+    "progress_bar",
+    "step",
+    "thousands",
+]
 
 Cell = str | int | None
 
@@ -79,6 +88,28 @@ def step(what: str) -> Iterator[Callable[[str], None]]:
         yield say
     if (seconds := time.monotonic() - start) >= PATIENCE:
         _log(f"{what}: done in {seconds:.1f} s")
+
+
+@contextlib.contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[float, str], None]]:
+    """Shows on stderr how far something is: tell what this yields a share (0 to 1) and a remark.
+
+    On a terminal it is a bar; elsewhere it is a line now and then.
+    """
+    if verbosity() < 0:
+        yield lambda share, more: None
+        return
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        say = _seldom(functools.partial(_log_more, what))
+        yield lambda share, more: say(f"{share:.0%}, {more}")
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(what, total=1.0)
+        yield lambda share, more: progress.update(
+            task, completed=share, description=f"{what}: {more}"
+        )
 
 
 def _log(text: str) -> None:

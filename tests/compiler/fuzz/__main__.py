@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import sys
 
-from tests.compiler.fuzz.choices import Choices
 from tests.compiler.fuzz.runner import fault
 from vta.sim.memory import Memory
+from vta.tools.fuzz.choices import Choices
 
 
 def main(seed: int) -> str:

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tests.oracle import requantise
 from vta.compiler.te.expr import Binary, Cast, Const, Expr, Read, Reduce, Requantize, Select, Var
 from vta.compiler.te.tensor import ComputeOp, Operation, Tensor
+from vta.tools.fuzz.plain_interpreter import requantise
 
 __all__ = ["evaluate"]
 

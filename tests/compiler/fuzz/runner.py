@@ -11,11 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tests.compiler.fuzz.choices import Choices
-from tests.compiler.fuzz.drawn import Drawn
-from tests.compiler.fuzz.generator import draw_program
 from tests.compiler.fuzz.interpreter import evaluate
-from tests.compiler.fuzz.scheduling import draw_schedule
 from tests.compiler.runs import call
 from vta.compiler.check.proof import VerifyError
 from vta.compiler.pipeline import build
@@ -28,6 +24,10 @@ from vta.program import Program
 from vta.sim.functional.functional_machine import FunctionalMachine
 from vta.sim.machine import Machine
 from vta.sim.memory import Memory
+from vta.tools.fuzz.choices import Choices
+from vta.tools.fuzz.drawn import Drawn
+from vta.tools.fuzz.random_expressions import draw_program
+from vta.tools.fuzz.random_schedules import draw_schedule
 
 __all__ = ["Made", "Outcomes", "compare", "fault", "make", "run_seeds"]
 

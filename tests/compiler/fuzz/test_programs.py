@@ -9,11 +9,11 @@ import os
 
 import pytest
 
-from tests.compiler.fuzz.choices import Choices
 from tests.compiler.fuzz.runner import compare, make, run_seeds
 from tests.compiler.runs import Rtl
 from vta.config import PRESETS
 from vta.sim.memory import Memory
+from vta.tools.fuzz.choices import Choices
 
 SEED = int(os.environ.get("VTA_TEST_SEED", "0")) * 1_000_000
 PRIMITIVES = {

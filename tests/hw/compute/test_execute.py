@@ -11,11 +11,11 @@ from amaranth.lib.wiring import In, connect, flipped
 
 from tests.hw.compute.test_lane_arithmetic import wrap
 from tests.hw.streams import STALLS, Clock, Pauses, put, rest, simulate, tiles
-from tests.oracle import requantise
 from vta.config import PRESETS
 from vta.hw.compute.execute import Execute
 from vta.hw.compute.hazards import AccGuard
 from vta.hw.compute.index_generator import iteration_layout
+from vta.tools.fuzz.plain_interpreter import requantise
 
 MIN, MAX, ADD, SHR, MUL, QNT, MOV = range(7)
 OLD = PRESETS["tiny"].replace(hw_ver="0.0.2")

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.bench import Bench
-from tests.oracle import requantise
 from vta.config import PRESETS
 from vta.errors import EncodingError
 from vta.isa import AluOp, Isa, MemoryType, Opcode, pack_qnt, unpack_qnt
 from vta.sim.functional import alu
+from vta.tools.fuzz.plain_interpreter import requantise
 
 OLD = PRESETS["tiny"].replace(hw_ver="0.0.2")
 NEW = PRESETS["tiny"].replace(hw_ver="0.0.3")

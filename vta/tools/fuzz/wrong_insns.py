@@ -1,9 +1,25 @@
-"""Instructions that must not be, for `tests.programs`: one for each error of a stream."""
+"""Instructions that are wrong on purpose, for `random_launches`: one for each error of a stream."""
 
 from __future__ import annotations
 
-from tests.ordering import BITS, COMPUTE, LOAD, MODULES, QUEUES, STORE, Access, Item
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from vta.isa import AluOp, MemoryType, Opcode
+from vta.tools.fuzz.token_order import (
+    BITS,
+    COMPUTE,
+    LOAD,
+    MODULES,
+    QUEUES,
+    STORE,
+    DraftInsn,
+    Touched,
+)
+
+if TYPE_CHECKING:
+    from vta.tools.fuzz.random_transfers import TransferBuilder
 
 __all__ = ["BASE_OF", "IN_STREAM", "LOADED", "make_wrong", "transfer"]
 
@@ -25,11 +41,13 @@ LOADED = {"inp": LOAD, "wgt": LOAD, "acc": COMPUTE, "acc_8bit": COMPUTE, "uop": 
 BASE_OF = {"uop": "uop", "inp": "inp", "wgt": "wgt", "acc": "acc", "acc_8bit": "acc", "out": "out"}
 
 
-def make_wrong(builder, fault, rng):
+def make_wrong(
+    builder: TransferBuilder, fault: str, rng: random.Random
+) -> tuple[DraftInsn, str | None]:
     """An instruction with that error; for a deadlock, and the queue that it pops out of turn."""
-    item, queue = None, None
+    queue = None
     if fault == "illegal_opcode":
-        item = Item(COMPUTE, "common", {"opcode": rng.randrange(5, 8)})
+        item = DraftInsn(COMPUTE, "common", {"opcode": rng.randrange(5, 8)})
     elif fault == "illegal_token":
         item = builder.make_noop(rng, rng.choice((LOAD, STORE)))
         side = "prev" if item.module == LOAD else "next"
@@ -44,7 +62,7 @@ def make_wrong(builder, fault, rng):
             ),
         }
     elif fault == "illegal_alu_opcode":
-        item = Item(
+        item = DraftInsn(
             COMPUTE,
             "alu",
             {
@@ -77,11 +95,13 @@ def make_wrong(builder, fault, rng):
     if item.module == COMPUTE:
         # It leaves ACC undefined, so no other instruction may use ACC meanwhile.
         every = {name: (1 << builder.depth[name]) - 1 for name in ("acc", "inp", "wgt")}
-        item.reads, item.writes = Access(every), Access({"acc": every["acc"]})
+        item.reads, item.writes = Touched(every), Touched({"acc": every["acc"]})
     return item, queue
 
 
-def transfer(sram, dram, rows, columns, stride, pads):
+def transfer(
+    sram: int, dram: int, rows: int, columns: int, stride: int, pads: Sequence[int]
+) -> dict[str, int]:
     """The fields of a LOAD or STORE that say what it moves."""
     return {
         "sram_base": sram,
@@ -96,7 +116,7 @@ def transfer(sram, dram, rows, columns, stride, pads):
     }
 
 
-def _transfer(builder, rng, fault):
+def _transfer(builder: TransferBuilder, rng: random.Random, fault: str) -> DraftInsn:
     """A LOAD or STORE that ends beyond its buffer or, where that is possible, beyond memory."""
     name = rng.choice(("inp", "wgt", "acc", "acc_8bit", "uop", "out"))
     rows, columns, stride = rng.randrange(1, 4), rng.randrange(1, 3), rng.randrange(5)
@@ -113,7 +133,7 @@ def _transfer(builder, rng, fault):
         sram = rng.choice((max(0, builder.depth[name] - count + 1), 65_535))
         if sram + count <= builder.depth[name]:
             sram, rows, columns = 0, 65_535, 65_535
-    return Item(
+    return DraftInsn(
         STORE if name == "out" else LOADED[name],
         "mem",
         {
@@ -124,12 +144,12 @@ def _transfer(builder, rng, fault):
     )
 
 
-def _loop(builder, rng):
+def _loop(builder: TransferBuilder, rng: random.Random) -> DraftInsn:
     """A GEMM or ALU that goes on until some index, or the micro-ops, leave their buffer."""
     opcode = rng.choice((Opcode.GEMM, Opcode.ALU))
     uop_depth = builder.depth["uop"]
     first = rng.choice(builder.recent)
-    values = {
+    values: dict[str, int] = {
         "opcode": opcode,
         "uop_bgn": first,
         "iter_out": 1,
@@ -158,4 +178,4 @@ def _loop(builder, rng):
             values["alu_opcode"] = rng.choice(builder.isa.alu_ops)
     elif way in ("dst", "uop"):
         values["reset"] = rng.randrange(2)
-    return Item(COMPUTE, "gemm" if opcode == Opcode.GEMM else "alu", values)
+    return DraftInsn(COMPUTE, "gemm" if opcode == Opcode.GEMM else "alu", values)

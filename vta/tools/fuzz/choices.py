@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
 __all__ = ["Choices"]
+
+T = TypeVar("T")
 
 
 class Choices:
@@ -34,9 +36,9 @@ class Choices:
     def chance(self, percent: int) -> bool:
         return self.number(0, 99) >= 100 - percent
 
-    def pick(self, items: Sequence[Any]) -> Any:
+    def pick(self, items: Sequence[T]) -> T:
         return items[self.number(0, len(items) - 1)]
 
-    def shuffled(self, items: Sequence[Any]) -> list[Any]:
+    def shuffled(self, items: Sequence[T]) -> list[T]:
         rest = list(items)
         return [rest.pop(self.number(0, len(rest) - 1)) for _ in items]

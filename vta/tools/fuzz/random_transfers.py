@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-import numpy as np
+import random
+from typing import Any
 
-from tests.faults import BASE_OF, LOADED, transfer
-from tests.ordering import COMPUTE, QUEUES, STORE, Access, Item
-from vta.isa import Isa, MemoryType, Opcode
+import numpy as np
+from numpy.typing import NDArray
+
+from vta.config import Config
+from vta.insn_format import Format
+from vta.isa import Isa, MemoryType, ModuleId, Opcode
+from vta.tools.fuzz.token_order import (
+    BITS,
+    COMPUTE,
+    LOAD,
+    QUEUES,
+    STORE,
+    DraftInsn,
+    InsnSequence,
+    Touched,
+)
+from vta.tools.fuzz.wrong_insns import BASE_OF, LOADED, transfer
 
 __all__ = ["ARENA_BYTES", "TransferBuilder", "unnamed"]
 
@@ -17,7 +32,7 @@ UOP_BYTES = 1 << 15
 
 
 class TransferBuilder:
-    """Makes the transfers of one machine's launches; `tests.programs.Builder` makes the rest.
+    """Makes the transfers of one machine's launches; `random_launches` makes the rest.
 
     Attributes
     ----------
@@ -31,22 +46,33 @@ class TransferBuilder:
         Where micro-ops were loaded recently.
     tokens : dict of str to int
         Left over by the launches so far.
+    added : int
+        Instructions of the launch so far, those left out included.
     """
 
-    def __init__(self, config):
+    _rng: random.Random
+    _sequence: InsnSequence
+    _writes: list[tuple[int, NDArray[np.uint8]]]
+    _focus: list[int]
+
+    def __init__(self, config: Config) -> None:
         self.config = config
         self.isa = Isa(config)
-        self.uops = np.zeros(config.uop_depth, np.uint32)
+        self.added = 0
+        self._dropped: frozenset[int] = frozenset()
+        self.base: dict[str, int] = {}
+        self.recent = [0]
+        self.uops: NDArray[np.uint32] = np.zeros(config.uop_depth, np.uint32)
         self.tokens = dict.fromkeys(QUEUES.values(), 0)
         self.depth = {kind.name.lower(): config.depth(kind) for kind in MemoryType}
         self.nbytes = {kind.name.lower(): config.elem_bytes(kind) for kind in MemoryType}
-        self._arena = None
+        self._arena = self._uop_region = self._uop_used = 0
 
     # -- memory ----------------------------------------------------------------------------------
 
-    def _place_memory(self, rng):
+    def _place_memory(self, rng: random.Random) -> None:
         size = 1 << self.config.addr_width
-        if self._arena is None:
+        if not self._arena:
             # In the middle of a half, across the sign bit, at the very end.
             self._arena = rng.choice(
                 (0x10_0000, 0x8000_0000 - ARENA_BYTES // 2, size - ARENA_BYTES)
@@ -66,10 +92,12 @@ class TransferBuilder:
             base = rng.choice((lowest, first, rng.randrange(lowest, first + 1)))
             self.base[name] = -(-base // nbytes) * nbytes
 
-    def _write(self, addr, data):
+    def _write(self, addr: int, data: NDArray[Any]) -> None:
         self._writes.append((addr, np.ascontiguousarray(data).reshape(-1).view(np.uint8)))
 
-    def _dram(self, rng, name, rows, columns):
+    def _dram(
+        self, rng: random.Random, name: str, rows: int, columns: int
+    ) -> tuple[int, int, list[tuple[int, int]]]:
         """Where in the arena a transfer lies: (dram_base, x_stride, byte ranges)."""
         nbytes, base = self.nbytes[name], self.base[BASE_OF[name]]
         first = max(0, -((base - self._arena) // nbytes))
@@ -103,7 +131,9 @@ class TransferBuilder:
 
     # -- LOAD and STORE --------------------------------------------------------------------------
 
-    def _shape(self, rng, depth, *, pads, least=0, flat=False):
+    def _shape(
+        self, rng: random.Random, depth: int, *, pads: bool, least: int = 0, flat: bool = False
+    ) -> tuple[int, int, list[int]]:
         """(y_size, x_size, pads) that fit a buffer; if `flat`, of one row."""
         rows = rng.choice((1, 1, 1, 2, 3, rng.randrange(least, 9)))
         columns = rng.choice((1, 1, 2, 3, rng.randrange(1, 13), rng.randrange(1, 40)))
@@ -120,7 +150,7 @@ class TransferBuilder:
             rows, columns = (rows + 1) // 2, (columns + 1) // 2
         return rows, columns, amounts
 
-    def _sram(self, rng, name, count):
+    def _sram(self, rng: random.Random, name: str, count: int) -> int:
         """Where in a buffer; in ACC preferably where others work."""
         last = self.depth[name] - count
         if name in ("acc", "acc_8bit", "out") and rng.random() < 0.7:
@@ -128,7 +158,7 @@ class TransferBuilder:
             return min(max(near, 0), last)
         return rng.choice((0, last, rng.randrange(last + 1), rng.randrange(min(12, last + 1))))
 
-    def _load(self, rng, name, *, tile=None):
+    def _load(self, rng: random.Random, name: str, *, tile: int | None = None) -> None:
         rows, columns, pads = self._shape(rng, self.depth[name], pads=True)
         if tile is not None:
             rows, columns, pads = 1, 1, [0] * 4
@@ -141,7 +171,7 @@ class TransferBuilder:
         buffer = BASE_OF[name]
         self._add(
             rng,
-            Item(
+            DraftInsn(
                 LOADED[name],
                 "mem",
                 {
@@ -150,12 +180,12 @@ class TransferBuilder:
                     **transfer(sram, dram, rows, columns, stride, pads),
                     **self._pad_min(rng),
                 },
-                reads=Access(dram=ranges),
-                writes=Access({buffer: ((1 << count) - 1) << sram}),
+                reads=Touched(dram=ranges),
+                writes=Touched({buffer: ((1 << count) - 1) << sram}),
             ),
         )
 
-    def _store(self, rng, *, tile=None):
+    def _store(self, rng: random.Random, *, tile: int | None = None) -> None:
         rows, columns, pads = self._shape(rng, self.depth["out"], pads=False, least=1)
         if tile is not None:
             rows, columns = 1, 1
@@ -163,7 +193,7 @@ class TransferBuilder:
         dram, stride, ranges = self._dram(rng, "out", rows, columns)
         self._add(
             rng,
-            Item(
+            DraftInsn(
                 STORE,
                 "mem",
                 {
@@ -172,12 +202,12 @@ class TransferBuilder:
                     **transfer(sram, dram, rows, columns, stride, pads),
                     **self._pad_min(rng),
                 },
-                reads=Access({"acc": ((1 << rows * columns) - 1) << sram}),
-                writes=Access(dram=ranges),
+                reads=Touched({"acc": ((1 << rows * columns) - 1) << sram}),
+                writes=Touched(dram=ranges),
             ),
         )
 
-    def _uop(self, rng, *, tile=None):
+    def _uop(self, rng: random.Random, *, tile: int | None = None) -> tuple[int, int]:
         """New micro-ops, preferably over some that were just used; returns their range."""
         rows, columns, pads = self._shape(
             rng,
@@ -199,14 +229,15 @@ class TransferBuilder:
         addr = self._uop_region + self._uop_used
         self._write(addr, words)
         self._uop_used += 4 * (span + rng.choice((0, 0, 1, 3)))
-        self.uops[sram : sram + count] = 0
-        for row in range(rows):
-            first = sram + (pads[0] + row) * pitch + pads[2]
-            self.uops[first : first + columns] = words[row * stride : row * stride + columns]
+        if self.added not in self._dropped:
+            self.uops[sram : sram + count] = 0
+            for row in range(rows):
+                first = sram + (pads[0] + row) * pitch + pads[2]
+                self.uops[first : first + columns] = words[row * stride : row * stride + columns]
         self.recent = [*self.recent[-3:], sram]
         self._add(
             rng,
-            Item(
+            DraftInsn(
                 COMPUTE,
                 "mem",
                 {
@@ -219,11 +250,31 @@ class TransferBuilder:
         )
         return sram, count
 
-    def _pad_min(self, rng):
+    def _noop(self, module: ModuleId) -> DraftInsn:
+        return self.make_noop(self._rng, module)
+
+    def make_noop(self, rng: random.Random, module: ModuleId) -> DraftInsn:
+        """A transfer of nothing; its other fields may be anything."""
+        values = {field.name: rng.randrange(field.max + 1) for field in self.isa.mem.fields}
+        for name in BITS.values():
+            values[name] = 0
+        if module == STORE:
+            values |= {"opcode": Opcode.STORE, rng.choice(("x_size", "y_size")): 0}
+        else:
+            values |= {
+                "opcode": Opcode.LOAD,
+                "x_size": 0,
+                "memory_type": rng.choice(
+                    (MemoryType.INP, MemoryType.WGT) if module == LOAD else (0, 3, 4, 5, 6, 7)
+                ),
+            }
+        return DraftInsn(module, "mem", values)
+
+    def _pad_min(self, rng: random.Random) -> dict[str, int]:
         """Encoding 0.0.3's choice of padding; for UOP and for STORE it means nothing."""
         return {"pad_min": rng.randrange(2)} if self.config.requantises else {}
 
-    def _micro_op(self, rng, tile):
+    def _micro_op(self, rng: random.Random, tile: int | None) -> int:
         """Indices that lie together often, and fit both GEMM and ALU nearly always."""
         acc, both = self.depth["acc"], min(self.depth["acc"], self.depth["inp"])
         dst = tile
@@ -246,15 +297,23 @@ class TransferBuilder:
         )
         return word | unnamed(self.isa.uop) & rng.getrandbits(32)
 
-    def _add(self, rng, item):
+    def _add(self, rng: random.Random, item: DraftInsn) -> None:
         """Puts an instruction into the stream, perhaps with more tokens than it needs."""
-        self._sequence.add(item, greedy=rng.random() < 0.1)
-        for (producer, _), queue in QUEUES.items():
-            if producer == item.module and rng.random() < 0.04:
-                self._sequence.push(item, queue)
+        greedy = rng.random() < 0.1
+        more = [
+            queue
+            for (producer, _), queue in QUEUES.items()
+            if producer == item.module and rng.random() < 0.04
+        ]
+        self.added += 1
+        if self.added - 1 in self._dropped:
+            return
+        self._sequence.add(item, greedy=greedy)
+        for queue in more:
+            self._sequence.push(item, queue)
 
 
-def unnamed(fmt):
+def unnamed(fmt: Format) -> int:
     """The bits of a word that no field names."""
     named = 0
     for field in fmt.fields:
@@ -262,7 +321,7 @@ def unnamed(fmt):
     return ((1 << fmt.bits) - 1) & ~named
 
 
-def _arena_bytes(seed, *, scales):
+def _arena_bytes(seed: int, *, scales: bool) -> NDArray[np.uint8]:
     """Bytes in stretches of different kinds: anything, extremes, small 32-bit numbers; with
     `scales`, binary32 numbers that bring small numbers into the range of an int8 too."""
     rng = np.random.default_rng(seed)

@@ -1,23 +1,34 @@
-"""Random programs that are legal and free of races, or have one error in a known place.
+"""Random launches that are legal and free of races, or have one error in a known place.
 
-A `Recipe` is what hypothesis draws: kinds of steps and seeds, so that it shrinks by leaving steps
-out. `Builder` makes a `Launch` of it: memory, base registers and an instruction stream. It follows
-the UOP buffer, because a micro-op decides which indices are legal, and what every instruction
-touches; `tests.ordering` then inserts the tokens.
+A `LaunchPlan` has kinds of steps and a seed for each, so that it stays legal when steps are left
+out. `LaunchBuilder` makes a `Launch` of it: memory, base registers and an instruction stream. It
+follows the UOP buffer, because a micro-op decides which indices are legal, and what every
+instruction touches; `token_order` then inserts the tokens.
 """
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from tests.faults import IN_STREAM, LOADED, make_wrong
-from tests.ordering import BITS, COMPUTE, LOAD, QUEUES, STORE, Access, Item, Sequence
-from tests.program_transfers import ARENA_BYTES, TransferBuilder, unnamed
+from vta.image import BASES
+from vta.insn_format import Format
 from vta.isa import AluOp, Isa, MemoryType, Opcode, pack_qnt
+from vta.tools.fuzz.random_transfers import ARENA_BYTES, TransferBuilder, unnamed
+from vta.tools.fuzz.token_order import (
+    COMPUTE,
+    LOAD,
+    QUEUES,
+    STORE,
+    DraftInsn,
+    InsnSequence,
+    Touched,
+)
+from vta.tools.fuzz.wrong_insns import IN_STREAM, LOADED, make_wrong
 
 KINDS = (
     "gemm",
@@ -46,32 +57,27 @@ IMMEDIATES = (0, 1, -1, 2, 3, 7, 15, 31, 32, 33, 127, 128, -5, -31, -32, -33, -1
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One launch: a seed, steps as (kind, seed), and perhaps a fault as (kind, seed)."""
+class LaunchPlan:
+    """One launch.
+
+    Attributes
+    ----------
+    seed : int
+        Of what belongs to no step: where memory is, and the order of the stream.
+    steps : tuple of (kind, seed)
+    fault : (kind, seed) or None
+        The one error.
+    dropped : frozenset of int
+        Instructions to leave out, by number, without the no-ops that carry tokens.
+    reset_after : int or None
+        Cycles after which the RTL is reset in the middle of the run.
+    """
 
     seed: int
     steps: tuple[tuple[str, int], ...]
     fault: tuple[str, int] | None = None
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Launches on one machine; buffers and left-over tokens survive from one to the next."""
-
-    plans: tuple[Plan, ...]
-
-
-def recipes(*, faulty):
-    """A strategy of recipes; if `faulty`, of those whose first launch ends with an error."""
-    seeds = st.integers(0, 2**20)
-    step_lists = st.lists(st.tuples(st.sampled_from(KINDS), seeds), min_size=1, max_size=24).map(
-        tuple
-    )
-    plan = st.builds(Plan, seeds, step_lists)
-    if not faulty:
-        return st.builds(Recipe, st.lists(plan, min_size=1, max_size=3).map(tuple))
-    wrong = st.builds(Plan, seeds, step_lists, st.tuples(st.sampled_from(FAULTS), seeds))
-    return st.builds(lambda first, second: Recipe((first, second)), wrong, plan)
+    dropped: frozenset[int] = frozenset()
+    reset_after: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,23 +93,24 @@ class Launch:
         The instructions in an order that their tokens allow, FINISH included.
     """
 
-    writes: list
+    writes: list[tuple[int, NDArray[np.uint8]]]
     insn_addr: int
     insn_count: int
-    base: dict
-    meaning: list
+    base: dict[str, int]
+    meaning: list[int]
 
 
-class Builder(TransferBuilder):
+class LaunchBuilder(TransferBuilder):
     """Makes the launches of one machine, one after the other."""
 
-    def build(self, plan):
+    def build(self, plan: LaunchPlan) -> Launch:
         """The `Launch` of a plan. After one with a fault, call `recovery`."""
         rng = random.Random(plan.seed)
         self._rng = rng
         self._writes = []
+        self._dropped, self.added = plan.dropped, 0
         self._place_memory(rng)
-        self._sequence = Sequence(rng, self._noop, self.tokens)
+        self._sequence = InsnSequence(rng, self._noop, self.tokens)
         self.recent = [0]
         self._focus = [
             0,
@@ -122,14 +129,17 @@ class Builder(TransferBuilder):
             self._fault(fault, random.Random(fault_seed))
         return self._finish(plan, rng)
 
-    def _step(self, kind, rng):
+    def _step(self, kind: str, rng: random.Random) -> None:
         if kind in LOADED and kind != "uop":
             self._load(rng, kind)
         else:
             getattr(self, f"_{kind}")(rng)
 
-    def recovery(self):
-        """A launch that clears ACC and UOP, which an error leaves undefined, after a reset."""
+    def recovery(self, *, everything: bool = False) -> Launch:
+        """A launch after a reset that clears ACC and UOP, which an error leaves undefined.
+
+        With `everything` it clears INP and WGT too, which a reset in mid-run leaves undefined.
+        """
         self.tokens = dict.fromkeys(QUEUES.values(), 0)
         self.uops[:] = 0
         words = [
@@ -140,26 +150,32 @@ class Builder(TransferBuilder):
                 y_pad_1=1,
                 x_size=self.depth[name] // 2,
             )
-            for memory, name in ((MemoryType.UOP, "uop"), (MemoryType.ACC, "acc"))
+            for memory, name in (
+                (MemoryType.UOP, "uop"),
+                (MemoryType.ACC, "acc"),
+                *(((MemoryType.INP, "inp"), (MemoryType.WGT, "wgt")) if everything else ()),
+            )
         ]
         words.append(self.isa.common.pack(opcode=Opcode.FINISH))
         return Launch(
             [(0, Isa.words(words).reshape(-1).view(np.uint8))],
             0,
             len(words),
-            dict.fromkeys(self.base, 0),
+            dict.fromkeys(BASES, 0),
             words,
         )
 
     # -- GEMM and ALU ----------------------------------------------------------------------------
 
-    def _gemm(self, rng, **more):
-        self._loop(rng, rng.choice(("gemm", "gemm", "gemm", "reset")), **more)
+    def _gemm(self, rng: random.Random, *, single: bool = False, at: int | None = None) -> None:
+        self._loop(rng, rng.choice(("gemm", "gemm", "gemm", "reset")), single=single, at=at)
 
-    def _alu(self, rng, **more):
-        self._loop(rng, rng.choice(("alu", "imm")), **more)
+    def _alu(self, rng: random.Random, *, single: bool = False, at: int | None = None) -> None:
+        self._loop(rng, rng.choice(("alu", "imm")), single=single, at=at)
 
-    def _loop(self, rng, kind, *, single=False, at=None):
+    def _loop(
+        self, rng: random.Random, kind: str, *, single: bool = False, at: int | None = None
+    ) -> None:
         """A GEMM, a reset, or an ALU operation with a register or an immediate."""
         if at is not None:
             first, count = at, 1
@@ -184,7 +200,7 @@ class Builder(TransferBuilder):
                     (end, (loops[0], 0)),
                 )
             )
-        values = {
+        values: dict[str, int] = {
             "opcode": Opcode.GEMM if kind in ("gemm", "reset") else Opcode.ALU,
             "uop_bgn": first,
             "uop_end": end,
@@ -211,29 +227,30 @@ class Builder(TransferBuilder):
         }
         touched = {}
         for name, buffer in buffers.items():
-            touched[name] = self._indices(
+            elements = self._indices(
                 rng, name, buffer, fields[f"{name}_idx"], loops, values, used=name in used
             )
-            if touched[name] is None:
+            if elements is None:
                 # Such micro-ops do not fit; a reset always does.
                 self._loop(rng, "reset", single=single, at=at)
                 return
+            touched[name] = elements
         format_name = "gemm" if values["opcode"] == Opcode.GEMM else "alu"
-        reads = {}
+        reads: dict[str, int] = {}
         for name in used:
             reads[buffers[name]] = reads.get(buffers[name], 0) | touched[name]
         self._add(
             rng,
-            Item(
+            DraftInsn(
                 COMPUTE,
                 format_name,
                 values,
-                reads=Access(reads),
-                writes=Access({"acc": touched["dst"]}),
+                reads=Touched(reads),
+                writes=Touched({"acc": touched["dst"]}),
             ),
         )
 
-    def _choose_new(self, rng, values):
+    def _choose_new(self, rng: random.Random, values: dict[str, int]) -> None:
         """Makes an ALU operation one of encoding 0.0.3, every other time."""
         if rng.random() < 0.5:
             values["alu_opcode"] = AluOp.MOV
@@ -242,7 +259,17 @@ class Builder(TransferBuilder):
                 lower = rng.choice((-128, rng.randrange(-128, 128)))
                 values |= {"alu_opcode": AluOp.QNT, "imm": pack_qnt(zero_point, lower)}
 
-    def _indices(self, rng, name, buffer, fields, loops, values, *, used):
+    def _indices(
+        self,
+        rng: random.Random,
+        name: str,
+        buffer: str,
+        fields: NDArray[Any],
+        loops: tuple[int, int],
+        values: dict[str, int],
+        *,
+        used: bool,
+    ) -> int | None:
         """Chooses one index's factors; the elements as bits, or None if they do not fit."""
         mask = self.depth[buffer] - 1
         factors = [rng.choice((0, 1, rng.randrange(4), rng.randrange(mask + 1))) for _ in range(2)]
@@ -265,27 +292,7 @@ class Builder(TransferBuilder):
 
     # -- steps of several instructions -----------------------------------------------------------
 
-    def _noop(self, module):
-        return self.make_noop(self._rng, module)
-
-    def make_noop(self, rng, module):
-        """A transfer of nothing; its other fields may be anything."""
-        values = {field.name: rng.randrange(field.max + 1) for field in self.isa.mem.fields}
-        for name in BITS.values():
-            values[name] = 0
-        if module == STORE:
-            values |= {"opcode": Opcode.STORE, rng.choice(("x_size", "y_size")): 0}
-        else:
-            values |= {
-                "opcode": Opcode.LOAD,
-                "x_size": 0,
-                "memory_type": rng.choice(
-                    (MemoryType.INP, MemoryType.WGT) if module == LOAD else (0, 3, 4, 5, 6, 7)
-                ),
-            }
-        return Item(module, "mem", values)
-
-    def _burst(self, rng):
+    def _burst(self, rng: random.Random) -> None:
         """Loops of one iteration, back to back, with no time to hide anything."""
         self._uop(rng)
         kind = rng.choice(("gemm", "alu", "both"))
@@ -295,7 +302,7 @@ class Builder(TransferBuilder):
             else:
                 self._alu(rng, single=True)
 
-    def _relay(self, rng):
+    def _relay(self, rng: random.Random) -> None:
         """Several loads of micro-ops in flight, and loops that use the older of them."""
         ranges = [self._uop(rng) for _ in range(rng.randrange(2, 5))]
         for _ in range(rng.randrange(1, 4)):
@@ -304,12 +311,12 @@ class Builder(TransferBuilder):
                 kind = rng.choice(("gemm", "reset", "alu", "imm"))
                 self._loop(rng, kind, single=rng.random() < 0.5, at=first + rng.randrange(count))
 
-    def _idle(self, rng):
+    def _idle(self, rng: random.Random) -> None:
         """Transfers of nothing, with tokens perhaps."""
         for _ in range(rng.choice((1, 2, 9))):
             self._add(rng, self.make_noop(rng, rng.choice((LOAD, COMPUTE, STORE))))
 
-    def _chain(self, rng):
+    def _chain(self, rng: random.Random) -> None:
         """Everything that can be done to one tile, one after the other."""
         tile = rng.choice(self._focus)
         first, count = self._uop(rng, tile=tile)
@@ -322,7 +329,7 @@ class Builder(TransferBuilder):
             else:
                 getattr(self, f"_{step}")(rng, single=True, at=first + rng.randrange(count))
 
-    def _fault(self, fault, rng):
+    def _fault(self, fault: str | None, rng: random.Random) -> None:
         if fault in IN_STREAM:
             item, queue = make_wrong(self, fault, rng)
             self._sequence.add(item)
@@ -332,11 +339,11 @@ class Builder(TransferBuilder):
 
     # -- the stream ------------------------------------------------------------------------------
 
-    def _finish(self, plan, rng):
+    def _finish(self, plan: LaunchPlan, rng: random.Random) -> Launch:
         fault = plan.fault[0] if plan.fault else None
         if rng.random() < 0.4:
             self._sequence.drain()
-        finish = Item(COMPUTE, "common", {"opcode": Opcode.FINISH})
+        finish = DraftInsn(COMPUTE, "common", {"opcode": Opcode.FINISH})
         self._sequence.add(finish, greedy=rng.random() < 0.3)
         for queue in ("g2l", "g2s"):
             if rng.random() < 0.1:
@@ -371,7 +378,7 @@ class Builder(TransferBuilder):
             self._writes, addr, count, self.base, [packed[item] for item in self._sequence.items]
         )
 
-    def _pack(self, item, rng):
-        fmt = getattr(self.isa, item.kind)
+    def _pack(self, item: DraftInsn, rng: random.Random) -> int:
+        fmt: Format = getattr(self.isa, item.kind)
         word = fmt.pack(**{**item.values, **item.token_bits()})
         return word | unnamed(fmt) & rng.getrandbits(128)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from tests.compiler.fuzz.choices import Choices
-from tests.compiler.fuzz.drawn import Drawn
-from tests.compiler.fuzz.generator import ACC, INP
 from vta import te
 from vta.compiler.te.expr import Axis, Reduce
 from vta.compiler.te.gemm_intrinsic import gemm
 from vta.compiler.te.schedule import Schedule
 from vta.compiler.te.stage import Stage
 from vta.compiler.te.tensor import ComputeOp, Operation, Tensor
+from vta.tools.fuzz.choices import Choices
+from vta.tools.fuzz.drawn import Drawn
+from vta.tools.fuzz.random_expressions import ACC, INP
 
 __all__ = ["draw_schedule"]
 

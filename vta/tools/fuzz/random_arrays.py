@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tests.compiler.fuzz.choices import Choices
+from vta.tools.fuzz.choices import Choices
 
 __all__ = ["SPECIAL", "draw_array"]
 

@@ -2,16 +2,30 @@
 
 A sequence says what is meant: one instruction after the other. On the machine only the order within
 a module holds by itself, so for every two instructions of different modules that touch the same,
-the later must know that the earlier is over. `Sequence` tracks what each instruction knows and,
+the later must know that the earlier is over. `InsnSequence` tracks what each instruction knows and,
 where that is not enough, has an earlier one push a token and the later one pop it; between load and
 store the message goes through compute. Where no instruction can carry a token, a no-op does.
 """
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from vta.isa import ModuleId
+
+__all__ = [
+    "BITS",
+    "COMPUTE",
+    "LOAD",
+    "MODULES",
+    "QUEUES",
+    "STORE",
+    "DraftInsn",
+    "InsnSequence",
+    "Touched",
+]
 
 LOAD, COMPUTE, STORE = ModuleId.LOAD, ModuleId.COMPUTE, ModuleId.STORE
 MODULES = (LOAD, COMPUTE, STORE)
@@ -36,13 +50,13 @@ BITS = {
 
 
 @dataclass
-class Access:
+class Touched:
     """What an instruction touches: bits by element of a buffer, byte ranges of memory."""
 
     buffers: dict[str, int] = field(default_factory=dict)
     dram: list[tuple[int, int]] = field(default_factory=list)
 
-    def meets(self, other):
+    def meets(self, other: Touched) -> bool:
         if any(bits & other.buffers.get(name, 0) for name, bits in self.buffers.items()):
             return True
         return any(
@@ -53,7 +67,7 @@ class Access:
 
 
 @dataclass(eq=False)
-class Item:
+class DraftInsn:
     """An instruction that is not packed yet.
 
     `known` counts, by module, the instructions that are over when this one starts.
@@ -62,21 +76,21 @@ class Item:
     module: ModuleId
     kind: str
     values: dict[str, int]
-    reads: Access = field(default_factory=Access)
-    writes: Access = field(default_factory=Access)
+    reads: Touched = field(default_factory=Touched)
+    writes: Touched = field(default_factory=Touched)
     pops: set[str] = field(default_factory=set)
     pushes: set[str] = field(default_factory=set)
     place: int = -1
     known: dict[ModuleId, int] = field(default_factory=dict)
 
-    def conflicts(self, other):
+    def conflicts(self, other: DraftInsn) -> bool:
         return (
             self.writes.meets(other.writes)
             or self.writes.meets(other.reads)
             or self.reads.meets(other.writes)
         )
 
-    def token_bits(self):
+    def token_bits(self) -> dict[str, int]:
         return {
             BITS[self.module, verb, queue]: 1
             for verb, queues in (("pop", self.pops), ("push", self.pushes))
@@ -84,7 +98,7 @@ class Item:
         }
 
 
-class Sequence:
+class InsnSequence:
     """Instructions in the order in which they are meant, and their tokens.
 
     Parameters
@@ -92,33 +106,37 @@ class Sequence:
     rng : random.Random
         Chooses who carries a token.
     make_noop : function of (module)
-        An `Item` that does nothing.
+        An `DraftInsn` that does nothing.
     tokens : dict of str to int
         What waits in the queues before the first instruction.
     """
 
-    def __init__(self, rng, make_noop, tokens):
-        self.items = []
-        self.by_module = {module: [] for module in MODULES}
+    def __init__(
+        self, rng: random.Random, make_noop: Callable[[ModuleId], DraftInsn], tokens: dict[str, int]
+    ) -> None:
+        self.items: list[DraftInsn] = []
+        self.by_module: dict[ModuleId, list[DraftInsn]] = {module: [] for module in MODULES}
         self._rng = rng
         self._make_noop = make_noop
         # Pushers in order; None is a token from before. And how many were popped.
-        self._pushers = {queue: [None] * tokens[queue] for queue in QUEUES.values()}
+        self._pushers: dict[str, list[DraftInsn | None]] = {
+            queue: [None] * tokens[queue] for queue in QUEUES.values()
+        }
         self._popped = dict.fromkeys(QUEUES.values(), 0)
 
-    def left_over(self):
+    def left_over(self) -> dict[str, int]:
         """Tokens that wait after the last instruction."""
         return {
             queue: len(pushers) - self._popped[queue] for queue, pushers in self._pushers.items()
         }
 
-    def add(self, item, *, greedy=False):
+    def add(self, item: DraftInsn, *, greedy: bool = False) -> DraftInsn:
         """Appends an instruction, after the no-ops that it takes to order it.
 
         If `greedy`, it pops what tokens are left over, too.
         """
         item.known = self._knowledge(item.module)
-        needs = {}
+        needs: dict[ModuleId, int] = {}
         for other in MODULES:
             if other == item.module:
                 continue
@@ -141,22 +159,22 @@ class Sequence:
         self._append(item)
         return item
 
-    def push(self, item, queue):
+    def push(self, item: DraftInsn, queue: str) -> None:
         """A further token from the newest instruction of its module."""
         if queue not in item.pushes and item is self.by_module[item.module][-1]:
             item.pushes.add(queue)
             self._pushers[queue].append(item)
 
-    def drain(self):
+    def drain(self) -> None:
         """Pops all that is left over, by no-ops."""
         for (_, consumer), queue in QUEUES.items():
             while self.left_over()[queue]:
                 self._append_popping(consumer, queue)
 
-    def merged(self, rng):
+    def merged(self, rng: random.Random) -> list[DraftInsn]:
         """The items in another order that keeps each module's: as fetch may see them."""
         left = {module: list(items) for module, items in self.by_module.items()}
-        merged = []
+        merged: list[DraftInsn] = []
         while any(left.values()):
             module = rng.choice([module for module in MODULES if left[module]])
             for _ in range(rng.choice((1, 1, 2, 5, 30))):
@@ -166,19 +184,19 @@ class Sequence:
 
     # -- tokens ----------------------------------------------------------------------------------
 
-    def _knowledge(self, module):
+    def _knowledge(self, module: ModuleId) -> dict[ModuleId, int]:
         """What the next instruction of a module knows without further tokens."""
         mine = self.by_module[module]
         known = dict(mine[-1].known) if mine else dict.fromkeys(MODULES, 0)
         known[module] = len(mine)
         return known
 
-    def _append(self, item):
+    def _append(self, item: DraftInsn) -> None:
         item.place = len(self.by_module[item.module])
         self.by_module[item.module].append(item)
         self.items.append(item)
 
-    def _ask_compute(self, item, needs):
+    def _ask_compute(self, item: DraftInsn, needs: dict[ModuleId, int]) -> None:
         """Turns a need of the module across into one of compute, which then must know."""
         across = STORE if item.module == LOAD else LOAD
         if across not in needs:
@@ -194,7 +212,7 @@ class Sequence:
             self._append(witness)
         needs[COMPUTE] = max(needs.get(COMPUTE, 0), witness.place + 1)
 
-    def _wait(self, item, other, need):
+    def _wait(self, item: DraftInsn, other: ModuleId, need: int) -> None:
         """Makes `item`, the next of its module, start after the first `need` of module `other`."""
         queue = QUEUES[other, item.module]
         pushers = self._pushers[queue]
@@ -209,9 +227,9 @@ class Sequence:
             if not able:
                 self.add(self._make_noop(other))
                 continue
-            pusher = self._rng.choice((able[0], able[-1], self._rng.choice(able)))
-            pusher.pushes.add(queue)
-            pushers.append(pusher)
+            chosen = self._rng.choice((able[0], able[-1], self._rng.choice(able)))
+            chosen.pushes.add(queue)
+            pushers.append(chosen)
         # The token is the last one before the first that gives enough order.
         while True:
             pusher = pushers[self._popped[queue]]
@@ -222,14 +240,14 @@ class Sequence:
             item.known[item.module] = before.place + 1
         self._pop(item, queue)
 
-    def _append_popping(self, module, queue):
+    def _append_popping(self, module: ModuleId, queue: str) -> DraftInsn:
         noop = self._make_noop(module)
         noop.known = self._knowledge(module)
         self._pop(noop, queue)
         self._append(noop)
         return noop
 
-    def _pop(self, item, queue):
+    def _pop(self, item: DraftInsn, queue: str) -> None:
         pusher = self._pushers[queue][self._popped[queue]]
         self._popped[queue] += 1
         item.pops.add(queue)
@@ -238,6 +256,6 @@ class Sequence:
             item.known[pusher.module] = max(item.known[pusher.module], pusher.place + 1)
 
 
-def _join(known, other):
+def _join(known: dict[ModuleId, int], other: dict[ModuleId, int]) -> None:
     for module, count in other.items():
         known[module] = max(known[module], count)

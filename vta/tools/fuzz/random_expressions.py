@@ -6,19 +6,20 @@ are read at any place that an index can name: shifted, reversed, strided, along 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from tests.compiler.fuzz.arrays import SPECIAL, draw_array
-from tests.compiler.fuzz.choices import Choices
-from tests.compiler.fuzz.drawn import Drawn
 from vta import te
 from vta.compiler.te.expr import Expr, Read, Var, walk
 from vta.compiler.te.padding import pad
 from vta.compiler.te.tensor import ComputeOp, Tensor
 from vta.config import Config
+from vta.tools.fuzz.choices import Choices
+from vta.tools.fuzz.drawn import Drawn
+from vta.tools.fuzz.random_arrays import SPECIAL, draw_array
 
 __all__ = ["draw_program"]
 
@@ -27,7 +28,7 @@ INP = "local.inp_buffer"
 WGT = "local.wgt_buffer"
 MOST_TILES = 12
 """Of one tensor: small buffers hold several such."""
-REDUCTIONS = {"+": te.sum, "max": te.max, "min": te.min}
+REDUCTIONS: dict[str, Callable[..., Any]] = {"+": te.sum, "max": te.max, "min": te.min}
 
 
 def draw_program(choices: Choices, config: Config) -> Drawn:
@@ -370,13 +371,14 @@ class _Drawing:
                 a, b = te.const(b, a.dtype), a
         if kind in ("min", "max"):
             return te.min(a, b) if kind == "min" else te.max(a, b)
-        return {
-            "+": lambda: a + b,
-            "-": lambda: a - b,
-            "*": lambda: a * b,
-            "<<": lambda: a << b,
-            ">>": lambda: a >> b,
-        }[kind]()
+        operations: dict[str, Callable[[Any, Any], Expr]] = {
+            "+": operator.add,
+            "-": operator.sub,
+            "*": operator.mul,
+            "<<": operator.lshift,
+            ">>": operator.rshift,
+        }
+        return operations[kind](a, b)
 
     def _reduce(self) -> None:
         choices = self.choices
@@ -415,7 +417,8 @@ class _Drawing:
                     choices.pick([0, 0, 1]),
                 )
                 return te.sum(value, axis=axes, init=choices.pick([start, 7]))
-            return REDUCTIONS[op](value, axis=axes)
+            reduced: Expr = REDUCTIONS[op](value, axis=axes)
+            return reduced
 
         self._add(self._compute("R", lead, rule), "alu", ACC)
 
@@ -439,7 +442,7 @@ class _Drawing:
         bias = choices.pick(self.values) if self.values and choices.chance(50) else None
 
         def rule(i: Sequence[Expr]) -> Expr:
-            rows = [(i[0], o), (ko.var, n)]
+            rows: list[tuple[Any, int]] = [(i[0], o), (ko.var, n)]
             if choices.chance(20):
                 rows.append((i[1], m))
             at = [self._index(size, rows, dim) for dim, size in enumerate(data_lead)]

@@ -7,11 +7,14 @@ do in an order that its tokens allow. Only the decoding is shared with what it i
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vta.isa import AluOp, Isa, MemoryType, Opcode
+from vta.config import Config
+from vta.isa import AluOp, Insn, Isa, MemoryType, Opcode
 
 PAGE = 4096
 
@@ -25,7 +28,7 @@ ADDRESSED = {
 }
 
 
-class Oracle:
+class PlainInterpreter:
     """Buffers, memory and statistics of a machine of `config`, from power-on.
 
     Attributes
@@ -40,27 +43,33 @@ class Oracle:
         As `vta.program.RunReport.stats`, of the run.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: Config) -> None:
         self.config = config
         self.isa = Isa(config)
-        self.uop = np.zeros(config.uop_depth, np.uint32)
-        self.inp = np.zeros((config.inp_depth, config.batch, config.block), np.int8)
-        self.wgt = np.zeros((config.wgt_depth, config.block, config.block), np.int8)
-        self.acc = np.zeros((config.acc_depth, config.batch, config.block), np.int32)
-        self.pages = {}
-        self.stats = {}
+        self.uop: NDArray[np.uint32] = np.zeros(config.uop_depth, np.uint32)
+        self.inp: NDArray[np.int8] = np.zeros(
+            (config.inp_depth, config.batch, config.block), np.int8
+        )
+        self.wgt: NDArray[np.int8] = np.zeros(
+            (config.wgt_depth, config.block, config.block), np.int8
+        )
+        self.acc: NDArray[np.int32] = np.zeros(
+            (config.acc_depth, config.batch, config.block), np.int32
+        )
+        self.pages: dict[int, NDArray[np.uint8]] = {}
+        self.stats: dict[str, int] = {}
 
     # -- memory ----------------------------------------------------------------------------------
 
-    def page(self, number):
+    def page(self, number: int) -> NDArray[np.uint8]:
         return self.pages.setdefault(number, np.zeros(PAGE, np.uint8))
 
-    def read(self, addr, nbytes):
+    def read(self, addr: int, nbytes: int) -> NDArray[np.uint8]:
         return np.concatenate(
             [self.page(number)[low:high] for number, low, high in _pieces(addr, nbytes)]
         )
 
-    def write(self, addr, data):
+    def write(self, addr: int, data: NDArray[np.uint8]) -> None:
         done = 0
         for number, low, high in _pieces(addr, len(data)):
             self.page(number)[low:high] = data[done : done + high - low]
@@ -68,7 +77,7 @@ class Oracle:
 
     # -- instructions ----------------------------------------------------------------------------
 
-    def run(self, words, base):
+    def run(self, words: Sequence[int], base: dict[str, int]) -> None:
         """Executes 128-bit instructions in the order given."""
         self.stats = dict.fromkeys(
             (
@@ -98,7 +107,7 @@ class Oracle:
             elif insn.opcode == Opcode.ALU:
                 self.alu(insn)
 
-    def load(self, insn, base):
+    def load(self, insn: Insn, base: dict[str, int]) -> None:
         memory = MemoryType(insn.memory_type)
         name = ADDRESSED[memory]
         buffer = getattr(self, name)
@@ -118,15 +127,15 @@ class Oracle:
         self.stats[f"{name}_load_nbytes"] += insn.y_size * insn.x_size * nbytes
 
     @staticmethod
-    def pad_min(insn):
+    def pad_min(insn: Insn) -> int:
         return insn.values.get("pad_min", 0)
 
     @staticmethod
-    def padding(memory):
+    def padding(memory: MemoryType) -> int:
         """What `pad_min` puts into padding."""
         return {MemoryType.UOP: 0, MemoryType.ACC: -(2**31)}.get(memory, -128)
 
-    def store(self, insn, base):
+    def store(self, insn: Insn, base: dict[str, int]) -> None:
         nbytes = self.config.out_elem_bytes
         low = (self.acc & 0xFF).astype(np.uint8)
         for row in range(insn.y_size):
@@ -135,14 +144,14 @@ class Oracle:
             self.write(addr, low[first : first + insn.x_size].reshape(-1))
         self.stats["out_store_nbytes"] += insn.y_size * insn.x_size * nbytes
 
-    def iterations(self, insn):
+    def iterations(self, insn: Insn) -> Iterator[tuple[dict[str, int], int, int]]:
         """(uop fields, i_out, i_in) of each iteration."""
         for i_out in range(insn.iter_out):
             for i_in in range(insn.iter_in):
                 for place in range(insn.uop_bgn, insn.uop_end):
                     yield self.isa.uop.unpack(int(self.uop[place])), i_out, i_in
 
-    def gemm(self, insn):
+    def gemm(self, insn: Insn) -> None:
         for uop, i_out, i_in in self.iterations(insn):
             dst = uop["dst_idx"] + i_out * insn.dst_factor_out + i_in * insn.dst_factor_in
             if insn.reset:
@@ -155,7 +164,7 @@ class Oracle:
             self.acc[dst] = _wrap(self.acc[dst] + product)
             self.stats["gemm_counter"] += 1
 
-    def alu(self, insn):
+    def alu(self, insn: Insn) -> None:
         for uop, i_out, i_in in self.iterations(insn):
             dst = uop["dst_idx"] + i_out * insn.dst_factor_out + i_in * insn.dst_factor_in
             left = self.acc[dst].astype(np.int64)
@@ -173,7 +182,7 @@ class Oracle:
             self.stats["alu_counter"] += 1
 
 
-def _operate(op, left, right):
+def _operate(op: int, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
     if op == AluOp.MIN:
         return np.minimum(left, right)
     if op == AluOp.MAX:
@@ -189,7 +198,7 @@ def _operate(op, left, right):
     return np.where(right >= 0, shifted_right, shifted_left)
 
 
-def requantise(acc, scale, imm):
+def requantise(acc: int, scale: int, imm: int) -> int:
     """QNT of one number, in whole numbers and fractions: no floating point.
 
     `acc` and `scale` are int32; the bits of `scale` are those of a binary32 number.
@@ -209,7 +218,7 @@ def requantise(acc, scale, imm):
     return max(lower, min(127, rounded + zero_point))
 
 
-def _to_24_bits(value):
+def _to_24_bits(value: Fraction) -> Fraction:
     """A positive number with 24 significant bits, to nearest, ties to even."""
     exponent = math.floor(math.log2(value)) - 23
     # log2 may be off by one at powers of two.
@@ -220,12 +229,12 @@ def _to_24_bits(value):
     return round(value / Fraction(2) ** exponent) * Fraction(2) ** exponent
 
 
-def _wrap(values):
+def _wrap(values: NDArray[np.int64]) -> NDArray[np.int32]:
     """int64 to the int32 that has the same low bits."""
     return ((values + 2**31) % 2**32 - 2**31).astype(np.int32)
 
 
-def _pieces(addr, nbytes):
+def _pieces(addr: int, nbytes: int) -> Iterator[tuple[int, int, int]]:
     """(page, first byte, end) of a range."""
     while nbytes:
         number, low = divmod(addr, PAGE)

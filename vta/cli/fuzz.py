@@ -1,0 +1,175 @@
+"""`vta fuzz`: random programs on the RTL, the functional simulator and a plain interpreter."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vta.cli.app import EXIT_DIFFERENCE
+from vta.cli.output import path_argument, print_table, progress_bar, step, thousands
+from vta.config import Config
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from vta.tools.fuzz.campaign import Tally
+    from vta.tools.fuzz.trial import Difference
+
+__all__ = ["command"]
+
+PROGRAMS = 1000
+
+
+@click.command("fuzz", short_help="Compare random programs on the RTL and two simulators.")
+@click.option(
+    "--programs",
+    metavar="N",
+    type=click.IntRange(1),
+    help=f"Stop after at least N programs (default: {PROGRAMS}).",
+)
+@click.option("--minutes", metavar="M", type=click.FloatRange(0, min_open=True), help="Stop then.")
+@click.option(
+    "--seed", metavar="S", type=click.IntRange(0), default=0, help="Another seed, other programs."
+)
+@click.option(
+    "--config",
+    "names",
+    metavar="NAME",
+    multiple=True,
+    help="A preset, an odd configuration, or a file; several times for several (default: twelve).",
+)
+@click.option(
+    "--jobs",
+    metavar="J",
+    type=click.IntRange(1),
+    help="Processes (default: as many as there are processors).",
+)
+@click.option(
+    "--output",
+    metavar="FOLDER",
+    type=path_argument,
+    default="build/fuzz",
+    show_default=True,
+    help="Where memory images of differences go.",
+)
+def command(
+    programs: int | None,
+    minutes: float | None,
+    seed: int,
+    names: tuple[str, ...],
+    jobs: int | None,
+    output: str,
+) -> int:
+    """Run random programs and compiled random schedules on the RTL, on the functional simulator in
+    two interleavings, and on an interpreter of one instruction after the other. Memory is slow,
+    stalls and answers out of order; some programs have an error, some are reset in mid-run.
+
+    A difference is made small and written as a memory image for `vta replay`. Exit status: 0 no
+    difference, 1 a difference.
+
+    Example: vta fuzz --config tiny --programs 100 --seed 7
+    """
+    from vta.tools.fuzz.campaign import Until, campaign
+
+    if programs is None and minutes is None:
+        programs = PROGRAMS
+    until = Until(programs, None if minutes is None else minutes * 60)
+    configs = _configs(names)
+    jobs = jobs or os.cpu_count() or 1
+    _build_simulators(configs)
+    with contextlib.ExitStack() as stack:
+        show = stack.enter_context(progress_bar("random programs"))
+
+        def report(tally: Tally, share: float) -> None:
+            found = len(tally.differences)
+            differences = "1 difference" if found == 1 else f"{thousands(found)} differences"
+            show(share, f"{thousands(tally.launches)}, {differences}")
+
+        pool = None if jobs == 1 else stack.enter_context(_pool(jobs))
+        tally = campaign(configs, seed=seed, until=until, pool=pool, jobs=jobs, report=report)
+    _print_coverage(tally, configs)
+    _print_totals(tally, configs)
+    for number, difference in enumerate(tally.differences):
+        _save(Path(output), number, seed, difference)
+    return EXIT_DIFFERENCE if tally.differences else 0
+
+
+def _configs(names: Sequence[str]) -> dict[str, Config]:
+    from vta.tools.fuzz.configurations import CAMPAIGN, CONFIGURATIONS
+
+    return {
+        name: CONFIGURATIONS[name] if name in CONFIGURATIONS else Config.load(name)
+        for name in names or CAMPAIGN
+    }
+
+
+def _build_simulators(configs: dict[str, Config]) -> None:
+    """Builds what is not in the cache, so that processes need not wait for one another."""
+    from vta.sim.memory import Memory
+    from vta.sim.rtl.memory_model import MemoryModel
+    from vta.tools.fuzz.trial import make_rtl
+
+    for name, config in configs.items():
+        with step(f"the simulator of {name}"), Memory(config.addr_width) as memory:
+            make_rtl(config, memory, MemoryModel()).close()
+
+
+def _pool(jobs: int) -> Executor:
+    from vta.tools.fuzz.campaign import local_pool
+
+    return local_pool(jobs)
+
+
+def _print_coverage(tally: Tally, configs: dict[str, Config]) -> None:
+    from vta.tools.fuzz.coverage import rows
+
+    every = rows(configs.values())
+    print_table(
+        "what the programs reached",
+        ("group", "what", "times"),
+        [(group, name, tally.covered[group, name]) for group, name in every],
+    )
+    empty = [name for group, name in every if not tally.covered[group, name]]
+    if empty:
+        click.echo(f"{thousands(len(empty))} rows are empty: {'; '.join(empty)}")
+
+
+def _print_totals(tally: Tally, configs: dict[str, Config]) -> None:
+    rate = tally.launches / tally.seconds * 60 if tally.seconds else 0
+    found = len(tally.differences)
+    click.echo(
+        f"{thousands(tally.launches)} programs on {len(configs)} configurations, "
+        f"{thousands(tally.errors)} of them with an error and {thousands(tally.resets)} reset in "
+        f"mid-run, {thousands(round(rate))} a minute and processor: "
+        f"{thousands(found)} {'difference' if found == 1 else 'differences'}"
+    )
+
+
+def _save(folder: Path, number: int, seed: int, difference: Difference) -> None:
+    """Writes the image of a difference, and says how to see it again."""
+    import dataclasses
+
+    case, model = difference.case, difference.case.model
+    options = f"--target tsim --latency {model.latency} --write-response {model.write_response}"
+    for option, value in (
+        ("outstanding", model.outstanding),
+        ("stalls", model.stall_seed),
+        ("reorder", model.order_seed),
+    ):
+        options += f" --{option} {value}" if value is not None else ""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"\W+", "-", Path(case.name).stem)
+    path = folder / f"{name}-{seed}-{case.number}-{number}.npz"
+    description = (
+        f"vta fuzz --seed {seed} --config {case.name}, case {case.number}, launch "
+        f"{difference.launch} of the smallest case: {difference.text}; replay with {options}"
+    )
+    dataclasses.replace(difference.image, description=description).save(path)
+    click.echo(f"{case.name}, case {case.number}: {difference.text}")
+    click.echo(f"  {difference.insns} instructions: vta replay {options} {path}")
