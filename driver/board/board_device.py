@@ -11,11 +11,13 @@ import numpy as np
 
 from vta.driver.allocator import Allocator
 from vta.driver.board.bitstreams import fitting_bitstream, read_bitstream
+from vta.driver.board.kinds import KINDS
 from vta.driver.device import Device
 from vta.driver.simulated import PROFILE
 from vta.errors import DeviceError
 from vta.isa import INSN_BYTES, Isa, MemoryType
 from vta.readout import Readout, identity_problem
+from vta.registers import field_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,7 +100,20 @@ class BoardDevice(Device):
         found = self._link.identify()
         if not found:
             return "the FPGA is not programmed"
-        return identity_problem(self.config, found.__getitem__, programs_only=True)
+        return identity_problem(
+            self.config, found.__getitem__, programs_only=True
+        ) or self._burst_problem(found)
+
+    def _burst_problem(self, found: Mapping[str, int]) -> str:
+        kind = KINDS.get(self._link.info.kind)
+        field = field_of("config_2", "max_burst")
+        beats = found["config_2"] >> field.low & (1 << field.bits) - 1
+        if kind is None or beats <= kind.longest_burst:
+            return ""
+        return (
+            f"MAX_BURST is {beats} in hardware, and the memory port of {kind.name} takes bursts of "
+            f"at most {kind.longest_burst} beats"
+        )
 
     def _check_identity(self) -> None:
         if self._known:

@@ -176,7 +176,8 @@ class EmulatedSystem(System):
             return FunctionalFabric(config, self._dram)
         from vta.driver.verilog_cache import cached_verilog
 
-        return RtlFabric(config, cached_verilog(config), self._dram)
+        verilog = cached_verilog(config)
+        return RtlFabric(config, verilog, self._dram, self._kind.longest_burst)
 
     def spoil(self) -> None:
         """What wrong settings do to data: the upper half of the memory port's lanes is lost.

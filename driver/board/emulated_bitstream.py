@@ -23,15 +23,17 @@ def emulated_bitstream(kind: BoardKind, config: Config, clock_hz: int | None = N
     """The .bit file that "programs" an emulated board with the machine of a configuration.
 
     It has the form of a real one: a header, padding, the word AA995566, then data. The data is a
-    JSON manifest instead of frames.
+    JSON manifest instead of frames. As in a real one, MAX_BURST is lowered to what the board's
+    memory port takes.
     """
+    config = config.replace(target="sim", max_burst=min(config.max_burst, kind.longest_burst))
     manifest = json.dumps(
         {
             "format": _NAME,
             "version": VERSION,
             "board": kind.name,
             "clock_hz": clock_hz or kind.clock_hz,
-            "config": config.replace(target="sim").to_dict(),
+            "config": config.to_dict(),
         }
     ).encode()
     manifest += b" " * (-len(manifest) % 4)

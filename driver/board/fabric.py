@@ -53,12 +53,14 @@ class RtlFabric:
     verilog : str
     memory : Memory
         The board's DRAM.
+    longest_burst : int
+        The most beats of a burst that the memory port takes. A longer one is an error, as is one
+        that is longer than MAX_BURST.
     """
 
-    def __init__(self, config: Config, verilog: str, memory: Memory) -> None:
-        self._simulation = Simulation(
-            verilog, memory, model=MemoryModel(), max_burst=config.max_burst
-        )
+    def __init__(self, config: Config, verilog: str, memory: Memory, longest_burst: int) -> None:
+        longest = min(config.max_burst, longest_burst)
+        self._simulation = Simulation(verilog, memory, model=MemoryModel(), max_burst=longest)
 
     def read(self, offset: int) -> int:
         return self._simulation.read(offset)

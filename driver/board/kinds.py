@@ -45,6 +45,8 @@ class BoardKind:
         The machine's clock that bitstreams are made for by default.
     clock : ClockControl, optional
         Where that clock is set; None where it cannot be.
+    longest_burst : int
+        The most beats of a burst that its memory port takes: 16 where that is AXI3.
     """
 
     name: str
@@ -55,6 +57,7 @@ class BoardKind:
     widths: tuple[PortWidth, ...] = ()
     clock: ClockControl | None = None
     swapped: bool = True
+    longest_burst: int = 256
 
 
 # Zynq-7000, HP0: bit 0 of the read and of the write channel's control; 1 means 32 bits.
@@ -101,6 +104,7 @@ KINDS: dict[str, BoardKind] = {
             clock_hz=100 * _MHZ,
             widths=_HP0,
             clock=_FCLK0,
+            longest_burst=16,
         ),
         BoardKind(
             name="ultra96",
@@ -127,6 +131,7 @@ KINDS: dict[str, BoardKind] = {
             memory=0x3000_0000,
             clock_hz=100 * _MHZ,
             swapped=False,
+            longest_burst=16,
         ),
         BoardKind(
             name="intelfocl",

@@ -6,6 +6,7 @@ import hmac
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 from vta.driver.board.board import Board
@@ -213,7 +214,12 @@ class Agent:
         clock_hz = number(head, "clock_hz", _COUNT) if "clock_hz" in head else None
         content = bytearray(nbytes)
         self._channel.receive_into(memoryview(content))
-        self._board.program(bytes(content), clock_hz)
+        # An emulated board may have to build its simulator first, which takes minutes.
+        with ThreadPoolExecutor(1) as pool:
+            programming = pool.submit(self._board.program, bytes(content), clock_hz)
+            while not wait([programming], BEAT_SECONDS).done:
+                self._channel.send({"event": "programming"})
+        programming.result()
         self._answer()
 
     def _write(self, head: dict[str, Any], nbytes: int) -> None:

@@ -168,8 +168,20 @@ class RemoteBoard:
         self._call("reset")
 
     def program(self, bitstream: bytes, clock_hz: int | None = None) -> None:
+        """Programs the FPGA. There is one line about it if it takes long."""
         head = {} if clock_hz is None else {"clock_hz": clock_hz}
-        self._call("program", head, body=bitstream, seconds=10 * CALL_SECONDS)
+        told = False
+
+        def heard(event: dict[str, Any]) -> None:
+            nonlocal told
+            if not told:
+                why = "; it builds its simulator, which takes a minute or two, once"
+                logger.warning(
+                    "%s is being programmed%s", self.where, why if self.info.emulated else ""
+                )
+            told = True
+
+        self._call("program", head, body=bitstream, heard=heard)
 
     def ping(self) -> None:
         """Asks for an answer, and nothing else."""

@@ -9,7 +9,7 @@ answer; the one exception is ``interrupt``, which it may send during ``launch``.
 | hello | protocol, version, registers, token | | version, kind, address, nbytes, emulated |
 | open | | | (events: place) |
 | identify | | | registers |
-| program | clock_hz (may be left out) | bitstream | |
+| program | clock_hz (may be left out) | bitstream | (events) |
 | write | addr | the bytes | |
 | read | addr, nbytes | | body: the bytes |
 | launch | insn_addr, insn_count, base, timeout | | (events) registers, seconds |
@@ -21,7 +21,8 @@ answer; the one exception is ``interrupt``, which it may send during ``launch``.
 A request has a number, `id`, that its answer repeats. An answer has ``ok`` or ``error`` (an
 exception's name in `ERRORS`, with ``message``); an error whose `id` is null ends the session. An
 event has ``event`` and may come before the answer: ``waiting`` while others use the board (with
-``place``: 1 is next), ``running`` during a run, so that the client knows that the board is alive.
+``place``: 1 is next), ``running`` during a run and ``programming`` while the FPGA is programmed, so
+that the client knows that the board is alive.
 
 No length is believed before it is checked, a body goes straight to where it belongs, and no verb
 carries code.
@@ -82,7 +83,7 @@ CALL_SECONDS = 60.0
 """How long either side waits for a part of a body, and the client for an answer."""
 
 BEAT_SECONDS = 5.0
-"""How often the agent says that a client waits, or that a run goes on."""
+"""How often the agent says that a client waits, or that a run or the programming goes on."""
 
 PORTS = range(9091, 9200)
 """Where a daemon listens, unless told otherwise: the first of these that is free."""

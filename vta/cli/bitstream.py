@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from vta.cli.output import config_option, path_argument, step
 from vta.config import Config
+
+if TYPE_CHECKING:
+    from vta.tools.bitstream.make import Request
 
 __all__ = ["command"]
 
@@ -59,10 +63,23 @@ def command(
     if project_only:
         with step(f"project of {board}"):
             write_project(request, folder)
+        _say_what_differs(request)
         click.echo(f"{folder}: project of {board} for {name}; sh build_vta.sh runs the tools")
         return
     with step(f"bitstream of {board} by {name}") as say:
         made = make_bitstream(request, folder, say, force=force)
+    _say_what_differs(request)
     clock = f"{made.reached_hz / 1e6:.1f} MHz reached, {request.hz / 1e6:g} MHz asked"
     origin = ", from the cache" if made.cached else ""
     click.echo(f"{', '.join(map(str, made.files))}: {clock}{origin}")
+
+
+def _say_what_differs(request: Request) -> None:
+    """One line if the board's bursts are shorter than the configuration's."""
+    asked, made = request.config.max_burst, request.board_config.max_burst
+    if made != asked:
+        click.echo(
+            f"MAX_BURST is {made} in the bitstream, not {asked}: the memory port of "
+            f"{request.design.board} takes no longer bursts; programs do not depend on it",
+            err=True,
+        )

@@ -139,8 +139,7 @@ def _open(board: str, emulate: str, functional: bool, devmem: str | None) -> Boa
 
 
 def _log_clients() -> None:
-    """Shows who comes and goes, which is what a daemon is asked about, unless -q was given."""
-    logger = logging.getLogger("vta.driver.remote.server")
+    """Shows who comes and goes, and what takes long meanwhile, unless -q was given."""
     if logging.getLogger().getEffectiveLevel() <= logging.WARNING:
-        logger.setLevel(logging.INFO)
+        logging.getLogger("vta").setLevel(logging.INFO)
         logging.getLogger().handlers[0].setLevel(logging.INFO)

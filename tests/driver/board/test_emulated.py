@@ -25,7 +25,7 @@ from vta.driver.board.kinds import KINDS
 from vta.driver.board.register_table import register_map
 from vta.driver.board.u_dma_buf import UDmaBuf
 from vta.errors import DeviceError, DeviceTimeout, MachineError
-from vta.isa import Isa
+from vta.isa import Isa, MemoryType, Opcode
 from vta.registers import BY_NAME
 
 TINY = PRESETS["tiny"]
@@ -117,6 +117,42 @@ def test_without_the_clock(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with device:
         device.program()
         assert wrong_values(device) > 20
+
+
+@pytest.mark.parametrize(
+    ("kind", "beats"), [("pynq", 16), ("de10nano", 16), ("ultra96", 64), ("zcu104", 64)]
+)
+def test_bursts_are_as_long_as_the_memory_port_takes(kind: str, beats: int) -> None:
+    """As `vta bitstream` makes them: AXI3 has bursts of 16 beats; TINY asks for 64."""
+    device, _ = open_board(kind)
+    with device:
+        device.program()
+        assert device.identify()["config_2"] >> 16 == beats
+
+
+def test_longer_bursts_do_not_pass(tmp_path: Path) -> None:
+    """In a bitstream that was not made for the board's memory port."""
+    file = tmp_path / "x.bit"
+    file.write_bytes(
+        emulated_bitstream(KINDS["pynq"], TINY.replace(max_burst=16)).replace(
+            b'"MAX_BURST": 16', b'"MAX_BURST": 64'
+        )
+    )
+    said = "MAX_BURST is 64 in hardware, and the memory port of pynq takes bursts of at most 16"
+    device, _ = open_board(functional=False)
+    with pytest.raises(DeviceError, match=said):
+        device.program(file)
+    isa = Isa(TINY)
+    load = isa.mem.pack(
+        opcode=Opcode.LOAD, memory_type=MemoryType.ACC, y_size=1, x_size=16, x_stride=16
+    )
+    addr = device.allocate(4096)
+    device.write(addr, Isa.words([load, isa.common.pack(opcode=Opcode.FINISH)]))
+    base = dict.fromkeys(("uop", "inp", "wgt", "acc", "out"), addr)
+    # Nor does the memory port work afterwards.
+    for use in (lambda: device._link.launch(addr, 2, base, 10.0), device.close):
+        with pytest.raises(DeviceError, match="asks for a burst of 64 beats; at most 16"):
+            use()
 
 
 @pytest.mark.parametrize(

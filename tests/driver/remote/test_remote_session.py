@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +168,34 @@ def test_a_script_may_connect_again(
         assert second.machine.allocate(4)
     with pytest.raises(DeviceError, match="the session is closed"):
         first.ext_dev(0)
+
+
+def test_programming_may_take_long(
+    serve: Serve, tiny: Config, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An emulated board builds its simulator then. The client says so once, and goes on waiting."""
+    server = serve()
+    program = server._board.program
+
+    def slow(*arguments) -> None:
+        time.sleep(1.0)
+        program(*arguments)
+
+    monkeypatch.setattr(server._board, "program", slow)
+    monkeypatch.setattr("vta.driver.remote.agent.BEAT_SECONDS", 0.05)
+    with rpc.connect("127.0.0.1", server.port, config=tiny) as remote:
+        # The whole call takes longer than a client waits for any one answer.
+        call = remote._board._call
+        monkeypatch.setattr(
+            remote._board, "_call", lambda *words, **more: call(*words, **{"seconds": 0.5, **more})
+        )
+        remote.program_fpga()
+        assert remote.machine.identify()["id"] == 0x2D415456
+    said = [entry.getMessage() for entry in caplog.records if "programmed" in entry.getMessage()]
+    assert said == [
+        f"127.0.0.1:{server.port} is being programmed; it builds its simulator, which takes a "
+        "minute or two, once"
+    ]
 
 
 def test_a_session_that_is_forgotten_frees_the_board(serve: Serve, tiny: Config) -> None:

@@ -19,6 +19,7 @@ from vta import cache
 from vta.config import PRESETS
 from vta.driver.board.bitstreams import fitting_bitstream
 from vta.driver.board.fpga_manager import to_bin
+from vta.driver.board.kinds import KINDS
 from vta.errors import ConfigError, DeviceError
 from vta.registers import config_words
 from vta.tools.bitstream.designs import DESIGNS
@@ -119,6 +120,10 @@ def test_a_bitstream(vivado, tmp_path, run, monkeypatch):
     done = run("-q", "bitstream", "pynq", "--config", "tiny", "-o", out)
     assert done.status == 0, done.err
     assert "117.6 MHz reached, 100 MHz asked" in done.out
+    assert done.err == (
+        "MAX_BURST is 16 in the bitstream, not 64: the memory port of pynq takes no longer bursts; "
+        "programs do not depend on it\n"
+    )
     assert (out / "vta.bit").read_bytes() == BIT
     assert (out / "vta.bit.bin").read_bytes() == to_bin(BIT)
     manifest = json.loads((out / "vta.json").read_text())
@@ -149,6 +154,13 @@ def test_a_bitstream(vivado, tmp_path, run, monkeypatch):
         run("-q", "bitstream", "pynq", "--config", "tiny", "--clock-mhz", 80, "-o", out).status == 0
     )
     assert runs.read_text() == "run\nrun\n"
+
+
+def test_bursts_are_as_long_as_the_driver_expects():
+    """And as the emulated boards have them."""
+    config = PRESETS["default"].replace(max_burst=256)
+    for board in DESIGNS.keys() & KINDS.keys():
+        assert DESIGNS[board].config(config).max_burst == KINDS[board].longest_burst
 
 
 def test_a_clock_that_is_missed(vivado, tmp_path, run):
