@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from typing import TYPE_CHECKING
 
 import click
 
 from vta.cli.app import EXIT_DIFFERENCE
+from vta.cli.open_board import BOARDS, host_options, open_board
 from vta.cli.output import config_option, path_argument, print_table, step
-from vta.config import SIMULATED_TARGETS, Config
-from vta.driver.backends import BACKENDS, open_device
+from vta.config import Config
 from vta.driver.board.kinds import kind_named
-from vta.errors import ConfigError
 from vta.processes import unwound_by_sigterm
 
 if TYPE_CHECKING:
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from vta.tools.selftest import SelfTestReport
 
 __all__ = ["command"]
-
-_BOARDS = [name for name in BACKENDS if name not in SIMULATED_TARGETS]
 
 
 @click.group("board", short_help="Check a board: vta board selftest.")
@@ -35,20 +31,14 @@ def command() -> None:
 
 
 @command.command("selftest", short_help="Run known programs on a board, and report.")
-@click.argument("board", metavar="BOARD", type=click.Choice(_BOARDS))
+@click.argument("board", metavar="BOARD", type=click.Choice(BOARDS))
 @click.option("--emulate", is_flag=True, help="Emulate the board.")
 @click.option(
     "--functional",
     is_flag=True,
     help="Emulate with the functional simulator instead of the RTL: no cycles, but faster.",
 )
-@click.option(
-    "--host",
-    metavar="HOST",
-    help="Where `vta serve` runs, or ssh://user@host (default: $VTA_RPC_HOST; without it, this "
-    "computer is the board).",
-)
-@click.option("--port", type=click.IntRange(1, 65535), help="The daemon's port.")
+@host_options
 @click.option(
     "--bitstream",
     metavar="F",
@@ -104,27 +94,15 @@ def _open(
     port: int | None,
     stack: contextlib.ExitStack,
 ) -> BoardDevice:
-    from vta import rpc
     from vta.driver.board.board_device import BoardDevice
     from vta.driver.board.emulated import emulated_board
 
-    host = host or os.environ.get("VTA_RPC_HOST")
     if emulate:
         kind = kind_named(config.target)
         emulated = BoardDevice(config, emulated_board(kind, functional=functional))
         stack.callback(emulated.close)
         return emulated
-    if host:
-        session = stack.enter_context(contextlib.closing(rpc.connect(host, port, config=config)))
-        device = session.machine
-    elif port is not None:
-        raise click.UsageError("--port needs --host")
-    else:
-        device = open_device(config)
-        stack.callback(device.close)
-    if not isinstance(device, BoardDevice):
-        raise ConfigError(f"{config.target} is not a board")
-    return device
+    return open_board(config, host, port, stack)
 
 
 def _print(report: SelfTestReport) -> None:

@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vta.cli.app import EXIT_DIFFERENCE
+from vta.cli.open_board import BOARDS, host_options, open_board
 from vta.cli.output import path_argument, print_table, step
+from vta.config import SIMULATED_TARGETS
 from vta.errors import ArgumentError
+from vta.processes import unwound_by_sigterm
 
 if TYPE_CHECKING:
     from vta.net import Net
@@ -48,11 +51,12 @@ Array = NDArray[Any]
 )
 @click.option(
     "--target",
-    type=click.Choice(["sim", "tsim"]),
+    type=click.Choice([*SIMULATED_TARGETS, *BOARDS]),
     default="sim",
     show_default=True,
-    help="The functional simulator, or the simulated hardware.",
+    help="The functional simulator, the simulated hardware, or a board.",
 )
+@host_options
 @click.option(
     "--profile", is_flag=True, help="Show where the time goes; with tsim, the cycles of each node."
 )
@@ -83,6 +87,8 @@ def command(
     labels: str | None,
     top: int,
     target: str,
+    host: str | None,
+    port: int | None,
     profile: bool,
     trace: str | None,
     html: str | None,
@@ -99,8 +105,11 @@ def command(
 
     if trace is not None and target != "tsim":
         raise click.UsageError("--trace needs --target tsim, which has cycles")
+    if (host or port) and target not in BOARDS:
+        raise click.UsageError("--host and --port need --target with a board")
     names = _labels(labels)
-    with _opened(model, target, record=profile or bool(trace or html)) as net:
+    record = profile or bool(trace or html)
+    with unwound_by_sigterm(), _opened(model, target, host, port, record=record) as net:
         several = len(net.inputs) == 1 and len(inputs) > 1
         calls = [(path,) for path in inputs] if several else [inputs]
         found: list[dict[str, Array]] = []
@@ -129,12 +138,14 @@ def command(
         if html is not None:
             _page(net, html)
         if original is not None:
-            return _check(net, original, values, target)
+            return _check(net, original, values)
     return 0
 
 
 @contextlib.contextmanager
-def _opened(model: str, target: str, *, record: bool) -> Iterator[Net]:
+def _opened(
+    model: str, target: str, host: str | None, port: int | None, *, record: bool
+) -> Iterator[Net]:
     """The network on a device, which records what happens in each cycle if it can."""
     from vta.compiler.graph.network_file import Network
     from vta.driver.simulated import TsimDevice
@@ -145,6 +156,13 @@ def _opened(model: str, target: str, *, record: bool) -> Iterator[Net]:
         config = network.config.replace(target=target)
         with TsimDevice(config, record=True) as device, Net(network, device) as net:
             yield net
+        return
+    if target in BOARDS:
+        with contextlib.ExitStack() as stack:
+            with step(f"Programming {target}"):
+                device = open_board(network.config.replace(target=target), host, port, stack)
+                device.program()
+            yield stack.enter_context(Net(network, device))
         return
     with Net(network, target=target) as net:
         yield net
@@ -260,10 +278,10 @@ def _nodes(net: Net, rows: list[dict[str, Any]]) -> None:
     )
 
 
-def _check(net: Net, original: str, values: dict[str, Array], target: str) -> int:
+def _check(net: Net, original: str, values: dict[str, Array]) -> int:
     from vta.tools.network_check import check_network
 
     with step("Comparing with ONNX Runtime"):
-        found = check_network(net.network, original, values, target)
+        found = check_network(net, original, values)
     click.echo(found.text)
     return 0 if found.equal else EXIT_DIFFERENCE

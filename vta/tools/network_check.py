@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from vta.compiler.graph.int8_graph import Graph
 from vta.compiler.graph.network import compile_network
-from vta.compiler.graph.network_file import Network
 from vta.compiler.graph.read_model import read
 from vta.compiler.graph.reference import run_node
 from vta.errors import ArgumentError, NetworkError, ToolError
@@ -32,9 +31,7 @@ class Check:
     text: str
 
 
-def check_network(
-    network: Network, original: str, values: Mapping[str, Array], target: str
-) -> Check:
+def check_network(net: Net, original: str, values: Mapping[str, Array]) -> Check:
     """Runs a network beside the model that it came from.
 
     It is compiled again so that every tensor can be read. Then each node is looked at by itself:
@@ -47,14 +44,14 @@ def check_network(
     ArgumentError
         If the model has other inputs or outputs than the network.
     """
+    network = net.network
     shapes = [network.tensors[name].shape for name in network.inputs]
     graph = read(original, next((shape[0] for shape in shapes if shape), 1))
     if (graph.inputs, graph.outputs) != (network.inputs, network.outputs):
         raise ArgumentError(f"{original} has other inputs or outputs than the network")
-    with Net(network, target=target) as net:
-        final = net.run_all(values)
-    with Net(compile_network(graph, network.config, keep=True), target=target) as net:
-        ours = net.run_all(values)
+    final = net.run_all(values)
+    with Net(compile_network(graph, network.config, keep=True), net.device) as whole:
+        ours = whole.run_all(values)
     changed = [
         f"{name}: the network gives something else than the model compiled again"
         for name in network.outputs

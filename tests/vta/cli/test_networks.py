@@ -14,6 +14,7 @@ import onnx
 import pytest
 from PIL import Image
 
+import vta
 from tests.compiler.graph.networks import quantise, small_net
 from tests.vta.commands import Run
 from vta.compiler.graph.network_file import MachineStep, Network
@@ -252,7 +253,8 @@ def test_check_names_the_first_wrong_tensor(
 
     monkeypatch.setattr(network_check, "compile_network", wrong)
     values = {"x": np.random.default_rng(1).standard_normal((1, 3, 16, 16)).astype(np.float32)}
-    found = network_check.check_network(Network.load(compiled), str(model), values, "sim")
+    with vta.net.load(compiled) as net:
+        found = network_check.check_network(net, str(model), values)
     assert not found.equal
     first = next(line for line in found.text.splitlines() if "formulas" in line)
     assert "the first tensor is relu_1_QuantizeLinear_Output (conv " in first
@@ -273,7 +275,8 @@ def test_check_finds_a_wrong_float(
 
     monkeypatch.setattr(network_check, "_runtime", wrong)
     values = {"x": np.random.default_rng(1).standard_normal((1, 3, 16, 16)).astype(np.float32)}
-    found = network_check.check_network(Network.load(compiled), str(model), values, "sim")
+    with vta.net.load(compiled) as net:
+        found = network_check.check_network(net, str(model), values)
     assert not found.equal
     assert "(dequantize " in found.text
 
