@@ -183,14 +183,16 @@ def open_serial_port(name: str, seconds: float | None = None) -> SerialLink:
     ToolError
         If pyserial is not installed.
     DeviceError
-        If the port cannot be opened.
+        If the port cannot be opened, or another program has it.
     """
     try:
         import serial
     except ModuleNotFoundError:
         raise ToolError("a serial port needs serial: pip install 'amaranth-vta[boards]'") from None
     try:
-        return SerialLink(serial.serial_for_url(name, BAUD, timeout=seconds or ANSWER_SECONDS))
+        # Requests of two programs must not mix: the port is opened for one alone.
+        port = serial.serial_for_url(name, BAUD, timeout=seconds or ANSWER_SECONDS, exclusive=True)
+        return SerialLink(port)
     except (OSError, ValueError) as error:
         raise DeviceError(
             f"{name}: cannot be opened ({error}); set {SERIAL_PORT} to the board's serial port"

