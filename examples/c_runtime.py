@@ -22,7 +22,7 @@ import vta
 from vta.config import PRESETS
 from vta.driver.board.fabric import Fabric, RtlFabric
 from vta.driver.c.flat_program import to_flat
-from vta.driver.verilog_cache import cached_verilog
+from vta.driver.verilog_cache import simulated_verilog
 from vta.sim.memory import Memory
 from vta.testing.programs import vector_add
 
@@ -259,7 +259,7 @@ def main() -> None:
         schedule, args = vector_add(env, m=8)
         program = vta.build(schedule, args, env.target, name="vadd").program
     memory = Memory(config.addr_width)
-    fabric = RtlFabric(config, cached_verilog(config), memory)
+    fabric = RtlFabric(config, simulated_verilog(config), memory)
     with tempfile.TemporaryDirectory() as folder:
         runtime = CRuntime(build_library(Path(folder)), fabric, memory)
     runtime.load(to_flat(program))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from PIL import Image  # matplotlib brings it
 
 from vta.driver.program_image import to_image
-from vta.driver.verilog_cache import cached_verilog
+from vta.driver.verilog_cache import simulated_verilog
 from vta.sim.profile.diagnosis import verdict
 from vta.sim.profile.profile import Profile, profile
 from vta.sim.profile.timeline_plot import plot_timeline
@@ -114,7 +114,7 @@ def excerpt(listing: object, lines: int) -> str:
 def _measure(module: Module) -> tuple[image.Image, Profile]:
     """A run on the RTL, which is compiled first if the cache does not hold it (a minute or two)."""
     run = to_image(module.program)
-    return run, profile(run, cached_verilog(run.config), model=MemoryModel())
+    return run, profile(run, simulated_verilog(run.config), model=MemoryModel())
 
 
 def _stream(name: str, run: image.Image, found: Profile) -> StreamResult:

@@ -42,21 +42,30 @@ _ZERO_WORDS = re.compile(
     r"(?:(?P=indent)(?P=memory)\[\d+\] = (?P=zero);\n)+"
 )
 
+_ASSERTION = re.compile(
+    r"if \(!(?P<holds>\S+ ?)\)\s*\$write\((?P<text>\".*?\")\);\s*assert \((?P=holds)\);"
+)
+"""How Yosys writes an assertion and its message."""
 
-def generate(config: Config, *, few_pins: bool = False) -> str:
+
+def generate(config: Config, *, few_pins: bool = False, assertions: bool = False) -> str:
     """The whole machine as Verilog-2005, top module `vta`, clock `clk`, synchronous reset `rst`.
 
-    With `few_pins` its ports are behind shift registers (`FewPins`), for place and route.
+    With `few_pins` its ports are behind shift registers (`FewPins`), for place and route. With
+    `assertions` it is SystemVerilog, because it has those of the blocks, for simulation.
 
     Raises
     ------
     ToolError
         The Yosys that comes with Amaranth (``amaranth[builtin-yosys]``) is missing or failed.
     """
-    return verilog_of(FewPins(config) if few_pins else Top(config), config)
+    design = FewPins(config) if few_pins else Top(config)
+    return verilog_of(design, config, assertions=assertions)
 
 
-def verilog_of(design: Elaboratable, config: Config, **options: Any) -> str:
+def verilog_of(
+    design: Elaboratable, config: Config, *, assertions: bool = False, **options: Any
+) -> str:
     """A design with the machine of a configuration in it as Verilog, top module `vta`.
 
     `options` go to Amaranth's conversion: ``ports`` where the design does not say them itself,
@@ -70,8 +79,7 @@ def verilog_of(design: Elaboratable, config: Config, **options: Any) -> str:
         (
             f"read_rtlil <<rtlil\n{converted}\nrtlil",
             "proc -norom",
-            # Assertions are for the tests of the blocks.
-            "delete t:$check",
+            *(() if assertions else ("delete t:$check",)),
             "memory_collect",
             "clean -purge",
             "write_verilog -noattr -norename",
@@ -95,7 +103,7 @@ def verilog_of(design: Elaboratable, config: Config, **options: Any) -> str:
     body = yosys.stdout.replace(
         "casez (s) // synopsys parallel_case", "(* parallel_case *) casez (s)"
     )
-    return header + _ZERO_WORDS.sub(_zero_loop, body)
+    return header + _ASSERTION.sub(_assert_or_say, _ZERO_WORDS.sub(_zero_loop, body))
 
 
 @contextlib.contextmanager
@@ -144,6 +152,11 @@ def _emit_memory(emitter: Any, emit_memory: Any, index: int, cell: Any) -> None:
         },
         src_loc=cell.src_loc,
     )
+
+
+def _assert_or_say(match: re.Match[str]) -> str:
+    """An assertion whose message is part of it, so that a simulator says both at once."""
+    return f"assert ({match['holds']}) else $error({match['text']});"
 
 
 def _zero_loop(match: re.Match[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,10 @@ settings.load_profile("vta")
 # A shell's background jobs ignore SIGINT, and so would the commands that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# The RTL runs with its assertions, in the processes that tests start too.
+os.environ["VTA_ASSERTIONS"] = "1"
 
 
 @pytest.fixture(autouse=True)

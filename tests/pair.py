@@ -6,7 +6,7 @@ import numpy as np
 
 from tests.bench import BASE, INSN_ADDR, Bench
 from vta.config import PRESETS
-from vta.driver.verilog_cache import cached_verilog
+from vta.driver.verilog_cache import simulated_verilog
 from vta.isa import AluOp, Isa, MemoryType
 from vta.sim.memory import Memory
 from vta.sim.rtl.memory_model import MemoryModel
@@ -20,7 +20,7 @@ class Pair(Bench):
         super().__init__(config)
         self.rtl_memory = Memory(config.addr_width)
         self.rtl = RtlMachine(
-            config, cached_verilog(config), self.rtl_memory, model=model or MemoryModel()
+            config, simulated_verilog(config), self.rtl_memory, model=model or MemoryModel()
         )
 
     def close(self):

@@ -174,9 +174,9 @@ class EmulatedSystem(System):
             self._dram = Memory(config.addr_width)
         if self._functional:
             return FunctionalFabric(config, self._dram)
-        from vta.driver.verilog_cache import cached_verilog
+        from vta.driver.verilog_cache import simulated_verilog
 
-        verilog = cached_verilog(config)
+        verilog = simulated_verilog(config)
         return RtlFabric(config, verilog, self._dram, self._kind.longest_burst)
 
     def spoil(self) -> None:

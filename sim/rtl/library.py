@@ -95,7 +95,8 @@ class Simulation:
         If the library cannot be built, or the waveform file cannot be written. `step` raises it if
         the disk has less than `ROOM` left for waves.
     DeviceError
-        From any method, if the device violates the bus protocol, which is a hardware bug.
+        From any method, if the device violates the bus protocol or an assertion of the design
+        fails; both are bugs of the hardware.
     """
 
     def __init__(
@@ -204,7 +205,7 @@ class Simulation:
     def _check(self) -> None:
         error = self._library.vta_error(self._handle)
         if error:
-            raise DeviceError(f"AXI protocol violation, a bug of the hardware: {error.decode()}")
+            raise DeviceError(error.decode())
 
     def _answered(self, status: int, what: str) -> None:
         if status == _VIOLATION:

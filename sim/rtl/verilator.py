@@ -38,6 +38,7 @@ __all__ = [
     "cocotb_environment",
     "find",
     "find_compiler",
+    "has_assertions",
     "lint",
     "rebuilt_library",
 ]
@@ -60,7 +61,6 @@ VERILATE = (
     "fast",
     "--x-initial",
     "fast",
-    "--noassert",
     "--timescale-override",
     "1ns/1ns",
     "--decorations",
@@ -77,7 +77,7 @@ VERILATE = (
     "--prefix",
     PREFIX,
 )
-"""No assertions, which are for the RTL tests, and no lint, which `lint` does. Short functions
+"""No lint, which `lint` does. Short functions
 compile faster and run as fast. The C++ needs no indentation, because it is not meant to be read."""
 
 COMPILE = (
@@ -313,6 +313,11 @@ def _build(verilog: str, folder: Path, waves: str | None) -> None:
     shutil.rmtree(work)
 
 
+def has_assertions(verilog: str) -> bool:
+    """Whether a design has assertions, which a simulator of it then checks."""
+    return re.search(r"^\s*assert\b", verilog, re.MULTILINE) is not None
+
+
 def build(verilog: str, folder: Path, *, waves: str | None = None) -> Path:
     """Makes the simulator's library of a design in `folder` and returns its path.
 
@@ -334,7 +339,8 @@ def build(verilog: str, folder: Path, *, waves: str | None = None) -> Path:
     (folder / "vta.v").write_text(verilog, encoding="utf-8")
     _log.info("verilating the design")
     trace = [f"--trace-{waves}"] if waves else []
-    done = verilator.run(*VERILATE, *trace, "--Mdir", "obj", "vta.v", cwd=folder)
+    checks = "--assert" if has_assertions(verilog) else "--noassert"
+    done = verilator.run(*VERILATE, checks, *trace, "--Mdir", "obj", "vta.v", cwd=folder)
     if done.returncode != 0:
         raise ToolError(f"Verilator failed: {processes.cause(done)}")
     # Verilator ignores a full disk and leaves its files cut short.
@@ -379,6 +385,8 @@ def _flags(verilator: Verilator, waves: str | None) -> list[str]:
         f"-I{include}",
         f"-I{include / 'vltstd'}",
         f"-I{MODEL_DIR}",
+        "-include",
+        str(MODEL_DIR / "messages.h"),
     ]
     return [*flags, f"-I{MODEL_DIR / 'fst'}"] if waves and _own_fst(verilator) else flags
 
@@ -427,6 +435,7 @@ def _runtime(
         *flags,
         *names,
         *(path.read_bytes() for path in sorted(MODEL_DIR.glob("fst/*.h"))),
+        (MODEL_DIR / "messages.h").read_bytes(),
     )
 
     def make(folder: Path) -> None:

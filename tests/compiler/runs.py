@@ -8,7 +8,7 @@ from types import TracebackType
 import numpy as np
 
 from vta.config import Config
-from vta.driver.verilog_cache import cached_verilog
+from vta.driver.verilog_cache import simulated_verilog
 from vta.image import BASES
 from vta.program import Program, RunReport
 from vta.sim.machine import Machine
@@ -25,7 +25,7 @@ class Rtl:
     def __init__(self, config: Config, model: MemoryModel | None = None) -> None:
         self.memory = Memory(config.addr_width)
         self.machine = RtlMachine(
-            config, cached_verilog(config), self.memory, model=model or MemoryModel()
+            config, simulated_verilog(config), self.memory, model=model or MemoryModel()
         )
 
     def __enter__(self) -> Rtl:

@@ -353,7 +353,7 @@ def test_waves_are_complete_when_the_device_is_closed(
 ) -> None:
     """Of a design that runs a cycle for each instruction; the last change is in the file."""
     config = PRESETS["default"]
-    monkeypatch.setattr(verilog_cache, "cached_verilog", lambda config: register_probe(config))
+    monkeypatch.setattr(verilog_cache, "simulated_verilog", lambda config: register_probe(config))
     waves = tmp_path / "x.vcd"
     device, _ = _open(TsimDevice, config, waves=waves)
     device.run_stream(Isa.words([3] * 500))

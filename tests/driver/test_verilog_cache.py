@@ -12,7 +12,8 @@ import pytest
 import vta
 from vta.config import PRESETS
 from vta.driver import verilog_cache
-from vta.driver.verilog_cache import cached_verilog
+from vta.driver.verilog_cache import cached_verilog, simulated_verilog
+from vta.errors import ConfigError
 from vta.isa import Isa, Opcode
 
 TINY = PRESETS["tiny"]
@@ -59,13 +60,34 @@ def test_a_second_run_takes_it_from_the_cache(
     monkeypatch.setenv("VTA_CACHE_PATH", str(tmp_path))
     calls = []
 
-    def generate(config: object, *, few_pins: bool) -> str:
+    def generate(config: object, *, few_pins: bool, assertions: bool) -> str:
         calls.append(config)
         return "module vta; endmodule\n"
 
     monkeypatch.setattr("vta.hw.verilog.generate", generate)
     assert cached_verilog(TINY) == cached_verilog(TINY) == "module vta; endmodule\n"
     assert calls == [TINY]
+
+
+def test_simulators_get_assertions_where_they_are_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VTA_CACHE_PATH", str(tmp_path))
+    monkeypatch.setattr(
+        "vta.hw.verilog.generate",
+        lambda config, *, few_pins, assertions: "asserting" if assertions else "fast",
+    )
+    for value, text in (("1", "asserting"), ("0", "fast"), (None, "fast")):
+        if value is None:
+            monkeypatch.delenv("VTA_ASSERTIONS")
+        else:
+            monkeypatch.setenv("VTA_ASSERTIONS", value)
+        assert simulated_verilog(TINY) == text
+        # Synthesis never sees them.
+        assert cached_verilog(TINY) == "fast"
+    monkeypatch.setenv("VTA_ASSERTIONS", "yes")
+    with pytest.raises(ConfigError, match="VTA_ASSERTIONS must be 0 or 1, not 'yes'"):
+        simulated_verilog(TINY)
 
 
 def test_a_cached_run_imports_no_amaranth() -> None:

@@ -48,6 +48,17 @@ def test_lint(name, tmp_path):
     assert [line for line in said if not line.startswith("- ")] == []
 
 
+def test_assertions_are_in_the_text_for_simulators_alone():
+    config = PRESETS["tiny"]
+    text = cached_verilog(config, assertions=True)
+    said = re.findall(r'assert \(\S+ ?\) else \$error\("(.*)"\);', text)
+    assert len(said) == text.count("assert (") == 21
+    assert {"a beat came for no request", "a token is popped from an empty queue"} <= set(said)
+    assert "$write" not in text
+    assert not verilator.has_assertions(cached_verilog(config))
+    assert [line for line in verilator.lint(text) if "PROCASSINIT" not in line] == []
+
+
 def test_the_memory_port_says_whether_it_is_cached():
     """ARCACHE and AWCACHE: memory that is not cached, unless a coherent port is asked for."""
     config = PRESETS["tiny"]

@@ -27,6 +27,7 @@ FLAGS = (
     "--x-initial",
     "fast",
     "--no-timing",
+    "--assert",
     "-Wno-fatal",
     "-Wno-lint",
     "-Wno-style",

@@ -5,6 +5,7 @@ Waves are traced into the folder that the environment variable VTA_WAVES names.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,14 @@ import pytest
 from tests.images import image
 from tests.rtl.runner import Design
 from vta.config import PRESETS, Config
-from vta.driver.verilog_cache import cached_verilog
+from vta.driver.verilog_cache import simulated_verilog
 
 BENCHES = "tests.rtl.benches"
 PORTS = tuple(("vta", name) for name in ("clk", "rst", "irq", "m_axi__*", "s_axi__*"))
 
 
 def machine(config: Config) -> Design:
-    return Design(config, cached_verilog(config), PORTS)
+    return Design(config, simulated_verilog(config), PORTS)
 
 
 @pytest.fixture
@@ -70,3 +71,24 @@ def test_images(name, tmp_path, bench):
 def test_a_bench_that_fails_is_noticed(tmp_path, monkeypatch):
     with pytest.raises(SystemExit):
         machine(PRESETS["tiny"]).run(BENCHES, "a_failure", tmp_path, monkeypatch)
+
+
+ASSERTING = """
+module vta(input clk);
+  reg [3:0] count = 0;
+  always @(posedge clk) begin
+    count <= count + 1;
+    assert (count != 5) else $error("the planted fault");
+  end
+endmodule
+"""
+
+
+def test_an_assertion_that_fails_is_named(tmp_path, monkeypatch):
+    for last, ends in (
+        (5, pytest.raises(pytest.fail.Exception, match="the planted fault")),
+        (15, contextlib.nullcontext()),
+    ):
+        design = Design(PRESETS["tiny"], ASSERTING.replace("!= 5", f"!= {last}"), (("vta", "clk"),))
+        with ends:
+            design.check(BENCHES, "an_assertion", tmp_path, monkeypatch)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from tests.recipes import recipes
-from vta.driver.verilog_cache import cached_verilog
+from vta.driver.verilog_cache import simulated_verilog
 from vta.sim.rtl.memory_model import MemoryModel
 from vta.sim.rtl.rtl_machine import RtlMachine
 from vta.tools.fuzz.configurations import CONFIGURATIONS
@@ -44,7 +44,7 @@ def run(config, recipe, model, interleaving):
     builder = LaunchBuilder(config)
 
     def make_rtl(config, memory):
-        return RtlMachine(config, cached_verilog(config), memory, model=model)
+        return RtlMachine(config, simulated_verilog(config), memory, model=model)
 
     with Machines(config, make_rtl, interleaving) as machines:
         for plan in recipe.plans:

@@ -9,7 +9,7 @@ from tests.bench import BASE
 from tests.pair import Pair
 from tests.sim.acc_contents import STALLS, expose, exposed, numbers
 from vta.config import PRESETS
-from vta.driver.verilog_cache import cached_verilog
+from vta.driver.verilog_cache import simulated_verilog
 from vta.isa import AluOp, MemoryType
 from vta.sim.replay import replay
 from vta.sim.rtl.memory_model import MemoryModel
@@ -63,7 +63,7 @@ def test_a_residual_add_takes_as_long_as_its_steps(size):
     """Two loads, two steps of ADD and two clips are six steps a tile. At the rate of 80,000 cycles
     for the 12,544 tiles of 56 x 56 x 64, the loads are all but hidden."""
     config = PRESETS["default"]
-    verilog = cached_verilog(config)
+    verilog = simulated_verilog(config)
     cycles = {}
     for blocks in (4, 12):
         result = replay(

@@ -7,7 +7,7 @@ import functools
 import pytest
 
 from tests.images import FAULTY, NAMES, image
-from vta.driver.verilog_cache import cached_verilog
+from vta.driver.verilog_cache import simulated_verilog
 from vta.sim.replay import replay
 from vta.sim.rtl.memory_model import MemoryModel
 from vta.sim.rtl.rtl_machine import RtlMachine
@@ -26,7 +26,7 @@ VADD_CYCLES = 1600
 
 
 def play(name, model):
-    verilog = cached_verilog(image(name).config)
+    verilog = simulated_verilog(image(name).config)
     return replay(image(name), functools.partial(_machine, verilog=verilog, model=model))
 
 

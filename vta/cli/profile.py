@@ -108,7 +108,7 @@ def command(
         raise click.UsageError("--window needs --plot")
     # What is missing is better said before a long run than after it.
     draw = None if plot is None else _painter()
-    from vta.driver.verilog_cache import cached_verilog
+    from vta.driver.verilog_cache import simulated_verilog
     from vta.sim.profile.diagnosis import verdict
     from vta.sim.profile.profile import profile
 
@@ -116,7 +116,7 @@ def command(
     with step(f"{Path(file).name} on tsim") as say:
         found = profile(
             image,
-            cached_verilog(image.config),
+            simulated_verilog(image.config),
             model=model,
             max_cycles=max_cycles,
             progress=lambda done: say(f"{thousands(done)} cycles"),

@@ -133,11 +133,11 @@ def _factory(options: ReplayOptions) -> Callable[[Config, Memory], Machine]:
             from vta.sim.functional.functional_machine import FunctionalMachine
 
             return FunctionalMachine(config, memory)
-        from vta.driver.verilog_cache import cached_verilog
+        from vta.driver.verilog_cache import simulated_verilog
         from vta.sim.rtl.rtl_machine import RtlMachine
 
         return RtlMachine(
-            config, cached_verilog(config), memory, model=options.model, waves=options.waves
+            config, simulated_verilog(config), memory, model=options.model, waves=options.waves
         )
 
     return make

@@ -2,6 +2,8 @@
 
 #include "simulator.h"
 
+#include <cstdarg>
+#include <cstdio>
 #include <cstring>
 #include <memory>
 #include <type_traits>
@@ -41,7 +43,20 @@ vta::Settings model_settings(const vta_settings& from) {
             from.max_burst,      from.reorder != 0, from.order_seed};
 }
 
+// What the design has printed in this call: its failed assertions.
+thread_local std::string printed;
+
 }  // namespace
+
+int vta_print(const char* format, ...) {
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    const int length = std::vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    printed += text;
+    return length;
+}
 
 struct vta_sim {
     explicit vta_sim(const vta_settings& settings)
@@ -54,13 +69,17 @@ struct vta_sim {
             trace_->open(settings.waves);
         }
 #endif
+        context_.fatalOnError(false);
+        enter();
         idle_pins();
         top_.rst = 1;
         for (uint64_t i = 0; i < RESET_CYCLES; ++i) clock();
         top_.rst = 0;
+        leave();
     }
 
     ~vta_sim() {
+        enter();
         top_.final();
 #if VM_TRACE
         if (trace_) trace_->close();
@@ -69,46 +88,27 @@ struct vta_sim {
 
     uint64_t step(uint64_t cycles, bool until_irq) {
         const uint64_t start = cycle_;
-        while (cycle_ - start < cycles && !memory_.failed()) {
+        enter();
+        while (cycle_ - start < cycles && !failed()) {
             tick();
             if (until_irq && top_.irq) break;
         }
+        leave();
         return cycle_ - start;
     }
 
     int read(uint32_t addr, uint32_t* value) {
-        top_.S_AXI(araddr) = addr;
-        top_.S_AXI(arvalid) = 1;
-        top_.S_AXI(rready) = 1;
-        for (uint64_t waited = 0; waited < PATIENCE; ++waited) {
-            tick();
-            if (memory_.failed()) return 3;
-            if (lite_.ar_ready) top_.S_AXI(arvalid) = 0;
-            if (lite_.r_valid) {
-                top_.S_AXI(arvalid) = top_.S_AXI(rready) = 0;
-                *value = lite_.r_data;
-                return lite_.r_resp ? 2 : 0;
-            }
-        }
-        return 1;
+        enter();
+        const int status = read_register(addr, value);
+        leave();
+        return status;
     }
 
     int write(uint32_t addr, uint32_t value) {
-        top_.S_AXI(awaddr) = addr;
-        top_.S_AXI(wdata) = value;
-        top_.S_AXI(wstrb) = 0xf;
-        top_.S_AXI(awvalid) = top_.S_AXI(wvalid) = top_.S_AXI(bready) = 1;
-        for (uint64_t waited = 0; waited < PATIENCE; ++waited) {
-            tick();
-            if (memory_.failed()) return 3;
-            if (lite_.aw_ready) top_.S_AXI(awvalid) = 0;
-            if (lite_.w_ready) top_.S_AXI(wvalid) = 0;
-            if (lite_.b_valid) {
-                top_.S_AXI(awvalid) = top_.S_AXI(wvalid) = top_.S_AXI(bready) = 0;
-                return lite_.b_resp ? 2 : 0;
-            }
-        }
-        return 1;
+        enter();
+        const int status = write_register(addr, value);
+        leave();
+        return status;
     }
 
     uint64_t cycle() const { return cycle_; }
@@ -122,12 +122,68 @@ struct vta_sim {
     const std::vector<uint64_t>& changes() const { return changes_; }
 
     const char* error() {
-        if (!memory_.failed()) return "";
-        message_ = memory_.error() + " (cycle " + std::to_string(cycle_ - 1) + ")";
+        if (!failed()) return "";
+        message_ = (memory_.failed() ? "AXI protocol violation, a bug of the hardware: " +
+                                           memory_.error()
+                                     : assertion_) +
+                   " (cycle " + std::to_string(cycle_ - 1) + ")";
         return message_.c_str();
     }
 
 private:
+    // Before and after each call, which may come from any thread.
+    void enter() {
+        Verilated::threadContextp(&context_);
+        printed.clear();
+    }
+
+    void leave() {
+        if (!context_.gotError() || !assertion_.empty()) return;
+        // "[time] %Error: vta.v:line: Assertion failed in place: text", then what follows from it.
+        const std::string mark = "Assertion failed in TOP.";
+        const size_t found = printed.find(mark);
+        const size_t from = found == std::string::npos ? 0 : found + mark.size();
+        assertion_ = "assertion failed, a bug of the hardware: " +
+                     printed.substr(from, printed.find('\n', from) - from);
+    }
+
+    bool failed() const { return memory_.failed() || context_.gotError(); }
+
+    int read_register(uint32_t addr, uint32_t* value) {
+        top_.S_AXI(araddr) = addr;
+        top_.S_AXI(arvalid) = 1;
+        top_.S_AXI(rready) = 1;
+        for (uint64_t waited = 0; waited < PATIENCE; ++waited) {
+            tick();
+            if (failed()) return 3;
+            if (lite_.ar_ready) top_.S_AXI(arvalid) = 0;
+            if (lite_.r_valid) {
+                top_.S_AXI(arvalid) = top_.S_AXI(rready) = 0;
+                *value = lite_.r_data;
+                return lite_.r_resp ? 2 : 0;
+            }
+        }
+        return 1;
+    }
+
+    int write_register(uint32_t addr, uint32_t value) {
+        top_.S_AXI(awaddr) = addr;
+        top_.S_AXI(wdata) = value;
+        top_.S_AXI(wstrb) = 0xf;
+        top_.S_AXI(awvalid) = top_.S_AXI(wvalid) = top_.S_AXI(bready) = 1;
+        for (uint64_t waited = 0; waited < PATIENCE; ++waited) {
+            tick();
+            if (failed()) return 3;
+            if (lite_.aw_ready) top_.S_AXI(awvalid) = 0;
+            if (lite_.w_ready) top_.S_AXI(wvalid) = 0;
+            if (lite_.b_valid) {
+                top_.S_AXI(awvalid) = top_.S_AXI(wvalid) = top_.S_AXI(bready) = 0;
+                return lite_.b_resp ? 2 : 0;
+            }
+        }
+        return 1;
+    }
+
     // What the register interface said before the edge.
     struct Lite {
         bool aw_ready, w_ready, b_valid, ar_ready, r_valid;
@@ -228,7 +284,7 @@ private:
     Model memory_;
     Lite lite_{};
     uint64_t cycle_ = 0;
-    std::string message_;
+    std::string message_, assertion_;
     // A word that no cycle has: the first one recorded is always a change.
     static constexpr uint64_t NOTHING = ~uint64_t(0);
     bool recording_ = false;

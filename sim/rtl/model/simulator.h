@@ -33,12 +33,13 @@ typedef struct {
 vta_sim* vta_create(const vta_settings* settings);
 void vta_destroy(vta_sim* sim);
 
-// Runs up to `cycles` cycles; ends early at a violation and, if asked, when the interrupt is high.
+// Runs up to `cycles` cycles; ends early at a violation, at a failed
+// assertion and, if asked, when the interrupt is high.
 // Returns how many cycles it ran.
 uint64_t vta_step(vta_sim* sim, uint64_t cycles, int until_irq);
 
 // One transaction on the register interface. Returns 0, or 1 if there was no answer, 2 if the
-// answer was an error, 3 after a violation on the memory bus.
+// answer was an error, 3 after a violation on the memory bus or a failed assertion.
 int vta_read(vta_sim* sim, uint32_t addr, uint32_t* value);
 int vta_write(vta_sim* sim, uint32_t addr, uint32_t value);
 
@@ -56,7 +57,7 @@ uint64_t vta_changes(const vta_sim* sim, const uint64_t** changes);
 // Cycles since creation, reset included.
 uint64_t vta_cycle(const vta_sim* sim);
 
-// The first violation of the bus protocol; empty if there was none.
+// The first violation of the bus protocol or failed assertion; empty if there was none.
 const char* vta_error(const vta_sim* sim);
 
 #ifdef __cplusplus

@@ -10,7 +10,7 @@ from tests.compiler.known import matmul
 from tests.driver.conftest import add_seven
 from vta.compiler.pipeline import build
 from vta.config import PRESETS, Config
-from vta.driver.verilog_cache import cached_verilog
+from vta.driver.verilog_cache import simulated_verilog
 from vta.program import Program
 from vta.sim.memory import Memory
 from vta.sim.rtl.library import Simulation
@@ -48,7 +48,7 @@ def simulate(memory: Memory) -> Iterator[Callable[..., Simulation]]:
     made = []
 
     def make(**timing: int) -> Simulation:
-        made.append(Simulation(cached_verilog(TINY), memory, model=MemoryModel(**timing)))
+        made.append(Simulation(simulated_verilog(TINY), memory, model=MemoryModel(**timing)))
         return made[-1]
 
     yield make

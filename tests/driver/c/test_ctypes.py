@@ -19,7 +19,7 @@ from tests.vta.commands import TINY
 from vta.cli import app
 from vta.config import PRESETS
 from vta.driver.c.flat_program import to_flat
-from vta.driver.verilog_cache import cached_verilog
+from vta.driver.verilog_cache import simulated_verilog
 from vta.isa import Cause, ModuleId
 from vta.registers import BY_NAME
 from vta.sim.memory import Memory
@@ -83,7 +83,7 @@ def test_the_example_in_c(tmp_path):
         vta.build(schedule, args, env.target, name="vadd").save(tmp_path / "vadd.o")
     flat = tmp_path / "vadd.bin"
     assert app.run(["export", str(tmp_path / "vadd.o"), "-o", str(flat), "--format", "bin"]) == 0
-    simulator = cached_library(cached_verilog(TINY))
+    simulator = cached_library(simulated_verilog(TINY))
     file = tmp_path / "vadd"
     folders = [f"-I{RUNTIME}", f"-I{ROOT / 'sim' / 'rtl' / 'model'}", "-o", str(file)]
     sources = [ROOT / "examples" / "c_runtime.c", RUNTIME / "vta.c", simulator]
@@ -304,7 +304,7 @@ def test_two_machines_at_once(example, library, simulate, addition, product):
     rng = np.random.default_rng(3)
     memories = [Memory(), Memory()]
     simulations = [
-        Simulation(cached_verilog(PRESETS["tiny"]), memory, model=MemoryModel())
+        Simulation(simulated_verilog(PRESETS["tiny"]), memory, model=MemoryModel())
         for memory in memories
     ]
     runtimes = [

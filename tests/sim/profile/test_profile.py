@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.sim.rtl.probe import Probe
 from vta.config import PRESETS
-from vta.driver.verilog_cache import cached_verilog
+from vta.driver.verilog_cache import simulated_verilog
 from vta.image import Image, Segment
 from vta.isa import AluOp, Insn, Isa, MemoryType, Opcode
 from vta.sim.memory import Memory
@@ -341,7 +341,7 @@ def check_against_counters(found: Profile) -> None:
 )
 def test_the_rtl_and_its_own_counters_agree(model: MemoryModel) -> None:
     image = work()
-    found = profile(image, cached_verilog(TINY), model=model)
+    found = profile(image, simulated_verilog(TINY), model=model)
     check_against_counters(found)
     assert found.replay is not None
     assert found.replay.report.fault is None
@@ -373,7 +373,7 @@ def test_the_rtl_and_its_own_counters_agree(model: MemoryModel) -> None:
 
 def test_more_latency_is_more_waiting_for_memory() -> None:
     fast, slow = (
-        profile(work(), cached_verilog(TINY), model=MemoryModel(latency=latency))
+        profile(work(), simulated_verilog(TINY), model=MemoryModel(latency=latency))
         for latency in (1, 300)
     )
     assert slow.modules["load"].wait_memory > fast.modules["load"].wait_memory + 299
@@ -389,7 +389,7 @@ def test_tokens_from_before_are_not_part_of_the_run() -> None:
     image = dataclasses.replace(
         stream.image(), tokens_before={"l2g": 0, "g2l": 1, "g2s": 0, "s2g": 0}
     )
-    found = profile(image, cached_verilog(TINY))
+    found = profile(image, simulated_verilog(TINY))
     check_against_counters(found)
     assert [span.insn.index for span in found.spans()] == [0, 1]
     assert "g2l" not in found.modules["load"].totals()
@@ -399,7 +399,7 @@ def test_faults_show_how_far_the_run_came() -> None:
     stream = Stream(TINY)
     stream.load(MemoryType.INP, cols=8)
     stream.gemm(pop_prev=1)
-    found = profile(stream.image(), cached_verilog(TINY))
+    found = profile(stream.image(), simulated_verilog(TINY))
     assert found.replay is not None
     assert found.replay.report.fault is not None
     assert found.replay.report.fault.cause == "deadlock"
@@ -409,12 +409,12 @@ def test_faults_show_how_far_the_run_came() -> None:
     misaligned = dataclasses.replace(
         work(), insn_addr=8, before=(Segment(8, np.zeros(1 << 12, np.uint8)),)
     )
-    found = profile(misaligned, cached_verilog(TINY))
+    found = profile(misaligned, simulated_verilog(TINY))
     assert found.cycles == 0
     assert found.replay is not None
     assert found.replay.report.fault is not None
     assert found.replay.report.fault.cause == "misaligned_base"
-    cut = profile(work(), cached_verilog(TINY), max_cycles=100)
+    cut = profile(work(), simulated_verilog(TINY), max_cycles=100)
     assert cut.replay is not None
     assert cut.replay.report.fault is not None
     assert cut.replay.report.fault.cause == "timeout"
@@ -426,7 +426,7 @@ def test_recording_is_off_unless_asked_for() -> None:
     with Memory() as memory:
         for segment in image.before:
             memory.write(segment.addr, segment.data)
-        machine = RtlMachine(TINY, cached_verilog(TINY), memory)
+        machine = RtlMachine(TINY, simulated_verilog(TINY), memory)
         machine.run(image.insn_addr, image.insn_count, image.base)
         assert machine.recording is None
         assert len(machine._simulation.changes()[0]) == 0

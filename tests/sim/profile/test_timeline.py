@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.sim.profile.test_profile import TINY, gemm, insns, load, record, work
-from vta.driver.verilog_cache import cached_verilog
+from vta.driver.verilog_cache import simulated_verilog
 from vta.errors import ArgumentError
 from vta.isa import MemoryType
 from vta.sim.profile.diagnosis import Shares, decide, shares, verdict
@@ -24,7 +24,7 @@ from vta.sim.rtl.memory_model import MemoryModel
 
 @pytest.fixture(scope="module")
 def overlapping() -> Profile:
-    return profile(work(), cached_verilog(TINY))
+    return profile(work(), simulated_verilog(TINY))
 
 
 def busy(
@@ -155,7 +155,7 @@ def test_the_verdict_of_a_run(overlapping: Profile) -> None:
     assert found.computing + found.moving + found.latency + found.overhead == pytest.approx(1)
     assert found.gemm == overlapping.modules["compute"].totals()["GEMM"] / overlapping.cycles
     assert verdict(overlapping).kind == "serialised"
-    slow = profile(work(), cached_verilog(TINY), model=MemoryModel(latency=500))
+    slow = profile(work(), simulated_verilog(TINY), model=MemoryModel(latency=500))
     assert verdict(slow).kind == "latency-bound"
     # The first fetch, the loads, the load that waits for the GEMM: nothing else to do meanwhile.
     assert shares(slow).latency * slow.cycles > 2 * 450

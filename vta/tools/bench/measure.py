@@ -29,9 +29,9 @@ def machine_factory(model: MemoryModel) -> Callable[[Config, Memory], RtlMachine
     """Makes RTL machines whose Verilog and library come from the cache."""
 
     def make(config: Config, memory: Memory) -> RtlMachine:
-        from vta.driver.verilog_cache import cached_verilog
+        from vta.driver.verilog_cache import simulated_verilog
 
-        return RtlMachine(config, cached_verilog(config), memory, model=model)
+        return RtlMachine(config, simulated_verilog(config), memory, model=model)
 
     return make
 

@@ -79,11 +79,12 @@ class Trial:
 
 
 def make_rtl(config: Config, memory: Memory, model: MemoryModel) -> Machine:
-    """The RTL, with a record of its events."""
+    """The RTL with its assertions, and with a record of its events."""
     from vta.driver.verilog_cache import cached_verilog
     from vta.sim.rtl.rtl_machine import RtlMachine
 
-    return RtlMachine(config, cached_verilog(config), memory, model=model, record=True)
+    verilog = cached_verilog(config, assertions=True)
+    return RtlMachine(config, verilog, memory, model=model, record=True)
 
 
 def run_case(case: Case, make: MakeRtl = make_rtl) -> Trial:
