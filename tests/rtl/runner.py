@@ -137,7 +137,8 @@ class Design:
         """`run`, with the end of the log as the test's failure."""
         try:
             self.run(benches, name, tmp_path, monkeypatch, **environment)
-        except SystemExit:
+        except (SystemExit, RuntimeError):
+            # The simulator itself fails at an assertion of the design.
             log = tmp_path / "log"
             pytest.fail(
                 "\n".join(log.read_text(errors="replace").splitlines()[-60:])
