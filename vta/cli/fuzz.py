@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +48,12 @@ PROGRAMS = 1000
     "--jobs",
     metavar="J",
     type=click.IntRange(1),
-    help="Processes (default: as many as there are processors).",
+    help="Batches at a time (default: as many as there are processors).",
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Run on the Dask cluster with this scheduler, for example tcp://10.0.0.1:8786.",
 )
 @click.option(
     "--output",
@@ -64,6 +69,7 @@ def command(
     seed: int,
     names: tuple[str, ...],
     jobs: int | None,
+    scheduler: str | None,
     output: str,
 ) -> int:
     """Run random programs and compiled random schedules on the RTL, on the functional simulator in
@@ -81,9 +87,10 @@ def command(
         programs = PROGRAMS
     until = Until(programs, None if minutes is None else minutes * 60)
     configs = _configs(names)
-    jobs = jobs or os.cpu_count() or 1
-    _build_simulators(configs)
+    if scheduler is None:
+        _build_simulators(configs)
     with contextlib.ExitStack() as stack:
+        pool, jobs = stack.enter_context(_pool(scheduler, jobs))
         show = stack.enter_context(progress_bar("random programs"))
 
         def report(tally: Tally, share: float) -> None:
@@ -91,7 +98,6 @@ def command(
             differences = "1 difference" if found == 1 else f"{thousands(found)} differences"
             show(share, f"{thousands(tally.launches)}, {differences}")
 
-        pool = None if jobs == 1 else stack.enter_context(_pool(jobs))
         tally = campaign(configs, seed=seed, until=until, pool=pool, jobs=jobs, report=report)
     _print_coverage(tally, configs)
     _print_totals(tally, configs)
@@ -120,10 +126,21 @@ def _build_simulators(configs: dict[str, Config]) -> None:
             make_rtl(config, memory, MemoryModel()).close()
 
 
-def _pool(jobs: int) -> Executor:
-    from vta.tools.fuzz.campaign import local_pool
+@contextlib.contextmanager
+def _pool(scheduler: str | None, jobs: int | None) -> Iterator[tuple[Executor | None, int]]:
+    """What runs batches, None for this process, and how many at a time."""
+    from vta.tools.fuzz.campaign import cluster_pool, local_pool
 
-    return local_pool(jobs)
+    if scheduler is not None:
+        with cluster_pool(scheduler) as (pool, threads):
+            yield pool, jobs or threads
+        return
+    jobs = jobs or os.cpu_count() or 1
+    if jobs == 1:
+        yield None, 1
+        return
+    with local_pool(jobs) as pool:
+        yield pool, jobs
 
 
 def _print_coverage(tally: Tally, configs: dict[str, Config]) -> None:

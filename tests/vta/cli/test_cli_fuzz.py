@@ -54,3 +54,21 @@ def test_bad_input(run: Run) -> None:
     assert "nowhere" in run("fuzz", "--config", "nowhere").complaint
     assert "--programs" in run("fuzz", "--programs", 0).complaint
     assert "--minutes" in run("fuzz", "--minutes", 0).complaint
+
+
+def test_a_cluster(run: Run, tmp_path: Path) -> None:
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=None
+    ) as cluster:
+        address = cluster.scheduler_address
+        result = run("fuzz", "--config", "tiny", "--programs", 6, "--scheduler", address)
+    assert result.status == 0, result.err
+    assert re.search(r"[\d,]+ programs on 1 configurations, .*: 0 differences", result.out)
+
+
+def test_a_cluster_that_is_not_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vta.tools.fuzz.campaign.PATIENCE", "1s")
+    said = run("fuzz", "--config", "tiny", "--scheduler", "tcp://127.0.0.1:1").complaint
+    assert "no Dask scheduler answers at tcp://127.0.0.1:1" in said

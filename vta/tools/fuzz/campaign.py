@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import importlib
 import itertools
 import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from vta.config import Config
+from vta.errors import ToolError
+from vta.extras import needed
 from vta.tools.fuzz.coverage import Row
 from vta.tools.fuzz.minimise import minimise
 from vta.tools.fuzz.random_cases import draw_case
 from vta.tools.fuzz.trial import Difference, MakeRtl, make_rtl, run_case
 
-__all__ = ["Batch", "Tally", "Until", "campaign", "local_pool", "run_batch"]
+__all__ = ["Batch", "Tally", "Until", "campaign", "cluster_pool", "local_pool", "run_batch"]
 
 BATCH = 20
 """Cases that a process runs before it reports: seconds of work."""
+
+
+PATIENCE = "20s"
+"""How long a scheduler may take to answer."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,8 @@ class Until:
 
 def run_batch(batch: Batch, make: MakeRtl = make_rtl) -> Tally:
     """Runs a batch; each difference is made as small as it gets."""
-    tally, start = Tally(), time.process_time()
+    # Of this thread: a worker of a cluster may run several batches at a time.
+    tally, start = Tally(), time.thread_time()
     for number in range(batch.first, batch.first + batch.count):
         trial = run_case(draw_case(batch.seed, batch.name, batch.config, number), make)
         tally.cases += 1
@@ -94,7 +104,7 @@ def run_batch(batch: Batch, make: MakeRtl = make_rtl) -> Tally:
         tally.covered += trial.covered
         if trial.difference is not None:
             tally.differences.append(minimise(trial.difference, make))
-    tally.seconds = time.process_time() - start
+    tally.seconds = time.thread_time() - start
     return tally
 
 
@@ -156,3 +166,25 @@ def local_pool(jobs: int) -> concurrent.futures.Executor:
     """Processes of this computer that run batches."""
     context = multiprocessing.get_context("spawn")
     return concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context)
+
+
+@contextlib.contextmanager
+def cluster_pool(address: str) -> Iterator[tuple[concurrent.futures.Executor, int]]:
+    """The workers of a Dask cluster, and how many batches they run at a time.
+
+    Raises
+    ------
+    ToolError
+        If the extra is missing, or no scheduler answers, or it has no workers.
+    """
+    with needed("a cluster", "cluster"):
+        distributed: Any = importlib.import_module("distributed")
+    try:
+        client = distributed.Client(address, timeout=PATIENCE, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ToolError(f"no Dask scheduler answers at {address} ({error})") from None
+    with client:
+        threads = sum(client.nthreads().values())
+        if not threads:
+            raise ToolError(f"the Dask scheduler at {address} has no workers: start some first")
+        yield client.get_executor(), threads
