@@ -180,7 +180,9 @@ b = rng.integers(-128, 128, (columns, inner)).astype(B.dtype)
 product = a.astype(env.acc_dtype) @ b.astype(env.acc_dtype).T
 expected = np.clip(product >> SHIFT, -128, 127).astype(C.dtype)
 
-with rpc.LocalSession() as remote, utils.tempdir() as folder:
+session = rpc.LocalSession if env.TARGET in ("sim", "tsim") else rpc.connect
+with session() as remote, utils.tempdir() as folder:
+    vta.program_fpga(remote)  # nothing to do on a simulator
     blocks.save(folder.relpath("blocks.o"))
     remote.upload(folder.relpath("blocks.o"))
     f = remote.load_module("blocks.o")

@@ -206,11 +206,13 @@ def tiles(array: np.ndarray, rows: int, columns: int) -> np.ndarray:
 
 def run(program: Module, target: str) -> dict[str, int]:
     """Runs the program where `target` says, compares, and returns what was counted."""
+    session = rpc.LocalSession if target in ("sim", "tsim") else rpc.connect
     with (
         vta.Environment({**env.cfg_dict, "TARGET": target}),
         utils.tempdir() as folder,
-        rpc.LocalSession() as remote,
+        session() as remote,
     ):
+        vta.program_fpga(remote)  # nothing to do on a simulator
         program.save(folder.relpath("conv.o"))
         remote.upload(folder.relpath("conv.o"))
         f = remote.load_module("conv.o")
@@ -226,7 +228,7 @@ def run(program: Module, target: str) -> dict[str, int]:
 
 cycles = {}
 for name, program in programs.items():
-    run(program, "sim")
+    run(program, env.TARGET)
     counted = run(program, "tsim")
     cycles[name] = counted["cycle_count"]
     print(

@@ -156,7 +156,8 @@ print(vta.lower(s, [A, B, C]))
 # %%
 matmul = vta.build(s, [A, B, C], env.target, name="matmul")
 
-remote = rpc.LocalSession()
+remote = rpc.LocalSession() if env.TARGET in ("sim", "tsim") else rpc.connect()
+vta.program_fpga(remote)  # nothing to do on a simulator
 folder = utils.tempdir()
 matmul.save(folder.relpath("matmul.o"))
 remote.upload(folder.relpath("matmul.o"))

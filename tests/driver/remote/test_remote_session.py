@@ -30,6 +30,7 @@ from vta.errors import (
 )
 from vta.program import Program
 
+EXAMPLES = Path(vta.__file__).parent.parent / "examples"
 SCRIPTS = Path(__file__).parents[2] / "vta" / "tvm" / "scripts"
 
 
@@ -94,6 +95,25 @@ def test_scripts(board: None, run: Run, tmp_path: Path, name: str) -> None:
     config = config_file(tmp_path, PRESETS["default"].replace(target="pynq"))
     result = run("tvm", "--config", config, script)
     assert (result.status, result.out) == (0, f"{name}: equal\n"), result.err
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "matrix_multiply",
+        pytest.param("blocked_matrix_multiply", marks=pytest.mark.full),
+        pytest.param("convolution", marks=pytest.mark.full),
+    ],
+)
+def test_walkthroughs(
+    board: None, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The scripts in `examples`; their timelines and cycles are the RTL's."""
+    monkeypatch.setenv("PICTURES", str(tmp_path))
+    config = config_file(tmp_path, PRESETS["default"].replace(target="pynq"))
+    result = run("tvm", "--config", config, EXAMPLES / f"{name}.py")
+    assert result.status == 0, result.err
+    assert result.out.endswith(" test!\n")
 
 
 def test_arrays_modules_and_times(
