@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import vta
 from tests.driver.conftest import add_seven
 from tests.driver.remote.conftest import Serve
 from tests.driver.remote.test_agent import python_3_10
@@ -29,6 +31,7 @@ from vta.driver.board.register_table import register_map
 from vta.driver.board.system import System
 from vta.driver.remote.ssh import _command
 from vta.errors import ConfigError, DeviceError, DeviceTimeout, RemoteError
+from vta.registers import BY_NAME, REGISTERS
 
 BRIDGE = """\
 #!{python}
@@ -95,6 +98,12 @@ class Toy(System):
         pass
 exec("sys.exit(" + call.rstrip()[:-2] + ", Toy()))")
 """
+
+
+def toy_text(root: Path) -> str:
+    places = {"inp": "inp_ptr", "wgt": "wgt_ptr", "count": "insn_count"}
+    offsets = {name: BY_NAME[register].offset for name, register in places.items()}
+    return TOY.format(root=str(root), **offsets)
 
 
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
@@ -187,17 +196,9 @@ def test_the_agent_in_a_bare_python(
     tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python: str
 ) -> None:
     """Memory, runs, time limits and programming, in a Python that has nothing else."""
-    from vta.registers import BY_NAME, REGISTERS, config_words
-
     root = tmp_path / "root"
     toy = tmp_path / "toy.py"
-    text = TOY.format(
-        root=str(root),
-        inp=BY_NAME["inp_ptr"].offset,
-        wgt=BY_NAME["wgt_ptr"].offset,
-        count=BY_NAME["insn_count"].offset,
-    )
-    toy.write_text(text)
+    toy.write_text(toy_text(root))
     install(tmp_path, monkeypatch, f"#!/bin/sh\nexec {PYTHONS[python]()} -I -S {toy}\n")
     fake_board(root)
     with rpc.connect("ssh://pynq", config=tiny) as remote:
@@ -225,7 +226,6 @@ def test_the_agent_in_a_bare_python(
         with pytest.raises(DeviceError, match="must lie in the board's memory"):
             board.read(0, memoryview(bytearray(4)))
     assert not (root / "dev/udmabuf0").read_bytes()[4096:4300].strip(b"\0")
-    assert config_words(tiny)
 
 
 class Sessions:
@@ -275,8 +275,7 @@ def toy_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         if root is None:
             root = tmp_path / "root"
             fake_board(root)
-        text = TOY.format(root=str(root), inp=0, wgt=4092, count=0)
-        (tmp_path / "toy.py").write_text(text)
+        (tmp_path / "toy.py").write_text(toy_text(root))
         toy = f"#!/bin/sh\nexec {sys.executable} -I -S {tmp_path / 'toy.py'}\n"
         install(tmp_path, monkeypatch, toy)
         return root
@@ -351,6 +350,39 @@ def test_a_session_that_is_killed_in_the_queue_is_skipped(
     first.close()
 
 
+KILLED = """
+from vta import rpc
+from vta.config import PRESETS
+board = rpc.connect("ssh://pynq", config=PRESETS["tiny"].replace(target="pynq"))._board
+print("running", flush=True)
+board.launch(board.info.address, 1, {"wgt": 1, "uop": 0, "inp": 0, "acc": 0, "out": 0}, None)
+"""
+
+
+def test_a_client_that_is_killed_in_mid_run_frees_the_board(
+    tiny: Config, toy_board: Callable[..., Path]
+) -> None:
+    root = toy_board()
+    (root / "run/vta").mkdir(parents=True)
+    (root / "run/vta/programmed").touch()
+    client = subprocess.Popen(
+        [sys.executable, "-c", KILLED],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(vta.__file__).parent.parent)},
+    )
+    try:
+        assert client.stdout is not None
+        assert client.stdout.readline() == "running\n"
+        time.sleep(0.3)
+        assert client.poll() is None
+    finally:
+        client.kill()
+        client.communicate()
+    with rpc.connect("ssh://pynq", config=tiny, queue_seconds=20) as remote:
+        assert remote.machine.allocate(4)
+
+
 def test_a_daemons_clients_and_sessions_over_ssh_stand_in_one_queue(
     serve: Serve, tiny: Config, toy_board: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -374,7 +406,7 @@ def test_a_board_that_does_not_come_out_of_reset(
     fake_board(root)
     (root / "run/vta").mkdir(parents=True)
     (root / "run/vta/programmed").touch()
-    text = TOY.format(root=str(root), inp=0, wgt=4092, count=0).replace("value & ~4", "value")
+    text = toy_text(root).replace("value & ~4", "value")
     shorter = "import vta.driver.board.board\nvta.driver.board.board.RESET_SECONDS = 0.1\n"
     (tmp_path / "toy.py").write_text(text.replace("exec(start)\n", f"exec(start)\n{shorter}"))
     toy = f"#!/bin/sh\nexec {sys.executable} -I -S {tmp_path / 'toy.py'}\n"
