@@ -43,6 +43,9 @@ class Memory:
         1 for each page that was written since `clear_dirty`.
     size : int
         In bytes.
+    end : int
+        `size`, or less: beyond this byte the machine gets error responses. Set it, to a whole
+        number of pages, before a machine is made.
 
     Raises
     ------
@@ -52,7 +55,7 @@ class Memory:
 
     def __init__(self, addr_width: int = 32) -> None:
         self.addr_width = addr_width
-        self.size = 1 << addr_width
+        self.size = self.end = 1 << addr_width
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
         try:
             self._map = mmap.mmap(-1, self.size, flags=flags)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vta.isa import Isa, MemoryType, Opcode
+from vta.isa import Cause, Isa, MemoryType, Opcode
 from vta.sim.functional import alu, gemm
+from vta.sim.functional.insn_checks import StoppedError
 from vta.sim.functional.iterations import Loops
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ class Datapath:
         Raises
         ------
         StoppedError
-            An index is out of range, or `spend` stops the run; everything before that is done.
+            An index is out of range, memory answers with an error, or `spend` stops the run;
+            everything before that is done.
         """
         values = insn.values
         if insn.opcode == Opcode.LOAD:
@@ -166,6 +168,12 @@ class Datapath:
         elem = checker.elem_bytes[memory]
         addr = checker.base[memory] + values["dram_base"] * elem
         pitch = values["x_stride"] * elem
+        end = addr + (values["y_size"] - 1) * pitch + values["x_size"] * elem
+        if end > self._memory.end:
+            raise StoppedError(
+                Cause.MEMORY_RESPONSE,
+                f"bytes up to {end - 1:#x}, where memory ends at {self._memory.end - 1:#x}",
+            )
         view: NDArray[np.generic] = np.ndarray(
             (values["y_size"], values["x_size"], lanes),
             dtype,

@@ -368,7 +368,7 @@ class _Fetch:
     def _read(self) -> bool:
         self._first = self._next
         begin = self._addr + self._next * INSN_BYTES
-        readable = (self._memory.size - begin) // INSN_BYTES
+        readable = (self._memory.end - begin) // INSN_BYTES
         count = min(self.count - self._next, FETCHED, readable)
         if count <= 0:
             self.fault = _fault(
@@ -376,7 +376,7 @@ class _Fetch:
                 ModuleId.FETCH,
                 self._next,
                 detail=f"the instruction at {begin:#x} lies past memory's end, "
-                f"{self._memory.size - 1:#x}",
+                f"{self._memory.end - 1:#x}",
             )
             return False
         words = self._memory.read(begin, count * INSN_BYTES).view("<u8").reshape(-1, 2)

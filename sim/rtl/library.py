@@ -115,7 +115,7 @@ class Simulation:
         self._views: tuple[NDArray[np.uint8], ...] = memory.array, memory.dirty
         settings = _Settings(
             memory=memory.array.ctypes.data,
-            memory_bytes=memory.size,
+            memory_bytes=memory.end,
             dirty=memory.dirty.ctypes.data,
             latency=model.latency,
             write_response=model.write_response,

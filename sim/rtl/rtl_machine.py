@@ -194,7 +194,7 @@ class RtlMachine:
     def _text(self, insn_addr: int, insn_count: int, index: int) -> str:
         """An instruction of the stream as text; empty if there is no such instruction."""
         begin = insn_addr + index * INSN_BYTES
-        if index >= insn_count or begin + INSN_BYTES > self.memory.size:
+        if index >= insn_count or begin + INSN_BYTES > self.memory.end:
             return ""
         word = int.from_bytes(self.memory.read(begin, INSN_BYTES).tobytes(), "little")
         return str(self._isa.decode(word, index))

@@ -172,6 +172,8 @@ def _save(folder: Path, number: int, seed: int, difference: Difference) -> None:
     """Writes the image of a difference, and says how to see it again."""
     import dataclasses
 
+    from vta.tools.fuzz.random_cases import memory_end
+
     case, model = difference.case, difference.case.model
     options = f"--target tsim --latency {model.latency} --write-response {model.write_response}"
     for option, value in (
@@ -180,13 +182,15 @@ def _save(folder: Path, number: int, seed: int, difference: Difference) -> None:
         ("reorder", model.order_seed),
     ):
         options += f" --{option} {value}" if value is not None else ""
+    end = memory_end(case)
+    text = difference.text + (f" (memory ends at {end:#x})" if end else "")
     folder.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"\W+", "-", Path(case.name).stem)
     path = folder / f"{name}-{seed}-{case.number}-{number}.npz"
     description = (
         f"vta fuzz --seed {seed} --config {case.name}, case {case.number}, launch "
-        f"{difference.launch} of the smallest case: {difference.text}; replay with {options}"
+        f"{difference.launch} of the smallest case: {text}; replay with {options}"
     )
     dataclasses.replace(difference.image, description=description).save(path)
-    click.echo(f"{case.name}, case {case.number}: {difference.text}")
+    click.echo(f"{case.name}, case {case.number}: {text}")
     click.echo(f"  {difference.insns} instructions: vta replay {options} {path}")

@@ -65,6 +65,7 @@ MEMORY = (
     "stalls on every channel",
     "read data out of order",
 )
+RESPONSES = tuple(f"error response to {module}" for module in ("fetch", *MODULES))
 LAUNCHES = (
     "a launch after another",
     "a launch with tokens left from before",
@@ -112,7 +113,7 @@ def _rows(new: bool) -> Iterator[Row]:
         yield "error", error
     for event in (*WAITS, *OVERLAPS):
         yield "event", event
-    for name in MEMORY:
+    for name in (*MEMORY, *RESPONSES):
         yield "memory", name
     for name in LAUNCHES:
         yield "launch", name

@@ -58,6 +58,7 @@ def minimise(
     """The difference in the smallest case that `trials` runs lead to."""
     state = _Minimiser(difference, make, trials)
     state.try_case(replace(difference.case, model=MemoryModel()))
+    state.try_case(replace(state.best.case, short=None))
     state.try_case(replace(state.best.case, model=replace(state.best.case.model, stall_seed=None)))
     state.try_case(replace(state.best.case, model=replace(state.best.case.model, order_seed=None)))
     if state.best.case.schedule is not None:
@@ -74,6 +75,16 @@ def _launches(state: _Minimiser) -> None:
     case = state.best.case
     plans = case.plans[: state.best.launch + 1]
     state.shorten(plans, lambda fewer: replace(state.best.case, plans=tuple(fewer)))
+    # An image holds one launch, so the steps of several are better in one.
+    while len(state.best.case.plans) > 1:
+        *others, one, two = state.best.case.plans
+        if not any(
+            state.try_case(replace(state.best.case, plans=(*others, merged)))
+            for merged in (
+                replace(plan, steps=one.steps + two.steps, fault=two.fault) for plan in (one, two)
+            )
+        ):
+            return
 
 
 def _plan(state: _Minimiser, number: int) -> None:

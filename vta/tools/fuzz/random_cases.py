@@ -13,18 +13,23 @@ from vta.compiler.pipeline import build
 from vta.config import Config
 from vta.driver.program_image import to_image
 from vta.errors import CompileError, ScheduleError
+from vta.isa import INSN_BYTES
+from vta.sim.memory import PAGE_BYTES
 from vta.sim.rtl.memory_model import MemoryModel
 from vta.tools.fuzz.choices import Choices
 from vta.tools.fuzz.random_expressions import draw_program
 from vta.tools.fuzz.random_launches import FAULTS, KINDS, Launch, LaunchBuilder, LaunchPlan
 from vta.tools.fuzz.random_schedules import draw_schedule
+from vta.tools.fuzz.random_transfers import ARENA_BYTES
 
-__all__ = ["Case", "Prepared", "added", "choices_of", "draw_case", "launches"]
+__all__ = ["Case", "Prepared", "added", "choices_of", "draw_case", "launches", "memory_end"]
 
 COMPILED = 0.15
 """The share of compiled programs."""
 FAULTY = 0.2
 """The share of launches with an error, among those that are not compiled."""
+SHORT = 0.1
+"""The share of cases whose memory ends early, among those that are not compiled."""
 RESET = 0.1
 """The share of launches that are reset in mid-run."""
 
@@ -45,6 +50,8 @@ class Case:
         The seed of the compiled program.
     choices : tuple of int or None
         Instead of those that the seed gives.
+    short : int or None
+        The seed of the place where memory ends early.
     model : MemoryModel
     interleaving : int
     """
@@ -57,6 +64,7 @@ class Case:
     plans: tuple[LaunchPlan, ...] = ()
     schedule: int | None = None
     choices: tuple[int, ...] | None = None
+    short: int | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,10 @@ def draw_case(seed: int, name: str, config: Config, number: int) -> Case:
     case = Case(name, number, config, _draw_model(rng), rng.randrange(1000))
     if rng.random() < COMPILED:
         return replace(case, schedule=rng.randrange(2**32))
-    return replace(case, plans=tuple(_draw_plan(rng) for _ in range(rng.choice((1, 1, 2, 3)))))
+    short = rng.randrange(2**20) if rng.random() < SHORT else None
+    return replace(
+        case, short=short, plans=tuple(_draw_plan(rng) for _ in range(rng.choice((1, 1, 2, 3))))
+    )
 
 
 def _draw_plan(rng: random.Random) -> LaunchPlan:
@@ -128,6 +139,20 @@ def launches(case: Case) -> Iterator[Prepared]:
     for plan in case.plans:
         tokens = dict(builder.tokens)
         yield Prepared(builder.build(plan), tokens, plan.reset_after, builder)
+
+
+def memory_end(case: Case) -> int | None:
+    """Where memory ends if it ends early: within the data of the first launch, or its stream."""
+    if case.short is None or not case.plans:
+        return None
+    prepared = next(launches(case))
+    first, arena = prepared.launch.insn_addr, prepared.builder.arena
+    areas = [(first, first + INSN_BYTES * prepared.launch.insn_count)]
+    if arena > first:
+        areas.append((arena, arena + ARENA_BYTES))
+    pages = [range((low // PAGE_BYTES + 1) * PAGE_BYTES, high, PAGE_BYTES) for low, high in areas]
+    rng, pages = random.Random(case.short), [ends for ends in pages if ends]
+    return rng.choice(rng.choice(pages)) if pages else None
 
 
 def _compiled(case: Case) -> Launch | None:

@@ -68,6 +68,11 @@ class TransferBuilder:
         self.nbytes = {kind.name.lower(): config.elem_bytes(kind) for kind in MemoryType}
         self._arena = self._uop_region = self._uop_used = 0
 
+    @property
+    def arena(self) -> int:
+        """The first byte of the `ARENA_BYTES` that hold all data but micro-ops."""
+        return self._arena
+
     # -- memory ----------------------------------------------------------------------------------
 
     def _place_memory(self, rng: random.Random) -> None:

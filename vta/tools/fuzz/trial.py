@@ -18,7 +18,7 @@ from vta.sim.machine import Machine
 from vta.sim.memory import PAGE_BYTES, Memory
 from vta.tools.fuzz import coverage
 from vta.tools.fuzz.machines import Disagreement, Machines
-from vta.tools.fuzz.random_cases import Case, Prepared, launches
+from vta.tools.fuzz.random_cases import Case, Prepared, launches, memory_end
 
 if TYPE_CHECKING:
     from vta.sim.rtl.memory_model import MemoryModel
@@ -92,7 +92,10 @@ def run_case(case: Case, make: MakeRtl = make_rtl) -> Trial:
     trial = Trial(covered=coverage.of_model(case.model))
     isa, after_error, number = Isa(case.config), False, 0
     with Machines(
-        case.config, lambda config, memory: make(config, memory, case.model), case.interleaving
+        case.config,
+        lambda config, memory: make(config, memory, case.model),
+        case.interleaving,
+        memory_end(case),
     ) as machines:
         prepared = before = None
         try:
@@ -135,7 +138,10 @@ def _run_one(
         return False
     trial.errors += 1
     machines.follow()
-    machines.recover(prepared.recovery(everything=False))
+    responded = machines.got_error_response(report)
+    if responded and report.fault.cause == "memory_response":
+        trial.covered["memory", f"error response to {report.fault.module}"] += 1
+    machines.recover(prepared.recovery(everything=responded))
     return True
 
 
