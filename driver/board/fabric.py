@@ -58,7 +58,9 @@ class RtlFabric:
         that is longer than MAX_BURST.
     """
 
-    def __init__(self, config: Config, verilog: str, memory: Memory, longest_burst: int) -> None:
+    def __init__(
+        self, config: Config, verilog: str, memory: Memory, longest_burst: int = 256
+    ) -> None:
         longest = min(config.max_burst, longest_burst)
         self._simulation = Simulation(verilog, memory, model=MemoryModel(), max_burst=longest)
 

@@ -534,7 +534,8 @@ static vta_status check_places(const vta_machine *machine, vta_program *program)
             memory = &program->buffers[index].memory;
         } else {
             memory = &program->workspace;
-            if (memory->data == NULL && memory->bytes > 0) {
+            /* There is at least one instruction in it. */
+            if (memory->data == NULL) {
                 return VTA_NOT_BOUND;
             }
         }

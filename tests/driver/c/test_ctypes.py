@@ -20,7 +20,8 @@ from vta.cli import app
 from vta.config import PRESETS
 from vta.driver.c.flat_program import to_flat
 from vta.driver.verilog_cache import simulated_verilog
-from vta.isa import Cause, ModuleId
+from vta.isa import Cause, Isa, ModuleId, Opcode
+from vta.program import Program
 from vta.registers import BY_NAME
 from vta.sim.memory import Memory
 from vta.sim.rtl.library import Simulation
@@ -246,6 +247,17 @@ def test_what_is_not_bound(example, library, memory, addition, simulate):
         assert runtime.program.buffer == missing
         if missing < 3:
             assert library.vta_bind(program, missing, memory_at(example, 0, 192)) == 0
+
+
+def test_a_program_without_constants_that_was_not_placed(example, library, memory, simulate):
+    """Its instructions have no memory."""
+    insns = Isa.words([Isa(TINY).common.pack(opcode=Opcode.FINISH)])
+    refs = np.array([-1], np.int32)
+    program = Program(name="finish", config=TINY, insns=insns, refs=refs, buffers=())
+    runtime = example.CRuntime(library, simulate(), memory)
+    flat = to_flat(program)
+    assert library.vta_load(runtime.program, flat, len(flat), runtime.buffers, 16) == 0
+    assert status_of(library.vta_launch, runtime.machine, runtime.program) == "NOT_BOUND"
 
 
 def test_names_and_shapes(runtime):
