@@ -145,6 +145,8 @@ class Board:
         self._touched = 0
         self._claim: int | None = None
         self.taken = False
+        self.ticket: Ticket | None = None
+        """That of a program that has the board until it closes it; it is given back then."""
         self._taking = threading.Lock()
         self._devmem = devmem is not None
         self._arena = _open_arena(system) if devmem is None else DevmemArena(system, devmem)
@@ -425,6 +427,9 @@ class Board:
     def close(self) -> None:
         """Resets the machine and lets go of memory and registers; may be called twice."""
         with contextlib.ExitStack() as stack:
+            if self.ticket is not None:
+                stack.callback(self.ticket.leave)
+                self.ticket = None
             stack.callback(self._arena.close)
             stack.callback(self.give_back)
             if self._registers is not None and not self.taken:

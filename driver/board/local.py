@@ -53,12 +53,9 @@ def open_board_device(config: Config, root: str = "/") -> BoardDevice:
             f"vta.rpc.connect(host), or set {EMULATE}=rtl for an emulated one"
         ) from None
     try:
-        ticket = board.queue_up()
-        try:
-            if ticket.place() or not board.take():
-                raise DeviceError(f"{config.target} is in use by another process of this computer")
-        finally:
-            ticket.leave()
+        board.ticket = board.queue_up()
+        if board.ticket.place() or not board.take():
+            raise DeviceError(f"{config.target} is in use by another process of this computer")
     except BaseException:
         board.close()
         raise

@@ -147,7 +147,7 @@ class Agent:
             If the client leaves.
         """
         told, beat = 0, 0.0
-        # The board can be taken without a ticket, on the board itself.
+        # Tickets give no right: something may have deleted those of others.
         while place := ticket.place() or int(not self._board.take()):
             if place != told or time.monotonic() - beat > BEAT_SECONDS:
                 told, beat = place, time.monotonic()

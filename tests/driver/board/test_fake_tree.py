@@ -184,6 +184,9 @@ def test_a_board_in_this_computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert not (tmp_path / "dev/udmabuf0").read_bytes().strip(b"\0")
         with pytest.raises(DeviceError, match="pynq is in use by another process"):
             open_board_device(config, str(tmp_path))
+        waiting = Ticket(System(tmp_path))
+        assert waiting.place() == 1
+        waiting.leave()
         addr = device.allocate(100)
         device.write(addr, np.full(100, 7, np.uint8))
         assert (tmp_path / "dev/udmabuf0").read_bytes().count(7) == 100
