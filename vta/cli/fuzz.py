@@ -89,6 +89,7 @@ def command(
     configs = _configs(names)
     if scheduler is None:
         _build_simulators(configs)
+    lines: list[str] = []
     with contextlib.ExitStack() as stack:
         pool, jobs = stack.enter_context(_pool(scheduler, jobs))
         show = stack.enter_context(progress_bar("random programs"))
@@ -97,12 +98,15 @@ def command(
             found = len(tally.differences)
             differences = "1 difference" if found == 1 else f"{thousands(found)} differences"
             show(share, f"{thousands(tally.launches)}, {differences}")
+            # At once: a campaign may be interrupted.
+            for number in range(len(lines), found):
+                lines.append(_save(Path(output), number, seed, tally.differences[number]))
 
         tally = campaign(configs, seed=seed, until=until, pool=pool, jobs=jobs, report=report)
     _print_coverage(tally, configs)
     _print_totals(tally, configs)
-    for number, difference in enumerate(tally.differences):
-        _save(Path(output), number, seed, difference)
+    for line in lines:
+        click.echo(line)
     return EXIT_DIFFERENCE if tally.differences else 0
 
 
@@ -168,7 +172,7 @@ def _print_totals(tally: Tally, configs: dict[str, Config]) -> None:
     )
 
 
-def _save(folder: Path, number: int, seed: int, difference: Difference) -> None:
+def _save(folder: Path, number: int, seed: int, difference: Difference) -> str:
     """Writes the image of a difference, and says how to see it again."""
     import dataclasses
 
@@ -192,5 +196,7 @@ def _save(folder: Path, number: int, seed: int, difference: Difference) -> None:
         f"{difference.launch} of the smallest case: {text}; replay with {options}"
     )
     dataclasses.replace(difference.image, description=description).save(path)
-    click.echo(f"{case.name}, case {case.number}: {text}")
-    click.echo(f"  {difference.insns} instructions: vta replay {options} {path}")
+    return (
+        f"{case.name}, case {case.number}: {text}\n"
+        f"  {difference.insns} instructions: vta replay {options} {path}"
+    )

@@ -13,7 +13,7 @@ import pytest
 from vta.config import Config
 from vta.errors import DeviceError
 from vta.image import Image
-from vta.isa import AluOp, Isa, Opcode
+from vta.isa import AluOp, Isa, MemoryType, Opcode
 from vta.sim.functional.datapath import Datapath
 from vta.sim.functional.functional_machine import FunctionalMachine
 from vta.sim.machine import Machine
@@ -25,6 +25,7 @@ from vta.tools.fuzz.campaign import Batch, Tally, Until, campaign, run_batch
 from vta.tools.fuzz.configurations import CAMPAIGN, CONFIGURATIONS
 from vta.tools.fuzz.minimise import minimise
 from vta.tools.fuzz.random_cases import draw_case, launches
+from vta.tools.fuzz.token_order import COMPUTE, DraftInsn, Touched
 from vta.tools.fuzz.trial import Difference, run_case
 
 TINY = CONFIGURATIONS["tiny"]
@@ -132,6 +133,25 @@ def test_nothing_is_found_where_nothing_is_and_every_row_is_known() -> None:
     )
 
 
+def test_hazards_are_counted_between_neighbours_in_compute() -> None:
+    drafts = [
+        DraftInsn(COMPUTE, "gemm", {"uop_bgn": 0, "uop_end": 4}, writes=Touched({"acc": 0b1100})),
+        DraftInsn(COMPUTE, "mem", load_uop(3), writes=Touched()),
+        DraftInsn(COMPUTE, "alu", {"uop_bgn": 9, "uop_end": 9}, reads=Touched({"acc": 0b0100})),
+    ]
+    loop_over_loop = ("hazard", "a loop that reads what a loop shortly before wrote")
+    load_over_loop = ("hazard", "a LOAD over micro-ops of a loop shortly before")
+    assert list(coverage._of_hazards(drafts)) == [load_over_loop, loop_over_loop]
+    drafts[1] = dataclasses.replace(drafts[1], values=load_uop(4))
+    assert list(coverage._of_hazards(drafts)) == [loop_over_loop]
+
+
+def load_uop(sram: int) -> dict[str, int]:
+    """Two micro-ops from one on."""
+    pads = dict.fromkeys(("y_pad_0", "y_pad_1", "x_pad_0", "x_pad_1"), 0)
+    return {"memory_type": MemoryType.UOP, "sram_base": sram, "y_size": 1, "x_size": 2, **pads}
+
+
 def test_a_case_follows_from_its_seed_and_number() -> None:
     assert draw_case(1, "tiny", TINY, 7) == draw_case(1, "tiny", TINY, 7)
     assert draw_case(1, "tiny", TINY, 7) != draw_case(2, "tiny", TINY, 7)
@@ -184,6 +204,13 @@ def test_a_campaign_ends_after_its_time() -> None:
     assert until.share(Tally(launches=10), 40) == 0.8
     assert until.share(Tally(launches=200), 5) == 1.0
     assert Until(seconds=50).share(Tally(launches=10), 60) == 1.0
+
+
+def test_a_campaign_ends_after_many_differences() -> None:
+    found = first_difference(compiled=False)
+    few, many = Tally(differences=[found] * 19), Tally(differences=[found] * 20)
+    assert Until(seconds=50).share(few, 10) == 0.2
+    assert Until(seconds=50).share(many, 10) == 1.0
 
 
 def test_the_campaign_takes_many_configurations_and_both_encodings() -> None:

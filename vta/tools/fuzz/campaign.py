@@ -27,6 +27,8 @@ BATCH = 20
 """Cases that a process runs before it reports: seconds of work."""
 
 
+MOST_DIFFERENCES = 20
+
 PATIENCE = "20s"
 """How long a scheduler may take to answer."""
 
@@ -78,7 +80,8 @@ class Tally:
 class Until:
     """Where a campaign ends: after so many programs, or after so many seconds.
 
-    With both, it ends at whichever is first.
+    With both, it ends at whichever is first; and after `MOST_DIFFERENCES`, which are enough to
+    work on.
     """
 
     programs: int | None = None
@@ -86,6 +89,8 @@ class Until:
 
     def share(self, tally: Tally, seconds: float) -> float:
         """How far the campaign is, 0 to 1."""
+        if len(tally.differences) >= MOST_DIFFERENCES:
+            return 1.0
         done = tally.launches / self.programs if self.programs else 0.0
         spent = seconds / self.seconds if self.seconds else 0.0
         return min(1.0, max(done, spent))

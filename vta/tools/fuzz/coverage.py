@@ -11,6 +11,7 @@ from vta.program import RunReport
 from vta.sim.rtl.memory_model import MemoryModel
 from vta.sim.rtl.recording import MODULES, Recording
 from vta.tools.fuzz.random_cases import Prepared
+from vta.tools.fuzz.token_order import COMPUTE, DraftInsn
 
 __all__ = ["Row", "of_launch", "of_model", "of_run", "rows"]
 
@@ -57,6 +58,15 @@ OVERLAPS = {
     "load and compute execute together": ("load_busy", "compute_busy"),
     "compute and store execute together": ("compute_busy", "store_busy"),
 }
+HAZARDS = (
+    "a LOAD over tiles of a loop shortly before",
+    "a loop on tiles of a LOAD shortly before",
+    "a LOAD over micro-ops of a loop shortly before",
+    "a loop with micro-ops of a LOAD shortly before",
+    "a loop that reads what a loop shortly before wrote",
+)
+"""Between two instructions of compute that may be in flight together."""
+
 MEMORY = (
     "latency 1",
     "latency above 20",
@@ -66,6 +76,9 @@ MEMORY = (
     "read data out of order",
 )
 RESPONSES = tuple(f"error response to {module}" for module in ("fetch", *MODULES))
+CLOSE = 4
+"""Instructions of compute between which hazards are counted."""
+
 LAUNCHES = (
     "a launch after another",
     "a launch with tokens left from before",
@@ -111,6 +124,8 @@ def _rows(new: bool) -> Iterator[Row]:
             yield "token", f"{verb} {queue}"
     for error in ERRORS:
         yield "error", error
+    for hazard in HAZARDS:
+        yield "hazard", hazard
     for event in (*WAITS, *OVERLAPS):
         yield "event", event
     for name in (*MEMORY, *RESPONSES):
@@ -124,9 +139,45 @@ def of_launch(isa: Isa, prepared: Prepared) -> Counter[Row]:
     found: Counter[Row] = Counter()
     for word in prepared.launch.meaning:
         found.update(_of_insn(isa.decode(word)))
+    if not prepared.compiled:
+        found.update(_of_hazards(prepared.builder.drafts))
     if any(prepared.tokens.values()):
         found["launch", "a launch with tokens left from before"] += 1
     return found
+
+
+def _of_hazards(drafts: list[DraftInsn]) -> Iterator[Row]:
+    """Which hazards there are between instructions of compute that stand close together."""
+    compute = [draft for draft in drafts if draft.module == COMPUTE]
+    for number, later in enumerate(compute):
+        for earlier in compute[max(0, number - CLOSE) : number]:
+            loads = (earlier.kind == "mem", later.kind == "mem")
+            tiles, uops = later.conflicts(earlier), _share_uops(earlier, later)
+            found = {
+                (False, True): (tiles, False, uops, False, False),
+                (True, False): (False, tiles, False, uops, False),
+                (False, False): (False, False, False, False, earlier.writes.meets(later.reads)),
+            }.get(loads, ())
+            yield from (("hazard", name) for name, hit in zip(HAZARDS, found, strict=False) if hit)
+
+
+def _share_uops(one: DraftInsn, two: DraftInsn) -> bool:
+    first, second = _uops(one), _uops(two)
+    return max(first.start, second.start) < min(first.stop, second.stop)
+
+
+def _uops(draft: DraftInsn) -> range:
+    """The micro-ops that a loop reads or a LOAD writes."""
+    values = draft.values
+    if draft.kind == "common":
+        return range(0)
+    if draft.kind != "mem":
+        return range(values["uop_bgn"], values["uop_end"])
+    if not values["x_size"] or values["memory_type"] != MemoryType.UOP:
+        return range(0)
+    rows = values["y_pad_0"] + values["y_size"] + values["y_pad_1"]
+    columns = values["x_pad_0"] + values["x_size"] + values["x_pad_1"]
+    return range(values["sram_base"], values["sram_base"] + rows * columns)
 
 
 def _of_insn(insn: Insn) -> Iterator[Row]:

@@ -6,6 +6,7 @@ are left out before tokens are inserted.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -18,6 +19,8 @@ __all__ = ["minimise"]
 
 T = TypeVar("T")
 MOST_TRIALS = 500
+LONGEST = 180.0
+"""Seconds after which nothing more is tried: a machine that hangs takes seconds for each try."""
 
 
 class _Minimiser:
@@ -25,10 +28,11 @@ class _Minimiser:
         self.best = difference
         self._make = make
         self._left = trials
+        self._until = time.monotonic() + LONGEST
 
     def try_case(self, case: Case) -> bool:
         """Takes a case over if it differs in the same way."""
-        if self._left <= 0:
+        if self._left <= 0 or time.monotonic() > self._until:
             return False
         self._left -= 1
         found = run_case(case, self._make).difference

@@ -77,14 +77,17 @@ class Prepared:
         Left over from the launches before.
     reset_after : int or None
         As in `LaunchPlan`.
-    recovery : Launch
-        What follows an error or a reset in mid-run.
+    builder : LaunchBuilder
+        As it is after this launch.
+    compiled : bool
+        Whether the compiler made the launch, and not the builder.
     """
 
     launch: Launch
     tokens: dict[str, int]
     reset_after: int | None
     builder: LaunchBuilder
+    compiled: bool = False
 
     def recovery(self, *, everything: bool) -> Launch:
         """What follows an error, or with `everything` a reset in mid-run."""
@@ -134,7 +137,7 @@ def launches(case: Case) -> Iterator[Prepared]:
     if case.schedule is not None:
         launch = _compiled(case)
         if launch is not None:
-            yield Prepared(launch, dict(builder.tokens), None, builder)
+            yield Prepared(launch, dict(builder.tokens), None, builder, compiled=True)
         return
     for plan in case.plans:
         tokens = dict(builder.tokens)

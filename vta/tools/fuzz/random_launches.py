@@ -129,6 +129,11 @@ class LaunchBuilder(TransferBuilder):
             self._fault(fault, random.Random(fault_seed))
         return self._finish(plan, rng)
 
+    @property
+    def drafts(self) -> list[DraftInsn]:
+        """The instructions of the launch in the order in which they are meant."""
+        return self._sequence.items
+
     def _step(self, kind: str, rng: random.Random) -> None:
         if kind in LOADED and kind != "uop":
             self._load(rng, kind)
