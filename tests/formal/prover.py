@@ -22,8 +22,9 @@ from typing import Any
 
 from amaranth import *
 from amaranth.back import rtlil
-from amaranth.hdl import Assert, Assume
+from amaranth.hdl import Assert, Assume, Fragment, MemoryInstance
 from amaranth.lib import wiring
+from amaranth.utils import ceil_log2
 
 SCRIPT = """\
 [options]
@@ -33,7 +34,7 @@ depth {depth}
 smtbmc yices
 [script]
 read_rtlil proof.il
-prep -top proof
+prep -flatten -top proof
 [files]
 proof.il
 """
@@ -44,11 +45,8 @@ class Proof(Elaboratable, abc.ABC):
 
     def __init__(self, dut: wiring.Component) -> None:
         self.dut = dut
-        self.inputs: list[Value] = [
-            Value.cast(value)
-            for _, member, value in dut.signature.flatten(dut)
-            if member.flow == wiring.In
-        ]
+        self._names: dict[int, dict[str, Any]] = {}
+        self.inputs: list[Value] = []
 
     def free(self, name: str, shape: Any = 1) -> Signal:
         """A signal with any value in every cycle."""
@@ -104,13 +102,64 @@ class Proof(Elaboratable, abc.ABC):
         )
         return inside
 
+    def add(self, m: Module, block: wiring.Component, name: str) -> Fragment:
+        """Adds a block, whose inputs are free unless they are assigned; gives what is inside."""
+        self.inputs += [
+            Value.cast(value)
+            for _, member, value in block.signature.flatten(block)
+            if member.flow == wiring.In
+        ]
+
+        def profile(frame: Any, event: str, result: Any) -> None:
+            owner, method = frame.f_locals.get("self"), frame.f_code.co_name
+            if event == "return" and isinstance(owner, Elaboratable):
+                names = self._names.setdefault(id(owner), {})
+                prefix = "" if method == "elaborate" else f"{method}."
+                names.update((prefix + name, item) for name, item in frame.f_locals.items())
+
+        sys.setprofile(profile)
+        try:
+            m.submodules[name] = fragment = Fragment.get(block, None)
+        finally:
+            sys.setprofile(None)
+        return fragment
+
+    def inside(self, block: Fragment, *path: str) -> Any:
+        """A signal inside a block: the names of submodules, then its own.
+
+        Its own is that of the variable in `elaborate`, or else the signal's; `METHOD.NAME` is one
+        of another method. A proof by induction must say how registers inside depend on each other.
+        """
+        *folders, name = path
+        for folder in folders:
+            block = block.find_subfragment(folder)
+        named: dict[str, Any] = {
+            signal.name: signal
+            for statements in block.statements.values()
+            for statement in statements
+            for signal in statement._lhs_signals()
+        }
+        named |= self._names[id(block.origins[0])]
+        return named[name]
+
+    def stored(self, m: Module, block: Fragment, *path: str, addr: Value) -> Value:
+        """What the memory at `path` holds at `addr`."""
+        for folder in path:
+            block = block.find_subfragment(folder)
+        assert isinstance(block, MemoryInstance)
+        where = Signal(ceil_log2(block._data.depth))
+        data = Signal(Shape.cast(block._data.shape).width)
+        m.d.comb += where.eq(addr)
+        block.read_port(domain="comb", addr=where, data=data, en=Const(1), transparent_for=())
+        return data
+
     @abc.abstractmethod
     def properties(self, m: Module) -> None:
         """Adds the assumptions and the assertions."""
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.dut = self.dut
+        self.block = self.add(m, self.dut, "dut")
         m.d.comb += Assume(~ResetSignal())
         self.properties(m)
         return m
@@ -144,10 +193,25 @@ def prove(proof: Proof, folder: Path, *, depth: int, induction: bool = False) ->
     )
     log = result.stdout + result.stderr
     if result.returncode:
-        # Yosys calls an assertion by the number of its cell.
-        names = dict(re.findall(r'cell \$check \$(\d+)\n +parameter \\FORMAT "(.*)"', text))
-        failed = [names.get(number, "") for number in re.findall(r"\(\S*check_(\d+)\)", log)]
+        names = _assertions(text)
+        failed = [
+            names.get((re.sub("^flatten|_", "", where), number), "")
+            for where, number in re.findall(r"\(\S*?check_(?:(\w+)__)?(\d+)\)", log)
+        ]
         raise Failed(", ".join(dict.fromkeys(failed)) or log)
+
+
+def _assertions(text: str) -> dict[tuple[str, str], str]:
+    """What each assertion is called, by its submodule's path, without punctuation, and its cell's
+    number: that is how Yosys names it."""
+    found = {}
+    for module in re.split(r"^module \\proof", text, flags=re.MULTILINE)[1:]:
+        where = re.sub(r"\W|_", "", module.split("\n", 1)[0])
+        for number, what in re.findall(
+            r'cell \$check \$(\d+)\n +parameter \\FORMAT "(.*)"', module
+        ):
+            found[where, number] = what
+    return found
 
 
 def fails(proof: Proof, folder: Path, *, depth: int, induction: bool = False) -> str:
