@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import itertools
+import pickle
 from collections import Counter
 from collections.abc import Mapping
 
@@ -91,6 +92,8 @@ def test_a_planted_fault_is_found_and_made_small() -> None:
     assert small.insns <= 8
     assert any(map(is_culprit, words(small.image)))
     assert small.case.model == MemoryModel()
+    # It comes from another process.
+    assert pickle.loads(pickle.dumps(small)).case == small.case
     check_image(small.image)
 
 
