@@ -58,7 +58,7 @@ class Accumulator(wiring.Component):
     sums : In
         Cycle t + 1: (BATCH, BLOCK_OUT) dot products, for an `operand` SUM.
     load : In(8 * acc_elem_bytes)
-        Cycle t + 2: the tile of a LOAD step.
+        Cycle t + 1: the tile of a LOAD step.
     load_take : Out(1)
         `load` is used in this cycle.
     out_en, out_addr, out_data
@@ -117,8 +117,11 @@ class Accumulator(wiring.Component):
             control.forward_1.eq(forward_1),
             control.forward_2.eq(forward_2),
             control.forward_3.eq(forward_3),
-            self.load_take.eq(compute.operation == LaneOperation.LOAD),
+            self.load_take.eq(taken.operation == LaneOperation.LOAD),
         ]
+        # The way from the queue of loaded tiles to the lanes is long, so it has a cycle of its own.
+        loaded = Signal.like(self.load)
+        m.d.sync += loaded.eq(self.load)
 
         results = []
         for row in range(config.batch):
@@ -133,7 +136,7 @@ class Accumulator(wiring.Component):
                     lane.read_en.eq(step.reads),
                     lane.read_addr.eq(step.addr),
                     lane.sum.eq(self.sums[row][column]),
-                    lane.load.eq(self.load.word_select(number, config.acc_width)),
+                    lane.load.eq(loaded.word_select(number, config.acc_width)),
                     lane.write_en.eq(write_en),
                     lane.write_addr.eq(write_addr),
                 ]

@@ -124,6 +124,7 @@ class ComputeModule(Executor):
 
         head = self._decode(m, sequencer, check)
         issue = sequencer.port.issue
+        coming = Isa(config).gemm.layout(sequencer.port.insn.payload.insn)
         m.d.comb += [
             loader.job.payload.eq(check.transfer),
             loader.job.valid.eq(issue & head.loads),
@@ -141,8 +142,9 @@ class ComputeModule(Executor):
             hazards.issue.eq(issue),
             hazards.load_begin.eq(head.mem.sram_base),
             hazards.load_end.eq(check.transfer.sram_end),
-            hazards.loop_begin.eq(head.gemm.uop_bgn),
-            hazards.loop_end.eq(head.gemm.uop_end),
+            hazards.comes.eq(sequencer.port.insn.ready),
+            hazards.coming_begin.eq(coming.uop_bgn),
+            hazards.coming_end.eq(coming.uop_end),
             hazards.loops_busy.eq(index.busy | guard.busy),
             hazards.reach.eq(index.reach),
             hazards.load_uop_done.eq(sequencer.done[LOAD_UOP]),
@@ -216,36 +218,44 @@ class ComputeModule(Executor):
         ]
 
     def _decode(self, m: Module, sequencer: Sequencer, check: RangeCheck) -> _Head:
-        """What the instruction at the head is, its errors, and which unit executes it."""
-        isa, word = Isa(self._config), sequencer.head.insn
+        """What the instruction at the head is, its errors, and which unit executes it.
+
+        Decoded as it comes to the head, because issue is late in its cycle.
+        """
+        isa, arriving = Isa(self._config), sequencer.port.insn
+        word = arriving.payload.insn
         mem, gemm, alu = isa.mem.layout(word), isa.gemm.layout(word), isa.alu.layout(word)
         opcode = mem.opcode
-        is_load, is_alu = opcode == Opcode.LOAD, opcode == Opcode.ALU
-        # The range check takes a few cycles; these two are registered to keep issue short.
-        loads_nothing, is_kind = Signal(), Signal()
-        m.d.sync += [
-            loads_nothing.eq(mem.x_size == 0),
-            is_kind.eq(Cat(mem.memory_type == kind for kind in KINDS).any()),
-        ]
+        is_load = opcode == Opcode.LOAD
         loops_nothing = (gemm.uop_bgn >= gemm.uop_end) | (gemm.iter_out == 0) | (gemm.iter_in == 0)
         head = _Head(
-            mem=mem,
-            gemm=gemm,
-            alu=alu,
-            is_alu=is_alu,
-            is_uop=mem.memory_type == MemoryType.UOP,
-            loads=is_load & ~loads_nothing,
-            loops=((opcode == Opcode.GEMM) | is_alu) & ~loops_nothing,
+            mem=isa.mem.layout(sequencer.head.insn),
+            gemm=isa.gemm.layout(sequencer.head.insn),
+            alu=isa.alu.layout(sequencer.head.insn),
+            is_alu=Signal(),
+            is_uop=Signal(),
+            loads=Signal(),
+            loops=Signal(),
         )
-        static = Signal(4)
-        with m.If(opcode > Opcode.ALU):
-            m.d.comb += static.eq(Cause.ILLEGAL_OPCODE)
-        with m.Elif(head.loads & ~is_kind):
-            m.d.comb += static.eq(Cause.ILLEGAL_MEMORY_TYPE)
-        with m.Elif(is_alu & self._is_illegal(alu)):
-            m.d.comb += static.eq(Cause.ILLEGAL_ALU_OPCODE)
-        self._decide(m, sequencer, check, static=static, transfers=head.loads, kind=mem.memory_type)
-        m.d.comb += sequencer.quick.eq(~is_load)
+        static, loads = Signal(4), is_load & (mem.x_size != 0)
+        with m.If(arriving.ready):
+            m.d.sync += [
+                head.is_alu.eq(opcode == Opcode.ALU),
+                head.is_uop.eq(mem.memory_type == MemoryType.UOP),
+                head.loads.eq(loads),
+                head.loops.eq(((opcode == Opcode.GEMM) | (opcode == Opcode.ALU)) & ~loops_nothing),
+                sequencer.quick.eq(~is_load),
+                static.eq(Cause.NONE),
+            ]
+            with m.If(opcode > Opcode.ALU):
+                m.d.sync += static.eq(Cause.ILLEGAL_OPCODE)
+            with m.Elif(loads & ~Cat(mem.memory_type == kind for kind in KINDS).any()):
+                m.d.sync += static.eq(Cause.ILLEGAL_MEMORY_TYPE)
+            with m.Elif((opcode == Opcode.ALU) & self._is_illegal(alu)):
+                m.d.sync += static.eq(Cause.ILLEGAL_ALU_OPCODE)
+        self._decide(
+            m, sequencer, check, static=static, transfers=head.loads, kind=head.mem.memory_type
+        )
         with m.If(head.loads):
             m.d.comb += sequencer.unit.eq(Mux(head.is_uop, LOAD_UOP, LOAD_ACC))
         with m.Elif(head.loops):

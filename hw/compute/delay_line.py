@@ -78,9 +78,11 @@ class DelayLine(wiring.Component):
             ]
             entries.append(later)
             entry = later
-        m.d.comb += [
-            self.o.eq(entry),
-            self.holds_qnt.eq(Cat(entry.qnt for entry in entries).any()),
-            self.holds_any.eq(Cat(entry.qnt | entry.load for entry in entries).any()),
+        m.d.comb += self.o.eq(entry)
+        # From registers: what will be in the line in the next cycle.
+        following = [self.i, *entries[:-1]]
+        m.d.sync += [
+            self.holds_qnt.eq(Cat(entry.qnt for entry in following).any()),
+            self.holds_any.eq(Cat(entry.qnt | entry.load for entry in following).any()),
         ]
         return m

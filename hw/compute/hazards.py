@@ -39,8 +39,10 @@ class Hazards(wiring.Component):
         It is issued in this cycle.
     load_begin, load_end : In
         The range of SRAM elements that it loads.
-    loop_begin, loop_end : In
-        The range of micro-ops that it reads.
+    comes : In(1)
+        An instruction comes to the head in this cycle, or none does and the head is empty.
+    coming_begin, coming_end : In
+        With `comes`: the range of micro-ops that it reads, if it is a loop.
     loops_busy : In(1)
         A loop before it still has iterations that are not in the execution pipeline.
     reach : In(reach_layout)
@@ -64,8 +66,9 @@ class Hazards(wiring.Component):
                 "issue": In(1),
                 "load_begin": In(COUNT_BITS),
                 "load_end": In(COUNT_BITS),
-                "loop_begin": In(bits),
-                "loop_end": In(bits),
+                "comes": In(1),
+                "coming_begin": In(bits),
+                "coming_end": In(bits),
                 "loops_busy": In(1),
                 "reach": In(reach_layout(config)),
                 "load_uop_done": In(1),
@@ -78,41 +81,38 @@ class Hazards(wiring.Component):
         uop_loads = Signal(range(IN_FLIGHT + 1))
         m.d.sync += uop_loads.eq(uop_loads + (self.issue & self.load_uop) - self.load_uop_done)
 
+        # The range of the loop at the head, or of the last one that was there.
+        loop_begin, loop_end = Signal.like(self.coming_begin), Signal.like(self.coming_end)
+        with m.If(self.comes):
+            m.d.sync += [loop_begin.eq(self.coming_begin), loop_end.eq(self.coming_end)]
+
         # One range covers all that are under way, and starts again when none is left. A loop that
         # was issued a moment ago may not show as busy yet.
         issued_loop = Signal(2)
         m.d.sync += issued_loop.eq(Cat(self.issue & self.loop, issued_loop))
         loops_busy = self.loops_busy | issued_loop.any()
-        read_begin, read_end = Signal.like(self.loop_begin), Signal.like(self.loop_end)
-        with m.If(self.issue & self.loop):
-            m.d.sync += [
-                read_begin.eq(
-                    Mux(loops_busy & (read_begin < self.loop_begin), read_begin, self.loop_begin)
-                ),
-                read_end.eq(Mux(loops_busy & (read_end > self.loop_end), read_end, self.loop_end)),
-            ]
-        written_begin, written_end = Signal.like(self.load_begin), Signal.like(self.load_end)
-        with m.If(self.issue & self.load_uop):
-            m.d.sync += [
-                written_begin.eq(
-                    Mux(
-                        (uop_loads != 0) & (written_begin < self.load_begin),
-                        written_begin,
-                        self.load_begin,
-                    )
-                ),
-                written_end.eq(
-                    Mux(
-                        (uop_loads != 0) & (written_end > self.load_end), written_end, self.load_end
-                    )
-                ),
-            ]
+        read = _Range(m, "read", loops_busy, loop_begin, loop_end)
+        written = _Range(m, "written", uop_loads != 0, self.load_begin, self.load_end)
+        read.extend_if(self.issue & self.loop)
+        written.extend_if(self.issue & self.load_uop)
 
-        load_waits = loops_busy & (self.load_begin < read_end) & (read_begin < self.load_end)
-        loop_waits = (
-            (uop_loads != 0) & (self.loop_begin < written_end) & (written_begin < self.loop_end)
-        )
-        # Registered, because nothing that a LOAD at the head waits for becomes unknown again.
+        # All comparisons are registered, because issue is late in its cycle. That of a loop is made
+        # as it comes, with what the instruction before it may add in that cycle. A LOAD is at the
+        # head for longer.
+        load_meets, loop_meets = Signal(), Signal()
+        m.d.sync += load_meets.eq(read.meets(self.load_begin, self.load_end))
+        coming = self.coming_begin, self.coming_end
+        with m.If(self.comes):
+            m.d.sync += loop_meets.eq(
+                Mux(
+                    self.issue & self.load_uop,
+                    written.extended_meets(*coming),
+                    written.meets(*coming),
+                )
+            )
+        load_waits = loops_busy & load_meets
+        loop_waits = (uop_loads != 0) & loop_meets
+        # Nothing that a LOAD at the head waits for becomes unknown again.
         reach, apart = self.reach, Signal()
         m.d.sync += apart.eq(
             reach.known & self._apart(reach.dst) & (~reach.has_src | self._apart(reach.src))
@@ -126,6 +126,41 @@ class Hazards(wiring.Component):
 
     def _apart(self, tiles: Any) -> Value:
         return (self.load_end <= tiles.first) | (self.load_begin > tiles.last)
+
+
+class _Range:
+    """A range that covers those of several instructions.
+
+    Parameters
+    ----------
+    keeps : Value
+        Some of them are under way; else the range starts again.
+    begin, end : Value
+        What to extend it by.
+    """
+
+    def __init__(self, m: Module, name: str, keeps: Value, begin: Value, end: Value) -> None:
+        self._m = m
+        self._begin = Signal(len(begin), name=f"{name}_begin")
+        self._end = Signal(len(end), name=f"{name}_end")
+        self._extended_begin = Mux(keeps & (self._begin < begin), self._begin, begin)
+        self._extended_end = Mux(keeps & (self._end > end), self._end, end)
+
+    def extend_if(self, condition: Value) -> None:
+        """Extends the range in the cycles in which `condition` holds."""
+        with self._m.If(condition):
+            self._m.d.sync += [
+                self._begin.eq(self._extended_begin),
+                self._end.eq(self._extended_end),
+            ]
+
+    def meets(self, begin: Value, end: Value) -> Value:
+        """Whether another range overlaps it."""
+        return (begin < self._end) & (self._begin < end)
+
+    def extended_meets(self, begin: Value, end: Value) -> Value:
+        """The same of the range that it would be after `extend_if`."""
+        return (begin < self._extended_end) & (self._extended_begin < end)
 
 
 class AccGuard(wiring.Component):

@@ -25,7 +25,7 @@ def test_random_steps(name, stalls):
         # After each cycle's step: a read sees what steps LATENCY cycles before it left.
         history = [acc.copy()] * (Accumulator.LATENCY + 1)
         source = np.zeros(shape, np.int32)
-        load, wanted = [None] * 2, None
+        now, wanted = None, None
         sums_of_step = np.zeros(shape, np.int64)
         loads, before = 0, None
         for _ in range(500):
@@ -69,9 +69,8 @@ def test_random_steps(name, stalls):
             for row in range(shape[0]):
                 for column in range(shape[1]):
                     ctx.set(dut.sums[row][column], int(sums_of_step[row, column]))
-            # A sum is needed a cycle after its step, a LOAD step's tile two cycles after.
+            # A sum and a LOAD step's tile are needed a cycle after their step.
             sums_of_step = sums
-            now = load[0]
             assert ctx.get(dut.load_take) == (now is not None)
             loads += now is not None
             ctx.set(dut.load, tiles(now if now is not None else sums.astype(np.int32)))
@@ -84,7 +83,7 @@ def test_random_steps(name, stalls):
                 wanted = tiles(history[-Accumulator.LATENCY][where].astype(np.int8))
             await ctx.tick()
             history = [*history[1:], acc.copy()]
-            load = [load[1], next_load]
+            now = next_load
         assert loads > 5
 
     simulate(dut, bench)

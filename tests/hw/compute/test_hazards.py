@@ -18,20 +18,41 @@ class Bench:
 
     def __init__(self):
         self.dut = Hazards(PRESETS["tiny"])
+        self.came = False
 
-    async def head(self, ctx, kind, begin=0, end=0, *, issue=True):
-        """Puts an instruction at the head; returns whether it is hindered; issues it if not."""
+    async def head(self, ctx, kind, begin=0, end=0, *, issue=True, following=None):
+        """Puts an instruction at the head; returns whether it is hindered; issues it if not.
+
+        The instruction `following` (kind, begin, end) comes in the cycle of the issue.
+        """
         dut = self.dut
+        if not self.came:
+            self._come(ctx, (kind, begin, end))
+            await ctx.tick()
+        ctx.set(dut.comes, 0)
         for name in ("load_uop", "load_acc", "loop"):
             ctx.set(getattr(dut, name), name == kind)
-        prefix = "loop" if kind == "loop" else "load"
-        ctx.set(getattr(dut, f"{prefix}_begin"), begin)
-        ctx.set(getattr(dut, f"{prefix}_end"), end)
+        if kind != "loop":
+            ctx.set(dut.load_begin, begin)
+            ctx.set(dut.load_end, end)
+            await ctx.tick()
         hindered = bool(ctx.get(dut.hinders))
-        ctx.set(dut.issue, issue and not hindered)
+        issues = issue and not hindered
+        ctx.set(dut.issue, issues)
+        if issues and following:
+            self._come(ctx, following)
+        self.came = issues and following is not None
         await ctx.tick()
         ctx.set(dut.issue, 0)
+        ctx.set(dut.comes, 0)
         return hindered
+
+    def _come(self, ctx, insn):
+        kind, begin, end = insn
+        ctx.set(self.dut.comes, 1)
+        if kind == "loop":
+            ctx.set(self.dut.coming_begin, begin)
+            ctx.set(self.dut.coming_end, end)
 
     async def pulse(self, ctx, name):
         ctx.set(getattr(self.dut, name), 1)
@@ -54,13 +75,16 @@ def test_uop_ranges(first, second, waits):
     bench = Bench()
 
     async def run(ctx):
-        # A loop behind a LOAD of its micro-ops.
-        assert not await bench.head(ctx, "load_uop", *first)
+        # A loop behind a LOAD of its micro-ops, at once and later.
+        loop = ("loop", *second)
+        assert not await bench.head(ctx, "load_uop", *first, following=loop)
+        assert await bench.head(ctx, *loop, issue=False) == waits
         assert await bench.head(ctx, "loop", *second, issue=False) == waits
         await bench.pulse(ctx, "load_uop_done")
-        assert not await bench.head(ctx, "loop", *second)
         # A LOAD behind that loop, at once and later.
-        assert await bench.head(ctx, "load_uop", *first, issue=False) == waits
+        load = ("load_uop", *first)
+        assert not await bench.head(ctx, "loop", *second, following=load)
+        assert await bench.head(ctx, *load, issue=False) == waits
         ctx.set(bench.dut.loops_busy, 1)
         await rest(ctx, 5)
         assert await bench.head(ctx, "load_uop", *first, issue=False) == waits
@@ -144,18 +168,23 @@ def test_nothing_unsafe_is_ever_let_through():
     rng = random.Random("hazards")
     issued = {"load_uop": 0, "load_acc": 0, "loop": 0}
 
+    def draw(uops):
+        kind = rng.choice(("load_acc", "loop") if len(uops) == 8 else tuple(issued))
+        begin = rng.randrange(16)
+        return kind, begin, rng.randint(begin + 1, 16)
+
     async def run(ctx):
         uops, loops = [], []
+        insn = draw(uops)
         for _ in range(3000):
-            kind = rng.choice(tuple(issued))
-            begin = rng.randrange(16)
-            end = rng.randint(begin + 1, 16)
-            if kind == "load_uop" and len(uops) == 8:
-                continue
+            kind, *span = insn
             ctx.set(bench.dut.loops_busy, bool(loops))
-            hindered = await bench.head(ctx, kind, begin, end)
+            following = draw([*uops, span] if kind == "load_uop" else uops)
+            at_once = rng.random() < 0.5
+            hindered = await bench.head(ctx, *insn, following=following if at_once else None)
             if not hindered:
                 issued[kind] += 1
+                begin, end = span
                 overlaps = [
                     one
                     for one in (loops if kind == "load_uop" else uops)
@@ -169,6 +198,7 @@ def test_nothing_unsafe_is_ever_let_through():
                 else:
                     assert not overlaps
                     loops.append((begin, end))
+                insn = following
             if uops and rng.random() < 0.5:
                 uops.pop(0)
                 await bench.pulse(ctx, "load_uop_done")
