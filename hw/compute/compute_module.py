@@ -152,6 +152,8 @@ class ComputeModule(Executor):
             guard.load_begin.eq(head.mem.sram_base),
             guard.load_end.eq(check.transfer.sram_end),
             guard.load_done.eq(execute.load_in),
+            guard.kept_addr.eq(execute.kept_addr),
+            execute.is_kept.eq(guard.is_kept),
         ]
         if config.requantises:
             m.d.comb += guard.delayed.eq(execute.delayed)

@@ -56,6 +56,10 @@ class Execute(wiring.Component):
     Members
     -------
     iteration : In(stream of iteration_layout)
+    is_kept : In(1)
+        When `iteration` came, its source was `kept_addr`.
+    kept_addr : Out(log_acc_depth)
+        The tile that the operand register keeps, or the last one that it kept.
     load : In(stream of acc_load_layout)
         Always taken in the cycle in which it is offered.
     load_in : Out(1)
@@ -89,6 +93,8 @@ class Execute(wiring.Component):
         super().__init__(
             {
                 "iteration": In(stream.Signature(iteration_layout(config))),
+                "is_kept": In(1),
+                "kept_addr": Out(config.log_acc_depth),
                 "load": In(stream.Signature(acc_load_layout(config))),
                 "load_data": In(8 * config.acc_elem_bytes),
                 "load_take": Out(1),
@@ -210,9 +216,9 @@ class Execute(wiring.Component):
         src = iteration.src[: config.log_acc_depth]
 
         # The operand register keeps a source tile until that tile changes in ACC or the register is
-        # used for something else.
-        kept, kept_addr = Signal(), Signal(config.log_acc_depth)
-        has_source = kept & (kept_addr == src)
+        # used for something else. `fetched`: the iteration has had its source step.
+        kept, kept_addr, fetched = Signal(), self.kept_addr, Signal()
+        has_source = kept & (self.is_kept | fetched)
         needs_source = by_register & ~has_source
         mul_step = Signal(range(len(_MUL_STEPS)))
         halted = Signal()
@@ -221,6 +227,8 @@ class Execute(wiring.Component):
         waits = Signal()
         takes = self.iteration.valid & ~halted & ~waits
         m.d.comb += self.iteration.ready.eq(~halted & ~waits & final)
+        with m.If(self.iteration.ready):
+            m.d.sync += fetched.eq(0)
 
         # A step that writes the kept tile makes the copy stale.
         with m.If(step.acc.writes & (written_tile(config, step.acc) == kept_addr)):
@@ -241,7 +249,7 @@ class Execute(wiring.Component):
                 step.acc.reads.eq(1),
                 step.acc.addr.eq(src),
             ]
-            m.d.sync += [kept.eq(1), kept_addr.eq(src)]
+            m.d.sync += [kept.eq(1), kept_addr.eq(src), fetched.eq(1)]
         with m.Elif(takes & ~is_qnt):
             m.d.comb += [
                 final.eq(~is_mul | (mul_step == len(_MUL_STEPS) - 1)),

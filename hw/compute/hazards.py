@@ -191,6 +191,9 @@ class AccGuard(wiring.Component):
         The oldest such LOAD is all in the execution pipeline.
     delayed : In(delayed_layout)
         The tiles that are being requantised, if the configuration `requantises`.
+    kept_addr : In(log_acc_depth)
+    is_kept : Out(1)
+        As in `Execute`: the source of `o` was that tile when it came from `i`.
     stop : In(1)
         No further iteration may go: the module has stopped on an error.
     busy : Out(1)
@@ -210,6 +213,8 @@ class AccGuard(wiring.Component):
                 "load_begin": In(COUNT_BITS),
                 "load_end": In(COUNT_BITS),
                 "load_done": In(1),
+                "kept_addr": In(config.log_acc_depth),
+                "is_kept": Out(1),
                 "stop": In(1),
                 "busy": Out(1),
                 **(
@@ -268,6 +273,7 @@ class AccGuard(wiring.Component):
             m.d.sync += [
                 full.eq(self.i.valid),
                 self.o.payload.eq(iteration),
+                self.is_kept.eq(src == self.kept_addr),
                 met.eq(hits & running),
                 held.eq((hits & running).any() | self.stop | meets_new),
             ]

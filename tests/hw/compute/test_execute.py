@@ -52,7 +52,7 @@ def wrap_array(x, y):
 
 
 class GuardedExecute(wiring.Component):
-    """The execution pipeline behind `AccGuard`, which it needs to requantise.
+    """The execution pipeline behind `AccGuard`, on which it depends.
 
     The guard holds iterations; `taken` is where the pipeline takes one.
     """
@@ -63,7 +63,7 @@ class GuardedExecute(wiring.Component):
         members = {
             name: member
             for name, member in self._inner.signature.members.items()
-            if name not in ("iteration", "delayed")
+            if name not in ("iteration", "delayed", "kept_addr", "is_kept")
         }
         super().__init__({"iteration": In(stream.Signature(iteration_layout(config))), **members})
 
@@ -73,7 +73,9 @@ class GuardedExecute(wiring.Component):
         connect(m, flipped(self.iteration), guard.i)
         connect(m, guard.o, inner.iteration)
         connect(m, flipped(self.load), inner.load)
-        m.d.comb += guard.delayed.eq(inner.delayed)
+        m.d.comb += [guard.kept_addr.eq(inner.kept_addr), inner.is_kept.eq(guard.is_kept)]
+        if hasattr(inner, "delayed"):
+            m.d.comb += guard.delayed.eq(inner.delayed)
         for name, member in self.signature.members.items():
             if member.is_port:
                 inside, outside = getattr(inner, name), getattr(self, name)
@@ -107,7 +109,7 @@ class Bench:
 
     def __init__(self, config, *, stalls="none", seed=0):
         self.config, self.stalls = config, stalls
-        self.dut = GuardedExecute(config) if config.requantises else Execute(config)
+        self.dut = GuardedExecute(config)
         rng = np.random.default_rng(seed)
         shape = (config.batch, config.block)
         self.inp = rng.integers(-128, 128, (config.inp_depth, *shape)).astype(np.int8)
@@ -216,7 +218,7 @@ class Bench:
 
     def _order(self, items, loads):
         dut = self.dut
-        pipeline = dut.taken if self.config.requantises else dut.iteration
+        pipeline = dut.taken
 
         async def bench(ctx):
             self._left = deque(items)
