@@ -40,8 +40,15 @@ VERILOG_PER_MINUTE = 300_000
     help="Levels of modules to map one by one and to show; 0: all as one netlist.",
 )
 @click.option("--pnr", is_flag=True, help="Place and route, and report the clock (ECP5 only).")
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, 99),
+    help="With --pnr: place that many times, and report the median of the clocks.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
-def command(family: str, config_file: str | None, depth: int, pnr: bool, as_json: bool) -> None:
+def command(
+    family: str, config_file: str | None, depth: int, pnr: bool, seeds: int | None, as_json: bool
+) -> None:
     """Synthesise a configuration with Yosys and show what each module takes.
 
     This takes minutes; the result is kept in the cache. With --pnr nextpnr places and routes it,
@@ -54,6 +61,8 @@ def command(family: str, config_file: str | None, depth: int, pnr: bool, as_json
         raise click.UsageError(
             f"--pnr needs --family ecp5, not {family}: for that family there is area only"
         )
+    if seeds and not pnr:
+        raise click.UsageError("--seeds needs --pnr")
     config, chosen = Config.load(config_file), FAMILIES[family]
     from vta.driver.verilog_cache import cached_verilog
 
@@ -63,14 +72,14 @@ def command(family: str, config_file: str | None, depth: int, pnr: bool, as_json
         areas = measure(verilog, family, say, depth=depth)
     excess = _excess(areas.total, chosen)
     # nextpnr would find out too, but say less.
-    timing = _route(config) if pnr and not excess else None
+    timings = _route(config, seeds or 1) if pnr and not excess else []
 
     if as_json:
-        click.echo(json.dumps(_record(config, chosen, areas, depth, timing)))
+        click.echo(json.dumps(_record(config, chosen, areas, depth, timings)))
     else:
         _print_areas(config, chosen, areas, depth)
-        if timing is not None:
-            _print_timing(timing, chosen)
+        if timings:
+            _print_timing(timings, chosen)
     if excess:
         raise ConfigError(f"{config.bitstream} does not fit the {chosen.part}: it takes {excess}")
 
@@ -81,8 +90,8 @@ def _estimate(verilog: str) -> str:
     return f"about {minutes} min of one processor"
 
 
-def _route(config: Config) -> Timing:
-    """The timing of a configuration behind a few pins."""
+def _route(config: Config, seeds: int) -> list[Timing]:
+    """The timing of a configuration behind a few pins, with each of the placer's seeds."""
     from vta.driver.verilog_cache import cached_verilog
     from vta.tools.synth import pnr
 
@@ -90,8 +99,12 @@ def _route(config: Config) -> Timing:
         verilog = cached_verilog(config, few_pins=True)
     with step(f"synthesis with few pins ({_estimate(verilog)})") as say:
         netlist = pnr.netlist(verilog, say)
-    with step("place and route (takes minutes)") as say:
-        return pnr.route(netlist, say)
+    timings = []
+    for seed in range(1, seeds + 1):
+        which = f", seed {seed} of {seeds}" if seeds > 1 else ""
+        with step(f"place and route{which} (takes minutes)") as say:
+            timings.append(pnr.route(netlist, say, seed=seed))
+    return timings
 
 
 def _excess(used: tuple[float, ...], family: Family) -> str:
@@ -108,7 +121,7 @@ def _number(amount: float) -> str:
 
 
 def _record(
-    config: Config, family: Family, areas: Areas, depth: int, timing: Timing | None
+    config: Config, family: Family, areas: Areas, depth: int, timings: list[Timing]
 ) -> dict[str, Any]:
     """What ``--json`` prints."""
     record = {
@@ -126,9 +139,13 @@ def _record(
         ],
         "unknown": dict(areas.unknown),
     }
-    if timing is not None:
+    if timings:
+        from vta.tools.synth import pnr
+
+        timing = pnr.median(timings)
         record |= {
             "mhz": timing.mhz,
+            "seeds": [each.mhz for each in timings],
             "path": [dataclasses.asdict(hop) for hop in timing.path],
             "placed": dict(zip(RESOURCES, timing.used, strict=True)),
         }
@@ -168,9 +185,16 @@ def _print_areas(config: Config, family: Family, areas: Areas, depth: int) -> No
         )
 
 
-def _print_timing(timing: Timing, family: Family) -> None:
+def _print_timing(timings: list[Timing], family: Family) -> None:
     from vta.tools.synth import pnr
 
+    timing = pnr.median(timings)
+    if len(timings) > 1:
+        print_table(
+            f"Clock with each seed of the placer; the median is {timing.mhz:.1f} MHz",
+            ("seed", "MHz"),
+            [(seed, f"{each.mhz:.1f}") for seed, each in enumerate(timings, 1)],
+        )
     levels = sum(hop.levels for hop in timing.path)
     routing = sum(hop.routing for hop in timing.path)
     rows, at = [], 0.0

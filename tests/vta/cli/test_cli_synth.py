@@ -148,6 +148,7 @@ def test_exactly_full_fits(run: Run, given: Given) -> None:
     [
         (["--pnr"], r"--pnr needs --family ecp5, not xc7: for that family there is area only"),
         (["--family", "xc7", "--pnr"], r"--pnr needs --family ecp5, not xc7"),
+        (["--family", "ecp5", "--seeds", "3"], r"--seeds needs --pnr"),
         (["--family", "ice40"], r"'ice40' is not one of 'xc7', 'ecp5'"),
         (["--depth", "-1"], r"-1 is not in the range 0<=x<=9"),
         (["--depth", "three"], r"'three' is not a valid integer"),
@@ -224,3 +225,31 @@ def test_clock(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_how_long_it_will_take(characters: int, minutes: int) -> None:
     """Alone on a machine, `tiny` took 2.1 minutes of processor time, the default about 5."""
     assert vta.cli.synth._estimate("x" * characters) == f"about {minutes} min of one processor"
+
+
+@pytest.mark.parametrize(("clocks", "median"), [((70.0, 60.0, 80.0), 70.0), ((70.0, 60.0), 60.0)])
+def test_the_clock_of_several_seeds_is_their_median(
+    run: Run,
+    given: Given,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    clocks: tuple[float, ...],
+    median: float,
+) -> None:
+    def route(design: Path, say: object, *, seed: int) -> pnr.Timing:
+        mhz = clocks[seed - 1]
+        hop = pnr.Hop(f"of_seed_{seed}", True, 1, 1000 / mhz, 0.0)
+        return pnr.Timing(mhz, (hop,), (1, 2, 3, 4))
+
+    given(Area((), (1, 2, 3, 4)))
+    monkeypatch.setattr(pnr, "netlist", lambda *_: tmp_path)
+    monkeypatch.setattr(pnr, "route", route)
+    command = ("-q", "synth", "--family", "ecp5", "--config", "tiny", "--pnr")
+    result = run(*command, "--seeds", len(clocks))
+    assert f"the median is {median:.1f} MHz" in result.out
+    rows = [line.split() for line in result.out.splitlines()]
+    for seed, mhz in enumerate(clocks, 1):
+        assert [str(seed), f"{mhz:.1f}"] in rows
+    assert f"of_seed_{clocks.index(median) + 1}" in result.out
+    record = json.loads(run(*command, "--seeds", len(clocks), "--json").out)
+    assert (record["mhz"], record["seeds"]) == (median, list(clocks))

