@@ -89,7 +89,17 @@ def test_script(tmp_path: Path, name: str, pictures: set[str]) -> None:
         assert 3 * 3 * 16 * 16 * 14 * 14 < cycles["2"] <= 476_000 < cycles["1"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+# The scripts of the other two run above; as notebooks they take as long again.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name,
+            marks=pytest.mark.full if name in ("blocked_matrix_multiply", "convolution") else (),
+        )
+        for name in NAMES
+    ],
+)
 def test_notebook_runs_and_is_up_to_date(name: str) -> None:
     done = _run(FOLDER / "notebooks.py", "--check", name)
     assert done.returncode == 0, done.stderr

@@ -93,7 +93,11 @@ class CoversTheTransfer(Proof):
         self.always(m, idle < 2, "no beat too few: a run left over is asked for")
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+# `tiny` takes as long as the other three together.
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.full if name == "tiny" else ()) for name in CONFIGS],
+)
 def test_bursts_are_legal(tmp_path, name):
     config = CONFIGS[name]
     prove(LegalBursts(BurstSplitter(config, KINDS), config), tmp_path, depth=2, induction=True)

@@ -51,6 +51,8 @@ ZYNQMP = {
 }
 
 
+# The same benches run on the Zynq-7000 in every run of the tests.
+@pytest.mark.full
 @pytest.mark.parametrize("bench", ["vector_add", "interrupt", "bursts"])
 def test_on_verilator(bench, tmp_path, monkeypatch):
     public = [("vta", "held"), ("PS8", "*")]

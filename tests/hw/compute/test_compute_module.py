@@ -172,9 +172,29 @@ def random_regions(bench, rng, count):
         )
 
 
-@pytest.mark.parametrize(("stalls", "latency"), [("none", 40), ("short", 5), ("long", 20)])
-@pytest.mark.parametrize("shift", [0, 8, 16, 24])
-def test_random_loads_beside_random_loops(stalls, latency, shift):
+@pytest.mark.parametrize(
+    ("shift", "stalls", "latency"),
+    [
+        (0, "none", 40),
+        (8, "short", 5),
+        (16, "long", 20),
+        (24, "none", 40),
+        *(
+            pytest.param(*case, marks=pytest.mark.full)
+            for case in (
+                (0, "short", 5),
+                (0, "long", 20),
+                (8, "none", 40),
+                (8, "long", 20),
+                (16, "none", 40),
+                (16, "short", 5),
+                (24, "short", 5),
+                (24, "long", 20),
+            )
+        ),
+    ],
+)
+def test_random_loads_beside_random_loops(shift, stalls, latency):
     bench = Bench(stalls=stalls, latency=latency)
     random_regions(bench, random.Random(f"{stalls} {shift}"), 50)
     bench.load(MemoryType.UOP, y=0, x=1, pads=(1, 0, 0, 0))
