@@ -332,7 +332,7 @@ def small_memory(monkeypatch):
     """An RTL machine whose bus answers DECERR from 1 MiB on."""
 
     def make(verilog, memory, **options):
-        part = SimpleNamespace(array=memory.array, dirty=memory.dirty, size=1 << 20)
+        part = SimpleNamespace(array=memory.array, dirty=memory.dirty, end=1 << 20)
         return Simulation(verilog, part, **options)
 
     monkeypatch.setattr(rtl_machine, "Simulation", make)
