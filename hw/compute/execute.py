@@ -221,10 +221,8 @@ class Execute(wiring.Component):
         has_source = kept & (self.is_kept | fetched)
         needs_source = by_register & ~has_source
         mul_step = Signal(range(len(_MUL_STEPS)))
-        halted = Signal()
-        final = Signal()
+        halted, waits, final = Signal(), Signal(), Signal()
         loaded_valid, loaded = Signal(), Signal(acc_load_layout(config))
-        waits = Signal()
         takes = self.iteration.valid & ~halted & ~waits
         m.d.comb += self.iteration.ready.eq(~halted & ~waits & final)
         with m.If(self.iteration.ready):
