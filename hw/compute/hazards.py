@@ -53,7 +53,7 @@ class Hazards(wiring.Component):
         The head must wait.
 
     Timing: `load_begin` and `load_end` must be right from the cycle before `issue` on, and a LOAD
-    be at the head for two cycles at least.
+    be at the head for three cycles at least, so that `reach` is that of the loops before it.
     """
 
     def __init__(self, config: Config) -> None:

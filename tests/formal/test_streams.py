@@ -62,4 +62,4 @@ def test_a_queue_keeps_items(tmp_path, depth):
 @pytest.mark.full
 def test_a_queue_with_a_fault_does_not(tmp_path):
     faulty = planted(Queue, {"inner.r_en.eq(self.o.ready)": "inner.r_en.eq(1)"})
-    assert "offers" in fails(KeepsItems(faulty(1, 3), 3), tmp_path, depth=11)
+    assert "holds what is not taken" in fails(KeepsItems(faulty(1, 3), 3), tmp_path, depth=11)
