@@ -123,6 +123,7 @@ def test_bursts_with_a_fault(tmp_path, old, new, property):
     assert property in fails(proof, tmp_path, depth=2, induction=True)
 
 
+@pytest.mark.full
 def test_bursts_cover_the_transfer(tmp_path):
     config = PRESETS["tiny"].replace(max_burst=16)
     prove(CoversTheTransfer(BurstSplitter(config, (MemoryType.INP,)), config), tmp_path, depth=7)
