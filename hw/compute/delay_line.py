@@ -79,7 +79,7 @@ class DelayLine(wiring.Component):
             entries.append(later)
             entry = later
         m.d.comb += self.o.eq(entry)
-        # From registers: what will be in the line in the next cycle.
+        # Both are registers, so they are set from what will be in the line in the next cycle.
         following = [self.i, *entries[:-1]]
         m.d.sync += [
             self.holds_qnt.eq(Cat(entry.qnt for entry in following).any()),

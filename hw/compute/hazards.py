@@ -40,9 +40,9 @@ class Hazards(wiring.Component):
     load_begin, load_end : In
         The range of SRAM elements that it loads.
     comes : In(1)
-        An instruction comes to the head in this cycle, or none does and the head is empty.
+        The head takes the next instruction in this cycle, if there is one.
     coming_begin, coming_end : In
-        With `comes`: the range of micro-ops that it reads, if it is a loop.
+        With `comes`: the range of micro-ops that the next instruction reads, if it is a loop.
     loops_busy : In(1)
         A loop before it still has iterations that are not in the execution pipeline.
     reach : In(reach_layout)
@@ -52,8 +52,8 @@ class Hazards(wiring.Component):
     hinders : Out(1)
         The head must wait.
 
-    Timing: `load_begin` and `load_end` must be right from the cycle before `issue` on, and a LOAD
-    be at the head for three cycles at least, so that `reach` is that of the loops before it.
+    Timing: `load_begin` and `load_end` must be right from the cycle before `issue` on. A LOAD must
+    be at the head for at least three cycles, so that `reach` is that of the loops before it.
     """
 
     def __init__(self, config: Config) -> None:
@@ -112,7 +112,8 @@ class Hazards(wiring.Component):
             )
         load_waits = loops_busy & load_meets
         loop_waits = (uop_loads != 0) & loop_meets
-        # Nothing that a LOAD at the head waits for becomes unknown again.
+        # A cycle old is good enough: no loop is issued while a LOAD is at the head, so iterations
+        # that cannot touch its tiles now cannot do so later.
         reach, apart = self.reach, Signal()
         m.d.sync += apart.eq(
             reach.known & self._apart(reach.dst) & (~reach.has_src | self._apart(reach.src))
@@ -134,7 +135,7 @@ class _Range:
     Parameters
     ----------
     keeps : Value
-        Some of them are under way; else the range starts again.
+        Some of them are still under way. If none is, `extend_if` starts the range again.
     begin, end : Value
         What to extend it by.
     """
@@ -159,7 +160,7 @@ class _Range:
         return (begin < self._end) & (self._begin < end)
 
     def extended_meets(self, begin: Value, end: Value) -> Value:
-        """The same of the range that it would be after `extend_if`."""
+        """Whether another range would overlap it after `extend_if`."""
         return (begin < self._extended_end) & (self._extended_begin < end)
 
 
@@ -192,8 +193,9 @@ class AccGuard(wiring.Component):
     delayed : In(delayed_layout)
         The tiles that are being requantised, if the configuration `requantises`.
     kept_addr : In(log_acc_depth)
+        As in `Execute`.
     is_kept : Out(1)
-        As in `Execute`: the source of `o` was that tile when it came from `i`.
+        The source of `o` was `kept_addr` when the iteration came from `i`.
     stop : In(1)
         No further iteration may go: the module has stopped on an error.
     busy : Out(1)

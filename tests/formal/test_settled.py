@@ -109,7 +109,10 @@ class AnyFetch(Fetch):
 
 
 class StaysSettled(Proof):
-    """Seen by the monitor, unless a module waits for room for a token (65,535 are there then)."""
+    """What the monitor sees as settled stays so.
+
+    Unless a module waits for room for a token, which takes 65,535 tokens in a queue.
+    """
 
     def __init__(self, dut, *, hints: bool = True) -> None:
         super().__init__(dut)
