@@ -26,6 +26,13 @@ from amaranth.hdl import Assert, Assume, Fragment, MemoryInstance
 from amaranth.lib import wiring
 from amaranth.utils import ceil_log2
 
+from vta.config import PRESETS
+
+SMALLEST = PRESETS["tiny"].replace(
+    log_acc_buff_size=8, log_uop_buff_size=5, log_inp_buff_size=6, log_wgt_buff_size=9
+)
+"""The smallest buffers, for proofs about them: 8 tiles of ACC, 8 micro-ops."""
+
 SCRIPT = """\
 [options]
 mode {mode}

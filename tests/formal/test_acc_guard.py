@@ -9,21 +9,13 @@ from __future__ import annotations
 import pytest
 from amaranth import *
 
-from tests.formal.prover import Proof, fails, planted, prove
-from vta.config import PRESETS
+from tests.formal.prover import SMALLEST, Proof, fails, planted, prove
 from vta.hw.compute.delay_line import DelayLine
 from vta.hw.compute.hazards import AccGuard
 from vta.hw.compute.requantiser import Requantiser
 from vta.isa import AluOp
 
-CONFIG = PRESETS["tiny"].replace(
-    hw_ver="0.0.3",
-    log_acc_buff_size=8,
-    log_uop_buff_size=5,
-    log_inp_buff_size=6,
-    log_wgt_buff_size=9,
-)
-"""The smallest buffers: 8 tiles, 8 micro-ops."""
+CONFIG = SMALLEST.replace(hw_ver="0.0.3")
 
 
 class WaitsForRequantised(Proof):

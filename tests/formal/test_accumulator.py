@@ -9,15 +9,11 @@ from __future__ import annotations
 import pytest
 from amaranth import *
 
-from tests.formal.prover import Proof, fails, planted, prove
-from vta.config import PRESETS
+from tests.formal.prover import SMALLEST, Proof, fails, planted, prove
 from vta.hw.compute import accumulator
 from vta.hw.compute.accumulator import Accumulator, acc_step_layout, written_tile
 from vta.hw.compute.lane import Lane, LaneOperation, OperandSource
 
-SMALLEST = PRESETS["tiny"].replace(
-    log_acc_buff_size=8, log_uop_buff_size=5, log_inp_buff_size=6, log_wgt_buff_size=9
-)
 CONFIGS = {version: SMALLEST.replace(hw_ver=version) for version in ("0.0.2", "0.0.3")}
 SUM_BITS = 16
 USES_OPERAND = (LaneOperation.MIN, LaneOperation.MAX, LaneOperation.ADD, LaneOperation.MOV)

@@ -13,24 +13,16 @@ from __future__ import annotations
 import pytest
 from amaranth import *
 
-from tests.formal.prover import Proof, fails, planted, prove
-from vta.config import PRESETS
+from tests.formal.prover import SMALLEST, Proof, fails, planted, prove
 from vta.hw.bus.payloads import COUNT_BITS
 from vta.hw.compute.hazards import AccGuard, Hazards
 from vta.hw.compute.index_generator import reach_layout
 from vta.hw.issue.sequencer import IN_FLIGHT
 
-CONFIG = PRESETS["tiny"].replace(
-    hw_ver="0.0.2",
-    log_acc_buff_size=8,
-    log_uop_buff_size=5,
-    log_inp_buff_size=6,
-    log_wgt_buff_size=9,
-)
-"""The smallest buffers: 8 tiles, 8 micro-ops."""
+CONFIG = SMALLEST.replace(hw_ver="0.0.2")
 
 LOOPS = 6
-"""Loops that the index generator can hold: more than it does."""
+"""Loops that may be open at once: more than the index generator can hold."""
 
 AGE = 2
 """Cycles that a LOAD has been at the head before it is issued; the range check takes longer."""
