@@ -95,7 +95,7 @@ class NodeBuilder:
                 outputs=(output or self.match.output,),
                 attributes=attributes,
                 constants=constants or {},
-                sources=tuple(part.name for part in self.match.parts),
+                sources=tuple(each.name for each in self.match.parts),
             )
         )
 

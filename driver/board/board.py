@@ -146,7 +146,7 @@ class Board:
         self._claim: int | None = None
         self.taken = False
         self.ticket: Ticket | None = None
-        """That of a program that has the board until it closes it; it is given back then."""
+        """Of a program that keeps the board until `close`, which gives the ticket back."""
         self._taking = threading.Lock()
         self._devmem = devmem is not None
         self._arena = _open_arena(system) if devmem is None else DevmemArena(system, devmem)
@@ -155,7 +155,7 @@ class Board:
     # -- the right to use it ---------------------------------------------------------------------
 
     def queue_up(self) -> Ticket:
-        """A ticket for the board; whoever waits for it should `take` it at place 0 only."""
+        """A ticket for the board. Its owner should `take` the board at place 0 only."""
         return Ticket(self._system)
 
     def take(self) -> bool:
@@ -211,7 +211,7 @@ class Board:
                 self._let_go()
 
     def _let_go(self) -> None:
-        """Lets others take the board; its registers must not be touched then."""
+        """Lets others take the board; its registers must not be touched after this."""
         self.taken = False
         self._release()
         if self._claim is not None:

@@ -16,8 +16,7 @@ from vta.driver.device import Device
 from vta.driver.simulated import PROFILE
 from vta.errors import DeviceError
 from vta.isa import INSN_BYTES, Isa, MemoryType
-from vta.readout import Readout, identity_problem
-from vta.registers import field_of
+from vta.readout import Readout, field_value, identity_problem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -106,8 +105,7 @@ class BoardDevice(Device):
 
     def _burst_problem(self, found: Mapping[str, int]) -> str:
         kind = KINDS.get(self._link.info.kind)
-        field = field_of("config_2", "max_burst")
-        beats = found["config_2"] >> field.low & (1 << field.bits) - 1
+        beats = field_value("config_2", "max_burst", found["config_2"])
         if kind is None or beats <= kind.longest_burst:
             return ""
         return (

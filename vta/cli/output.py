@@ -92,9 +92,9 @@ def step(what: str) -> Iterator[Callable[[str], None]]:
 
 @contextlib.contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[float, str], None]]:
-    """Shows on stderr how far something is: tell what this yields a share (0 to 1) and a remark.
+    """Shows on stderr how far a task has come: a bar on a terminal, elsewhere a line now and then.
 
-    On a terminal it is a bar; elsewhere it is a line now and then.
+    It yields a function that takes the share that is done, 0 to 1, and a remark.
     """
     if verbosity() < 0:
         yield lambda share, more: None
