@@ -33,7 +33,9 @@ PROGRAMS = 1000
     type=click.IntRange(1),
     help=f"Stop after at least N programs (default: {PROGRAMS}).",
 )
-@click.option("--minutes", metavar="M", type=click.FloatRange(0, min_open=True), help="Stop then.")
+@click.option(
+    "--minutes", metavar="M", type=click.FloatRange(0, min_open=True), help="Stop after M minutes."
+)
 @click.option(
     "--seed", metavar="S", type=click.IntRange(0), default=0, help="Another seed, other programs."
 )
@@ -95,11 +97,9 @@ def command(
         show = stack.enter_context(progress_bar("random programs"))
 
         def report(tally: Tally, share: float) -> None:
-            found = len(tally.differences)
-            differences = "1 difference" if found == 1 else f"{thousands(found)} differences"
-            show(share, f"{thousands(tally.launches)}, {differences}")
+            show(share, f"{thousands(tally.launches)}, {_differences(tally)}")
             # At once: a campaign may be interrupted.
-            for number in range(len(lines), found):
+            for number in range(len(lines), len(tally.differences)):
                 lines.append(_save(Path(output), number, seed, tally.differences[number]))
 
         tally = campaign(configs, seed=seed, until=until, pool=pool, jobs=jobs, report=report)
@@ -163,22 +163,31 @@ def _print_coverage(tally: Tally, configs: dict[str, Config]) -> None:
 
 def _print_totals(tally: Tally, configs: dict[str, Config]) -> None:
     rate = tally.launches / tally.seconds * 60 if tally.seconds else 0
-    found = len(tally.differences)
     click.echo(
         f"{thousands(tally.launches)} programs on {len(configs)} configurations, "
         f"{thousands(tally.errors)} of them with an error and {thousands(tally.resets)} reset in "
         f"mid-run, {thousands(round(rate))} a minute and processor: "
-        f"{thousands(found)} {'difference' if found == 1 else 'differences'}"
+        f"{_differences(tally)}"
     )
 
 
+def _differences(tally: Tally) -> str:
+    found = len(tally.differences)
+    return "1 difference" if found == 1 else f"{thousands(found)} differences"
+
+
 def _save(folder: Path, number: int, seed: int, difference: Difference) -> str:
-    """Writes the image of a difference, and says how to see it again."""
+    """Writes the image of a difference, if it has one, and says how to see it again."""
     import dataclasses
 
     from vta.tools.fuzz.random_cases import memory_end
 
     case, model = difference.case, difference.case.model
+    end = memory_end(case)
+    text = difference.text + (f" (memory ends at {end:#x})" if end else "")
+    found = f"{case.name}, case {case.number}: {text}"
+    if difference.image is None:
+        return f"{found}\n  draw_case({seed}, ...) of vta.tools.fuzz.random_cases draws it again"
     options = f"--target tsim --latency {model.latency} --write-response {model.write_response}"
     for option, value in (
         ("outstanding", model.outstanding),
@@ -186,8 +195,6 @@ def _save(folder: Path, number: int, seed: int, difference: Difference) -> str:
         ("reorder", model.order_seed),
     ):
         options += f" --{option} {value}" if value is not None else ""
-    end = memory_end(case)
-    text = difference.text + (f" (memory ends at {end:#x})" if end else "")
     folder.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"\W+", "-", Path(case.name).stem)
     path = folder / f"{name}-{seed}-{case.number}-{number}.npz"
@@ -196,7 +203,4 @@ def _save(folder: Path, number: int, seed: int, difference: Difference) -> str:
         f"{difference.launch} of the smallest case: {text}; replay with {options}"
     )
     dataclasses.replace(difference.image, description=description).save(path)
-    return (
-        f"{case.name}, case {case.number}: {text}\n"
-        f"  {difference.insns} instructions: vta replay {options} {path}"
-    )
+    return f"{found}\n  {difference.insns} instructions: vta replay {options} {path}"

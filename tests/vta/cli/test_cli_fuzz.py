@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -48,6 +49,22 @@ def test_a_difference_becomes_an_image(
     assert f"{image.insn_count} instructions: vta replay --target tsim --latency 20" in result.out
     # The fault is not in the RTL, so the image matches there.
     assert run("replay", "--target", "tsim", files[0]).status == 0
+
+
+def test_a_compiler_that_fails_leaves_no_image(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> NoReturn:
+        raise IndexError("a planted bug")
+
+    monkeypatch.setattr("vta.tools.fuzz.random_cases.build", fail)
+    monkeypatch.setattr("vta.tools.fuzz.campaign.minimise", functools.partial(minimise, trials=1))
+    result = run(
+        "fuzz", "--config", "tiny", "--programs", 12, "--jobs", 1, "--output", tmp_path / "images"
+    )
+    assert result.status == 1
+    assert "exception: no program: IndexError: a planted bug\n  draw_case(0, ...)" in result.out
+    assert not (tmp_path / "images").exists()
 
 
 def test_bad_input(run: Run) -> None:

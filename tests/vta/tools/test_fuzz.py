@@ -8,9 +8,11 @@ import itertools
 import pickle
 from collections import Counter
 from collections.abc import Mapping
+from typing import NoReturn
 
 import pytest
 
+from vta.compiler.check.proof import VerifyError
 from vta.config import Config
 from vta.errors import DeviceError
 from vta.image import Image
@@ -90,6 +92,7 @@ def test_a_planted_fault_is_found_and_made_small() -> None:
     assert sum(map(len, (plan.steps for plan in small.case.plans))) <= 3
     # The culprit, the STORE that shows it, FINISH, what they need and the tokens between them.
     assert small.insns <= 8
+    assert small.image is not None
     assert any(map(is_culprit, words(small.image)))
     assert small.case.model == MemoryModel()
     # It comes from another process.
@@ -102,6 +105,7 @@ def test_a_planted_fault_in_a_compiled_program_is_made_small() -> None:
     small = minimise(found, wrong, trials=60)
     assert small.case.choices is not None
     assert small.insns < found.insns
+    assert small.image is not None
     assert any(map(is_culprit, words(small.image)))
     check_image(small.image)
 
@@ -116,6 +120,61 @@ def test_a_machine_that_fails_is_a_difference() -> None:
     assert found is not None
     assert found.kind == "exception"
     assert "a planted failure" in found.text
+
+
+@pytest.mark.parametrize("error", [VerifyError("a planted bug"), IndexError("a planted bug")])
+def test_a_compiler_that_fails_is_a_difference(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only an error of the schedule is a refusal; a proof that fails is a bug of the compiler."""
+
+    def fail(*arguments: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr("vta.tools.fuzz.random_cases.build", fail)
+    compiled = (draw_case(0, "tiny", TINY, number) for number in itertools.count())
+    trial = run_case(next(case for case in compiled if case.schedule is not None), right)
+    assert trial.launches == 0
+    assert trial.difference is not None
+    small = minimise(trial.difference, right, trials=20)
+    assert (small.kind, small.image, small.insns) == ("exception", None, 0)
+    assert small.text == f"exception: no program: {type(error).__name__}: a planted bug"
+
+
+def test_a_reset_that_fails_is_a_difference() -> None:
+    """Also the one after an error, which is part of the launch with the error."""
+
+    class Failing(FunctionalMachine):
+        def reset(self) -> None:
+            raise DeviceError("a planted failure")
+
+    def make(config: Config, memory: Memory, model: MemoryModel) -> Machine:
+        return Failing(config, memory)
+
+    cases = (draw_case(0, "tiny", TINY, number) for number in itertools.count())
+    case = next(case for case in cases if case.plans and case.plans[0].fault is not None)
+    plan = dataclasses.replace(case.plans[0], reset_after=None)
+    found = run_case(dataclasses.replace(case, plans=(plan,)), make).difference
+    assert found is not None
+    assert found.text == "exception: a reset: DeviceError: a planted failure"
+    assert found.insns > 0
+
+
+def test_launches_after_the_difference_are_left_out_at_once() -> None:
+    found = first_difference(compiled=False)
+    plans = (*found.case.plans, *found.case.plans)
+    longer = dataclasses.replace(found, case=dataclasses.replace(found.case, plans=plans))
+    runs = []
+
+    def count(config: Config, memory: Memory, model: MemoryModel) -> Machine:
+        runs.append(model)
+        return wrong(config, memory, model)
+
+    quiet = dataclasses.replace(longer.case, model=MemoryModel(), short=None)
+    small = minimise(dataclasses.replace(longer, case=quiet), count, trials=1)
+    assert small.case.plans == plans[: found.launch + 1]
+    # A memory that is quiet already is not tried again.
+    assert len(runs) == 1
 
 
 def test_nothing_is_found_where_nothing_is_and_every_row_is_known() -> None:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vta.config import Config
-from vta.errors import VtaError
 from vta.program import RunReport
 from vta.sim.functional.functional_machine import FunctionalMachine
 from vta.sim.machine import Machine
@@ -19,7 +18,7 @@ from vta.sim.memory import PAGE_BYTES, Memory
 from vta.tools.fuzz.plain_interpreter import PlainInterpreter
 from vta.tools.fuzz.random_launches import Launch
 
-__all__ = ["MOST_CYCLES", "Disagreement", "Machines"]
+__all__ = ["MOST_CYCLES", "Disagreement", "Machines", "failure"]
 
 MOST_CYCLES = 1 << 22
 """Cycles after which a launch on the RTL is taken to hang; the watchdog stops it earlier."""
@@ -135,8 +134,7 @@ class Machines:
 
     def recover(self, launch: Launch) -> None:
         """After an error: reset, and start again from what is still defined."""
-        for machine in (self.rtl, *self.functional):
-            machine.reset()
+        self._reset()
         self._run_well(launch)
 
     def follow(self) -> None:
@@ -153,14 +151,17 @@ class Machines:
         What the run wrote is undone, and then `recovery` clears every buffer on all machines.
         """
         report = _guarded("the RTL", self.rtl.run, launch, max_cycles=cycles)
-        try:
-            for machine in (self.rtl, *self.functional):
-                machine.reset()
-        except VtaError as error:
-            raise Disagreement("exception", f"the RTL's reset: {error}") from error
+        self._reset()
         self._restore()
         self._run_well(recovery)
         return report.fault is not None and report.fault.cause == "timeout"
+
+    def _reset(self) -> None:
+        try:
+            for machine in (self.rtl, *self.functional):
+                machine.reset()
+        except Exception as error:
+            raise failure("a reset", error) from error
 
     def _restore(self) -> None:
         """Gives the RTL's memory the content of the functional simulator's."""
@@ -202,8 +203,13 @@ def _guarded(name: str, run: Callable[..., RunReport], launch: Launch, **options
     """A run, whose exception is a difference too."""
     try:
         return run(launch.insn_addr, launch.insn_count, launch.base, **options)
-    except VtaError as error:
-        raise Disagreement("exception", f"{name}: {error}") from error
+    except Exception as error:
+        raise failure(name, error) from error
+
+
+def failure(where: str, error: Exception) -> Disagreement:
+    """An exception of any class as a difference, so that a campaign goes on."""
+    return Disagreement("exception", f"{where}: {type(error).__name__}: {error}")
 
 
 def _summary(report: RunReport, *, everything: bool) -> dict[str, Any]:

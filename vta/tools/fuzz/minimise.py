@@ -32,6 +32,8 @@ class _Minimiser:
 
     def try_case(self, case: Case) -> bool:
         """Takes a case over if it differs in the same way."""
+        if case == self.best.case:
+            return True
         if self._left <= 0 or time.monotonic() > self._until:
             return False
         self._left -= 1
@@ -77,8 +79,8 @@ def minimise(
 def _launches(state: _Minimiser) -> None:
     """Leaves out the launches after the difference, and those before that it does not need."""
     case = state.best.case
-    plans = case.plans[: state.best.launch + 1]
-    state.shorten(plans, lambda fewer: replace(state.best.case, plans=tuple(fewer)))
+    state.try_case(replace(case, plans=case.plans[: state.best.launch + 1]))
+    state.shorten(state.best.case.plans, lambda fewer: replace(state.best.case, plans=tuple(fewer)))
     # An image holds one launch, so the steps of several are better in one.
     while len(state.best.case.plans) > 1:
         *others, one, two = state.best.case.plans

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vta.compiler.check.proof import VerifyError
 from vta.compiler.pipeline import build
 from vta.config import Config
 from vta.driver.program_image import to_image
@@ -132,7 +133,13 @@ def _draw_model(rng: random.Random) -> MemoryModel:
 
 
 def launches(case: Case) -> Iterator[Prepared]:
-    """The launches of a case, one after the other; none if the compiler refuses its schedule."""
+    """The launches of a case, one after the other; none if the compiler refuses its schedule.
+
+    Raises
+    ------
+    Exception
+        Any other failure of the compiler, a failed proof of its program included.
+    """
     builder = LaunchBuilder(case.config)
     if case.schedule is not None:
         launch = _compiled(case)
@@ -165,6 +172,8 @@ def _compiled(case: Case) -> Launch | None:
     try:
         schedule, args = draw_schedule(choices, drawn)
         program = build(schedule, args, case.config)
+    except VerifyError:
+        raise
     except (ScheduleError, CompileError):
         return None
     arrays = dict(zip(drawn.inputs, drawn.arrays, strict=True))
@@ -189,9 +198,9 @@ def added(case: Case, number: int) -> int:
 
 
 def choices_of(case: Case) -> list[int]:
-    """The choices that a compiled program is made of."""
+    """The choices that a compiled program is made of; up to an error, if drawing ends with one."""
     assert case.schedule is not None
     choices = Choices(case.schedule, case.choices)
-    with contextlib.suppress(ScheduleError):
+    with contextlib.suppress(Exception):
         draw_schedule(choices, draw_program(choices, case.config))
     return choices.made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vta.config import Config
-from vta.errors import VtaError
 from vta.image import Image, Segment
 from vta.isa import Isa
 from vta.sim.machine import Machine
 from vta.sim.memory import PAGE_BYTES, Memory
 from vta.tools.fuzz import coverage
-from vta.tools.fuzz.machines import Disagreement, Machines
+from vta.tools.fuzz.machines import Disagreement, Machines, failure
 from vta.tools.fuzz.random_cases import Case, Prepared, launches, memory_end
 
 if TYPE_CHECKING:
@@ -43,8 +42,9 @@ class Difference:
         The launch in which it showed, from 0.
     kind, text : str
         See `Disagreement`.
-    image : Image
-        Memory before that launch, and what it should be after it.
+    image : Image or None
+        Memory before that launch, and what it should be after it; None if there is no program,
+        because the compiler failed.
     insns : int
         Instructions in the launch.
     """
@@ -53,11 +53,11 @@ class Difference:
     launch: int
     kind: str
     text: str
-    image: Image
+    image: Image | None
 
     @property
     def insns(self) -> int:
-        return self.image.insn_count
+        return 0 if self.image is None else self.image.insn_count
 
 
 @dataclass
@@ -106,23 +106,28 @@ def run_case(case: Case, make: MakeRtl = make_rtl) -> Trial:
     ) as machines:
         prepared = before = None
         try:
-            for number, prepared in enumerate(launches(case)):
+            for number, prepared in enumerate(_launches(case)):
                 machines.write(prepared.launch)
                 before = _copy(machines)
                 after_error = _run_one(machines, prepared, isa, trial, after_error)
+                before = None
                 trial.covered["launch", "a launch after another"] += number > 0
             if case.schedule is not None:
                 trial.covered["launch", COMPILED if trial.launches else REFUSED] += 1
         except Disagreement as error:
-            assert prepared is not None
-            assert before is not None
-            image = _image(case, prepared, before, machines)
+            image = None
+            if prepared is not None and before is not None:
+                image = _image(case, prepared, before, machines)
             trial.difference = Difference(case, number, error.kind, str(error), image)
-        except VtaError as error:
-            # Drawing and compiling must not fail in any other way than by refusing a schedule.
-            image = Image(config=case.config, insn_addr=0, insn_count=0, before=())
-            trial.difference = Difference(case, number, "exception", f"drawing: {error}", image)
     return trial
+
+
+def _launches(case: Case) -> Iterator[Prepared]:
+    """The launches of a case, which can fail in no other way than by refusing a schedule."""
+    try:
+        yield from launches(case)
+    except Exception as error:
+        raise failure("no program", error) from error
 
 
 def _run_one(
