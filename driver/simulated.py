@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from vta.driver.allocator import Allocator
 from vta.driver.device import Device
-from vta.driver.statistics import STAT_KEYS, Statistics, count_stream
+from vta.driver.statistics import Statistics, count_stream
 from vta.errors import DeviceTimeout
 from vta.isa import INSN_BYTES, Isa, MemoryType
-from vta.program import RunReport
+from vta.program import STAT_KEYS, RunReport
 from vta.sim.memory import Memory
 from vta.sim.rtl.memory_model import MemoryModel
 

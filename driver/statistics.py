@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from vta.isa import Isa, MemoryType, ModuleId, Opcode
+from vta.program import STAT_KEYS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,21 +16,7 @@ if TYPE_CHECKING:
     from vta.isa import Insn
     from vta.program import RunReport
 
-__all__ = ["STAT_KEYS", "Statistics", "count_stream"]
-
-STAT_KEYS = (
-    "load_insns",
-    "compute_insns",
-    "store_insns",
-    "uop_load_nbytes",
-    "inp_load_nbytes",
-    "wgt_load_nbytes",
-    "acc_load_nbytes",
-    "out_store_nbytes",
-    "gemm_counter",
-    "reset_counter",
-    "alu_counter",
-)
+__all__ = ["Statistics", "count_stream"]
 
 _TRANSFERS = {
     (Opcode.LOAD, MemoryType.UOP): "uop_load_nbytes",

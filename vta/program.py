@@ -28,12 +28,27 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["FORMAT", "DramBuffer", "Program", "RunReport"]
+__all__ = ["FORMAT", "STAT_KEYS", "DramBuffer", "Program", "RunReport"]
 
 FORMAT = "vta-program"
 VERSION = 1
 
 ROLES = ("input", "output", "temp", "const")
+
+STAT_KEYS = (
+    "load_insns",
+    "compute_insns",
+    "store_insns",
+    "uop_load_nbytes",
+    "inp_load_nbytes",
+    "wgt_load_nbytes",
+    "acc_load_nbytes",
+    "out_store_nbytes",
+    "gemm_counter",
+    "reset_counter",
+    "alu_counter",
+)
+"""What `RunReport.stats` counts."""
 
 # Invalid places, in elements, which no buffer can have.
 _MISALIGNED = -1
@@ -298,7 +313,7 @@ class Program:
 class RunReport:
     """The report of a run, the same for all machines.
 
-    `stats` has the counters that the ISA defines, so both simulators agree on them:
+    `stats` has the counters that the ISA defines, `STAT_KEYS`, so both simulators agree on them:
     ``{load,compute,store}_insns``, ``{uop,inp,wgt,acc}_load_nbytes``, ``out_store_nbytes`` (bytes
     actually moved by retired instructions), ``gemm_counter``, ``reset_counter``, ``alu_counter``
     (tiles). `cycles` is None if the machine has no clock. `seconds` is the time that a board took,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vta.isa import Cause, Isa, MemoryType, Opcode
+from vta.program import STAT_KEYS
 from vta.sim.functional import alu, gemm
 from vta.sim.functional.insn_checks import StoppedError
 from vta.sim.functional.iterations import Loops
@@ -24,22 +25,7 @@ if TYPE_CHECKING:
     from vta.sim.functional.insn_checks import Checker
     from vta.sim.memory import Memory
 
-__all__ = ["STATS", "Datapath"]
-
-STATS = (
-    "load_insns",
-    "compute_insns",
-    "store_insns",
-    "uop_load_nbytes",
-    "inp_load_nbytes",
-    "wgt_load_nbytes",
-    "acc_load_nbytes",
-    "out_store_nbytes",
-    "gemm_counter",
-    "reset_counter",
-    "alu_counter",
-)
-"""The keys of `RunReport.stats`."""
+__all__ = ["Datapath"]
 
 LOADED: dict[int, str] = {
     MemoryType.UOP: "uop_load_nbytes",
@@ -91,7 +77,7 @@ class Datapath:
     acc : (acc_depth, batch * block) int32
         OUT is not kept: it is ACC's low bits by definition.
     stats : dict of str to int
-        Counts of the run so far, by the keys of `STATS`. `execute` counts tiles; `retire` counts
+        Counts of the run so far, by `STAT_KEYS`. `execute` counts tiles; `retire` counts
         bytes; the machine counts instructions.
     spend : function of int
         Called with a number of tiles or elements before they are computed or moved; it raises an
@@ -104,7 +90,7 @@ class Datapath:
         self.inp = np.zeros((config.inp_depth, batch, block), np.float32)
         self.wgt = np.zeros((config.wgt_depth, block, block), np.float32)
         self.acc = np.zeros((config.acc_depth, batch * block), np.int32)
-        self.stats: dict[str, int] = dict.fromkeys(STATS, 0)
+        self.stats: dict[str, int] = dict.fromkeys(STAT_KEYS, 0)
         self._memory = memory
         self._spend = spend
         self._loops = Loops(Isa(config), self.uop)

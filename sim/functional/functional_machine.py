@@ -27,8 +27,8 @@ from vta.isa import (
     ModuleId,
     Opcode,
 )
-from vta.program import RunReport
-from vta.sim.functional.datapath import STATS, Datapath
+from vta.program import STAT_KEYS, RunReport
+from vta.sim.functional.datapath import Datapath
 from vta.sim.functional.insn_checks import Checker, StoppedError, misaligned
 from vta.sim.machine import check_call
 
@@ -176,7 +176,7 @@ class FunctionalMachine:
         ]
         self._left = max_cycles
         self._progress, self._unreported = progress, 0
-        self.datapath.stats = dict.fromkeys(STATS, 0)
+        self.datapath.stats = dict.fromkeys(STAT_KEYS, 0)
 
     def _spend(self, work: int) -> None:
         if self._left is not None:
