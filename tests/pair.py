@@ -16,9 +16,10 @@ from vta.sim.rtl.rtl_machine import RtlMachine
 class Pair(Bench):
     """Runs everything on a functional machine and on the RTL, which must report the same."""
 
-    def __init__(self, config=PRESETS["tiny"], *, model=None):
+    def __init__(self, config=PRESETS["tiny"], *, model=None, rtl_memory_end=None):
         super().__init__(config)
         self.rtl_memory = Memory(config.addr_width)
+        self.rtl_memory.end = rtl_memory_end or self.rtl_memory.size
         self.rtl = RtlMachine(
             config, simulated_verilog(config), self.rtl_memory, model=model or MemoryModel()
         )

@@ -14,13 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.recipes import recipes
 from vta.driver.verilog_cache import simulated_verilog
 from vta.sim.rtl.memory_model import MemoryModel
 from vta.sim.rtl.rtl_machine import RtlMachine
 from vta.tools.fuzz.configurations import CONFIGURATIONS
 from vta.tools.fuzz.machines import Machines
-from vta.tools.fuzz.random_launches import LaunchBuilder
+from vta.tools.fuzz.random_launches import FAULTS, KINDS, LaunchBuilder, LaunchPlan
 
 SEED = int(os.environ.get("VTA_TEST_SEED", "0"))
 """Added to every seed: another number, other programs."""
@@ -38,8 +37,18 @@ models = st.one_of(
 )
 
 
-def run(config, recipe, model, interleaving):
-    """Runs a recipe on all machines; gives what became of its launches."""
+seeds = st.integers(0, 2**20)
+step_lists = st.lists(st.tuples(st.sampled_from(KINDS), seeds), min_size=1, max_size=24).map(tuple)
+right = st.builds(LaunchPlan, seeds, step_lists)
+wrong = st.builds(LaunchPlan, seeds, step_lists, st.tuples(st.sampled_from(FAULTS), seeds))
+"""Plans, which hypothesis shrinks by leaving steps out."""
+
+
+def run(config, plans, model, interleaving):
+    """Runs launches on all machines, one after the other; gives what became of them.
+
+    Buffers and left-over tokens survive from one to the next.
+    """
     outcomes = []
     builder = LaunchBuilder(config)
 
@@ -47,7 +56,7 @@ def run(config, recipe, model, interleaving):
         return RtlMachine(config, simulated_verilog(config), memory, model=model)
 
     with Machines(config, make_rtl, interleaving) as machines:
-        for plan in recipe.plans:
+        for plan in plans:
             launch = builder.build(plan)
             machines.write(launch)
             report = machines.run(launch)
@@ -59,8 +68,9 @@ def run(config, recipe, model, interleaving):
 
 
 def agree(config, part, count, record, *, faulty=False):
-    """Has hypothesis make `count` recipes and runs them."""
+    """Runs `count` sequences of launches; if `faulty`, the first of each ends with an error."""
     outcomes = Counter()
+    sequences = st.tuples(wrong, right) if faulty else st.lists(right, min_size=1, max_size=3)
     if config.addr_width == 40:
         # To look through a terabyte for what has changed takes a while.
         count //= 10
@@ -69,9 +79,9 @@ def agree(config, part, count, record, *, faulty=False):
     @settings(
         max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck)
     )
-    @given(recipe=recipes(faulty=faulty), model=models, interleaving=st.integers(0, 1000))
-    def check(recipe, model, interleaving):
-        outcomes.update(run(config, recipe, model, interleaving))
+    @given(plans=sequences, model=models, interleaving=st.integers(0, 1000))
+    def check(plans, model, interleaving):
+        outcomes.update(run(config, plans, model, interleaving))
 
     check()
     record("programs", sum(outcomes.values()))

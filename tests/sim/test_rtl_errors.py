@@ -6,8 +6,6 @@ errors is reported, are in `test_rtl_stops.py`.
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -16,8 +14,6 @@ from tests.pair import Pair
 from vta.config import PRESETS
 from vta.image import BASES
 from vta.isa import AluOp, Isa, MemoryType
-from vta.sim.rtl import rtl_machine
-from vta.sim.rtl.library import Simulation
 
 UOP, WGT, INP, ACC, OUT, ACC_8BIT = (
     MemoryType[name] for name in ("UOP", "WGT", "INP", "ACC", "OUT", "ACC_8BIT")
@@ -328,15 +324,9 @@ def test_the_stream_runs_past_the_end_of_memory(pair):
 
 
 @pytest.fixture
-def small_memory(monkeypatch):
+def small_memory():
     """An RTL machine whose bus answers DECERR from 1 MiB on."""
-
-    def make(verilog, memory, **options):
-        part = SimpleNamespace(array=memory.array, dirty=memory.dirty, end=1 << 20)
-        return Simulation(verilog, part, **options)
-
-    monkeypatch.setattr(rtl_machine, "Simulation", make)
-    with Pair() as pair:
+    with Pair(rtl_memory_end=1 << 20) as pair:
         yield pair
 
 

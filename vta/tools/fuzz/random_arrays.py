@@ -11,10 +11,12 @@ from vta.tools.fuzz.choices import Choices
 __all__ = ["SPECIAL", "draw_array"]
 
 SPECIAL = [0, 1, -1, 2, 7, 8, 31, 32, 33, -31, -32, 127, 128, -128, 255, 32767, 32768, -32769]
+SPECIAL += [(1 << 31) - 1, -(1 << 31), (1 << 31) - 128, 1 << 24]
+"""At the ends of ranges."""
+
 SCALE_BITS = [0, 1, 0x7FFFFF, 0x800000, 0x3F000000, 0x3F800000, 0x7F800000, 0x7FC12345]
 SCALE_BITS += [bits | 0x80000000 for bits in SCALE_BITS]
 """Of scales at the ends of binary32: zeros, subnormals, and what is infinite or no number there."""
-SPECIAL += [(1 << 31) - 1, -(1 << 31), (1 << 31) - 128, 1 << 24]
 
 
 def draw_array(choices: Choices, shape: Sequence[int], dtype: str) -> np.ndarray:

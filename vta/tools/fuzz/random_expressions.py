@@ -1,4 +1,4 @@
-"""Random te programs of breadth: what is computed; `scheduling` draws how.
+"""Random te programs of breadth: what is computed; `random_schedules` draws how.
 
 Tensors are in tiles: a few leading dimensions that say which tile, then a tile's own two. Values
 are read at any place that an index can name: shifted, reversed, strided, along a diagonal.
