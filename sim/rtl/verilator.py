@@ -53,18 +53,13 @@ TOP = "vta"
 PREFIX = "Vvta"
 LIBRARY = "libvta.so"
 
-VERILATE = (
-    "--cc",
+MODEL = (
     "--no-timing",
     "-O3",
     "--x-assign",
     "fast",
     "--x-initial",
     "fast",
-    "--timescale-override",
-    "1ns/1ns",
-    "--decorations",
-    "none",
     "--output-split",
     "10000",
     "--output-split-cfuncs",
@@ -72,13 +67,23 @@ VERILATE = (
     "-Wno-fatal",
     "-Wno-lint",
     "-Wno-style",
+)
+"""Verilator's options for every model, those of the tests too. No lint, which `lint` does. Short
+functions compile faster and run as fast."""
+
+VERILATE = (
+    "--cc",
+    *MODEL,
+    "--timescale-override",
+    "1ns/1ns",
+    "--decorations",
+    "none",
     "--top-module",
     TOP,
     "--prefix",
     PREFIX,
 )
-"""No lint, which `lint` does. Short functions
-compile faster and run as fast. The C++ needs no indentation, because it is not meant to be read."""
+"""For the simulator. The C++ needs no indentation, because it is not meant to be read."""
 
 COMPILE = (
     "-std=c++17",

@@ -21,20 +21,12 @@ from vta.sim.rtl import verilator
 __all__ = ["Design"]
 
 FLAGS = (
-    "-O3",
-    "--x-assign",
-    "fast",
-    "--x-initial",
-    "fast",
-    "--no-timing",
+    *verilator.MODEL,
     "--assert",
-    "-Wno-fatal",
-    "-Wno-lint",
-    "-Wno-style",
     # Only the ports: with every signal public, the model is slow to build and to run.
     "--no-public-flat-rw",
     "-CFLAGS",
-    "-O1",
+    verilator.OPTIMISE,
 )
 
 

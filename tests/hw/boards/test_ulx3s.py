@@ -51,18 +51,18 @@ def simulator() -> Path:
     harness = (HERE / "ulx3s_bench.cpp").read_text()
     found = verilator.find()
 
+    options = (
+        *("--cc", "--exe", "--build", *verilator.MODEL, "-CFLAGS", verilator.OPTIMISE, "-j", "2"),
+        *("--top-module", "bench", "-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include"),
+    )
+
     def make(folder: Path) -> None:
         (folder / "bench.v").write_text(text)
         (folder / "bench.cpp").write_text(harness)
-        done = found.run(
-            *("--cc", "--exe", "--build", "-O3", "--x-assign", "fast", "--no-timing", "-Wno-fatal"),
-            *("-Wno-lint", "-Wno-style", "-CFLAGS", "-O2", "-j", "2", "--top-module", "bench"),
-            *("-MAKEFLAGS", "CFG_CXXFLAGS_PCH_I=-include", "bench.v", "bench.cpp"),
-            cwd=folder,
-        )
+        done = found.run(*options, "bench.v", "bench.cpp", cwd=folder)
         assert done.returncode == 0, done.stderr[-3000:]
 
-    folder = cache.cached("ulx3s", cache.digest(text, harness, found.version), make)
+    folder = cache.cached("ulx3s", cache.digest(text, harness, *options, found.version), make)
     return folder / "obj_dir" / "Vbench"
 
 
