@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vta.cli.app import EXIT_DIFFERENCE
-from vta.cli.output import path_argument, print_table, progress_bar, step, thousands
+from vta.cli.output import print_table, progress_bar, step, thousands
 from vta.config import Config
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ PROGRAMS = 1000
 @click.option(
     "--output",
     metavar="FOLDER",
-    type=path_argument,
+    type=click.Path(file_okay=False, writable=True, path_type=str),
     default="build/fuzz",
     show_default=True,
     help="Where memory images of differences go.",

@@ -67,10 +67,15 @@ def test_a_compiler_that_fails_leaves_no_image(
     assert not (tmp_path / "images").exists()
 
 
-def test_bad_input(run: Run) -> None:
+def test_bad_input(run: Run, tmp_path: Path) -> None:
     assert "nowhere" in run("fuzz", "--config", "nowhere").complaint
     assert "--programs" in run("fuzz", "--programs", 0).complaint
     assert "--minutes" in run("fuzz", "--minutes", 0).complaint
+    # At once, and not when there is a difference to write.
+    (tmp_path / "file").touch()
+    said = run("fuzz", "--config", "tiny", "--programs", 1, "--output", tmp_path / "file").complaint
+    assert "--output" in said
+    assert "is a file" in said
 
 
 def test_a_cluster(run: Run, tmp_path: Path) -> None:
