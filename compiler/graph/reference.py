@@ -65,7 +65,7 @@ def run_node(node: Node, inputs: Sequence[Array], tensors: Mapping[str, TensorIn
     Raises
     ------
     NetworkError
-        If the node is a ``cpu`` node, which needs ONNX Runtime.
+        If the node is a ``cpu`` node, which needs ONNX Runtime, or if its windows have no size.
     """
     result = tensors[node.outputs[0]]
     infos = [tensors[name] for name in node.inputs]

@@ -462,8 +462,8 @@ vta_status vta_interrupt(vta_machine *machine, int on);
  * outputs may be touched until the run has ended.
  *
  * VTA_BUSY if a run goes on; VTA_WRONG_CONFIGURATION if the machine cannot run the program
- * (`mismatch` says why); VTA_NOT_BOUND if a buffer has no memory, VTA_OUT_OF_REACH if the machine
- * cannot reach it (`program->buffer` says which).
+ * (`mismatch` says why); VTA_NOT_BOUND if a buffer has no memory or the program was not placed,
+ * VTA_OUT_OF_REACH if the machine cannot reach the memory (`program->buffer` says which).
  */
 vta_status vta_launch(vta_machine *machine, vta_program *program);
 
