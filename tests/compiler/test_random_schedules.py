@@ -110,7 +110,7 @@ def on_rtl(config, number, least, record_property):
 
 @pytest.mark.parametrize("name", ["tiny", "small"])
 def test_schedules_on_the_rtl(name, record_property):
-    on_rtl(PRESETS[name], 500, 12, record_property)
+    on_rtl(PRESETS[name], 500, 8, record_property)
 
 
 @pytest.mark.full

@@ -53,6 +53,8 @@ def blocks(cells) -> float:
     return cells.get("RAMB36E1", 0) + cells.get("RAMB18E1", 0) / 2
 
 
+# Yosys takes more than a minute.
+@pytest.mark.full
 def test_buffers_are_block_ram(tmp_path):
     """Each buffer and each instruction queue, in as few blocks as its size needs."""
     config = PRESETS["tiny"].replace(

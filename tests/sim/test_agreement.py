@@ -90,7 +90,7 @@ def agree(config, part, count, record, *, faulty=False):
     return outcomes
 
 
-@pytest.mark.parametrize("part", range(2))
+@pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.full)])
 @pytest.mark.parametrize("name", ["tiny", "small", "default", "tiny-old"])
 def test_programs(name, part, record_property):
     agree(CONFIGURATIONS[name], part, 80 if name == "default" else 160, record_property)

@@ -88,10 +88,10 @@ def test_random_iterations_beside_loads(name, stalls):
     """All kinds of iterations between QNTs; LOADs of other tiles at the same time."""
     config = CONFIGS[name]
     rng, data = random.Random(f"qnt {name} {stalls}"), np.random.default_rng(len(stalls))
-    items = random_qnts(config, rng, 120 if name == "tiny" else 50)
+    items = random_qnts(config, rng, 70 if name == "tiny" else 50)
     loads = first_tiles(config, len(stalls))
     before = len(loads)
-    for _ in range(60):
+    for _ in range(35):
         value = data.integers(-(2**31), 2**31, (config.batch, config.block))
         loads.append((rng.choice(LOADED), rng.choice((value, value, None))))
         if rng.random() < 0.3:
