@@ -14,7 +14,7 @@ import pytest
 
 from vta.compiler.check.proof import VerifyError
 from vta.config import Config
-from vta.errors import DeviceError
+from vta.errors import DeviceError, EncodingError
 from vta.image import Image
 from vta.isa import AluOp, Isa, MemoryType, Opcode
 from vta.sim.functional.datapath import Datapath
@@ -27,7 +27,7 @@ from vta.tools.fuzz import coverage
 from vta.tools.fuzz.campaign import Batch, Tally, Until, campaign, run_batch
 from vta.tools.fuzz.configurations import CAMPAIGN, CONFIGURATIONS
 from vta.tools.fuzz.minimise import minimise
-from vta.tools.fuzz.random_cases import draw_case, launches
+from vta.tools.fuzz.random_cases import draw_case, launches, memory_end
 from vta.tools.fuzz.token_order import COMPUTE, DraftInsn, Touched
 from vta.tools.fuzz.trial import Difference, run_case
 
@@ -139,6 +139,29 @@ def test_a_compiler_that_fails_is_a_difference(
     small = minimise(trial.difference, right, trials=20)
     assert (small.kind, small.image, small.insns) == ("exception", None, 0)
     assert small.text == f"exception: no program: {type(error).__name__}: a planted bug"
+
+
+def test_a_launch_that_cannot_be_drawn_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where memory ends within a launch, and while the case is made small."""
+
+    def fail(*arguments: object) -> NoReturn:
+        raise EncodingError("a planted bug")
+
+    monkeypatch.setattr("vta.tools.fuzz.random_cases.LaunchBuilder.build", fail)
+    cases = (draw_case(0, "tiny", TINY, number) for number in itertools.count())
+    case = next(case for case in cases if case.plans and case.short is not None)
+    found = run_case(case, right).difference
+    assert found is not None
+    small = minimise(found, right, trials=20)
+    assert small.image is None
+    assert small.text == "exception: no program: EncodingError: a planted bug"
+    assert memory_end(small.case) is None
+
+
+def test_loops_begin_within_the_smallest_buffer() -> None:
+    """Here a LOAD of no micro-ops at the end of the buffer comes before a loop."""
+    case = draw_case(1, "least", CONFIGURATIONS["least"], 128)
+    assert len(list(launches(case))) == len(case.plans)
 
 
 def test_a_reset_that_fails_is_a_difference() -> None:

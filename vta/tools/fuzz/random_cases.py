@@ -152,10 +152,16 @@ def launches(case: Case) -> Iterator[Prepared]:
 
 
 def memory_end(case: Case) -> int | None:
-    """Where memory ends if it ends early: within the data of the first launch, or its stream."""
+    """Where memory ends if it ends early: within the data of the first launch, or its stream.
+
+    It does not if the launch cannot be drawn.
+    """
     if case.short is None or not case.plans:
         return None
-    prepared = next(launches(case))
+    try:
+        prepared = next(launches(case))
+    except Exception:
+        return None
     first, arena = prepared.launch.insn_addr, prepared.builder.arena
     areas = [(first, first + INSN_BYTES * prepared.launch.insn_count)]
     if arena > first:
@@ -190,10 +196,14 @@ def _compiled(case: Case) -> Launch | None:
 
 
 def added(case: Case, number: int) -> int:
-    """How many instructions the steps of a launch make, those left out included."""
+    """How many instructions the steps of a launch make, those left out included.
+
+    Up to an error, if drawing ends with one.
+    """
     builder = LaunchBuilder(case.config)
-    for plan in case.plans[: number + 1]:
-        builder.build(plan)
+    with contextlib.suppress(Exception):
+        for plan in case.plans[: number + 1]:
+            builder.build(plan)
     return builder.added
 
 

@@ -225,7 +225,8 @@ class TransferBuilder:
         sram = max(0, rng.choice(self.recent) + rng.randrange(-3, 4))
         if rng.random() < 0.3:
             sram = rng.randrange(self.depth["uop"])
-        sram = min(sram, self.depth["uop"] - count)
+        # A loop may begin here, and cannot begin at the end of the buffer.
+        sram = min(sram, self.depth["uop"] - max(1, count))
         stride = rng.choice((0, columns, columns, columns + rng.randrange(5)))
         span = columns + max(0, rows - 1) * stride
         if self._uop_used + 4 * span > UOP_BYTES:
