@@ -130,7 +130,7 @@ def _check_stored(ops: list[TileOperation]) -> None:
 
 def _in_parts(ops: list[TileOperation], tiles: int, pitch: int, parts: int, halves: int) -> Loop:
     rounds, half, tile = (Var("int32", name) for name in ("part", "half", "tile"))
-    start = Affine(0, {rounds: halves * pitch, half: pitch})
+    start = Affine(0, {rounds: halves * pitch} | ({half: pitch} if halves > 1 else {}))
     here = Affine(0, {tile: 1})
     left = Affine(tiles - 1, {}).plus(start.plus(here).scaled(-1))
     domain = Domain(((tile, pitch),), (left,))

@@ -111,7 +111,8 @@ def test_a_stage_of_a_number_alone(kit, config, number):
     kit.check(schedule, args, config, [], [np.full(shape, number).astype(np.int8)])
 
 
-def test_several_stages_that_share_operands(kit, config):
+def check_several_stages(kit, config):
+    """Stages that share operands, of which several are alive at once."""
     shape = (31, config.batch, config.block)
     schedule, args = kit.stages(
         shape,
@@ -131,6 +132,16 @@ def test_several_stages_that_share_operands(kit, config):
     p = s * d
     r = np.minimum(np.maximum(p >> 2, a) + s, b * 100000)
     kit.check(schedule, args, config, [a, b], [item.astype(np.int8) for item in (r, p, s)])
+
+
+def test_several_stages_that_share_operands(kit, config):
+    check_several_stages(kit, config)
+
+
+@pytest.mark.parametrize("log_acc_buff_size", [8, 9])
+def test_parts_that_fill_more_than_half_of_the_accumulator(kit, log_acc_buff_size):
+    """With 8 tiles there is no room for two parts at a time; with 16 there is."""
+    check_several_stages(kit, PRESETS["tiny"].replace(log_acc_buff_size=log_acc_buff_size))
 
 
 def test_many_inputs(kit, config):

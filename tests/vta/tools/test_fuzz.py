@@ -158,9 +158,18 @@ def test_a_launch_that_cannot_be_drawn_is_a_difference(monkeypatch: pytest.Monke
     assert memory_end(small.case) is None
 
 
-def test_loops_begin_within_the_smallest_buffer() -> None:
-    """Here a LOAD of no micro-ops at the end of the buffer comes before a loop."""
-    case = draw_case(1, "least", CONFIGURATIONS["least"], 128)
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        # A LOAD of no micro-ops at the end of the buffer comes before a loop.
+        ("least", 128),
+        # A row of the widest tiles is longer than what memory holds for it.
+        ("block5-128", 1217),
+        ("block5-256-old", 627),
+    ],
+)
+def test_every_launch_can_be_drawn(name: str, number: int) -> None:
+    case = draw_case(1, name, CONFIGURATIONS[name], number)
     assert len(list(launches(case))) == len(case.plans)
 
 

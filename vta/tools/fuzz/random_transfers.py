@@ -100,13 +100,21 @@ class TransferBuilder:
     def _write(self, addr: int, data: NDArray[Any]) -> None:
         self._writes.append((addr, np.ascontiguousarray(data).reshape(-1).view(np.uint8)))
 
+    def _first(self, name: str) -> int:
+        """The first element of a memory that lies in the arena."""
+        return max(0, -((self.base[BASE_OF[name]] - self._arena) // self.nbytes[name]))
+
+    def _room(self, name: str) -> int:
+        """How many elements of a memory lie in the arena."""
+        end = (self._arena + ARENA_BYTES - self.base[BASE_OF[name]]) // self.nbytes[name]
+        return end - self._first(name)
+
     def _dram(
         self, rng: random.Random, name: str, rows: int, columns: int
     ) -> tuple[int, int, list[tuple[int, int]]]:
         """Where in the arena a transfer lies: (dram_base, x_stride, byte ranges)."""
         nbytes, base = self.nbytes[name], self.base[BASE_OF[name]]
-        first = max(0, -((base - self._arena) // nbytes))
-        room = (self._arena + ARENA_BYTES - base) // nbytes - first
+        first, room = self._first(name), self._room(name)
         widest = 65_535 if rows < 2 else (room - columns) // (rows - 1)
         stride = rng.choice(
             (
@@ -165,6 +173,7 @@ class TransferBuilder:
 
     def _load(self, rng: random.Random, name: str, *, tile: int | None = None) -> None:
         rows, columns, pads = self._shape(rng, self.depth[name], pads=True)
+        columns = min(columns, self._room(name))
         if tile is not None:
             rows, columns, pads = 1, 1, [0] * 4
         count = (pads[0] + rows + pads[1]) * (pads[2] + columns + pads[3])
@@ -192,6 +201,7 @@ class TransferBuilder:
 
     def _store(self, rng: random.Random, *, tile: int | None = None) -> None:
         rows, columns, pads = self._shape(rng, self.depth["out"], pads=False, least=1)
+        columns = min(columns, self._room("out"))
         if tile is not None:
             rows, columns = 1, 1
         sram = self._sram(rng, "out", rows * columns) if tile is None else tile
