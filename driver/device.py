@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vta.driver.resident_program import ResidentProgram
 from vta.driver.statistics import Statistics
 from vta.errors import ArgumentError, DeviceError, MachineError, ProgramError
 from vta.image import BASES
@@ -78,9 +79,16 @@ class Device(abc.ABC):
 
     @abc.abstractmethod
     def _launch(
-        self, insn_addr: int, insn_count: int, base: Mapping[str, int], timeout: float | None
+        self,
+        insn_addr: int,
+        insn_count: int,
+        base: Mapping[str, int],
+        timeout: float | None,
+        insns: NDArray[np.uint64] | None,
     ) -> RunReport:
-        """Runs a stream in memory and waits for its end.
+        """Resets the machine, runs a stream in memory and waits for its end.
+
+        `insns`, little-endian, is the stream if it must be put there first.
 
         Raises
         ------
@@ -123,6 +131,15 @@ class Device(abc.ABC):
         """
         self._discarded.append(addr)
 
+    @contextlib.contextmanager
+    def scratch(self, nbytes: int) -> Iterator[int]:
+        """The address of `nbytes` bytes, which are free again when the context ends."""
+        addr = self.allocate(nbytes)
+        try:
+            yield addr
+        finally:
+            self.free(addr)
+
     def write(self, addr: int, data: NDArray[Any]) -> None:
         """Writes the bytes of `data`, row-major, to byte address `addr`."""
         with self._open():
@@ -164,7 +181,7 @@ class Device(abc.ABC):
         with self._open(), contextlib.ExitStack() as stack:
             addresses: dict[str, int] = {}
             for buffer in program.args:
-                addresses[buffer.name] = stack.enter_context(self._scratch(buffer.nbytes))
+                addresses[buffer.name] = stack.enter_context(self.scratch(buffer.nbytes))
                 if buffer.role == "input":
                     self.write(addresses[buffer.name], next(given))
             report = self.run(program, addresses, timeout=timeout)
@@ -199,16 +216,8 @@ class Device(abc.ABC):
         MachineError
             If the machine reports an error. The device is reset and can be used again.
         """
-        self.check(program)
-        with self._open(), contextlib.ExitStack() as stack:
-            places = {buffer.name: addresses[buffer.name] for buffer in program.args}
-            for buffer in program.buffers:
-                if buffer.name not in places:
-                    places[buffer.name] = stack.enter_context(self._scratch(buffer.nbytes))
-                self._check_place(buffer, places[buffer.name])
-                if buffer.data is not None:
-                    self.write(places[buffer.name], buffer.data)
-            return self.run_stream(program.link(places), timeout=timeout)
+        with self._open(), ResidentProgram(program, self) as resident:
+            return resident.run(addresses, timeout=timeout)
 
     def run_stream(
         self,
@@ -218,17 +227,45 @@ class Device(abc.ABC):
         timeout: float | None = None,
     ) -> RunReport:
         """Runs raw instructions, (n, 2) uint64; base registers that are not named are 0."""
+        with self._open(), self.scratch(insns.nbytes) as insn_addr:
+            return self.launch(insn_addr, len(insns), base=base, timeout=timeout, insns=insns)
+
+    def launch(
+        self,
+        insn_addr: int,
+        insn_count: int,
+        *,
+        base: Mapping[str, int] | None = None,
+        timeout: float | None = None,
+        insns: NDArray[np.uint64] | None = None,
+    ) -> RunReport:
+        """Runs a stream that lies in the device's memory.
+
+        Parameters
+        ----------
+        insn_addr, insn_count : int
+        base : mapping, optional
+            The base registers; those that are not named are 0.
+        timeout : float, optional
+            As for `run`.
+        insns : (insn_count, 2) uint64, optional
+            The stream, if it must be put there first.
+
+        Raises
+        ------
+        DeviceTimeout, MachineError
+            As for `run`.
+        """
         registers = dict.fromkeys(BASES, 0) | dict(base or {})
         if unknown := registers.keys() - set(BASES):
             raise DeviceError(
                 f"base must have only the keys {', '.join(BASES)}, not {', '.join(sorted(unknown))}"
             )
-        with self._open(), self._scratch(insns.nbytes) as insn_addr:
-            self._write(insn_addr, insns.astype("<u8", copy=False))
-            # Our programs leave no tokens behind, but an interrupted run may have left some.
-            self._reset()
+        if insns is not None:
+            insns = insns.astype("<u8", copy=False)
+        with self._open():
             try:
-                report = self._launch(insn_addr, len(insns), registers, timeout)
+                report = self._launch(insn_addr, insn_count, registers, timeout, insns)
             except BaseException:
                 self._reset()
                 raise
@@ -261,7 +298,8 @@ class Device(abc.ABC):
                 f"{self.config.hw_ver}: instruction {insn.index} is {insn}"
             )
 
-    def _check_place(self, buffer: DramBuffer, addr: int) -> None:
+    def check_place(self, buffer: DramBuffer, addr: int) -> None:
+        """Refuses an address from which a buffer does not fit into the machine's memory."""
         end = 1 << self.config.addr_width
         if not 0 <= addr <= end - buffer.nbytes:
             raise DeviceError(
@@ -291,14 +329,6 @@ class Device(abc.ABC):
             if self._closed:
                 raise DeviceError(f"the {self.target} device is closed")
             yield
-
-    @contextlib.contextmanager
-    def _scratch(self, nbytes: int) -> Iterator[int]:
-        addr = self.allocate(nbytes)
-        try:
-            yield addr
-        finally:
-            self.free(addr)
 
     def __enter__(self) -> Device:
         return self

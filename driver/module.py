@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vta.driver.ndarray import Context, NDArray
+from vta.driver.resident_program import ResidentProgram
 from vta.errors import ArgumentError, DeviceError
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class TimingResult:
 class LoadedModule:
     """A program loaded on a device; call it with its arguments to run it.
 
+    Its constants and its instructions are written to the device at the first call, and stay there.
     Threads may share it. The device serves one call at a time. Threads that pass the same array
     must coordinate their writes to it.
 
@@ -100,7 +102,7 @@ class LoadedModule:
     """
 
     def __init__(self, program: Program, device: Device) -> None:
-        device.check(program)
+        self._resident = ResidentProgram(program, device)
         self.program = program
         self.device = device
 
@@ -129,7 +131,7 @@ class LoadedModule:
         DeviceTimeout
             If the run takes longer than `timeout` seconds.
         """
-        return self.device.run(self.program, self._addresses(args), timeout=timeout)
+        return self._resident.run(self._addresses(args), timeout=timeout)
 
     def time_evaluator(
         self, name: str, ctx: Context, number: int = 10, repeat: int = 1

@@ -98,8 +98,16 @@ class SimulatedDevice(Device):
         return self.memory.read(addr, nbytes)
 
     def _launch(
-        self, insn_addr: int, insn_count: int, base: Mapping[str, int], timeout: float | None
+        self,
+        insn_addr: int,
+        insn_count: int,
+        base: Mapping[str, int],
+        timeout: float | None,
+        insns: NDArray[np.uint64] | None,
     ) -> RunReport:
+        if insns is not None:
+            self._write(insn_addr, insns)
+        self._reset()
         if self._profile.debug_flag:
             stream = self.memory.read(insn_addr, insn_count * INSN_BYTES).view("<u8").reshape(-1, 2)
             if self._profile.debug_flag & DEBUG_DUMP_INSN:

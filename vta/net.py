@@ -6,7 +6,7 @@ import os
 import time
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +17,14 @@ from vta.compiler.graph.reference import run_node
 from vta.compiler.graph.tensor_layout import as_image
 from vta.driver.backends import open_device
 from vta.driver.device import Device
+from vta.driver.resident_program import ResidentProgram
 from vta.driver.session import Session
 from vta.errors import ArgumentError, DeviceError, MachineError, NetworkError, ToolError
 from vta.onnx_session import onnx_session
 
 if TYPE_CHECKING:
     from vta.compiler.graph.int8_graph import Node, TensorInfo
-    from vta.program import RunReport
+    from vta.program import Program, RunReport
     from vta.sim.rtl.recording import Recording
 
 __all__ = ["Net", "StepTime", "load"]
@@ -53,14 +54,6 @@ class StepTime:
     unpack: float
     report: RunReport | None = None
     recording: Recording | None = None
-
-
-@dataclass
-class _Resident:
-    """A program in a device's memory: its buffers, and its stream linked for them."""
-
-    addresses: dict[str, int] = field(default_factory=dict)
-    stream: NDArray[np.uint64] | None = None
 
 
 def load(
@@ -114,12 +107,15 @@ class Net:
         if device is None:
             device = open_device(network.config.replace(target=target))
         self._device = device.machine if isinstance(device, Session) else device
-        for program in network.programs:
-            self._device.check(program)
-        self._resident: dict[int, _Resident] = {}
+        self._residents = {
+            index: ResidentProgram(step.program, self._device)
+            for index, step in enumerate(network.steps)
+            if isinstance(step, MachineStep)
+        }
+        self._arguments: dict[int, dict[str, int]] = {}
         self._sessions: dict[int, Any] = {}
         # A network that is forgotten gives its memory back at the device's next allocation.
-        self._discard = weakref.finalize(self, _discard, self._device, self._resident)
+        self._discard = weakref.finalize(self, _discard, self._device, self._arguments)
 
     @property
     def device(self) -> Device:
@@ -176,10 +172,12 @@ class Net:
         """Frees the network's memory on the device, and closes the device that it opened."""
         self._discard.detach()
         with self._device.lock:
-            for resident in self._resident.values():
-                for address in resident.addresses.values():
+            for resident in self._residents.values():
+                resident.close()
+            for addresses in self._arguments.values():
+                for address in addresses.values():
                     self._device.free(address)
-            self._resident.clear()
+            self._arguments.clear()
             if self._own:
                 self._device.close()
 
@@ -218,21 +216,17 @@ class Net:
         self, index: int, step: MachineStep, values: dict[str, Array], timeout: float | None
     ) -> None:
         device, tensors = self._device, self.network.tensors
-        resident = self._upload(index, step)
+        addresses = self._upload(index, step.program)
         start = time.perf_counter()
         packed = [_packed(values[item.tensor], tensors[item.tensor], item) for item in step.inputs]
         ready = time.perf_counter()
         for item, tiles in zip(step.inputs, packed, strict=True):
-            device.write(resident.addresses[item.buffer], tiles)
-        assert resident.stream is not None
+            device.write(addresses[item.buffer], tiles)
         try:
-            report = device.run_stream(resident.stream, timeout=timeout)
+            report = self._residents[index].run(addresses, timeout=timeout)
         except MachineError as error:
             raise DeviceError(f"{step.program.name}: {error}") from error
-        raw = [
-            device.read(resident.addresses[item.buffer], item.layout.nbytes)
-            for item in step.outputs
-        ]
+        raw = [device.read(addresses[item.buffer], item.layout.nbytes) for item in step.outputs]
         done = time.perf_counter()
         for item, found in zip(step.outputs, raw, strict=True):
             values[item.tensor] = _unpacked(found, tensors[item.tensor], item)
@@ -248,27 +242,24 @@ class Net:
             )
         )
 
-    def _upload(self, index: int, step: MachineStep) -> _Resident:
-        """The program's place in the device's memory, written there at the first call."""
-        if index in self._resident:
-            return self._resident[index]
-        resident, program = _Resident(), step.program
+    def _upload(self, index: int, program: Program) -> dict[str, int]:
+        """The addresses of a program's arguments; the first call takes memory for the program."""
+        if index in self._arguments:
+            return self._arguments[index]
+        addresses: dict[str, int] = {}
         try:
-            for buffer in program.buffers:
-                resident.addresses[buffer.name] = self._device.allocate(buffer.nbytes)
+            for buffer in program.args:
+                addresses[buffer.name] = self._device.allocate(buffer.nbytes)
+            self._residents[index].upload()
         except DeviceError as error:
-            for address in resident.addresses.values():
+            for address in addresses.values():
                 self._device.free(address)
             raise DeviceError(
                 f"the network needs {self.network.device_bytes:,} bytes of the device's memory: "
                 f"{error}"
             ) from None
-        for buffer in program.buffers:
-            if buffer.data is not None:
-                self._device.write(resident.addresses[buffer.name], buffer.data)
-        resident.stream = program.link(resident.addresses)
-        self._resident[index] = resident
-        return resident
+        self._arguments[index] = addresses
+        return addresses
 
     def _run_node(self, index: int, step: HostStep, values: dict[str, Array]) -> None:
         node = step.node
@@ -309,9 +300,9 @@ def _run_formula(node: Node, inputs: list[Array], tensors: Mapping[str, TensorIn
         raise NetworkError(f"{node.name}: the network is damaged ({error!r})") from error
 
 
-def _discard(device: Device, resident: dict[int, _Resident]) -> None:
-    for each in resident.values():
-        for address in each.addresses.values():
+def _discard(device: Device, arguments: dict[int, dict[str, int]]) -> None:
+    for addresses in arguments.values():
+        for address in addresses.values():
             device.discard(address)
 
 

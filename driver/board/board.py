@@ -94,7 +94,12 @@ class BoardLink(Protocol):
     def read(self, addr: int, into: memoryview) -> None: ...
 
     def launch(
-        self, insn_addr: int, insn_count: int, base: Mapping[str, int], timeout: float | None
+        self,
+        insn_addr: int,
+        insn_count: int,
+        base: Mapping[str, int],
+        timeout: float | None,
+        insns: memoryview | None = None,
     ) -> BoardRun: ...
 
     def identify(self) -> dict[str, int]: ...
@@ -294,9 +299,10 @@ class Board:
         insn_count: int,
         base: Mapping[str, int],
         timeout: float | None,
+        insns: memoryview | None = None,
         watch: Callable[[], None] | None = None,
     ) -> BoardRun:
-        """Runs a stream that is in memory, and waits for the interrupt.
+        """Resets the machine, runs a stream that is in memory, and waits for the interrupt.
 
         Parameters
         ----------
@@ -305,6 +311,8 @@ class Board:
             The byte address of each base register, by its name.
         timeout : float, optional
             Seconds.
+        insns : memoryview, optional
+            The stream, if it must be put there first.
         watch : callable, optional
             Called now and then; what it raises ends the run.
 
@@ -314,6 +322,10 @@ class Board:
             If the run takes longer than `timeout`; the machine is reset.
         """
         self.locate(insn_addr, insn_count * INSN_BYTES)
+        if insns is not None:
+            self.write(insn_addr, insns)
+        # Programs leave no tokens behind, but a run that was interrupted may have left some.
+        self.reset()
         for name, address in {"insn": insn_addr, **base}.items():
             self._write(f"{name}_ptr", address & 0xFFFF_FFFF)
             self._write(f"{name}_ptr_hi", address >> 32)

@@ -137,8 +137,7 @@ class BoardDevice(Device):
         self._allocator.free(addr)
 
     def _write(self, addr: int, data: NDArray[Any]) -> None:
-        raw = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
-        self._link.write(addr, raw.data)
+        self._link.write(addr, _bytes_of(data))
 
     def _read(self, addr: int, nbytes: int) -> NDArray[np.uint8]:
         data = np.empty(nbytes, np.uint8)
@@ -146,10 +145,16 @@ class BoardDevice(Device):
         return data
 
     def _launch(
-        self, insn_addr: int, insn_count: int, base: Mapping[str, int], timeout: float | None
+        self,
+        insn_addr: int,
+        insn_count: int,
+        base: Mapping[str, int],
+        timeout: float | None,
+        insns: NDArray[np.uint64] | None,
     ) -> RunReport:
         self._check_identity()
-        run = self._link.launch(insn_addr, insn_count, base, timeout)
+        stream = None if insns is None else _bytes_of(insns)
+        run = self._link.launch(insn_addr, insn_count, base, timeout, stream)
 
         def text(index: int) -> str:
             if index >= insn_count:
@@ -168,3 +173,8 @@ class BoardDevice(Device):
 
     def _close(self) -> None:
         self._link.close()
+
+
+def _bytes_of(data: NDArray[Any]) -> memoryview:
+    """The bytes of an array, row-major."""
+    return np.ascontiguousarray(data).reshape(-1).view(np.uint8).data

@@ -116,9 +116,16 @@ class SerialBoard:
     # -- the machine -----------------------------------------------------------------------------
 
     def launch(
-        self, insn_addr: int, insn_count: int, base: Mapping[str, int], timeout: float | None
+        self,
+        insn_addr: int,
+        insn_count: int,
+        base: Mapping[str, int],
+        timeout: float | None,
+        insns: memoryview | None = None,
     ) -> BoardRun:
-        """Runs a stream that is in memory, and looks at the registers until it ends.
+        """Resets the machine, runs a stream, and looks at the registers until it ends.
+
+        `insns` is the stream if it is not in memory yet.
 
         Raises
         ------
@@ -126,6 +133,9 @@ class SerialBoard:
             If the run takes longer than `timeout` seconds; the machine is reset.
         """
         self._check(insn_addr, insn_count * INSN_BYTES)
+        if insns is not None:
+            self.write(insn_addr, insns)
+        self.reset()
         for name, address in {"insn": insn_addr, **base}.items():
             self._put(f"{name}_ptr", address & 0xFFFF_FFFF)
             self._put(f"{name}_ptr_hi", address >> 32)

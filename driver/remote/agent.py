@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
-from vta.driver.board.board import Board
+from vta.driver.board.board import INSN_BYTES, Board
 from vta.driver.board.fpga_manager import MAX_BITSTREAM
 from vta.driver.board.ticket import Ticket
 from vta.driver.remote.channel import Channel, PeerGone
@@ -196,7 +196,7 @@ class Agent:
                 return
             if not isinstance(verb, str) or verb not in verbs:
                 raise ProtocolError(f"unknown verb {verb!r:.40}")
-            if nbytes and verb not in ("write", "program"):
+            if nbytes and verb not in ("write", "program", "launch"):
                 raise ProtocolError(f"{verb} has no body")
             try:
                 verbs[verb](head, nbytes)
@@ -223,7 +223,11 @@ class Agent:
         self._answer()
 
     def _write(self, head: dict[str, Any], nbytes: int) -> None:
-        addr = number(head, "addr", _ADDRESS)
+        self._fill(number(head, "addr", _ADDRESS), nbytes)
+        self._answer()
+
+    def _fill(self, addr: int, nbytes: int) -> None:
+        """Puts the body of a message into the board's memory."""
         try:
             self._board.locate(addr, nbytes)
         except DeviceError:
@@ -241,7 +245,6 @@ class Agent:
                 # This piece was received; the rest must not be taken for a message.
                 self._channel.skip(nbytes - start - size)
                 raise
-        self._answer()
 
     def _read(self, head: dict[str, Any], nbytes: int) -> None:
         addr, size = number(head, "addr", _ADDRESS), number(head, "nbytes", MAX_MOVE)
@@ -270,6 +273,14 @@ class Agent:
             isinstance(timeout, (int, float)) and 0 <= timeout <= MAX_SECONDS
         ):
             raise ProtocolError(f"timeout must be seconds, not {timeout!r:.40}")
+        addr, count = number(head, "insn_addr", _ADDRESS), number(head, "insn_count", _COUNT)
+        registers = {name: number(base, name, _ADDRESS) for name in _BASES}
+        if nbytes not in (0, count * INSN_BYTES):
+            raise ProtocolError(
+                f"a stream of {count} instructions has {count * INSN_BYTES} bytes, not {nbytes}"
+            )
+        if nbytes:
+            self._fill(addr, nbytes)
         beat = time.monotonic()
 
         def watch() -> None:
@@ -284,13 +295,7 @@ class Agent:
                 self._channel.send({"event": "running"})
 
         try:
-            run = self._board.launch(
-                number(head, "insn_addr", _ADDRESS),
-                number(head, "insn_count", _COUNT),
-                {name: number(base, name, _ADDRESS) for name in _BASES},
-                timeout,
-                watch,
-            )
+            run = self._board.launch(addr, count, registers, timeout, watch=watch)
         except _Interrupted:
             raise DeviceError("the run was interrupted, and the machine was reset") from None
         self._answer(registers=dict(run.registers), seconds=run.seconds)

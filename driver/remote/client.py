@@ -137,7 +137,12 @@ class RemoteBoard:
         self._call("read", {"addr": addr, "nbytes": into.nbytes}, into=into)
 
     def launch(
-        self, insn_addr: int, insn_count: int, base: Mapping[str, int], timeout: float | None
+        self,
+        insn_addr: int,
+        insn_count: int,
+        base: Mapping[str, int],
+        timeout: float | None,
+        insns: memoryview | None = None,
     ) -> BoardRun:
         """Runs a stream. Ctrl-C ends the run on the board, too."""
         head = {
@@ -146,7 +151,8 @@ class RemoteBoard:
             "base": dict(base),
             "timeout": timeout,
         }
-        answer = self._call("launch", head, seconds=_SLACK, interrupts=True)
+        body = b"" if insns is None else insns
+        answer = self._call("launch", head, body=body, seconds=_SLACK, interrupts=True)
         registers = self._registers("launch", answer, register_map().offsets)
         seconds = answer.get("seconds")
         if not isinstance(seconds, (int, float)) or not 0 <= seconds <= _MASK:

@@ -12,7 +12,7 @@ answer; the one exception is ``interrupt``, which it may send during ``launch``.
 | program | clock_hz (may be left out) | bitstream | (events) |
 | write | addr | the bytes | |
 | read | addr, nbytes | | body: the bytes |
-| launch | insn_addr, insn_count, base, timeout | | (events) registers, seconds |
+| launch | insn_addr, insn_count, base, timeout | stream (optional) | (events) registers, seconds |
 | interrupt | | | none; it ends the launch |
 | reset | | | |
 | ping | | | |
@@ -58,7 +58,7 @@ __all__ = [
     "number",
 ]
 
-PROTOCOL = 1
+PROTOCOL = 2
 """The version of all that this page says."""
 
 MAGIC = b"VTA1"

@@ -121,7 +121,7 @@ class Counting(SimDevice):
         super()._write(addr, data)
 
 
-def test_constants_are_written_once() -> None:
+def test_constants_and_streams_are_written_once() -> None:
     made = one_input()
     network = compile_network(made, TINY)
     (program,) = network.programs
@@ -131,7 +131,7 @@ def test_constants_are_written_once() -> None:
         net.run(random_inputs(made))
         assert device.written == constants + inputs + program.nbytes
         net.run(random_inputs(made, 2))
-        assert device.written == constants + 2 * (inputs + program.nbytes)
+        assert device.written == constants + 2 * inputs + program.nbytes
 
 
 def test_memory_is_given_back() -> None:

@@ -177,6 +177,38 @@ def test_times_are_the_boards(
         assert times.results == (1.5, 3.5)
 
 
+def test_a_call_is_one_request(
+    serve: Serve, tiny: Config, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Constants and stream lie on the board already, and a launch begins with a reset."""
+    with rpc.connect("127.0.0.1", serve().port, config=tiny) as remote:
+        remote.program_fpga()
+        ctx = remote.ext_dev(0)
+        shape = program.args[0].shape
+        f = LoadedModule(program, remote.machine)
+        a = nd.array(np.full(shape, 20, np.int32), ctx)
+        outs = [nd.empty(shape, "int8", ctx) for _ in range(2)]
+        sent = []
+        send = remote._board._channel.send
+
+        def noted(head, body=b""):
+            sent.append((head["verb"], len(body)))
+            send(head, body)
+
+        monkeypatch.setattr(remote._board._channel, "send", noted)
+        constants = sum(buffer.data is not None for buffer in program.buffers)
+        f(a, a, outs[0])
+        assert [verb for verb, _ in sent] == ["write"] * constants + ["launch"]
+        assert sent[-1] == ("launch", program.nbytes)
+        del sent[:]
+        f(a, a, outs[0])
+        assert sent == [("launch", 0)]
+        f(a, a, outs[1])  # its stream names another place
+        assert sent[1:] == [("launch", program.nbytes)]
+        for out in outs:
+            np.testing.assert_array_equal(out.numpy(), np.full(shape, 47, np.int8))
+
+
 def test_a_script_may_connect_again(
     serve: Serve, tiny: Config, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -350,6 +350,14 @@ def test_junk_is_told_what_is_wrong_and_cut_off(
     check_board(server.port, tiny)
 
 
+LAUNCH = {
+    "verb": "launch",
+    "base": dict.fromkeys(("uop", "inp", "wgt", "acc", "out"), 0),
+    "insn_addr": 0,
+    "insn_count": 2,
+    "timeout": 1.0,
+}
+
 BAD_REQUESTS = [
     ({"verb": "explode"}, "unknown verb 'explode'"),
     ({"verb": None}, "unknown verb None"),
@@ -357,6 +365,8 @@ BAD_REQUESTS = [
     ({"verb": "read", "addr": 4096}, "nbytes must be a whole number from 0"),
     ({"verb": "read", "addr": True, "nbytes": 4}, "addr must be a whole number from 0"),
     ({"verb": "launch", "base": {}}, "base must have the keys uop, inp, wgt, acc, out"),
+    ({**LAUNCH, "insn_count": 3}, "a stream of 3 instructions has 48 bytes, not 32"),
+    ({**LAUNCH, "insn_addr": -1}, "insn_addr must be a whole number from 0"),
     ({"verb": "reset", "id": "x"}, "id must be a whole number"),
 ]
 
@@ -370,7 +380,7 @@ def test_a_bad_request_ends_the_session(
     for first in (hello(), {"verb": "open", "id": 2}):
         channel.send(first)
         assert channel.receive(10)[0]["ok"]
-    channel.send({"id": 3, **head})
+    channel.send({"id": 3, **head}, bytes(32) if head["verb"] == "launch" else b"")
     answer, _ = channel.receive(10)
     assert answer["error"] == "ProtocolError"
     assert said in answer["message"]
@@ -400,11 +410,14 @@ def test_what_is_out_of_range_is_an_error_and_the_session_goes_on(
 ) -> None:
     server = serve()
     with rpc.connect("127.0.0.1", server.port, config=tiny) as remote:
+        remote.program_fpga()
         device = remote.machine
         with pytest.raises(DeviceError, match="must lie in the board's memory, which has 16777216"):
             device.write(0, np.zeros(1 << 20, np.uint8))
         with pytest.raises(DeviceError, match="4 bytes at 0x0 must lie"):
             device.read(0, 4)
+        with pytest.raises(DeviceError, match="32 bytes at 0x40 must lie"):
+            device.launch(64, 2, insns=np.zeros((2, 2), np.uint64))
         addr = device.allocate(4)
         device.write(addr, np.arange(4, dtype=np.uint8))
         assert device.read(addr, 4).tolist() == [0, 1, 2, 3]
@@ -429,7 +442,7 @@ def test_cuts_at_every_message_boundary_and_within(serve: Serve, tiny: Config) -
         program = add_seven(tiny)
         a = np.ones(program.args[0].shape, np.int32)
         device.call(program, [a, a])
-    assert len(recorded) >= 12
+    assert len(recorded) >= 10
     for count in range(len(recorded)):
         for part in (recorded[:count], [*recorded[:count], recorded[count][:-1]]):
             # The daemon ends the connection first where the client before still has the board,
@@ -468,7 +481,7 @@ def test_a_token_that_is_no_text_is_wrong(serve: Serve) -> None:
 def test_another_version_is_refused(serve: Serve) -> None:
     server = serve()
     for changes, said in (
-        ({"protocol": 2}, "the protocol must be 1, not 2"),
+        ({"protocol": 1}, f"the protocol must be {PROTOCOL}, not 1"),
         ({"registers": "0"}, "their register maps differ; install the same on both"),
     ):
         channel = SocketChannel(connected(server))
