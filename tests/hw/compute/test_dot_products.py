@@ -1,7 +1,10 @@
 """The dot products against numpy, at the extremes of int8 and at random."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from amaranth.hdl import Fragment
 
 from tests.hw.streams import simulate, tiles
 from vta.config import PRESETS
@@ -13,6 +16,8 @@ CONFIGS = {
     "default": PRESETS["default"],
     "batch4": PRESETS["batch4"],
 }
+PLATFORMS = {"wide": None, "ecp5": SimpleNamespace(family="ecp5")}
+"""Multipliers that two products share, and one for each product."""
 
 
 def patterns(config, rng, count):
@@ -40,8 +45,11 @@ def patterns(config, rng, count):
 
 
 @pytest.mark.parametrize("gaps", [False, True])
-@pytest.mark.parametrize("name", CONFIGS)
-def test_against_numpy(name, gaps):
+@pytest.mark.parametrize(
+    ("name", "platform"),
+    [*((name, "wide") for name in CONFIGS), ("tiny", "ecp5"), ("small", "ecp5")],
+)
+def test_against_numpy(name, platform, gaps):
     """One a cycle, and with rests between; what lies on the inputs without `valid` is ignored."""
     config = CONFIGS[name]
     rng = np.random.default_rng(len(name) + gaps)
@@ -72,5 +80,5 @@ def test_against_numpy(name, gaps):
             await ctx.tick()
             now += 1
 
-    simulate(dut, bench)
+    simulate(Fragment.get(dut, PLATFORMS[platform]), bench)
     assert seen == len(cases)

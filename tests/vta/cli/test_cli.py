@@ -448,7 +448,7 @@ PRINTS_MUCH = """
 import sys, vta.cli
 from vta.driver import verilog_cache
 
-verilog_cache.cached_verilog = lambda config: 10_000 * "endmodule"
+verilog_cache.cached_verilog = lambda config, **_: 10_000 * "endmodule"
 sys.argv = ["vta", "verilog"]
 vta.cli.main()
 """

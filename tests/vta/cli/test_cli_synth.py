@@ -27,7 +27,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(monkeypatch: pytest.MonkeyPatch, kept: Path) -> None:
     """Any configuration gives a small design; results are shared by the tests here."""
 
-    def generate(config: Config, *, few_pins: bool = False) -> str:
+    def generate(config: Config, *, family: str, few_pins: bool = False) -> str:
         return FEW_PINS if few_pins else TREE
 
     monkeypatch.setenv("VTA_CACHE_PATH", str(kept))
