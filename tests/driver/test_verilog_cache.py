@@ -60,7 +60,7 @@ def test_a_second_run_takes_it_from_the_cache(
     monkeypatch.setenv("VTA_CACHE_PATH", str(tmp_path))
     calls = []
 
-    def generate(config: object, *, few_pins: bool, assertions: bool) -> str:
+    def generate(config: object, *, family: str, few_pins: bool, assertions: bool) -> str:
         calls.append(config)
         return "module vta; endmodule\n"
 
