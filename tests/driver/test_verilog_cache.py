@@ -75,7 +75,7 @@ def test_simulators_get_assertions_where_they_are_wanted(
     monkeypatch.setenv("VTA_CACHE_PATH", str(tmp_path))
     monkeypatch.setattr(
         "vta.hw.verilog.generate",
-        lambda config, *, few_pins, assertions: "asserting" if assertions else "fast",
+        lambda config, *, family, few_pins, assertions: "asserting" if assertions else "fast",
     )
     for value, text in (("1", "asserting"), ("0", "fast"), (None, "fast")):
         if value is None:
