@@ -25,7 +25,10 @@ from vta.hw.transfer.store_module import StoreModule
 from vta.isa import TOKEN_LINKS, TOKEN_QUEUES, MemoryType
 from vta.registers import MEMORIES, POINTERS
 
-__all__ = ["Core"]
+__all__ = ["READERS", "Core"]
+
+READERS = 3
+"""Fetch, load and compute read memory."""
 
 
 class _Blocks:
@@ -42,7 +45,7 @@ class _Blocks:
             "store": self.store,
         }
         self.tokens = {name: TokenQueue() for name in TOKEN_QUEUES}
-        self.dma = ReadDma(config, clients=3)
+        self.dma = ReadDma(config, clients=READERS)
         self.pending = {
             name: Signal(range(config.insn_queue_depth + 1), name=f"{name}_pending")
             for name in self.modules

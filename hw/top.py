@@ -7,10 +7,11 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from vta.config import Config
+from vta.hw.bus.answer_check import AnswerCheck
 from vta.hw.bus.payloads import Events
 from vta.hw.bus.read_dma import bus_signature
 from vta.hw.control import register_file as registers
-from vta.hw.core import Core
+from vta.hw.core import READERS, Core
 from vta.registers import POINTERS
 
 __all__ = ["Top"]
@@ -59,6 +60,10 @@ class Top(wiring.Component):
         if self._cache is not None:
             m.d.comb += [self.m_axi.arcache.eq(self._cache), self.m_axi.awcache.eq(self._cache)]
         connect(m, flipped(self.s_axi), control.bus)
+        if getattr(platform, "assertions", False):
+            m.submodules.answers = check = AnswerCheck(self._config, READERS)
+            for name in check.bus.signature.members:
+                m.d.comb += getattr(check.bus, name).eq(getattr(self.m_axi, name))
         m.d.comb += [
             self.irq.eq(control.irq),
             self.events.eq(core.events),

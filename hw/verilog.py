@@ -54,6 +54,7 @@ class _Platform:
     """What blocks ask a platform where there is no board."""
 
     family: str
+    assertions: bool
 
 
 def generate(
@@ -72,7 +73,7 @@ def generate(
         The Yosys that comes with Amaranth (``amaranth[builtin-yosys]``) is missing or failed.
     """
     design = FewPins(config) if few_pins else Top(config)
-    return verilog_of(design, config, assertions=assertions, platform=_Platform(family))
+    return verilog_of(design, config, assertions=assertions, platform=_Platform(family, assertions))
 
 
 def verilog_of(
