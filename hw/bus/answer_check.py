@@ -51,15 +51,15 @@ class AnswerCheck(wiring.Component):
             self._check_reader(m, reader, asked & (bus.arid == reader), beat & (bus.rid == reader))
 
         # A burst is answered after its address and all its data, whichever come first.
-        addresses, ends, answers = Signal(16), Signal(16), Signal(16)
+        addresses, ends, responses = Signal(16), Signal(16), Signal(16)
         answered = bus.bvalid & bus.bready
         m.d.sync += [
             addresses.eq(addresses + (bus.awvalid & bus.awready)),
             ends.eq(ends + (bus.wvalid & bus.wready & bus.wlast)),
-            answers.eq(answers + answered),
+            responses.eq(responses + answered),
             Assert(~answered | (bus.bid == 0), "BID must be 0, as all AWIDs are"),
             Assert(
-                ~answered | ((addresses != answers) & (ends != answers)),
+                ~answered | ((addresses != responses) & (ends != responses)),
                 "a write was answered before its address and all of its data were taken",
             ),
         ]
