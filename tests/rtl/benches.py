@@ -125,9 +125,8 @@ async def matrix_product(dut):
     assert await host.read("reset_ops") == rows * columns
 
 
-@cocotb.test()
-async def register_map(dut):
-    host = await Host(dut, seed="registers").start()
+async def check_power_on(host) -> None:
+    """Every register has its value of after power-on."""
     for register in REGISTERS:
         assert await host.registers.read_dword(register.offset) == {
             "id": int.from_bytes(b"VTA-", "little"),
@@ -147,6 +146,12 @@ async def register_map(dut):
             | host.config.log_insn_queue << 8
             | host.config.max_burst << 16,
         }.get(register.name, 0), register.name
+
+
+@cocotb.test()
+async def register_map(dut):
+    host = await Host(dut, seed="registers").start()
+    await check_power_on(host)
     writable = ("insn_count", *BASE_REGISTERS, "watchdog")
     for index, name in enumerate(writable):
         await host.write(name, 0x1234_5678 + index)
@@ -266,6 +271,23 @@ async def watchdog(dut):
     await add_vectors(host, 1)
 
 
+HELD = (("r",), ("b",), ("r", "b"), ("ar", "aw"), ("w",), ())
+"""Channels that memory holds when a reset comes."""
+
+
+async def interrupt_a_run(host, moment: int, channels) -> None:
+    """Launches LOADs and STOREs, then memory holds these channels while they still run."""
+    insns = [host.load("INP", x=32, push_next=1), host.load("WGT", x=16, push_next=1)]
+    insns += [host.load("UOP", x=2)] + [host.store(sram=0, dram=64, x=24)] * 6
+    insns += [host.load("INP", x=32)] * 20
+    await host.launch([*insns, host.finish()])
+    await ClockCycles(host.clk, 60 + 17 * moment)
+    for name in channels:
+        host.channels[name].pause = True
+    await ClockCycles(host.clk, 60)
+    assert await host.read("control") & LAUNCH
+
+
 @cocotb.test()
 async def reset_in_the_middle(dut):
     """With reads and writes outstanding; afterwards a good run, without resetting anything else."""
@@ -276,16 +298,8 @@ async def reset_in_the_middle(dut):
     host.put("acc", values)
     top = config.acc_depth - 8
     await host.run(host.load("ACC", sram=top, x=8))
-    for moment, channels in enumerate((("r",), ("b",), ("r", "b"), ("ar", "aw"), ("w",), ())):
-        insns = [host.load("INP", x=32, push_next=1), host.load("WGT", x=16, push_next=1)]
-        insns += [host.load("UOP", x=2)] + [host.store(sram=0, dram=64, x=24)] * 6
-        insns += [host.load("INP", x=32)] * 20
-        await host.launch([*insns, host.finish()])
-        await ClockCycles(dut.clk, 60 + 17 * moment)
-        for name in channels:
-            host.channels[name].pause = True
-        await ClockCycles(dut.clk, 60)
-        assert await host.read("control") & LAUNCH
+    for moment, channels in enumerate(HELD):
+        await interrupt_a_run(host, moment, channels)
         await host.write("control", RESET)
         await ClockCycles(dut.clk, 100)
         if channels:
@@ -306,6 +320,29 @@ async def reset_in_the_middle(dut):
         await host.run(host.store(sram=top, dram=200, x=8))
         np.testing.assert_array_equal(host.out(8, 200), values.astype(np.int8))
         await add_vectors(host, moment)
+
+
+@cocotb.test()
+async def reset_pin_in_the_middle(dut):
+    """It resets memory's ports too, and waits for nothing; then all is as after power-on."""
+    host = await Host(dut, stalls=0).start()
+    for moment, channels in enumerate(HELD):
+        await host.write("irq_enable", 3)
+        await interrupt_a_run(host, moment, channels)
+        dut.rst.value = 1
+        await ClockCycles(dut.clk, 2)
+        for name in ("m_axi__arvalid", "m_axi__awvalid", "m_axi__wvalid", "s_axi__bvalid"):
+            assert not int(getattr(dut, name).value), (name, channels)
+        await ClockCycles(dut.clk, 2)
+        for name in channels:
+            host.channels[name].pause = False
+        dut.rst.value = 0
+        before = len(host.written)
+        await ClockCycles(dut.clk, 100)
+        assert len(host.written) == before
+        await check_power_on(host)
+        await add_vectors(host, moment)
+        assert await host.read("tokens_prev") == 0
 
 
 @cocotb.test()
@@ -362,6 +399,22 @@ async def an_assertion(dut):
     for level in [0, 1] * 10:
         dut.clk.value = level
         await Timer(5, "ns")
+
+
+@cocotb.test()
+async def wrong_answers(dut):
+    """Memory sets this signal of its answers in all of them: an assertion ends the simulation."""
+    host = await Host(dut, stalls=0).start()
+    signal = os.environ["VTA_BENCH_FAULT"]
+    channel = host.channels[signal[0]]
+    send = channel.send
+
+    async def spoil(answer):
+        setattr(answer, signal, 1)
+        await send(answer)
+
+    channel.send = spoil
+    await add_vectors(host, 1)
 
 
 @cocotb.test()

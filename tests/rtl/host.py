@@ -98,6 +98,10 @@ class Host:
     def _end_reset(self) -> None:
         self.dut.rst.value = 0
 
+    @property
+    def in_reset(self) -> bool:
+        return bool(int(self.dut.rst.value))
+
     def _memory_signal(self, name: str):
         """A signal of the memory port, by its name in the standard."""
         return getattr(self.dut, f"m_axi__{name}")
@@ -118,6 +122,9 @@ class Host:
         held = None
         while True:
             await RisingEdge(self.clk)
+            if self.in_reset:
+                held = None
+                continue
             if not int(valid.value):
                 assert held is None, f"{channel}valid was withdrawn"
                 continue

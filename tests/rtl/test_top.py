@@ -38,6 +38,7 @@ ALL = (
     "errors",
     "watchdog",
     "reset_in_the_middle",
+    "reset_pin_in_the_middle",
     "left_over_tokens",
 )
 
@@ -70,6 +71,15 @@ def test_images(name, tmp_path, bench):
 def test_a_bench_that_fails_is_noticed(tmp_path, monkeypatch):
     with pytest.raises(SystemExit):
         machine(PRESETS["tiny"]).run(BENCHES, "a_failure", tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("signal", "message"),
+    [("rlast", "RLAST must be set on the last beat of a burst"), ("bid", "BID must be 0")],
+)
+def test_a_wrong_answer_of_memory_is_named(signal, message, bench):
+    with pytest.raises(pytest.fail.Exception, match=message):
+        bench("wrong_answers", PRESETS["tiny"], VTA_BENCH_FAULT=signal)
 
 
 ASSERTING = """
