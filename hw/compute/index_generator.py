@@ -145,7 +145,7 @@ class IndexGenerator(wiring.Component):
         An iteration has not been taken yet, of this job or of one that waits.
     reach : Out(reach_layout)
         Of the newest job, from the second cycle after it came on. Known only once iterations of
-        other jobs have all been taken, and also the newest job's up to one with `seen`.
+        other jobs have all been taken, and the newest job's up to one with `seen` are worked out.
 
     Timing: one iteration a cycle, without a gap between instructions; three cycles from `job`, the
     one in which it is taken included. `reach` is known 16 cycles after `job` at the earliest.
@@ -178,9 +178,20 @@ class IndexGenerator(wiring.Component):
             "wgt": _Offset(m, "wgt", wgt),
         }
 
-        # All three stages move together, when the last of them is taken or empty.
+        # All three stages move together. What the last of them holds goes out, or into `spare` where
+        # it is not taken. So `moves` is early in its cycle, however late `iteration.ready` is.
+        summed, summed_valid = Signal(iteration_layout(config)), Signal()
+        spare, spare_full = Signal(iteration_layout(config)), Signal()
         moves = Signal()
-        m.d.comb += moves.eq(self.iteration.ready | ~self.iteration.valid)
+        m.d.comb += [
+            moves.eq(~spare_full | ~summed_valid),
+            self.iteration.valid.eq(spare_full | summed_valid),
+            self.iteration.payload.eq(Mux(spare_full, spare, summed)),
+        ]
+        with m.If(~spare_full):
+            m.d.sync += [spare.eq(summed), spare_full.eq(summed_valid & ~self.iteration.ready)]
+        with m.Elif(self.iteration.ready):
+            m.d.sync += spare_full.eq(0)
 
         # Loops.
         loop = Signal(loop_layout(config))
@@ -239,10 +250,18 @@ class IndexGenerator(wiring.Component):
                 read.last.eq(last),
             ]
 
-        self._add_up(m, read, read_valid, moves)
+        self._add_up(m, read, read_valid, summed, summed_valid, moves)
 
-        alone = active & ~first & ~jobs.o.valid & ~(read_valid & read.first)
-        self._follow_reach(m, loop, new, begins, moves, alone)
+        alone = (
+            active
+            & ~first
+            & ~jobs.o.valid
+            & ~(read_valid & read.first)
+            & ~(summed_valid & summed.first)
+            & ~(spare_full & spare.first)
+        )
+        leaves = summed_valid & ~spare_full
+        self._follow_reach(m, loop, new, begins, summed, leaves, alone)
         return m
 
     def _step_loops(
@@ -273,7 +292,15 @@ class IndexGenerator(wiring.Component):
             }
         )
 
-    def _add_up(self, m: Module, read: View, read_valid: Signal, moves: Signal) -> None:
+    def _add_up(
+        self,
+        m: Module,
+        read: View,
+        read_valid: Signal,
+        result: View,
+        result_valid: Signal,
+        moves: Signal,
+    ) -> None:
         """Micro-op and offsets to indices. Only those that the instruction uses can be faulty."""
         config = self._config
         acc, wgt = config.log_acc_depth, config.log_wgt_depth
@@ -288,10 +315,9 @@ class IndexGenerator(wiring.Component):
         ]
         is_gemm = ~context.is_alu & ~context.reset
         uses_src = is_gemm | (context.is_alu & ~context.use_imm)
-        result = self.iteration.payload
         with m.If(moves):
             m.d.sync += [
-                self.iteration.valid.eq(read_valid),
+                result_valid.eq(read_valid),
                 result.context.eq(context),
                 result.dst.eq(dst),
                 result.src.eq(src),
@@ -308,14 +334,14 @@ class IndexGenerator(wiring.Component):
             ]
 
     def _follow_reach(
-        self, m: Module, loop: Any, new: Any, begins: Any, moves: Any, alone: Any
+        self, m: Module, loop: Any, new: Any, begins: Any, iteration: Any, leaves: Any, alone: Any
     ) -> None:
         """Works out `reach` of the active loop: the extremes of its first pass, and its spans.
 
-        `begins` while `new` is put into `loop`; `alone` if a loop is active and nowhere before the
-        last stage another one begins.
+        `begins` while `new` is put into `loop`; `leaves` while `iteration` leaves the last stage;
+        `alone` if a loop is active and its first iteration has been taken.
         """
-        bits, iteration = self._config.log_acc_depth, self.iteration.payload
+        bits = self._config.log_acc_depth
         # The counts minus one, from the highest bit down.
         outer, inner = Signal(LOOP_BITS), Signal(LOOP_BITS)
         bits_left = Signal(range(LOOP_BITS + 1))
@@ -340,21 +366,18 @@ class IndexGenerator(wiring.Component):
 
         # The last stage has all of an iteration; the iteration counts when it leaves that stage.
         seen = Signal()
-        taken = moves & self.iteration.valid
-        with m.If(taken):
+        with m.If(leaves):
             m.d.sync += seen.eq(iteration.seen)
         for name, span in spans.items():
             index = iteration[name][:bits]
             lowest, highest = Signal(bits, name=f"{name}_min"), Signal(bits, name=f"{name}_max")
-            with m.If(taken & (iteration.first | (~seen & (index < lowest)))):
+            with m.If(leaves & (iteration.first | (~seen & (index < lowest)))):
                 m.d.sync += lowest.eq(index)
-            with m.If(taken & (iteration.first | (~seen & (index > highest)))):
+            with m.If(leaves & (iteration.first | (~seen & (index > highest)))):
                 m.d.sync += highest.eq(index)
             m.d.comb += self.reach[name].first.eq(lowest)
             m.d.sync += self.reach[name].last.eq(highest + span.total)
         m.d.sync += [
             self.reach.has_src.eq(loop.context.is_alu & ~loop.context.use_imm),
-            self.reach.known.eq(
-                alone & seen & (bits_left == 0) & ~(self.iteration.valid & iteration.first)
-            ),
+            self.reach.known.eq(alone & seen & (bits_left == 0)),
         ]
