@@ -165,13 +165,25 @@ class Core(wiring.Component):
             m.submodules[f"{name}_queue"] = queue = Queue(QueuedInsn, config.insn_queue_depth)
             source = getattr(fetch, name)
             pending = blocks.pending[name]
-            has_room = pending != config.insn_queue_depth
+            has_room = Signal(init=1, name=f"{name}_has_room")
             m.d.comb += [
                 queue.i.payload.eq(source.payload),
                 queue.i.valid.eq(source.valid & has_room),
-                source.ready.eq(queue.i.ready & has_room),
+                source.ready.eq(has_room),
             ]
             connect(m, queue.o, module.port.insn)
+            sent, issue = source.valid & has_room, module.port.issue
+            with m.If(sent & ~issue):
+                m.d.sync += has_room.eq(pending != config.insn_queue_depth - 1)
+            with m.Elif(issue & ~sent):
+                m.d.sync += has_room.eq(1)
+            m.d.sync += [
+                Assert(~queue.i.valid | queue.i.ready, "more instructions than a queue can hold"),
+                Assert(
+                    has_room == (pending != config.insn_queue_depth),
+                    "an instruction queue does not know that it is full",
+                ),
+            ]
             m.d.sync += pending.eq(pending + (source.valid & source.ready) - module.port.issue)
 
     def _connect_tokens(self, m: Module, blocks: _Blocks) -> None:

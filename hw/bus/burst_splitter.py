@@ -28,8 +28,8 @@ class BurstSplitter(wiring.Component):
     Members
     -------
     job : In(stream of transfer_layout)
-        A transfer that moves something (`runs` is not 0). Taken when all bursts of the one before
-        have been requested.
+        A transfer that moves something (neither `runs` nor `run_elems` is 0). Taken when all bursts
+        of the one before have been requested.
     burst : Out(stream of burst_layout)
     last : Out(1)
         With `burst`: it is the job's last.
@@ -64,6 +64,8 @@ class BurstSplitter(wiring.Component):
         runs_left = Signal(SIZE_BITS)
         addr = Signal(config.addr_width - log_bus)
         beats = Signal(run_bits)
+        # Whether `runs_left` and `beats` are not 0, from registers because much depends on it.
+        has_runs, has_beats = Signal(), Signal()
         # The next job may be here already while the last run of this one is being asked for.
         last_run = Signal()
 
@@ -75,32 +77,34 @@ class BurstSplitter(wiring.Component):
             to_chunk_end.eq(chunk - addr[:log_chunk]),
             last.eq(beats <= to_chunk_end),
             count.eq(Mux(last, beats, to_chunk_end)),
-            self.burst.valid.eq(beats != 0),
+            self.burst.valid.eq(has_beats),
             self.last.eq(last & last_run),
             self.burst.payload.addr.eq(addr << log_bus),
             self.burst.payload.beats.eq(count),
         ]
         taken = self.burst.valid & self.burst.ready
         with m.If(taken):
-            m.d.sync += [addr.eq(addr + count), beats.eq(beats - count)]
+            m.d.sync += [addr.eq(addr + count), beats.eq(beats - count), has_beats.eq(~last)]
 
         # The next run, whose first and last beat may be partly used.
         run_beats = Signal(run_bits)
         m.d.comb += run_beats.eq(
             (run_addr[:log_bus] + run_bytes + (config.bus_bytes - 1)) >> log_bus
         )
-        with m.If((runs_left != 0) & ((beats == 0) | (taken & last))):
+        with m.If(has_runs & (~has_beats | (taken & last))):
             m.d.sync += [
                 addr.eq(run_addr >> log_bus),
                 beats.eq(run_beats),
+                has_beats.eq(1),
                 run_addr.eq(run_addr + stride_bytes),
                 runs_left.eq(runs_left - 1),
+                has_runs.eq(runs_left != 1),
                 last_run.eq(runs_left == 1),
             ]
 
-        m.d.comb += self.job.ready.eq(runs_left == 0)
+        m.d.comb += self.job.ready.eq(~has_runs)
         with m.If(self.job.valid & self.job.ready):
-            m.d.sync += [run_addr.eq(job.addr), runs_left.eq(job.runs)]
+            m.d.sync += [run_addr.eq(job.addr), runs_left.eq(job.runs), has_runs.eq(1)]
             with m.Switch(job.kind):
                 for kind, shift in shifts.items():
                     with m.Case(kind):
@@ -108,4 +112,8 @@ class BurstSplitter(wiring.Component):
                             run_bytes.eq(job.run_elems << shift),
                             stride_bytes.eq(job.run_stride << shift),
                         ]
+        m.d.sync += [
+            Assert(has_runs == (runs_left != 0), "the splitter does not know its runs"),
+            Assert(has_beats == (beats != 0), "the splitter does not know its beats"),
+        ]
         return m

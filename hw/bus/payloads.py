@@ -97,7 +97,8 @@ def transfer_layout(config: Config) -> data.StructLayout:
     """A checked LOAD or STORE: all that the engines need, worked out once.
 
     DRAM holds `runs` runs of `run_elems` elements, `run_stride` elements apart from byte address
-    `addr` on (rows that follow each other without a gap are one run). In SRAM there are `rows`
+    `addr` on (rows that follow each other without a gap are one run); it `moves` something if
+    there are any. In SRAM there are `rows`
     rows of `cols` elements, the first at `data_addr`, with `gap` elements of padding between one
     row and the next, `lead` before the first row and `tail` after the last, the latter at
     `tail_addr`. `moved` elements come from or go to DRAM; in SRAM the transfer ends before
@@ -110,6 +111,7 @@ def transfer_layout(config: Config) -> data.StructLayout:
             **({"pad_min": 1} if config.requantises else {}),
             "kind": MEMORY_TYPE_BITS,
             "addr": config.addr_width,
+            "moves": 1,
             "runs": SIZE_BITS,
             "run_elems": COUNT_BITS,
             "run_stride": SIZE_BITS,

@@ -160,18 +160,18 @@ class ReadDma(wiring.Component):
         """Hands each beat from the bus to its client; whether one is handed over in this cycle."""
         bus = self.bus
         # Responses: through a slice, so that no client's `ready` reaches the bus in the same
-        # cycle, and on to the client that the identifier names.
-        answer = data.StructLayout({"id": ID_WIDTH, "beat": beat_layout(self._config)})
+        # cycle, and on to the client that the identifier names, which is found before the slice.
+        answer = data.StructLayout({"client": len(beats), "beat": beat_layout(self._config)})
         m.submodules.response = response = SkidBuffer(answer)
         m.d.comb += [
             response.i.valid.eq(bus.rvalid),
             bus.rready.eq(response.i.ready),
-            response.i.payload.id.eq(bus.rid),
+            response.i.payload.client.eq(Cat(bus.rid == number for number in range(len(beats)))),
             response.i.payload.beat.data.eq(bus.rdata),
             response.i.payload.beat.error.eq(bus.rresp != Response.OKAY),
         ]
         for client, beat in enumerate(beats):
-            is_mine = response.o.payload.id == client
+            is_mine = response.o.payload.client[client]
             m.d.comb += [
                 beat.payload.eq(response.o.payload.beat),
                 beat.valid.eq(response.o.valid & is_mine),

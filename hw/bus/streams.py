@@ -48,13 +48,31 @@ class Queue(wiring.Component):
         m.d.comb += [
             inner.w_data.eq(Value.cast(self.i.payload)),
             inner.w_en.eq(self.i.valid),
-            self.i.ready.eq(inner.w_rdy),
             Value.cast(self.o.payload).eq(inner.r_data),
-            self.o.valid.eq(inner.r_rdy),
             inner.r_en.eq(self.o.ready),
             self.level.eq(inner.level),
         ]
+        if kind is fifo.SyncFIFO:
+            self._keep_flags(m)
+        else:
+            m.d.comb += [self.o.valid.eq(inner.r_rdy), self.i.ready.eq(inner.w_rdy)]
         return m
+
+    def _keep_flags(self, m: Module) -> None:
+        """`o.valid` and `i.ready` are registers, because much depends on them."""
+        holds, has_room = Signal(), Signal(init=1)
+        goes_in, goes_out = self.i.valid & has_room, self.o.ready & holds
+        with m.If(goes_in & ~goes_out):
+            m.d.sync += [holds.eq(1), has_room.eq(self.level != self._depth - 1)]
+        with m.Elif(goes_out & ~goes_in):
+            m.d.sync += [holds.eq(self.level != 1), has_room.eq(1)]
+        m.d.comb += [self.o.valid.eq(holds), self.i.ready.eq(has_room)]
+        m.d.sync += [
+            Assert(holds == (self.level != 0), "a queue does not know that it is empty"),
+            Assert(
+                has_room == (self.level != self._depth), "a queue does not know that it is full"
+            ),
+        ]
 
 
 class SkidBuffer(wiring.Component):

@@ -80,6 +80,11 @@ class Hazards(wiring.Component):
         m = Module()
         uop_loads = Signal(range(IN_FLIGHT + 1))
         m.d.sync += uop_loads.eq(uop_loads + (self.issue & self.load_uop) - self.load_uop_done)
+        writing = Signal()
+        with m.If(self.issue & self.load_uop):
+            m.d.sync += writing.eq(1)
+        with m.Elif(self.load_uop_done):
+            m.d.sync += writing.eq(uop_loads != 1)
 
         # The range of the loop at the head, or of the last one that was there.
         loop_begin, loop_end = Signal.like(self.coming_begin), Signal.like(self.coming_end)
@@ -92,7 +97,7 @@ class Hazards(wiring.Component):
         m.d.sync += issued_loop.eq(Cat(self.issue & self.loop, issued_loop))
         loops_busy = self.loops_busy | issued_loop.any()
         read = _Range(m, "read", loops_busy, loop_begin, loop_end)
-        written = _Range(m, "written", uop_loads != 0, self.load_begin, self.load_end)
+        written = _Range(m, "written", writing, self.load_begin, self.load_end)
         read.extend_if(self.issue & self.loop)
         written.extend_if(self.issue & self.load_uop)
 
@@ -111,7 +116,7 @@ class Hazards(wiring.Component):
                 )
             )
         load_waits = loops_busy & load_meets
-        loop_waits = (uop_loads != 0) & loop_meets
+        loop_waits = writing & loop_meets
         # A cycle old is good enough: no loop is issued while a LOAD is at the head, so iterations
         # that cannot touch its tiles now cannot do so later.
         reach, apart = self.reach, Signal()

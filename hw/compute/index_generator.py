@@ -178,7 +178,7 @@ class IndexGenerator(wiring.Component):
             "wgt": _Offset(m, "wgt", wgt),
         }
 
-        # All three stages move together. What the last of them holds goes out, or into `spare` where
+        # All three stages move together. What the last of them holds goes out, or into `spare` if
         # it is not taken. So `moves` is early in its cycle, however late `iteration.ready` is.
         summed, summed_valid = Signal(iteration_layout(config)), Signal()
         spare, spare_full = Signal(iteration_layout(config)), Signal()

@@ -5,6 +5,7 @@ from amaranth.lib import data, enum, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from vta.hw.compute import lane_arithmetic
+from vta.hw.compute.lane_arithmetic import Distance
 from vta.hw.compute.requantiser import Requantiser
 from vta.isa import IMM_BITS
 
@@ -151,12 +152,15 @@ class Lane(wiring.Component):
         ]
         m.d.comb += value.eq(Mux(control.forward_1, result, taken))
 
-        operand = Signal(32, reset_less=True)
+        # A shift's distance is worked out on the operand's way into its register. No sum is one.
+        operand, distance = Signal(32, reset_less=True), Signal(Distance, reset_less=True)
         with m.Switch(control.operand):
             with m.Case(OperandSource.SUM):
                 m.d.sync += operand.eq(self.sum)
             with m.Case(OperandSource.IMM):
-                m.d.sync += operand.eq(control.imm)
+                imm = Signal(32)
+                m.d.comb += imm.eq(control.imm)
+                m.d.sync += [operand.eq(imm), distance.eq(lane_arithmetic.distance(imm))]
 
         factor = Signal(32, reset_less=True)
         product, partial = Signal(32, reset_less=True), Signal(32, reset_less=True)
@@ -164,12 +168,13 @@ class Lane(wiring.Component):
         m.d.comb += [left.eq(factor[:16]), right.eq(operand[:16])]
         total = Signal(32)
         m.d.comb += total.eq(partial + (product << 16))
-        shifted = lane_arithmetic.shift(m, value, operand)
+        source = [operand.eq(value), distance.eq(lane_arithmetic.distance(value))]
+        shifted = lane_arithmetic.shift(m, value, distance)
         if self._requantises:
             requantised = self._requantise(m, value, operand)
         with m.Switch(control.operation):
             with m.Case(LaneOperation.SOURCE):
-                m.d.sync += operand.eq(value)
+                m.d.sync += source
             with m.Case(LaneOperation.ZERO):
                 m.d.sync += result.eq(0)
             with m.Case(LaneOperation.LOAD):
@@ -200,7 +205,7 @@ class Lane(wiring.Component):
                 with m.Case(LaneOperation.QNT_PUT):
                     m.d.sync += result.eq(requantised)
                 with m.Case(LaneOperation.QNT_PUT_SOURCE):
-                    m.d.sync += [result.eq(requantised), operand.eq(value)]
+                    m.d.sync += [result.eq(requantised), *source]
         return m
 
     def _requantise(self, m: Module, value: Signal, operand: Signal) -> Value:

@@ -1,10 +1,17 @@
 """The arithmetic of one ACC number: values of `m`'s combinational domain."""
 
-from __future__ import annotations
-
 from amaranth import *
+from amaranth.lib import data
 
-__all__ = ["add", "maximum", "minimum", "shift"]
+__all__ = ["Distance", "add", "distance", "maximum", "minimum", "shift"]
+
+
+class Distance(data.Struct):
+    """How far `shift` shifts: by `amount` to the right, or to the `left`, or `far` out."""
+
+    left: 1
+    far: 1
+    amount: 5
 
 
 def minimum(x: Value, y: Value) -> Value:
@@ -22,25 +29,26 @@ def add(x: Value, y: Value) -> Value:
     return (x + y)[: len(x)]
 
 
-def shift(m: Module, x: Signal, y: Signal) -> Value:
-    """`x` shifted right arithmetically by `y`, or left by `-y` where `y` is negative.
+def distance(y: Value) -> Value:
+    """How far to shift for an operand of 32 bits: a `Distance`, as a plain value."""
+    left, low, high = y[-1], y[:5], y[5:]
+    # -y for 0 < -y < 32 is the two's complement of the low bits; further away one of the upper
+    # bits differs from the sign, or (-32 itself) the low ones are all zero.
+    far = Mux(left, ~high.all() | ~low.any(), high.any())
+    return Cat(left, far, Mux(left, -low, low)[:5])
+
+
+def shift(m: Module, x: Signal, by: Distance) -> Value:
+    """`x` of 32 bits, shifted right arithmetically, or left.
 
     One shifter does both: to shift left, the bits go in and come out reversed. Shifts by the width
     or more leave the sign (right) or nothing (left). Source: docs/isa.md, "ALU".
     """
     width = len(x)
-    log = width.bit_length() - 1
-    left, far, fill = Signal(), Signal(), Signal()
-    amount = Signal(log)
-    straight, shifted = Signal(width), Signal(width)
+    fill, straight, shifted = Signal(), Signal(width), Signal(width)
     m.d.comb += [
-        left.eq(y[-1]),
-        # -y for 0 < -y < width is the two's complement of the low bits; further away one of the
-        # upper bits differs from the sign, or (-width itself) the low ones are all zero.
-        amount.eq(Mux(left, -y[:log], y[:log])),
-        far.eq(Mux(left, ~y[log:].all() | ~y[:log].any(), y[log:].any())),
-        fill.eq(~left & x[-1]),
-        straight.eq(Mux(left, x[::-1], x)),
-        shifted.eq(Cat(straight, fill).as_signed() >> amount),
+        fill.eq(~by.left & x[-1]),
+        straight.eq(Mux(by.left, x[::-1], x)),
+        shifted.eq(Cat(straight, fill).as_signed() >> by.amount),
     ]
-    return Mux(far, fill.replicate(width), Mux(left, shifted[::-1], shifted))
+    return Mux(by.far, fill.replicate(width), Mux(by.left, shifted[::-1], shifted))

@@ -78,8 +78,9 @@ class Requantiser(wiring.Component):
         # by a negative scale, the bits are inverted and rounded the other way: -x = ~x + 1.
         up = (normal[6] & (normal[7] | normal[:6].any())) ^ negative
         number = _register(m, "number_2", normal[7:] ^ negative.replicate(25)).as_signed()
-        addend = _register(m, "addend_2", Mux(up, mantissa, 0))
+        up = _register(m, "round_up_2", up)
         mantissa = _register(m, "mantissa_2", mantissa)
+        addend = Mux(up, mantissa, 0)
 
         # Stages 3 and 4: the product, of which the lowest bits only matter as zero or not.
         low = _register(m, "low_3", (number * mantissa[:LOW_BITS] + addend)[:32]).as_signed()

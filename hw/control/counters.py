@@ -74,11 +74,12 @@ class Counters(wiring.Component):
                 kind = MemoryType[memory.upper()]
                 total = getattr(self, f"{memory}_bytes")
                 moved = Signal(COUNT_BITS, name=f"{memory}_moved")
-                m.d.sync += moved.eq(
-                    Mux(
-                        getattr(self, f"retire_{module}") & (retired.kind == kind), retired.moved, 0
-                    )
-                )
+                counts = Signal(name=f"{memory}_counts")
+                m.d.sync += [
+                    moved.eq(retired.moved),
+                    counts.eq(getattr(self, f"retire_{module}") & (retired.kind == kind)),
+                ]
                 shift = self._config.log_elem_bytes(kind)
-                m.d.sync += total.eq(Mux(self.clear, 0, total + (moved << shift)))
+                more = Mux(counts, moved << shift, 0)
+                m.d.sync += total.eq(Mux(self.clear, 0, total + more))
         return m

@@ -101,24 +101,18 @@ class Fetch(wiring.Component):
             ~ahead.i.valid | ahead.i.ready, "an instruction arrived while the queue was full"
         )
 
-        # Dispatch: a register between the buffer and the queues keeps decoding off their path.
+        # Dispatch: an instruction is decoded before the register between the buffer and the queues.
         fetched = Signal(item)
-        insn = Isa(self._config).mem.layout(fetched.insn)
-        target = Signal(range(len(MODULES)))
-        with m.Switch(insn.opcode):
-            with m.Case(Opcode.STORE):
-                m.d.comb += target.eq(MODULES.index("store"))
-            with m.Case(Opcode.LOAD):
-                is_load = (insn.memory_type == MemoryType.INP) | (
-                    insn.memory_type == MemoryType.WGT
-                )
-                m.d.comb += target.eq(Mux(is_load, MODULES.index("load"), MODULES.index("compute")))
-            with m.Default():
-                m.d.comb += target.eq(MODULES.index("compute"))
+        insn = Isa(self._config).mem.layout(ahead.o.payload.insn)
+        to_store = insn.opcode == Opcode.STORE
+        to_load = (insn.opcode == Opcode.LOAD) & (
+            (insn.memory_type == MemoryType.INP) | (insn.memory_type == MemoryType.WGT)
+        )
+        target, is_finish = Signal(len(MODULES)), Signal()
 
         queues = [getattr(self, module) for module in MODULES]
         sends = Signal()
-        has_room = Array(queue.ready for queue in queues)[target]
+        has_room = (Cat(queue.ready for queue in queues) & target).any()
         m.d.comb += [
             sends.eq(active & held & ~fetched.error & has_room),
             self.blocked.eq(active & held & ~fetched.error & ~has_room),
@@ -127,17 +121,22 @@ class Fetch(wiring.Component):
         ]
         for number, queue in enumerate(queues):
             m.d.comb += [
-                queue.valid.eq(active & held & ~fetched.error & (target == number)),
+                queue.valid.eq(active & held & ~fetched.error & target[number]),
                 queue.payload.insn.eq(fetched.insn),
                 queue.payload.index.eq(self.dispatched),
             ]
         with m.If(ahead.o.ready):
-            m.d.sync += [held.eq(ahead.o.valid & active), fetched.eq(ahead.o.payload)]
+            m.d.sync += [
+                held.eq(ahead.o.valid & active),
+                fetched.eq(ahead.o.payload),
+                target.eq(Cat(to_load, ~to_load & ~to_store, to_store)),
+                is_finish.eq(insn.opcode == Opcode.FINISH),
+            ]
         m.d.sync += reserved.eq(reserved + asked - sends)
 
         with m.If(sends):
             m.d.sync += self.dispatched.eq(self.dispatched + 1)
-            with m.If(insn.opcode == Opcode.FINISH):
+            with m.If(is_finish):
                 m.d.sync += [self.finished.eq(1), self.over.eq(1), active.eq(0), held.eq(0)]
             with m.Elif(self.dispatched == self.count - 1):
                 m.d.sync += [self.over.eq(1), active.eq(0), held.eq(0)]

@@ -100,6 +100,7 @@ class RangeCheck(wiring.Component):
         m.d.comb += [
             transfer.kind.eq(insn.memory_type),
             transfer.addr.eq(start),
+            transfer.moves.eq(~no_rows),
             transfer.runs.eq(Mux(no_rows, 0, Mux(one_run, 1, insn.y_size))),
             transfer.run_elems.eq(Mux(one_run, moved, insn.x_size)),
             transfer.run_stride.eq(insn.x_stride),

@@ -201,15 +201,14 @@ class Sequencer(wiring.Component):
         """Takes an instruction as soon as the one before is issued; whether it is checked."""
         port = self.port
         m.d.comb += port.insn.ready.eq(~self.head_valid | port.issue)
-        age = Signal(range(self._check_latency + 1))
-        with m.If(age != self._check_latency):
-            m.d.sync += age.eq(age + 1)
+        age, checked = Signal(range(self._check_latency)), Signal()
+        m.d.sync += [age.eq(age + 1), checked.eq(checked | (age == self._check_latency - 1))]
         with m.If(port.insn.ready):
-            m.d.sync += age.eq(0)
+            m.d.sync += [age.eq(0), checked.eq(0)]
             m.d.sync += self.head_valid.eq(port.insn.valid)
             with m.If(port.insn.valid):
                 m.d.sync += self.head.eq(port.insn.payload)
-        return (age == self._check_latency) | self.quick
+        return checked | self.quick
 
     def _collect_outcomes(self, m: Module, oldest_unit: Value) -> tuple[Signal, Signal]:
         """Whether the oldest instruction's unit has finished it, and its cause if it failed.

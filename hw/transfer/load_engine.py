@@ -104,7 +104,7 @@ class LoadEngine(wiring.Component):
         wiring.connect(m, requests.burst, wiring.flipped(self.burst))
 
         # A job goes to both halves at once; one that moves nothing makes no requests.
-        moves = self.job.payload.runs != 0
+        moves = self.job.payload.moves
         m.d.comb += [
             requests.job.payload.eq(self.job.payload),
             jobs.i.payload.eq(self.job.payload),
@@ -205,7 +205,7 @@ class LoadEngine(wiring.Component):
                 addr.eq(new.data_addr),
                 cols_left.eq(new.cols),
                 rows_left.eq(new.rows),
-                data_left.eq(new.runs != 0),
+                data_left.eq(new.moves),
                 lane.eq(0),
             ]
 

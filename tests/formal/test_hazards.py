@@ -345,6 +345,7 @@ class Front(Proof):
         uop_loads = inside(hazards, "uop_loads")
         self.always(m, uop_loads == self.pending[LOAD_UOP], "inside: LOADs of UOP")
         self.always(m, uop_loads <= IN_FLIGHT, "inside: LOADs of UOP pending")
+        self.always(m, inside(hazards, "writing") == (uop_loads != 0), "inside: UOP is written")
         picked, left, ahead = (kept[LOAD_UOP] for kept in (self.picked, self.left, self.ahead))
         begin, end = self.range[LOAD_UOP]
         self.always(m, picked | ~left, "inside: a LOAD of UOP ends once")
@@ -420,12 +421,7 @@ STILL_WRITES = "no loop reads micro-ops that an older LOAD still writes"
         (Hazards, "load_waits = loops_busy &", "load_waits = issued_loop.any() &", STILL_READS),
         (Hazards, "written.extended_meets(*coming)", "written.meets(*coming)", STILL_WRITES),
         (Hazards, "- self.load_uop_done", "- (self.load_uop_done & (uop_loads > 2))", OLDER_ONLY),
-        (
-            Hazards,
-            "loop_waits = (uop_loads != 0) &",
-            "loop_waits = (uop_loads > 1) &",
-            STILL_WRITES,
-        ),
+        (Hazards, "loop_waits = writing &", "loop_waits = (uop_loads > 1) &", STILL_WRITES),
     ],
 )
 def test_order_with_a_fault(tmp_path, monkeypatch, kind, old, new, property):

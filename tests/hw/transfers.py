@@ -89,6 +89,7 @@ class Move:
             **new,
             "kind": int(self.kind),
             "addr": self.addr,
+            "moves": self.y != 0,
             "runs": 1 if joined else self.y,
             "run_elems": self.y * self.x if joined else self.x,
             "run_stride": self.stride,

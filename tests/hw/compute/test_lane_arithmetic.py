@@ -65,14 +65,15 @@ class Harness(wiring.Component):
         # The block needs no clock, but the bench counts in its cycles.
         tick = Signal()
         m.d.sync += tick.eq(~tick)
-        x, y = Signal(32), Signal(32)
+        x, y, by = Signal(32), Signal(32), Signal(lane_arithmetic.Distance)
         m.d.comb += [
+            by.eq(lane_arithmetic.distance(y)),
             x.eq(self.x),
             y.eq(self.y),
             self.minimum.eq(lane_arithmetic.minimum(x, y)),
             self.maximum.eq(lane_arithmetic.maximum(x, y)),
             self.add.eq(lane_arithmetic.add(x, y)),
-            self.shift.eq(lane_arithmetic.shift(m, x, y)),
+            self.shift.eq(lane_arithmetic.shift(m, x, by)),
         ]
         return m
 
