@@ -64,7 +64,8 @@ class BurstSplitter(wiring.Component):
         runs_left = Signal(SIZE_BITS)
         addr = Signal(config.addr_width - log_bus)
         beats = Signal(run_bits)
-        # Whether `runs_left` and `beats` are not 0, from registers because much depends on it.
+        # Whether any runs or beats are left: registers, because much depends on it. `beats` only
+        # counts with `has_beats`.
         has_runs, has_beats = Signal(), Signal()
         # The next job may be here already while the last run of this one is being asked for.
         last_run = Signal()
@@ -84,7 +85,11 @@ class BurstSplitter(wiring.Component):
         ]
         taken = self.burst.valid & self.burst.ready
         with m.If(taken):
-            m.d.sync += [addr.eq(addr + count), beats.eq(beats - count), has_beats.eq(~last)]
+            m.d.sync += [
+                addr.eq((addr[log_chunk:] + 1) << log_chunk),
+                beats.eq(beats - to_chunk_end),
+                has_beats.eq(~last),
+            ]
 
         # The next run, whose first and last beat may be partly used.
         run_beats = Signal(run_bits)
@@ -114,6 +119,6 @@ class BurstSplitter(wiring.Component):
                         ]
         m.d.sync += [
             Assert(has_runs == (runs_left != 0), "the splitter does not know its runs"),
-            Assert(has_beats == (beats != 0), "the splitter does not know its beats"),
+            Assert(~has_beats | (beats != 0), "the splitter does not know its beats"),
         ]
         return m

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
 
-__all__ = ["DotProducts"]
+__all__ = ["DotProducts", "has_wide_multipliers"]
 
 PRODUCT_BITS = 16
 
@@ -87,7 +87,7 @@ class DotProducts(wiring.Component):
             )
             for row in range(self._batch)
         ]
-        if _has_wide_multipliers(platform):
+        if has_wide_multipliers(platform):
             for low in range(0, self._block, 2):
                 self._pair(m, stages, low, inputs)
         else:
@@ -158,6 +158,6 @@ class DotProducts(wiring.Component):
         return held
 
 
-def _has_wide_multipliers(platform: object) -> bool:
+def has_wide_multipliers(platform: object) -> bool:
     """Whether 25 by 8 bits fit one multiplier: so in all families but some of Lattice's."""
     return getattr(platform, "family", None) not in NARROW

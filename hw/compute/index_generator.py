@@ -198,8 +198,11 @@ class IndexGenerator(wiring.Component):
         active, read_valid = Signal(), Signal()
         uop = Signal(config.log_uop_depth + 1)
         out_left, in_left = Signal(LOOP_BITS), Signal(LOOP_BITS)
-        uop_last = uop + 1 == loop.uop_end
-        last = uop_last & (in_left == 1) & (out_left == 1)
+        # This iteration is the last of each of the three loops. Kept one iteration ahead; `only_*`
+        # say that the loop has one round.
+        uop_last, in_last, out_last = Signal(), Signal(), Signal()
+        only_uop, only_in = Signal(), Signal()
+        last = uop_last & in_last & out_last
         first, passes = Signal(), Signal()
         # A job that can start at once does not go through the queue.
         begins = ~active | (moves & last)
@@ -212,16 +215,30 @@ class IndexGenerator(wiring.Component):
             self.busy.eq(active | jobs.o.valid | read_valid | self.iteration.valid),
         ]
         with m.If(active & moves):
-            m.d.sync += [uop.eq(uop + 1), first.eq(0)]
+            m.d.sync += [uop.eq(uop + 1), uop_last.eq(uop + 2 == loop.uop_end), first.eq(0)]
             with m.If(uop_last):
                 m.d.sync += passes.eq(1)
             with m.If(last):
                 m.d.sync += active.eq(0)
             with m.Elif(uop_last):
-                m.d.sync += uop.eq(loop.uop_bgn)
-                self._step_loops(m, loop, offsets, in_left, out_left)
+                m.d.sync += [uop.eq(loop.uop_bgn), uop_last.eq(only_uop)]
+                # The next round of the inner loop, or of the outer one.
+                with m.If(in_last):
+                    m.d.sync += [
+                        in_left.eq(loop.iter_in),
+                        in_last.eq(only_in),
+                        out_left.eq(out_left - 1),
+                        out_last.eq(out_left == 2),
+                    ]
+                    for name, offset in offsets.items():
+                        offset.step_outer(loop[f"{name}_factor_out"])
+                with m.Else():
+                    m.d.sync += [in_left.eq(in_left - 1), in_last.eq(in_left == 2)]
+                    for name, offset in offsets.items():
+                        offset.step_inner(loop[f"{name}_factor_in"])
         new = Signal(loop_layout(config))
         m.d.comb += new.eq(Mux(jobs.o.valid, jobs.o.payload, self.job.payload))
+        new_only_uop, new_only_in = new.uop_bgn + 1 == new.uop_end, new.iter_in == 1
         # `job` is issued late in a cycle: nothing but `active` depends on that.
         with m.If(begins):
             m.d.sync += [
@@ -230,6 +247,9 @@ class IndexGenerator(wiring.Component):
                 uop.eq(new.uop_bgn),
                 in_left.eq(new.iter_in),
                 out_left.eq(new.iter_out),
+                *(flag.eq(new_only_uop) for flag in (uop_last, only_uop)),
+                *(flag.eq(new_only_in) for flag in (in_last, only_in)),
+                out_last.eq(new.iter_out == 1),
                 first.eq(1),
                 passes.eq(0),
             ]
@@ -263,19 +283,6 @@ class IndexGenerator(wiring.Component):
         leaves = summed_valid & ~spare_full
         self._follow_reach(m, loop, new, begins, summed, leaves, alone)
         return m
-
-    def _step_loops(
-        self, m: Module, loop: View, offsets: dict[str, _Offset], in_left: Signal, out_left: Signal
-    ) -> None:
-        """The next round of the inner loop, or of the outer one."""
-        with m.If(in_left == 1):
-            m.d.sync += [in_left.eq(loop.iter_in), out_left.eq(out_left - 1)]
-            for name, offset in offsets.items():
-                offset.step_outer(loop[f"{name}_factor_out"])
-        with m.Else():
-            m.d.sync += in_left.eq(in_left - 1)
-            for name, offset in offsets.items():
-                offset.step_inner(loop[f"{name}_factor_in"])
 
     def _read_layout(self) -> data.StructLayout:
         """An iteration while its micro-op is read; an index has a bit that says it is too large."""

@@ -162,14 +162,19 @@ class Lane(wiring.Component):
                 m.d.comb += imm.eq(control.imm)
                 m.d.sync += [operand.eq(imm), distance.eq(lane_arithmetic.distance(imm))]
 
-        factor = Signal(32, reset_less=True)
+        # The halves of MUL's factors are in registers, because the way to a multiplier is long.
+        # Those of `acc[dst]` change places after each product.
+        left, other, right = (
+            Signal(16, name=name, reset_less=True) for name in ("left", "other", "right")
+        )
         product, partial = Signal(32, reset_less=True), Signal(32, reset_less=True)
-        left, right = Signal(16), Signal(16)
-        m.d.comb += [left.eq(factor[:16]), right.eq(operand[:16])]
         total = Signal(32)
         m.d.comb += total.eq(partial + (product << 16))
+        multiply = [product.eq(left * right), left.eq(other), other.eq(left)]
         source = [operand.eq(value), distance.eq(lane_arithmetic.distance(value))]
         shifted = lane_arithmetic.shift(m, value, distance)
+        is_max = control.operation == LaneOperation.MAX
+        extreme = lane_arithmetic.extreme(value, operand, is_max)
         if self._requantises:
             requantised = self._requantise(m, value, operand)
         with m.Switch(control.operation):
@@ -179,24 +184,20 @@ class Lane(wiring.Component):
                 m.d.sync += result.eq(0)
             with m.Case(LaneOperation.LOAD):
                 m.d.sync += result.eq(self.load)
-            with m.Case(LaneOperation.MIN):
-                m.d.sync += result.eq(lane_arithmetic.minimum(value, operand))
-            with m.Case(LaneOperation.MAX):
-                m.d.sync += result.eq(lane_arithmetic.maximum(value, operand))
+            with m.Case(LaneOperation.MIN, LaneOperation.MAX):
+                m.d.sync += result.eq(extreme)
             with m.Case(LaneOperation.ADD):
                 m.d.sync += result.eq(lane_arithmetic.add(value, operand))
             with m.Case(LaneOperation.SHR):
                 m.d.sync += result.eq(shifted)
             with m.Case(LaneOperation.MUL_TAKE):
-                m.d.sync += factor.eq(value)
+                m.d.sync += [Cat(left, other).eq(value), right.eq(operand[:16])]
             with m.Case(LaneOperation.MUL_LOW):
-                m.d.sync += product.eq(left * right)
+                m.d.sync += multiply
             with m.Case(LaneOperation.MUL_CROSS_A):
-                m.d.comb += left.eq(factor[16:])
-                m.d.sync += [product.eq(left * right), partial.eq(product)]
+                m.d.sync += [*multiply, partial.eq(product), right.eq(operand[16:])]
             with m.Case(LaneOperation.MUL_CROSS_B):
-                m.d.comb += right.eq(operand[16:])
-                m.d.sync += [product.eq(left * right), partial.eq(total)]
+                m.d.sync += [*multiply, partial.eq(total)]
             with m.Case(LaneOperation.MUL_PUT):
                 m.d.sync += result.eq(total)
             if self._requantises:

@@ -3,7 +3,7 @@
 from amaranth import *
 from amaranth.lib import data
 
-__all__ = ["Distance", "add", "distance", "maximum", "minimum", "shift"]
+__all__ = ["Distance", "add", "distance", "extreme", "shift"]
 
 
 class Distance(data.Struct):
@@ -14,14 +14,10 @@ class Distance(data.Struct):
     amount: 5
 
 
-def minimum(x: Value, y: Value) -> Value:
-    """The smaller of two signed numbers."""
-    return Mux(x.as_signed() < y.as_signed(), x, y)
-
-
-def maximum(x: Value, y: Value) -> Value:
-    """The larger of two signed numbers."""
-    return Mux(x.as_signed() < y.as_signed(), y, x)
+def extreme(x: Value, y: Value, is_max: Value) -> Value:
+    """The smaller of two signed numbers, or the larger one where `is_max`."""
+    takes_x = (x.as_signed() < y.as_signed()) ^ is_max
+    return Mux(takes_x, x, y)
 
 
 def add(x: Value, y: Value) -> Value:

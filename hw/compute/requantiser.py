@@ -4,6 +4,8 @@ from amaranth import *
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
+from vta.hw.compute.dot_products import has_wide_multipliers
+
 __all__ = ["Requantiser"]
 
 LOW_BITS = 7
@@ -80,13 +82,10 @@ class Requantiser(wiring.Component):
         number = _register(m, "number_2", normal[7:] ^ negative.replicate(25)).as_signed()
         up = _register(m, "round_up_2", up)
         mantissa = _register(m, "mantissa_2", mantissa)
-        addend = Mux(up, mantissa, 0)
 
         # Stages 3 and 4: the product, of which the lowest bits only matter as zero or not.
-        low = _register(m, "low_3", (number * mantissa[:LOW_BITS] + addend)[:32]).as_signed()
-        high = _register(m, "high_3", number * mantissa[LOW_BITS:])
-        product = _register(m, "product_4", (high + (low >> LOW_BITS))[:42])
-        inexact = _register(m, "inexact_4", low[:LOW_BITS].any())
+        multiply = _multiply if has_wide_multipliers(platform) else _multiply_narrow
+        product, inexact = multiply(m, number, mantissa, Mux(up, mantissa, 0))
 
         # Beside them: where its binary point is. Only 0 has two equal upper bits now.
         exponent = _register(m, "exponent_1", self.scale[23:31])
@@ -132,6 +131,34 @@ def _same(bits: Value) -> Value:
 def _count(same: list[Value]) -> Value:
     """How many of the three hold, up to the first that does not."""
     return Mux(~same[0], 0, Mux(~same[1], 1, Mux(~same[2], 2, 3)))
+
+
+def _multiply(m: Module, number: Value, mantissa: Value, addend: Value) -> tuple[Signal, Signal]:
+    """Stages 3 and 4: `number * mantissa + addend` from bit `LOW_BITS` on; any bit below is 1."""
+    low = _register(m, "low_3", (number * mantissa[:LOW_BITS] + addend)[:32]).as_signed()
+    high = _register(m, "high_3", number * mantissa[LOW_BITS:])
+    product = _register(m, "product_4", (high + (low >> LOW_BITS))[:42])
+    return product, _register(m, "inexact_4", low[:LOW_BITS].any())
+
+
+def _multiply_narrow(
+    m: Module, number: Value, mantissa: Value, addend: Value
+) -> tuple[Signal, Signal]:
+    """The same with multipliers of 18 bits, whose products go straight into registers.
+
+    The number is multiplied in two parts as well, its low 17 bits and its high 8.
+    """
+    bits = 17
+    addend = _register(m, "addend_3", addend)
+    low, high = number[:bits], number[bits:].as_signed()
+    low_low = _register(m, "low_low_3", low * mantissa[:LOW_BITS])
+    low_high = _register(m, "low_high_3", low * mantissa[LOW_BITS:])
+    high_low = _register(m, "high_low_3", high * mantissa[:LOW_BITS])
+    high_high = _register(m, "high_high_3", high * mantissa[LOW_BITS:])
+    outer = Cat(low_low, high_high).as_signed() + addend
+    inner = (low_high << LOW_BITS) + (high_low << bits)
+    product = _register(m, "product_4", ((outer >> LOW_BITS) + (inner >> LOW_BITS))[:42])
+    return product, _register(m, "inexact_4", outer[:LOW_BITS].any())
 
 
 def _normalise(m: Module, acc: Value) -> tuple[Signal, Value]:

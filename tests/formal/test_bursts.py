@@ -108,7 +108,7 @@ def test_bursts_are_legal(tmp_path, name):
     ("old", "new", "property"),
     [
         ("chunk - addr[:log_chunk]", "chunk", "no burst crosses 4 KiB"),
-        ("self.burst.valid.eq(beats != 0)", "self.burst.valid.eq(1)", "no burst is empty"),
+        ("self.burst.valid.eq(has_beats)", "self.burst.valid.eq(1)", "no burst is empty"),
         (
             "addr << log_bus",
             "Mux(beats == 1, 1, addr << log_bus)",
@@ -133,7 +133,7 @@ def test_bursts_cover_the_transfer(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "property"),
     [
-        ("beats.eq(beats - count)", "beats.eq(Mux(last, 0, beats - count - 1))", "marked"),
+        ("beats.eq(beats - to_chunk_end)", "beats.eq(beats - to_chunk_end - 1)", "marked"),
         ("run_addr + stride_bytes", "run_addr + run_bytes", "beats follow each other"),
         ("last_run.eq(runs_left == 1)", "last_run.eq(0)", "the last burst is marked"),
         ("+ (config.bus_bytes - 1)) >>", ") >>", "the last burst is marked"),

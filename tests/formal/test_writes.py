@@ -66,13 +66,13 @@ class Writes(Proof):
     def _bound_transfers(self, m: Module) -> None:
         """Transfers wait for their bursts to be asked for, or for responses."""
         requests = self.block.find_subfragment("requests")
-        runs_left, beats, last_run = (
-            self.inside(requests, name) for name in ("runs_left", "beats", "last_run")
+        runs_left, has_beats, last_run = (
+            self.inside(requests, name) for name in ("runs_left", "has_beats", "last_run")
         )
-        splitting = (runs_left != 0) + ((beats != 0) & last_run)
+        splitting = (runs_left != 0) + (has_beats & last_run)
         self.always(m, self.running == self.level + splitting, "inside: transfers in flight")
         self.always(m, self.running <= IN_FLIGHT, "inside: transfers in flight, at most")
-        self.always(m, (runs_left != 0) | (beats == 0) | last_run, "inside: the last run")
+        self.always(m, (runs_left != 0) | ~has_beats | last_run, "inside: the last run")
         elem = self.config.out_elem_bytes
         run_bytes = self.inside(requests, "run_bytes")
         self.always(

@@ -70,8 +70,8 @@ class Harness(wiring.Component):
             by.eq(lane_arithmetic.distance(y)),
             x.eq(self.x),
             y.eq(self.y),
-            self.minimum.eq(lane_arithmetic.minimum(x, y)),
-            self.maximum.eq(lane_arithmetic.maximum(x, y)),
+            self.minimum.eq(lane_arithmetic.extreme(x, y, Const(0))),
+            self.maximum.eq(lane_arithmetic.extreme(x, y, Const(1))),
             self.add.eq(lane_arithmetic.add(x, y)),
             self.shift.eq(lane_arithmetic.shift(m, x, by)),
         ]

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from amaranth.back import verilog
+from amaranth.hdl import Fragment
 
 from tests.hw.streams import simulate
 from vta.hw.compute.requantiser import Requantiser
 from vta.sim.rtl import verilator
+
+FAMILIES = ("xc7", "ecp5")
+"""Multipliers of 25 bits, and of 18."""
 
 CORNERS = (-128, -127, -1, 0, 1, 126, 127)
 
@@ -183,7 +188,7 @@ def bounds(rng, count):
     return zero_point.astype(np.int8), lower.astype(np.int8)
 
 
-def requantised(cases):
+def requantised(cases, family):
     """What the block makes of (acc, scale, zero_point, lower), a new one in every cycle."""
     dut = Requantiser()
     results = []
@@ -199,7 +204,7 @@ def requantised(cases):
                 results.append(ctx.get(dut.result))
             await ctx.tick()
 
-    simulate(dut, bench)
+    simulate(Fragment.get(dut, SimpleNamespace(family=family)), bench)
     return results
 
 
@@ -212,7 +217,8 @@ def check(inputs, results):
     ]
 
 
-def test_by_hand():
+@pytest.mark.parametrize("family", FAMILIES)
+def test_by_hand(family):
     """Cases of the specification, worked out without numpy."""
     one, half, minus_half, quarter = 0x3F80_0000, 0x3F00_0000, 0xBF00_0000, 0x3E80_0000
     cases = {
@@ -263,7 +269,7 @@ def test_by_hand():
         (0, 0x7F80_0000, 9, -128): 9,
         (0, 0xFFC0_0000, 9, 10): 10,
     }
-    results = requantised(cases)
+    results = requantised(cases, family)
     assert dict(zip(cases, results, strict=True)) == cases
 
 
@@ -318,7 +324,8 @@ LOW_BITS = (
 one bit of the product: the bits 0 to 21 of 47, then the bits 0 to 22 of 48."""
 
 
-def test_every_low_bit_counts():
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_low_bit_counts(family):
     """With the bit, the product is no tie any more, and rounds to k + 1 rather than k."""
     factor, mantissa, shift = np.array(LOW_BITS).T
     exact = factor * mantissa
@@ -327,17 +334,18 @@ def test_every_low_bit_counts():
     assert not (exact >> shift & 1).any()
     zeros, lowest = np.zeros(len(exact), np.int8), np.full(len(exact), -128, np.int8)
     inputs = (factor.astype(np.int32), bits(mantissa * 2.0**-shift), zeros, lowest)
-    np.testing.assert_array_equal(requantised(zip(*inputs, strict=True)), expected)
+    np.testing.assert_array_equal(requantised(zip(*inputs, strict=True), family), expected)
     # What is left of the product without k + 1/2 and half a unit in the last place.
     rest = exact - (exact >> shift << shift) - (1 << shift - 1) - (1 << length - 25)
     np.testing.assert_array_equal(rest, 1 << np.array([*range(22), *range(23)]))
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_against_numpy(kind):
+def test_against_numpy(kind, family):
     rng = np.random.default_rng(len(kind.__name__))
     inputs = (*kind(rng, 600), *bounds(rng, 600))
-    check(inputs, requantised(zip(*inputs, strict=True)))
+    check(inputs, requantised(zip(*inputs, strict=True), family))
 
 
 HARNESS = r"""
@@ -363,11 +371,15 @@ extern "C" void run(size_t count, int latency, const int32_t* acc, const uint32_
 """
 
 
-@pytest.fixture(scope="module")
-def verilated(tmp_path_factory):
+@pytest.fixture(scope="module", params=FAMILIES)
+def verilated(tmp_path_factory, request):
     """The block in Verilator: a function of the four inputs that returns the results."""
     folder = tmp_path_factory.mktemp("requantiser")
-    (folder / "dut.v").write_text(verilog.convert(Requantiser(), name="requantiser"))
+    (folder / "dut.v").write_text(
+        verilog.convert(
+            Requantiser(), name="requantiser", platform=SimpleNamespace(family=request.param)
+        )
+    )
     (folder / "harness.cpp").write_text(HARNESS)
     tool, compiler = verilator.find(), verilator.find_compiler()
     arguments = "--cc --no-timing -O3 -Wno-lint -Wno-style --top-module requantiser --Mdir ."
