@@ -239,7 +239,8 @@ class ComputeModule(Executor):
             loads=Signal(),
             loops=Signal(),
         )
-        static, loads = Signal(4), is_load & (mem.x_size != 0)
+        loads = is_load & (mem.x_size != 0)
+        wrong_opcode, wrong_memory, wrong_alu = Signal(), Signal(), Signal()
         with m.If(arriving.ready):
             m.d.sync += [
                 head.is_alu.eq(opcode == Opcode.ALU),
@@ -247,14 +248,13 @@ class ComputeModule(Executor):
                 head.loads.eq(loads),
                 head.loops.eq(((opcode == Opcode.GEMM) | (opcode == Opcode.ALU)) & ~loops_nothing),
                 sequencer.quick.eq(~is_load),
-                static.eq(Cause.NONE),
+                wrong_opcode.eq(opcode > Opcode.ALU),
+                wrong_memory.eq(loads & ~Cat(mem.memory_type == kind for kind in KINDS).any()),
+                wrong_alu.eq((opcode == Opcode.ALU) & self._is_illegal(alu)),
             ]
-            with m.If(opcode > Opcode.ALU):
-                m.d.sync += static.eq(Cause.ILLEGAL_OPCODE)
-            with m.Elif(loads & ~Cat(mem.memory_type == kind for kind in KINDS).any()):
-                m.d.sync += static.eq(Cause.ILLEGAL_MEMORY_TYPE)
-            with m.Elif((opcode == Opcode.ALU) & self._is_illegal(alu)):
-                m.d.sync += static.eq(Cause.ILLEGAL_ALU_OPCODE)
+        static = Mux(wrong_alu, Cause.ILLEGAL_ALU_OPCODE, Cause.NONE)
+        static = Mux(wrong_memory, Cause.ILLEGAL_MEMORY_TYPE, static)
+        static = Mux(wrong_opcode, Cause.ILLEGAL_OPCODE, static)
         self._decide(
             m, sequencer, check, static=static, transfers=head.loads, kind=head.mem.memory_type
         )

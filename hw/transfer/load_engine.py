@@ -100,20 +100,27 @@ class LoadEngine(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.requests = requests = BurstSplitter(config, self._kinds)
-        m.submodules.jobs = jobs = Queue(transfer_layout(config), JOBS)
+        # What matters about a job's padding is known before it goes into the queue.
+        queued = data.StructLayout(
+            {"transfer": transfer_layout(config), "has_lead": 1, "has_gaps": 1, "has_tail": 1}
+        )
+        m.submodules.jobs = jobs = Queue(queued, JOBS)
         wiring.connect(m, requests.burst, wiring.flipped(self.burst))
 
         # A job goes to both halves at once; one that moves nothing makes no requests.
         moves = self.job.payload.moves
         m.d.comb += [
             requests.job.payload.eq(self.job.payload),
-            jobs.i.payload.eq(self.job.payload),
+            jobs.i.payload.transfer.eq(self.job.payload),
+            jobs.i.payload.has_lead.eq(self.job.payload.lead != 0),
+            jobs.i.payload.has_gaps.eq((self.job.payload.gap != 0) & (self.job.payload.rows > 1)),
+            jobs.i.payload.has_tail.eq(self.job.payload.tail != 0),
             requests.job.valid.eq(self.job.valid & moves & jobs.i.ready),
             jobs.i.valid.eq(self.job.valid & (requests.job.ready | ~moves)),
             self.job.ready.eq(jobs.i.ready & (requests.job.ready | ~moves)),
         ]
 
-        job = Signal(transfer_layout(config))
+        new, job = jobs.o.payload.transfer, Signal(transfer_layout(config))
         busy, failed = Signal(), Signal()
         data_left, pads_left = Signal(), Signal()
         start = Signal()
@@ -126,7 +133,7 @@ class LoadEngine(wiring.Component):
             self.waiting.eq(busy & data_left & ~self.beat.valid),
         ]
         with m.If(start):
-            m.d.sync += [job.eq(jobs.o.payload), busy.eq(1), failed.eq(0)]
+            m.d.sync += [job.eq(new), busy.eq(1), failed.eq(0)]
         with m.Elif(finish):
             m.d.sync += busy.eq(0)
 
@@ -136,7 +143,7 @@ class LoadEngine(wiring.Component):
             self.write.kind.eq(job.kind),
             self.write_en.eq((data_write | pad_write) & self.room & ~self.discard),
         ]
-        self._walk_data(m, jobs.o.payload, job, start, data_left, data_write, failed, room)
+        self._walk_data(m, new, job, start, data_left, data_write, failed, room)
         self._walk_padding(m, jobs.o.payload, job, start, pads_left, data_write, pad_write, room)
         return m
 
@@ -167,7 +174,9 @@ class LoadEngine(wiring.Component):
 
         for kind in self._kinds:
             elem = config.elem_bytes(kind)
-            is_kind = job.kind == kind
+            is_kind = Signal(name=f"is_{kind.name.lower()}")
+            with m.If(start):
+                m.d.sync += is_kind.eq(new.kind == kind)
             if elem >= config.bus_bytes:
                 with m.If(is_kind):
                     m.d.comb += [
@@ -243,7 +252,7 @@ class LoadEngine(wiring.Component):
     def _walk_padding(
         self,
         m: Module,
-        new: Any,
+        queued: Any,
         job: Any,
         start: Any,
         pads_left: Any,
@@ -252,26 +261,27 @@ class LoadEngine(wiring.Component):
         room: Any,
     ) -> None:
         """Padding, a tile a cycle: before the rows, between them, and after them."""
-        write = self.write
+        write, new = self.write, queued.transfer
         addr, left, gaps_left = Signal(COUNT_BITS), Signal(COUNT_BITS), Signal(SIZE_BITS)
-        tail_left = Signal()
-        has_gaps = (new.gap != 0) & (new.rows > 1)
+        tail_left, least = Signal(), Signal()
 
         m.d.comb += pad_write.eq(pads_left & ~data_write)
         with m.If(pad_write):
             m.d.comb += [write.addr.eq(addr), write.zero.eq(1), write.last.eq(1)]
             if self._config.requantises:
-                self._write_least(m, job)
+                self._write_least(m, job, least)
 
         with m.If(start):
             m.d.sync += [
-                gaps_left.eq(Mux(has_gaps, new.rows - 1, 0)),
-                tail_left.eq(new.tail != 0),
+                gaps_left.eq(Mux(queued.has_gaps, new.rows - 1, 0)),
+                tail_left.eq(queued.has_tail),
                 pads_left.eq(1),
             ]
-            with m.If(new.lead != 0):
+            if self._config.requantises:
+                m.d.sync += least.eq(new.pad_min & (new.kind != MemoryType.UOP))
+            with m.If(queued.has_lead):
                 m.d.sync += [addr.eq(new.sram_base), left.eq(new.lead)]
-            with m.Elif(has_gaps):
+            with m.Elif(queued.has_gaps):
                 m.d.sync += [
                     addr.eq(new.data_addr + new.cols),
                     left.eq(new.gap),
@@ -282,7 +292,7 @@ class LoadEngine(wiring.Component):
                     addr.eq(new.tail_addr),
                     left.eq(new.tail),
                     tail_left.eq(0),
-                    pads_left.eq(new.tail != 0),
+                    pads_left.eq(queued.has_tail),
                 ]
         with m.Elif(pad_write & room):
             m.d.sync += [addr.eq(addr + 1), left.eq(left - 1)]
@@ -299,10 +309,10 @@ class LoadEngine(wiring.Component):
                 with m.Else():
                     m.d.sync += pads_left.eq(0)
 
-    def _write_least(self, m: Module, job: Any) -> None:
+    def _write_least(self, m: Module, job: Any, least: Signal) -> None:
         """Padding with `pad_min`: the least number, in all lanes, instead of zero."""
         write, bits = self.write, self._config.bus_width
-        with m.If(job.pad_min & (job.kind != MemoryType.UOP)):
+        with m.If(least):
             m.d.comb += [
                 write.zero.eq(0),
                 write.least.eq(1),
