@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth import *
-from amaranth.lib import fifo, stream, wiring
+from amaranth.lib import fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 __all__ = ["Queue", "SkidBuffer"]
+
+DISTRIBUTED = 16
+"""The deepest queue that is made of distributed memory."""
 
 
 class Queue(wiring.Component):
@@ -42,9 +45,17 @@ class Queue(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        width = Shape.cast(self._shape).width
-        kind = fifo.SyncFIFO if self._depth <= 16 else fifo.SyncFIFOBuffered
-        m.submodules.fifo = inner = kind(width=width, depth=self._depth)
+        if self._depth <= DISTRIBUTED:
+            self._use_distributed_memory(m)
+        else:
+            self._use_block_memory(m)
+        return m
+
+    def _use_distributed_memory(self, m: Module) -> None:
+        """Amaranth's FIFO, whose item is read in the cycle in which it is taken."""
+        m.submodules.fifo = inner = fifo.SyncFIFO(
+            width=Shape.cast(self._shape).width, depth=self._depth
+        )
         m.d.comb += [
             inner.w_data.eq(Value.cast(self.i.payload)),
             inner.w_en.eq(self.i.valid),
@@ -52,27 +63,55 @@ class Queue(wiring.Component):
             inner.r_en.eq(self.o.ready),
             self.level.eq(inner.level),
         ]
-        if kind is fifo.SyncFIFO:
-            self._keep_flags(m)
-        else:
-            m.d.comb += [self.o.valid.eq(inner.r_rdy), self.i.ready.eq(inner.w_rdy)]
-        return m
-
-    def _keep_flags(self, m: Module) -> None:
-        """`o.valid` and `i.ready` are registers, because much depends on them."""
-        holds, has_room = Signal(), Signal(init=1)
-        goes_in, goes_out = self.i.valid & has_room, self.o.ready & holds
-        with m.If(goes_in & ~goes_out):
-            m.d.sync += [holds.eq(1), has_room.eq(self.level != self._depth - 1)]
-        with m.Elif(goes_out & ~goes_in):
-            m.d.sync += [holds.eq(self.level != 1), has_room.eq(1)]
+        goes_in, goes_out = self.i.valid & self.i.ready, self.o.ready & self.o.valid
+        holds, has_room = self._flags(m, self.level, self._depth, goes_in, goes_out)
         m.d.comb += [self.o.valid.eq(holds), self.i.ready.eq(has_room)]
-        m.d.sync += [
-            Assert(holds == (self.level != 0), "a queue does not know that it is empty"),
-            Assert(
-                has_room == (self.level != self._depth), "a queue does not know that it is full"
-            ),
+
+    def _use_block_memory(self, m: Module) -> None:
+        """A register behind the memory holds the next item, so that memory has a cycle to answer.
+
+        `o.ready` may be late in its cycle: what depends on it are enables.
+        """
+        depth = self._depth - 1
+        shape = Shape.cast(self._shape).width
+        m.submodules.storage = storage = memory.Memory(shape=shape, depth=depth, init=[])
+        write, read = storage.write_port(), storage.read_port()
+        stored, out_valid = Signal(range(depth + 1)), Signal()
+        goes_in, fetches = self.i.valid & self.i.ready, Signal()
+        holds, has_room = self._flags(m, stored, depth, goes_in, fetches)
+        m.d.comb += [
+            fetches.eq(holds & (~out_valid | self.o.ready)),
+            self.i.ready.eq(has_room),
+            self.o.valid.eq(out_valid),
+            self.level.eq(stored + out_valid),
+            write.en.eq(goes_in),
+            write.data.eq(Value.cast(self.i.payload)),
+            read.en.eq(fetches),
+            Value.cast(self.o.payload).eq(read.data),
         ]
+        with m.If(goes_in != fetches):
+            m.d.sync += stored.eq(Mux(goes_in, stored + 1, stored - 1))
+        with m.If(~out_valid | self.o.ready):
+            m.d.sync += out_valid.eq(holds)
+        for port, moves in ((write, goes_in), (read, fetches)):
+            with m.If(moves):
+                m.d.sync += port.addr.eq(Mux(port.addr == depth - 1, 0, port.addr + 1))
+
+    @staticmethod
+    def _flags(
+        m: Module, level: Signal, depth: int, goes_in: Value, goes_out: Value
+    ) -> tuple[Signal, Signal]:
+        """Whether `level` is not 0, and not `depth`: registers, because much depends on them."""
+        holds, has_room = Signal(), Signal(init=1)
+        with m.If(goes_in & ~goes_out):
+            m.d.sync += [holds.eq(1), has_room.eq(level != depth - 1)]
+        with m.Elif(goes_out & ~goes_in):
+            m.d.sync += [holds.eq(level != 1), has_room.eq(1)]
+        m.d.sync += [
+            Assert(holds == (level != 0), "a queue does not know whether it is empty"),
+            Assert(has_room == (level != depth), "a queue does not know whether it is full"),
+        ]
+        return holds, has_room
 
 
 class SkidBuffer(wiring.Component):

@@ -30,9 +30,13 @@ class KeepsItems(Proof):
             most=self.capacity,
             what="items",
         )
-        self.always(m, o.valid == (inside != 0), "offers what it holds")
+        self.always(m, self.offers(m, inside), "offers what it holds")
         self.always(m, self.held(m, o.valid, o.ready, o.payload), "holds what is not taken")
         self.always(m, i.ready | (inside != 0), "takes an item whenever it is empty")
+
+    def offers(self, m: Module, inside: Value) -> Value:
+        """Whether it offers an item when it should."""
+        return self.dut.o.valid == (inside != 0)
 
 
 def test_a_slice_keeps_items(tmp_path):
@@ -57,6 +61,21 @@ def test_a_slice_with_a_fault_does_not(tmp_path, old, new, property):
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_a_queue_keeps_items(tmp_path, depth):
     prove(KeepsItems(Queue(1, depth), depth), tmp_path, depth=3 * depth + 2)
+
+
+class KeepsItemsInBlockMemory(KeepsItems):
+    """There an item comes out two cycles after it went in, if it is the only one."""
+
+    def offers(self, m: Module, inside: Value) -> Value:
+        before = Signal.like(inside)
+        m.d.sync += before.eq(inside - (self.dut.o.valid & self.dut.o.ready))
+        return self.dut.o.valid == (before != 0)
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_a_queue_of_block_memory_keeps_items(tmp_path, monkeypatch, depth):
+    monkeypatch.setattr("vta.hw.bus.streams.DISTRIBUTED", 1)
+    prove(KeepsItemsInBlockMemory(Queue(1, depth), depth), tmp_path, depth=3 * depth + 2)
 
 
 @pytest.mark.full

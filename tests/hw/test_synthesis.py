@@ -68,7 +68,7 @@ def test_buffers_are_block_ram(tmp_path):
         ACCUMULATOR: 1,  # OUT: 512 x 64
         **{f"{ACCUMULATOR}.lane_0_{lane}": 0.5 for lane in range(8)},  # ACC: 512 x 32 each
         **{
-            f"vta.core.{name}_queue.fifo": 2.5  # 512 x 160
+            f"vta.core.{name}_queue": 2.5  # 512 x 160
             for name in ("load", "compute", "store")
         },
     }
