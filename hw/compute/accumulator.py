@@ -113,7 +113,7 @@ class Accumulator(wiring.Component):
         m.d.comb += [
             control.operand.eq(taken.operand),
             control.imm.eq(taken.imm),
-            control.operation.eq(compute.operation),
+            control.operation.eq(taken.operation),
             control.forward_1.eq(forward_1),
             control.forward_2.eq(forward_2),
             control.forward_3.eq(forward_3),

@@ -51,12 +51,30 @@ class OperandSource(enum.Enum, shape=2):
     IMM = 2
 
 
-class LaneControl(data.Struct):
-    """Decoded control for all lanes, registered.
+class _Result(enum.Enum, shape=2):
+    """What a step's result is made by."""
 
-    `operation` and `forward_1` belong to the step that computes; `operand`, `imm`, `forward_2` and
-    `forward_3` to the one behind it, whose tile has just come out of the buffer. `forward_N` says
-    that the step reads what the step N before it wrote.
+    PLAIN = 0
+    """Not by arithmetic on the tile that was read."""
+    EXTREME = 1
+    ADD = 2
+    SHIFT = 3
+
+
+_RESULTS = {
+    LaneOperation.MIN: _Result.EXTREME,
+    LaneOperation.MAX: _Result.EXTREME,
+    LaneOperation.ADD: _Result.ADD,
+    LaneOperation.SHR: _Result.SHIFT,
+}
+
+
+class LaneControl(data.Struct):
+    """Control for all lanes, registered.
+
+    `forward_1` belongs to the step that computes; all else to the one behind it, whose tile has
+    just come out of the buffer. `forward_N` says that the step reads what the step N before it
+    wrote.
     """
 
     operand: OperandSource
@@ -173,23 +191,35 @@ class Lane(wiring.Component):
         multiply = [product.eq(left * right), left.eq(other), other.eq(left)]
         source = [operand.eq(value), distance.eq(lane_arithmetic.distance(value))]
         shifted = lane_arithmetic.shift(m, value, distance)
-        is_max = control.operation == LaneOperation.MAX
-        extreme = lane_arithmetic.extreme(value, operand, is_max)
+
+        operation, kind, is_max = Signal(LaneOperation), Signal(_Result), Signal()
+        m.d.sync += [
+            operation.eq(control.operation),
+            kind.eq(_Result.PLAIN),
+            is_max.eq(control.operation == LaneOperation.MAX),
+        ]
+        with m.Switch(control.operation):
+            for name, result_kind in _RESULTS.items():
+                with m.Case(name):
+                    m.d.sync += kind.eq(result_kind)
+        # No step writes what it does not make, so the register takes something in every cycle.
+        plain = Signal(32)
+        with m.Switch(kind):
+            with m.Case(_Result.PLAIN):
+                m.d.sync += result.eq(plain)
+            with m.Case(_Result.EXTREME):
+                m.d.sync += result.eq(lane_arithmetic.extreme(value, operand, is_max))
+            with m.Case(_Result.ADD):
+                m.d.sync += result.eq(lane_arithmetic.add(value, operand))
+            with m.Case(_Result.SHIFT):
+                m.d.sync += result.eq(shifted)
         if self._requantises:
             requantised = self._requantise(m, value, operand)
-        with m.Switch(control.operation):
+        with m.Switch(operation):
             with m.Case(LaneOperation.SOURCE):
                 m.d.sync += source
-            with m.Case(LaneOperation.ZERO):
-                m.d.sync += result.eq(0)
             with m.Case(LaneOperation.LOAD):
-                m.d.sync += result.eq(self.load)
-            with m.Case(LaneOperation.MIN, LaneOperation.MAX):
-                m.d.sync += result.eq(extreme)
-            with m.Case(LaneOperation.ADD):
-                m.d.sync += result.eq(lane_arithmetic.add(value, operand))
-            with m.Case(LaneOperation.SHR):
-                m.d.sync += result.eq(shifted)
+                m.d.comb += plain.eq(self.load)
             with m.Case(LaneOperation.MUL_TAKE):
                 m.d.sync += [Cat(left, other).eq(value), right.eq(operand[:16])]
             with m.Case(LaneOperation.MUL_LOW):
@@ -199,14 +229,15 @@ class Lane(wiring.Component):
             with m.Case(LaneOperation.MUL_CROSS_B):
                 m.d.sync += [*multiply, partial.eq(total)]
             with m.Case(LaneOperation.MUL_PUT):
-                m.d.sync += result.eq(total)
+                m.d.comb += plain.eq(total)
             if self._requantises:
                 with m.Case(LaneOperation.MOV):
-                    m.d.sync += result.eq(operand)
+                    m.d.comb += plain.eq(operand)
                 with m.Case(LaneOperation.QNT_PUT):
-                    m.d.sync += result.eq(requantised)
+                    m.d.comb += plain.eq(requantised)
                 with m.Case(LaneOperation.QNT_PUT_SOURCE):
-                    m.d.sync += [result.eq(requantised), *source]
+                    m.d.comb += plain.eq(requantised)
+                    m.d.sync += source
         return m
 
     def _requantise(self, m: Module, value: Signal, operand: Signal) -> Value:

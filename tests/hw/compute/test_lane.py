@@ -61,7 +61,7 @@ class Driver:
                 {
                     "operand": taken["operand"],
                     "imm": taken["imm"],
-                    "operation": compute["op"],
+                    "operation": taken["op"],
                     "forward_1": clash(write, compute),
                     "forward_2": clash(write, taken),
                     "forward_3": clash(after, taken),
