@@ -179,6 +179,7 @@ class Core(wiring.Component):
                 m.d.sync += has_room.eq(1)
             m.d.sync += [
                 Assert(~queue.i.valid | queue.i.ready, "more instructions than a queue can hold"),
+                Assert(pending <= config.insn_queue_depth, "more instructions than may be pending"),
                 Assert(
                     has_room == (pending != config.insn_queue_depth),
                     "an instruction queue does not know that it is full",

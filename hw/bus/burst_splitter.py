@@ -28,8 +28,8 @@ class BurstSplitter(wiring.Component):
     Members
     -------
     job : In(stream of transfer_layout)
-        A transfer that moves something (neither `runs` nor `run_elems` is 0). Taken when all bursts
-        of the one before have been requested.
+        A transfer that moves something (`runs` is not 0). Taken when all bursts of the one before
+        have been requested.
     burst : Out(stream of burst_layout)
     last : Out(1)
         With `burst`: it is the job's last.
@@ -100,7 +100,7 @@ class BurstSplitter(wiring.Component):
             m.d.sync += [
                 addr.eq(run_addr >> log_bus),
                 beats.eq(run_beats),
-                has_beats.eq(1),
+                has_beats.eq(run_beats != 0),
                 run_addr.eq(run_addr + stride_bytes),
                 runs_left.eq(runs_left - 1),
                 has_runs.eq(runs_left != 1),
@@ -109,7 +109,7 @@ class BurstSplitter(wiring.Component):
 
         m.d.comb += self.job.ready.eq(~has_runs)
         with m.If(self.job.valid & self.job.ready):
-            m.d.sync += [run_addr.eq(job.addr), runs_left.eq(job.runs), has_runs.eq(1)]
+            m.d.sync += [run_addr.eq(job.addr), runs_left.eq(job.runs), has_runs.eq(job.runs != 0)]
             with m.Switch(job.kind):
                 for kind, shift in shifts.items():
                     with m.Case(kind):

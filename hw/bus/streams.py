@@ -108,6 +108,7 @@ class Queue(wiring.Component):
         with m.Elif(goes_out & ~goes_in):
             m.d.sync += [holds.eq(level != 1), has_room.eq(1)]
         m.d.sync += [
+            Assert(level <= depth, "a queue holds more than it can"),
             Assert(holds == (level != 0), "a queue does not know whether it is empty"),
             Assert(has_room == (level != depth), "a queue does not know whether it is full"),
         ]
