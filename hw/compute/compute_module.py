@@ -256,7 +256,13 @@ class ComputeModule(Executor):
         static = Mux(wrong_memory, Cause.ILLEGAL_MEMORY_TYPE, static)
         static = Mux(wrong_opcode, Cause.ILLEGAL_OPCODE, static)
         self._decide(
-            m, sequencer, check, static=static, transfers=head.loads, kind=head.mem.memory_type
+            m,
+            sequencer,
+            check,
+            static=static,
+            wrong=wrong_opcode | wrong_memory | wrong_alu,
+            transfers=head.loads,
+            kind=head.mem.memory_type,
         )
         with m.If(head.loads):
             m.d.comb += sequencer.unit.eq(Mux(head.is_uop, LOAD_UOP, LOAD_ACC))

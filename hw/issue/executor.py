@@ -93,13 +93,15 @@ class Executor(wiring.Component):
         check: RangeCheck,
         *,
         static: Value,
+        wrong: Value,
         transfers: Value,
         kind: Value | MemoryType,
     ) -> None:
         """The cause at the head, and what it moves if it retires.
 
-        `static` is the cause that the instruction alone decides, or 0; `transfers` says that it
-        moves something, so that its range counts; `kind` is the memory type to report.
+        `static` is the cause that the instruction alone decides, or 0, `wrong` whether it is one;
+        `transfers` says that it moves something, so that its range counts; `kind` is the memory
+        type to report.
         """
         insn = Isa(self._config).mem.layout(sequencer.head.insn)
         foreign = [
@@ -119,6 +121,7 @@ class Executor(wiring.Component):
         with m.Elif(transfers):
             m.d.comb += sequencer.cause.eq(check.cause)
         m.d.comb += [
+            sequencer.faulty.eq(illegal_token | wrong | (transfers & check.failed)),
             sequencer.moved.kind.eq(kind),
             sequencer.moved.moved.eq(Mux(transfers, check.transfer.moved, 0)),
         ]

@@ -33,6 +33,8 @@ class RangeCheck(wiring.Component):
         The base register of the instruction's memory.
     cause : Out(4)
         `SRAM_RANGE`, `MEMORY_RESPONSE` (past the address width) or `NONE`.
+    failed : Out(1)
+        `cause` is not `NONE`.
     transfer : Out(transfer_layout)
 
     Source: docs/isa.md, "LOAD", "STORE" and "Errors".
@@ -47,6 +49,7 @@ class RangeCheck(wiring.Component):
                 "insn": In(Isa(config).mem.layout),
                 "base": In(config.addr_width),
                 "cause": Out(4),
+                "failed": Out(1),
                 "transfer": Out(transfer_layout(config)),
             }
         )
@@ -151,9 +154,11 @@ class RangeCheck(wiring.Component):
         ]
         # Stage 5: the cause. An end may equal 2**addr_width: it is the address after the last byte.
         past_memory, past_depth_late = Signal(), Signal()
+        is_past_memory = (end > (1 << config.addr_width)) & ~no_rows
         m.d.sync += [
-            past_memory.eq((end > (1 << config.addr_width)) & ~no_rows),
+            past_memory.eq(is_past_memory),
             past_depth_late.eq(past_depth),
+            self.failed.eq(is_past_memory | past_depth),
         ]
         with m.If(past_depth_late):
             m.d.comb += self.cause.eq(Cause.SRAM_RANGE)

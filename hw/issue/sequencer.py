@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from vta.hw.bus.payloads import COUNT_BITS, INDEX_BITS, QueuedInsn, Status, TokenBits
 from vta.hw.bus.streams import Queue
-from vta.isa import MEMORY_TYPE_BITS, Cause
+from vta.isa import MEMORY_TYPE_BITS
 
 __all__ = ["IN_FLIGHT", "ModuleSignature", "Retired", "Sequencer"]
 
@@ -90,6 +90,8 @@ class Sequencer(wiring.Component):
     cause : In(4)
         A static error of `head`, found before it waits for any token. Like `unit`, `tokens` and
         `moved` it must be valid `check_latency` cycles after `head` changed, or at once if `quick`.
+    faulty : In(1)
+        `cause` is not `NONE`. Much depends on it, so it comes from where it is known early.
     tokens : In(TokenBits)
         The token bits of `head`.
     unit : In(range(units + 1))
@@ -112,6 +114,7 @@ class Sequencer(wiring.Component):
                 "head_valid": Out(1),
                 "quick": In(1),
                 "cause": In(4),
+                "faulty": In(1),
                 "tokens": In(TokenBits),
                 "unit": In(range(units + 1)),
                 "moved": In(Retired),
@@ -143,12 +146,7 @@ class Sequencer(wiring.Component):
         lacks_next = self.tokens.pop_next & ~port.available.pop_next
         m.d.comb += [
             port.issue.eq(
-                ready
-                & (self.cause == Cause.NONE)
-                & ~lacks_prev
-                & ~lacks_next
-                & ~self.hindered
-                & flight.i.ready
+                ready & ~self.faulty & ~lacks_prev & ~lacks_next & ~self.hindered & flight.i.ready
             ),
             port.moves.pop_prev.eq(port.issue & self.tokens.pop_prev),
             port.moves.pop_next.eq(port.issue & self.tokens.pop_next),
@@ -178,11 +176,11 @@ class Sequencer(wiring.Component):
         with m.If(~stopped):
             with m.If(flight.o.valid & finished & (failure != 0)):
                 m.d.sync += [stopped.eq(1), cause.eq(failure), index.eq(oldest.index)]
-            with m.Elif(ready & (self.cause != Cause.NONE) & ~flight.o.valid):
+            with m.Elif(ready & self.faulty & ~flight.o.valid):
                 m.d.sync += [stopped.eq(1), cause.eq(self.cause), index.eq(self.head.index)]
 
         stuck_push = flight.o.valid & finished & (failure == 0) & ~stopped
-        stuck_pop = ready & (self.cause == Cause.NONE) & ~flight.o.valid
+        stuck_pop = ready & ~self.faulty & ~flight.o.valid
         m.d.comb += [
             port.status.active.eq(flight.o.valid & ~stopped),
             port.status.pop_prev.eq(stuck_pop & lacks_prev),

@@ -268,8 +268,10 @@ class LoadEngine(wiring.Component):
         m.d.comb += pad_write.eq(pads_left & ~data_write)
         with m.If(pad_write):
             m.d.comb += [write.addr.eq(addr), write.zero.eq(1), write.last.eq(1)]
-            if self._config.requantises:
-                self._write_least(m, job, least)
+        # Like `pads_left`, but only for padding with the least number.
+        if self._config.requantises:
+            with m.If(least & ~data_write):
+                self._write_least(m, job)
 
         with m.If(start):
             m.d.sync += [
@@ -277,8 +279,9 @@ class LoadEngine(wiring.Component):
                 tail_left.eq(queued.has_tail),
                 pads_left.eq(1),
             ]
+            has_pads = queued.has_lead | queued.has_gaps | queued.has_tail
             if self._config.requantises:
-                m.d.sync += least.eq(new.pad_min & (new.kind != MemoryType.UOP))
+                m.d.sync += least.eq(has_pads & new.pad_min & (new.kind != MemoryType.UOP))
             with m.If(queued.has_lead):
                 m.d.sync += [addr.eq(new.sram_base), left.eq(new.lead)]
             with m.Elif(queued.has_gaps):
@@ -307,17 +310,16 @@ class LoadEngine(wiring.Component):
                 with m.Elif(tail_left):
                     m.d.sync += [addr.eq(job.tail_addr), left.eq(job.tail), tail_left.eq(0)]
                 with m.Else():
-                    m.d.sync += pads_left.eq(0)
+                    m.d.sync += [pads_left.eq(0), least.eq(0)]
 
-    def _write_least(self, m: Module, job: Any, least: Signal) -> None:
+    def _write_least(self, m: Module, job: Any) -> None:
         """Padding with `pad_min`: the least number, in all lanes, instead of zero."""
         write, bits = self.write, self._config.bus_width
-        with m.If(least):
-            m.d.comb += [
-                write.zero.eq(0),
-                write.least.eq(1),
-                write.lanes.eq(~0),
-                write.data.eq(Const(0x80, 8).replicate(bits // 8)),
-            ]
-            with m.If(job.kind == MemoryType.ACC):
-                m.d.comb += write.data.eq(Const(1 << 31, 32).replicate(bits // 32))
+        m.d.comb += [
+            write.zero.eq(0),
+            write.least.eq(1),
+            write.lanes.eq(~0),
+            write.data.eq(Const(0x80, 8).replicate(bits // 8)),
+        ]
+        with m.If(job.kind == MemoryType.ACC):
+            m.d.comb += write.data.eq(Const(1 << 31, 32).replicate(bits // 32))

@@ -69,7 +69,13 @@ class LoadModule(Executor):
         nothing = Signal()
         m.d.sync += nothing.eq(insn.x_size == 0)
         self._decide(
-            m, sequencer, check, static=Const(Cause.NONE), transfers=~nothing, kind=insn.memory_type
+            m,
+            sequencer,
+            check,
+            static=Const(Cause.NONE),
+            wrong=Const(0),
+            transfers=~nothing,
+            kind=insn.memory_type,
         )
         m.d.comb += [
             sequencer.unit.eq(nothing),

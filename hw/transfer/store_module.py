@@ -65,13 +65,20 @@ class StoreModule(Executor):
         insn = Isa(self._config).mem.layout(sequencer.head.insn)
         is_empty = (insn.x_size == 0) | (insn.y_size == 0)
         has_pads = Cat(insn.y_pad_0, insn.y_pad_1, insn.x_pad_0, insn.x_pad_1).any()
-        nothing, static = Signal(), Signal(4)
-        m.d.sync += [nothing.eq(is_empty), static.eq(Cause.NONE)]
-        with m.If(~is_empty & (insn.memory_type != MemoryType.OUT)):
+        nothing, static, wrong = Signal(), Signal(4), Signal()
+        is_foreign = insn.memory_type != MemoryType.OUT
+        m.d.sync += [
+            nothing.eq(is_empty),
+            static.eq(Cause.NONE),
+            wrong.eq(~is_empty & (is_foreign | has_pads)),
+        ]
+        with m.If(~is_empty & is_foreign):
             m.d.sync += static.eq(Cause.ILLEGAL_MEMORY_TYPE)
         with m.Elif(~is_empty & has_pads):
             m.d.sync += static.eq(Cause.ILLEGAL_PADDING)
-        self._decide(m, sequencer, check, static=static, transfers=~nothing, kind=MemoryType.OUT)
+        self._decide(
+            m, sequencer, check, static=static, wrong=wrong, transfers=~nothing, kind=MemoryType.OUT
+        )
         m.d.comb += [
             # Any other memory type is an error, whatever the range check says.
             check.insn.memory_type.eq(MemoryType.OUT),

@@ -46,6 +46,7 @@ def front_end(module: executor.Executor) -> Module:
         sequencer.unit.eq(insn[4]),
         sequencer.quick.eq(insn[5]),
         sequencer.cause.eq(insn[6:8]),
+        sequencer.faulty.eq(insn[6:8] != 0),
         sequencer.hindered.eq(free(f"{name}_hindered")),
         sequencer.done.eq(free(f"{name}_done")),
         sequencer.failed.eq(free(f"{name}_failed", 4)),
@@ -215,8 +216,8 @@ def test_what_is_settled_with_a_fault(tmp_path, old, new, property):
     ("old", "new", "property"),
     [
         (
-            "stuck_pop = ready & (self.cause == Cause.NONE) & ~flight.o.valid",
-            "stuck_pop = ready & (self.cause == Cause.NONE)",
+            "stuck_pop = ready & ~self.faulty & ~flight.o.valid",
+            "stuck_pop = ready & ~self.faulty",
             "settled",
         ),
         ("& self._hold_head(m) & ~stopped", "& self._hold_head(m)", "settled"),

@@ -65,6 +65,7 @@ class Harness(wiring.Component):
             self.unit.eq(word[:2]),
             inner.unit.eq(word[:2]),
             inner.cause.eq(word[4:8]),
+            inner.faulty.eq(word[4:8] != 0),
             inner.tokens.eq(word[8:12]),
             inner.quick.eq(word[12]),
             inner.moved.moved.eq(word[16:33]),
