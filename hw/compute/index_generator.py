@@ -105,6 +105,81 @@ class _Offset:
         self._m.d.sync += [self.outer.eq(after), self.total.eq(after)]
 
 
+class _Loops:
+    """An instruction's three loops: its next iteration, and how far that is from their ends.
+
+    Whether the iteration is a loop's last is known one iteration ahead.
+    """
+
+    def __init__(self, m: Module, config: Config) -> None:
+        self._m = m
+        self.loop = Signal(loop_layout(config))
+        self.uop = Signal(config.log_uop_depth + 1)
+        self._out_left, self._in_left = (
+            Signal(LOOP_BITS, name=name) for name in ("out_left", "in_left")
+        )
+        self.uop_last, self._in_last, self._out_last = (
+            Signal(name=name) for name in ("uop_last", "in_last", "out_last")
+        )
+        # The loop has one round.
+        self._only_uop, self._only_in = (Signal(name=name) for name in ("only_uop", "only_in"))
+        self.last = self.uop_last & self._in_last & self._out_last
+        self.first, self.passes = Signal(), Signal()
+        acc, wgt = config.log_acc_depth, config.log_wgt_depth
+        self.offsets = {
+            "dst": _Offset(m, "dst", acc),
+            "src": _Offset(m, "src", max(acc, config.log_inp_depth)),
+            "wgt": _Offset(m, "wgt", wgt),
+        }
+
+    def start(self, new: View) -> None:
+        """Begins an instruction."""
+        only_uop, only_in = new.uop_bgn + 1 == new.uop_end, new.iter_in == 1
+        self._m.d.sync += [
+            self.loop.eq(new),
+            self.uop.eq(new.uop_bgn),
+            self._in_left.eq(new.iter_in),
+            self._out_left.eq(new.iter_out),
+            *(flag.eq(only_uop) for flag in (self.uop_last, self._only_uop)),
+            *(flag.eq(only_in) for flag in (self._in_last, self._only_in)),
+            self._out_last.eq(new.iter_out == 1),
+            self.first.eq(1),
+            self.passes.eq(0),
+        ]
+        for offset in self.offsets.values():
+            offset.clear()
+
+    def step(self) -> None:
+        """The next iteration, if this is not the instruction's last."""
+        m, loop = self._m, self.loop
+        m.d.sync += [
+            self.uop.eq(self.uop + 1),
+            self.uop_last.eq(self.uop + 2 == loop.uop_end),
+            self.first.eq(0),
+        ]
+        with m.If(self.uop_last):
+            m.d.sync += self.passes.eq(1)
+        with m.If(self.uop_last & ~self.last):
+            m.d.sync += [self.uop.eq(loop.uop_bgn), self.uop_last.eq(self._only_uop)]
+            # The next round of the inner loop, or of the outer one.
+            with m.If(self._in_last):
+                m.d.sync += [
+                    self._in_left.eq(loop.iter_in),
+                    self._in_last.eq(self._only_in),
+                    self._out_left.eq(self._out_left - 1),
+                    self._out_last.eq(self._out_left == 2),
+                ]
+                for name, offset in self.offsets.items():
+                    offset.step_outer(loop[f"{name}_factor_out"])
+            with m.Else():
+                m.d.sync += [
+                    self._in_left.eq(self._in_left - 1),
+                    self._in_last.eq(self._in_left == 2),
+                ]
+                for name, offset in self.offsets.items():
+                    offset.step_inner(loop[f"{name}_factor_in"])
+
+
 class _Span:
     """The largest of an `_Offset`'s values, a bit of the counts at a time.
 
@@ -171,13 +246,6 @@ class IndexGenerator(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.jobs = jobs = Queue(loop_layout(config), 2)
-        acc, wgt = config.log_acc_depth, config.log_wgt_depth
-        offsets = {
-            "dst": _Offset(m, "dst", acc),
-            "src": _Offset(m, "src", max(acc, config.log_inp_depth)),
-            "wgt": _Offset(m, "wgt", wgt),
-        }
-
         # All three stages move together. What the last of them holds goes out, or into `spare` if
         # it is not taken. So `moves` is early in its cycle, however late `iteration.ready` is.
         summed, summed_valid = Signal(iteration_layout(config)), Signal()
@@ -193,19 +261,11 @@ class IndexGenerator(wiring.Component):
         with m.Elif(self.iteration.ready):
             m.d.sync += spare_full.eq(0)
 
-        # Loops.
-        loop = Signal(loop_layout(config))
+        loops = _Loops(m, config)
+        loop, offsets, uop, first = loops.loop, loops.offsets, loops.uop, loops.first
         active, read_valid = Signal(), Signal()
-        uop = Signal(config.log_uop_depth + 1)
-        out_left, in_left = Signal(LOOP_BITS), Signal(LOOP_BITS)
-        # This iteration is the last of each of the three loops. Kept one iteration ahead; `only_*`
-        # say that the loop has one round.
-        uop_last, in_last, out_last = Signal(), Signal(), Signal()
-        only_uop, only_in = Signal(), Signal()
-        last = uop_last & in_last & out_last
-        first, passes = Signal(), Signal()
         # A job that can start at once does not go through the queue.
-        begins = ~active | (moves & last)
+        begins = ~active | (moves & loops.last)
         direct = begins & ~jobs.o.valid
         m.d.comb += [
             jobs.i.payload.eq(self.job.payload),
@@ -215,46 +275,15 @@ class IndexGenerator(wiring.Component):
             self.busy.eq(active | jobs.o.valid | read_valid | self.iteration.valid),
         ]
         with m.If(active & moves):
-            m.d.sync += [uop.eq(uop + 1), uop_last.eq(uop + 2 == loop.uop_end), first.eq(0)]
-            with m.If(uop_last):
-                m.d.sync += passes.eq(1)
-            with m.If(last):
+            with m.If(loops.last):
                 m.d.sync += active.eq(0)
-            with m.Elif(uop_last):
-                m.d.sync += [uop.eq(loop.uop_bgn), uop_last.eq(only_uop)]
-                # The next round of the inner loop, or of the outer one.
-                with m.If(in_last):
-                    m.d.sync += [
-                        in_left.eq(loop.iter_in),
-                        in_last.eq(only_in),
-                        out_left.eq(out_left - 1),
-                        out_last.eq(out_left == 2),
-                    ]
-                    for name, offset in offsets.items():
-                        offset.step_outer(loop[f"{name}_factor_out"])
-                with m.Else():
-                    m.d.sync += [in_left.eq(in_left - 1), in_last.eq(in_left == 2)]
-                    for name, offset in offsets.items():
-                        offset.step_inner(loop[f"{name}_factor_in"])
+            loops.step()
         new = Signal(loop_layout(config))
         m.d.comb += new.eq(Mux(jobs.o.valid, jobs.o.payload, self.job.payload))
-        new_only_uop, new_only_in = new.uop_bgn + 1 == new.uop_end, new.iter_in == 1
         # `job` is issued late in a cycle: nothing but `active` depends on that.
         with m.If(begins):
-            m.d.sync += [
-                loop.eq(new),
-                active.eq(jobs.o.valid | self.job.valid),
-                uop.eq(new.uop_bgn),
-                in_left.eq(new.iter_in),
-                out_left.eq(new.iter_out),
-                *(flag.eq(new_only_uop) for flag in (uop_last, only_uop)),
-                *(flag.eq(new_only_in) for flag in (in_last, only_in)),
-                out_last.eq(new.iter_out == 1),
-                first.eq(1),
-                passes.eq(0),
-            ]
-            for offset in offsets.values():
-                offset.clear()
+            m.d.sync += active.eq(jobs.o.valid | self.job.valid)
+            loops.start(new)
 
         # The micro-op comes a cycle later; the offsets wait for it.
         m.d.comb += [self.uop_en.eq(active & moves), self.uop_addr.eq(uop)]
@@ -266,8 +295,8 @@ class IndexGenerator(wiring.Component):
                 *(read[name].eq(offset.total) for name, offset in offsets.items()),
                 read.past_uops.eq(uop[-1]),
                 read.first.eq(first),
-                read.seen.eq(passes | uop_last),
-                read.last.eq(last),
+                read.seen.eq(loops.passes | loops.uop_last),
+                read.last.eq(loops.last),
             ]
 
         self._add_up(m, read, read_valid, summed, summed_valid, moves)

@@ -190,29 +190,10 @@ class Lane(wiring.Component):
         m.d.comb += total.eq(partial + (product << 16))
         multiply = [product.eq(left * right), left.eq(other), other.eq(left)]
         source = [operand.eq(value), distance.eq(lane_arithmetic.distance(value))]
-        shifted = lane_arithmetic.shift(m, value, distance)
 
-        operation, kind, is_max = Signal(LaneOperation), Signal(_Result), Signal()
-        m.d.sync += [
-            operation.eq(control.operation),
-            kind.eq(_Result.PLAIN),
-            is_max.eq(control.operation == LaneOperation.MAX),
-        ]
-        with m.Switch(control.operation):
-            for name, result_kind in _RESULTS.items():
-                with m.Case(name):
-                    m.d.sync += kind.eq(result_kind)
-        # No step writes what it does not make, so the register takes something in every cycle.
-        plain = Signal(32)
-        with m.Switch(kind):
-            with m.Case(_Result.PLAIN):
-                m.d.sync += result.eq(plain)
-            with m.Case(_Result.EXTREME):
-                m.d.sync += result.eq(lane_arithmetic.extreme(value, operand, is_max))
-            with m.Case(_Result.ADD):
-                m.d.sync += result.eq(lane_arithmetic.add(value, operand))
-            with m.Case(_Result.SHIFT):
-                m.d.sync += result.eq(shifted)
+        operation, plain = Signal(LaneOperation), Signal(32)
+        m.d.sync += operation.eq(control.operation)
+        self._choose_result(m, value, operand, distance, plain)
         if self._requantises:
             requantised = self._requantise(m, value, operand)
         with m.Switch(operation):
@@ -239,6 +220,28 @@ class Lane(wiring.Component):
                     m.d.comb += plain.eq(requantised)
                     m.d.sync += source
         return m
+
+    def _choose_result(
+        self, m: Module, value: Signal, operand: Signal, distance: Distance, plain: Signal
+    ) -> None:
+        """The register of the result: `plain`, or something made of the tile that was read."""
+        operation, result = self.control.operation, self.result
+        kind, is_max = Signal(_Result), Signal()
+        m.d.sync += [kind.eq(_Result.PLAIN), is_max.eq(operation == LaneOperation.MAX)]
+        with m.Switch(operation):
+            for name, result_kind in _RESULTS.items():
+                with m.Case(name):
+                    m.d.sync += kind.eq(result_kind)
+        # No step writes what it does not make, so the register takes something in every cycle.
+        with m.Switch(kind):
+            with m.Case(_Result.PLAIN):
+                m.d.sync += result.eq(plain)
+            with m.Case(_Result.EXTREME):
+                m.d.sync += result.eq(lane_arithmetic.extreme(value, operand, is_max))
+            with m.Case(_Result.ADD):
+                m.d.sync += result.eq(lane_arithmetic.add(value, operand))
+            with m.Case(_Result.SHIFT):
+                m.d.sync += result.eq(lane_arithmetic.shift(m, value, distance))
 
     def _requantise(self, m: Module, value: Signal, operand: Signal) -> Value:
         """The requantiser's result for what it took `Requantiser.LATENCY` cycles before."""
