@@ -82,3 +82,11 @@ def test_a_queue_of_block_memory_keeps_items(tmp_path, monkeypatch, depth):
 def test_a_queue_with_a_fault_does_not(tmp_path):
     faulty = planted(Queue, {"inner.r_en.eq(self.o.ready)": "inner.r_en.eq(1)"})
     assert "holds what is not taken" in fails(KeepsItems(faulty(1, 3), 3), tmp_path, depth=11)
+
+
+@pytest.mark.full
+def test_a_queue_of_block_memory_with_a_fault_does_not(tmp_path, monkeypatch):
+    monkeypatch.setattr("vta.hw.bus.streams.DISTRIBUTED", 1)
+    faulty = planted(Queue, {"read.en.eq(fetches)": "read.en.eq(1)"})
+    found = fails(KeepsItemsInBlockMemory(faulty(1, 2), 2), tmp_path, depth=8)
+    assert "each comes out in its turn" in found or "holds what is not taken" in found
