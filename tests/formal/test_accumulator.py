@@ -148,7 +148,7 @@ def test_reads_with_a_fault(tmp_path, old, new, property):
         ("older.eq(result)", "older.eq(older)", LAST_WRITE),
         ("Mux(control.forward_2, result,", "Mux(control.forward_2, older,", LAST_WRITE),
         ("Mux(control.forward_1, result, taken)", "taken", LAST_WRITE),
-        ("lane_arithmetic.add(value, operand)", "lane_arithmetic.add(taken, operand)", OPERATION),
+        ("lane_arithmetic.add(value, operand)", "lane_arithmetic.add(operand, operand)", OPERATION),
     ],
 )
 def test_reads_of_a_lane_with_a_fault(tmp_path, monkeypatch, old, new, property):

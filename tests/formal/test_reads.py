@@ -84,7 +84,7 @@ def test_each_client_gets_its_own(tmp_path):
             "address.i.payload.burst.eq(bursts[0].payload)",
             "bursts",
         ),
-        ("response.o.payload.id == client", "client == 0", "beats"),
+        ("response.o.payload.client[client]", "response.o.payload.client[0]", "beats"),
         ("bus.rresp != Response.OKAY", "0", "beats"),
         ("address.i.ready & (chosen == client)", "(chosen == client)", "bursts"),
     ],
