@@ -239,7 +239,7 @@ class Device(abc.ABC):
         timeout: float | None = None,
         insns: NDArray[np.uint64] | None = None,
     ) -> RunReport:
-        """Runs a stream that lies in the device's memory.
+        """Resets the machine, and runs a stream that lies in the device's memory.
 
         Parameters
         ----------
@@ -253,9 +253,13 @@ class Device(abc.ABC):
 
         Raises
         ------
+        ArgumentError
+            If `insns` has another shape.
         DeviceTimeout, MachineError
             As for `run`.
         """
+        if insns is not None and insns.shape != (insn_count, 2):
+            raise ArgumentError(f"insns must have the shape ({insn_count}, 2), not {insns.shape}")
         registers = dict.fromkeys(BASES, 0) | dict(base or {})
         if unknown := registers.keys() - set(BASES):
             raise DeviceError(

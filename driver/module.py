@@ -86,7 +86,8 @@ class TimingResult:
 class LoadedModule:
     """A program loaded on a device; call it with its arguments to run it.
 
-    Its constants and its instructions are written to the device at the first call, and stay there.
+    Its constants and its instructions are written to the device at the first call. They stay there
+    until `close`, or until the module is forgotten.
     Threads may share it. The device serves one call at a time. Threads that pass the same array
     must coordinate their writes to it.
 
@@ -112,6 +113,10 @@ class LoadedModule:
 
     def __call__(self, *args: NDArray) -> None:
         self.run(*args)
+
+    def close(self) -> None:
+        """Frees the program's memory on the device; may be called twice. A call takes it again."""
+        self._resident.close()
 
     def __getitem__(self, name: str) -> LoadedModule:
         """The module's only function, by the name that it was built with: the module itself."""

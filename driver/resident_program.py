@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -21,9 +20,10 @@ __all__ = ["ResidentProgram"]
 class ResidentProgram:
     """A program in a device's memory, to be run there more than once.
 
-    Constants (micro-ops among them) are written once. The stream is linked and written again only
-    if a buffer moves. So a call on a remote board is one request. The memory is free again after
-    `close`, or some time after the program is forgotten.
+    Its constants (micro-ops among them) are written at the first run. The stream is linked and
+    written again only if an argument moves. So on a remote board a later run is one request, but
+    for constants that the program overwrites, which are written before each run. The memory is free
+    again after `close`, or some time after the program is forgotten.
 
     It is a context manager. Threads may share it.
 
@@ -42,30 +42,34 @@ class ResidentProgram:
         device.check(program)
         self.program = program
         self.device = device
-        self._constants: dict[str, int] = {}
-        self._stored = _stored_constants(program)
+        self._overwritten = _overwritten_constants(program)
+        self._own: dict[str, int] = {}
         self._insn_addr: int | None = None
-        self._places: dict[str, int] | None = None
+        self._written = False
+        self._linked: dict[str, int] | None = None
         self._memory: list[int] = []
         self._discard = weakref.finalize(self, _discard, device, self._memory)
 
-    def upload(self) -> None:
-        """Takes memory for constants and stream, and writes the constants; once."""
+    def reserve(self) -> None:
+        """Takes memory for constants, scratch and stream; once. The first run does it.
+
+        Raises
+        ------
+        DeviceError
+            If there is not enough.
+        """
         with self.device.lock:
             if self._insn_addr is not None:
                 return
-            constants = [buffer for buffer in self.program.buffers if buffer.data is not None]
             try:
-                for buffer in constants:
-                    self._constants[buffer.name] = self._take(buffer.nbytes)
-                    self.device.check_place(buffer, self._constants[buffer.name])
-                insn_addr = self._take(self.program.insns.nbytes)
+                for buffer in self.program.buffers:
+                    if buffer.role in ("const", "temp"):
+                        self._own[buffer.name] = address = self._take(buffer.nbytes)
+                        self.device.check_place(buffer, address)
+                self._insn_addr = self._take(self.program.insns.nbytes)
             except BaseException:
                 self._give_back()
                 raise
-            for buffer in constants:
-                self._write(buffer)
-            self._insn_addr = insn_addr
 
     def run(self, addresses: Mapping[str, int], *, timeout: float | None = None) -> RunReport:
         """Runs the program.
@@ -87,26 +91,23 @@ class ResidentProgram:
             If the machine reports an error. The device is reset and can be used again.
         """
         program, device = self.program, self.device
-        with device.lock, contextlib.ExitStack() as stack:
-            self.upload()
+        with device.lock:
+            self.reserve()
             assert self._insn_addr is not None
-            places = dict(self._constants)
-            for buffer in program.buffers:
-                if buffer.name not in places:
-                    places[buffer.name] = (
-                        stack.enter_context(device.scratch(buffer.nbytes))
-                        if buffer.role == "temp"
-                        else addresses[buffer.name]
-                    )
-                    device.check_place(buffer, places[buffer.name])
-            for buffer in self._stored:
-                self._write(buffer)
-            insns = None if places == self._places else program.link(places)
+            places = dict(self._own)
+            for buffer in program.args:
+                places[buffer.name] = addresses[buffer.name]
+                device.check_place(buffer, places[buffer.name])
+            for buffer in self._overwritten if self._written else program.buffers:
+                if buffer.data is not None:
+                    device.write(places[buffer.name], buffer.data)
+            self._written = True
+            insns = None if places == self._linked else program.link(places)
             # Until a run has ended well, nobody knows whether its stream arrived.
-            self._places = None
+            self._linked = None
             count = len(program.insns)
             report = device.launch(self._insn_addr, count, timeout=timeout, insns=insns)
-            self._places = places
+            self._linked = places
             return report
 
     def close(self) -> None:
@@ -128,16 +129,13 @@ class ResidentProgram:
     def _give_back(self) -> None:
         while self._memory:
             self.device.free(self._memory.pop())
-        self._constants.clear()
-        self._insn_addr = self._places = None
-
-    def _write(self, buffer: DramBuffer) -> None:
-        assert buffer.data is not None
-        self.device.write(self._constants[buffer.name], buffer.data)
+        self._own.clear()
+        self._insn_addr = self._linked = None
+        self._written = False
 
 
-def _stored_constants(program: Program) -> list[DramBuffer]:
-    """The constants that the program itself overwrites, which each call needs fresh."""
+def _overwritten_constants(program: Program) -> list[DramBuffer]:
+    """The constants that the program itself stores to."""
     opcodes = Isa(program.config).common.unpack_array(program.insns)["opcode"]
     stores = program.refs[(opcodes == Opcode.STORE) & (program.refs >= 0)]
     buffers = [program.buffers[index] for index in np.unique(stores)]

@@ -182,7 +182,7 @@ class Core(wiring.Component):
                 Assert(pending <= config.insn_queue_depth, "more instructions than may be pending"),
                 Assert(
                     has_room == (pending != config.insn_queue_depth),
-                    "an instruction queue does not know that it is full",
+                    "has_room must be set exactly while fewer instructions are pending than may be",
                 ),
             ]
             m.d.sync += pending.eq(pending + (source.valid & source.ready) - module.port.issue)

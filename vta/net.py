@@ -250,7 +250,7 @@ class Net:
         try:
             for buffer in program.args:
                 addresses[buffer.name] = self._device.allocate(buffer.nbytes)
-            self._residents[index].upload()
+            self._residents[index].reserve()
         except DeviceError as error:
             for address in addresses.values():
                 self._device.free(address)

@@ -12,11 +12,14 @@ answer; the one exception is ``interrupt``, which it may send during ``launch``.
 | program | clock_hz (may be left out) | bitstream | (events) |
 | write | addr | the bytes | |
 | read | addr, nbytes | | body: the bytes |
-| launch | insn_addr, insn_count, base, timeout | stream (optional) | (events) registers, seconds |
+| launch | insn_addr, insn_count, base, timeout | the stream (*) | (events) registers, seconds |
 | interrupt | | | none; it ends the launch |
 | reset | | | |
 | ping | | | |
 | close | | | |
+
+``launch`` resets the machine first. (*) The body may be left out if the stream is in memory
+already; else it has 16 bytes for each of `insn_count` instructions, and is put at `insn_addr`.
 
 A request has a number, `id`, that its answer repeats. An answer has ``ok`` or ``error`` (an
 exception's name in `ERRORS`, with ``message``); an error whose `id` is null ends the session. An

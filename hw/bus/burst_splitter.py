@@ -118,7 +118,9 @@ class BurstSplitter(wiring.Component):
                             stride_bytes.eq(job.run_stride << shift),
                         ]
         m.d.sync += [
-            Assert(has_runs == (runs_left != 0), "the splitter does not know its runs"),
-            Assert(~has_beats | (beats != 0), "the splitter does not know its beats"),
+            Assert(
+                has_runs == (runs_left != 0), "has_runs must be set exactly while runs are left"
+            ),
+            Assert(~has_beats | (beats != 0), "has_beats must not be set when no beats are left"),
         ]
         return m

@@ -97,12 +97,11 @@ def transfer_layout(config: Config) -> data.StructLayout:
     """A checked LOAD or STORE: all that the engines need, worked out once.
 
     DRAM holds `runs` runs of `run_elems` elements, `run_stride` elements apart from byte address
-    `addr` on (rows that follow each other without a gap are one run); it `moves` something if
-    there are any. In SRAM there are `rows`
-    rows of `cols` elements, the first at `data_addr`, with `gap` elements of padding between one
-    row and the next, `lead` before the first row and `tail` after the last, the latter at
-    `tail_addr`. `moved` elements come from or go to DRAM; in SRAM the transfer ends before
-    `sram_end`.
+    `addr` on (rows that follow each other without a gap are one run). `moves` is set if `runs` is
+    not 0. In SRAM there are `rows` rows of `cols` elements, the first at `data_addr`, with `gap`
+    elements of padding between one row and the next, `lead` before the first row and `tail` after
+    the last, the latter at `tail_addr`. `moved` elements come from or go to DRAM; in SRAM the
+    transfer ends before `sram_end`.
 
     With encoding 0.0.3, `pad_min` says that padding is the least number instead of zero.
     """

@@ -109,8 +109,11 @@ class Queue(wiring.Component):
             m.d.sync += [holds.eq(level != 1), has_room.eq(1)]
         m.d.sync += [
             Assert(level <= depth, "a queue holds more than it can"),
-            Assert(holds == (level != 0), "a queue does not know whether it is empty"),
-            Assert(has_room == (level != depth), "a queue does not know whether it is full"),
+            Assert(holds == (level != 0), "holds must be set exactly while level is not 0"),
+            Assert(
+                has_room == (level != depth),
+                "has_room must be set exactly while level is below the depth",
+            ),
         ]
         return holds, has_room
 

@@ -159,5 +159,5 @@ class DotProducts(wiring.Component):
 
 
 def has_wide_multipliers(platform: object) -> bool:
-    """Whether 25 by 8 bits fit one multiplier: so in all families but some of Lattice's."""
+    """Whether 25 by 8 bits fit one multiplier: assumed of all families that are not in `NARROW`."""
     return getattr(platform, "family", None) not in NARROW

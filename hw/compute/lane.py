@@ -170,7 +170,8 @@ class Lane(wiring.Component):
         ]
         m.d.comb += value.eq(Mux(control.forward_1, result, taken))
 
-        # A shift's distance is worked out on the operand's way into its register. No sum is one.
+        # A shift's distance is worked out on the operand's way into its register. A dot product is
+        # never one.
         operand, distance = Signal(32, reset_less=True), Signal(Distance, reset_less=True)
         with m.Switch(control.operand):
             with m.Case(OperandSource.SUM):
@@ -232,7 +233,7 @@ class Lane(wiring.Component):
             for name, result_kind in _RESULTS.items():
                 with m.Case(name):
                     m.d.sync += kind.eq(result_kind)
-        # No step writes what it does not make, so the register takes something in every cycle.
+        # Only steps that make a result write it, so the register may take something in every cycle.
         with m.Switch(kind):
             with m.Case(_Result.PLAIN):
                 m.d.sync += result.eq(plain)

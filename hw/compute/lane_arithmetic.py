@@ -1,4 +1,4 @@
-"""The arithmetic of one ACC number: values of `m`'s combinational domain."""
+"""The arithmetic of one ACC number, combinational."""
 
 from amaranth import *
 from amaranth.lib import data

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from vta.hw.bus.payloads import COUNT_BITS, INDEX_BITS, QueuedInsn, Status, TokenBits
 from vta.hw.bus.streams import Queue
-from vta.isa import MEMORY_TYPE_BITS
+from vta.isa import MEMORY_TYPE_BITS, Cause
 
 __all__ = ["IN_FLIGHT", "ModuleSignature", "Retired", "Sequencer"]
 
@@ -140,6 +140,11 @@ class Sequencer(wiring.Component):
         stopped, cause, index = Signal(), Signal(4), Signal(INDEX_BITS)
         ready = Signal()
         m.d.comb += ready.eq(self.head_valid & self._hold_head(m) & ~stopped)
+
+        m.d.sync += Assert(
+            ~ready | (self.faulty == (self.cause != Cause.NONE)),
+            "an instruction must be faulty if, and only if, it has a cause",
+        )
 
         # Issue.
         lacks_prev = self.tokens.pop_prev & ~port.available.pop_prev

@@ -109,6 +109,10 @@ class LoadEngine(wiring.Component):
 
         # A job goes to both halves at once; one that moves nothing makes no requests.
         moves = self.job.payload.moves
+        m.d.sync += Assert(
+            ~self.job.valid | (moves == (self.job.payload.runs != 0)),
+            "a transfer must move something if, and only if, it has runs",
+        )
         m.d.comb += [
             requests.job.payload.eq(self.job.payload),
             jobs.i.payload.transfer.eq(self.job.payload),

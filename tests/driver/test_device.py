@@ -278,6 +278,10 @@ def test_raw_streams(make_program: MakeProgram) -> None:
             device.run_stream(Isa.words([3]), base={"acc": 1})
         with pytest.raises(DeviceError, match="only the keys .* not ink"):
             device.run_stream(Isa.words([3]), base={"ink": 0})
+        with pytest.raises(
+            ArgumentError, match=r"insns must have the shape \(2, 2\), not \(1, 2\)"
+        ):
+            device.launch(4096, 2, insns=Isa.words([3]))
         assert device.run_stream(Isa.words([3])).instructions == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 from collections.abc import Callable, Iterator
 
@@ -93,7 +94,7 @@ def test_two_programs_do_not_disturb_each_other(device: Noting, make_program: Ma
             expected = put(device, 5)
             resident.run(PLACES)
             np.testing.assert_array_equal(result(device), expected)
-    assert first._constants[constant.name] != second._constants[constant.name]
+    assert first._own[constant.name] != second._own[constant.name]
 
 
 def test_a_constant_that_the_program_overwrites_is_fresh_in_each_run(device: Noting) -> None:
@@ -126,7 +127,7 @@ def test_a_constant_that_the_program_overwrites_is_fresh_in_each_run(device: Not
     resident = ResidentProgram(program, device)
     for _ in range(3):
         resident.run({})
-        found = device.read(resident._constants["k"], 8)
+        found = device.read(resident._own["k"], 8)
         np.testing.assert_array_equal(found, np.full(8, 5, np.uint8))
 
 
@@ -193,6 +194,45 @@ def test_memory_that_is_not_enough_is_given_back(
     expected = put(device, 3)
     resident.run(PLACES)
     np.testing.assert_array_equal(result(device), expected)
+
+
+def test_a_constant_that_was_not_written_is_written_at_the_next_run(
+    device: Noting, make_program: MakeProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first run fails in the write; its memory is used by the second one, and is not lost."""
+    resident = ResidentProgram(make_program(TINY), device)
+    expected = put(device, 4)
+
+    def fails(addr, data):
+        raise DeviceError("the cable is out")
+
+    monkeypatch.setattr(device, "_write", fails)
+    with pytest.raises(DeviceError, match="the cable is out"):
+        resident.run(PLACES)
+    in_use = device.in_use
+    monkeypatch.undo()
+    resident.run(PLACES)
+    np.testing.assert_array_equal(result(device), expected)
+    assert device.in_use == in_use
+    resident.close()
+    assert device.in_use == 0
+
+
+def with_scratch(program: Program) -> Program:
+    """The program with memory of its own that it does not use."""
+    scratch = DramBuffer(name="scratch", role="temp", shape=(300,), dtype="int32")
+    return dataclasses.replace(program, buffers=(*program.buffers, scratch))
+
+
+def test_scratch_stays_where_it_is(device: Noting, make_program: MakeProgram) -> None:
+    """Else the second program would take its place, and both were linked anew in each call."""
+    programs = [ResidentProgram(with_scratch(make_program(TINY)), device) for _ in range(2)]
+    for seed in range(3):
+        for resident in programs:
+            expected = put(device, seed)
+            resident.run(PLACES)
+            np.testing.assert_array_equal(result(device), expected)
+    assert device.streams == [True, True, False, False, False, False]
 
 
 def test_another_configuration_is_refused(device: Noting, make_program: MakeProgram) -> None:

@@ -21,7 +21,7 @@ __all__ = ["command"]
     type=click.Choice(list(FAMILIES)),
     default="xc7",
     show_default=True,
-    help="Whose multipliers to suit: xc7 for all that have 25 bits, ecp5 for 18.",
+    help="The FPGA's: xc7 for multipliers of 25 bits, as in a DSP48; ecp5 for those of 18.",
 )
 @config_option
 @click.option(

@@ -70,7 +70,7 @@ def random_message(rng: random.Random) -> bytes:
     takes_body = head["verb"] in ("write", "program") or rng.random() < 0.02
     body = rng.randbytes(rng.randrange(40)) if takes_body else b""
     if head["verb"] == "launch" and rng.random() < 0.4:
-        body = rng.randbytes(16 * int(head.get("insn_count") or 0))
+        body = rng.randbytes(16 * int(head.get("insn_count") or 0) + rng.choice([0, 0, 0, 1, 16]))
     lengths = [len(raw), len(body)]
     if kind > 0.98:
         lengths[rng.randrange(2)] = rng.choice((0, 1, 1 << 20, 1 << 31))

@@ -73,6 +73,20 @@ def test_a_write_that_fails_halfway_is_an_error_and_the_session_goes_on(
         np.testing.assert_array_equal(device.read(addr, data.nbytes), data)
 
 
+def test_a_stream_that_fails_halfway_is_an_error_and_the_session_goes_on(
+    serve: Serve, tiny: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve()
+    with rpc.connect("127.0.0.1", server.port, config=tiny) as remote:
+        remote.program_fpga()
+        device = remote.machine
+        insns = np.full((200_000, 2), 3, np.uint64)  # four pieces; the first word ends the run
+        fail_at(server._board, "flush", monkeypatch, 2)
+        with pytest.raises(DeviceError, match="the cache is on strike"):
+            device.run_stream(insns)
+        assert device.run_stream(insns).instructions == 1
+
+
 def test_a_read_that_fails_halfway_gives_no_wrong_data(
     serve: Serve, tiny: Config, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
