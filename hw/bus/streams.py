@@ -107,8 +107,9 @@ class Queue(wiring.Component):
             m.d.sync += [holds.eq(1), has_room.eq(level != depth - 1)]
         with m.Elif(goes_out & ~goes_in):
             m.d.sync += [holds.eq(level != 1), has_room.eq(1)]
+        if depth < (1 << len(level)) - 1:
+            m.d.sync += Assert(level <= depth, "a queue holds more than it can")
         m.d.sync += [
-            Assert(level <= depth, "a queue holds more than it can"),
             Assert(holds == (level != 0), "holds must be set exactly while level is not 0"),
             Assert(
                 has_room == (level != depth),
