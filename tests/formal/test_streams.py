@@ -72,7 +72,7 @@ class KeepsItemsInBlockMemory(KeepsItems):
         return self.dut.o.valid == (before != 0)
 
 
-@pytest.mark.parametrize("depth", [2, 3, 4])
+@pytest.mark.parametrize("depth", [2, 3, pytest.param(4, marks=pytest.mark.full)])
 def test_a_queue_of_block_memory_keeps_items(tmp_path, monkeypatch, depth):
     monkeypatch.setattr("vta.hw.bus.streams.DISTRIBUTED", 1)
     prove(KeepsItemsInBlockMemory(Queue(1, depth), depth), tmp_path, depth=3 * depth + 2)
