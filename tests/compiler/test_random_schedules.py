@@ -85,7 +85,7 @@ def functional(kit, kind, number, least, record_property):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_schedules(kind, kit, record_property):
-    functional(kit, kind, 0, 40, record_property)
+    functional(kit, kind, 0, 20, record_property)
 
 
 @pytest.mark.full
@@ -108,7 +108,7 @@ def on_rtl(config, number, least, record_property):
     require(outcomes, least, record_property)
 
 
-@pytest.mark.parametrize("name", ["tiny", "small"])
+@pytest.mark.parametrize("name", ["tiny", pytest.param("small", marks=pytest.mark.full)])
 def test_schedules_on_the_rtl(name, record_property):
     on_rtl(PRESETS[name], 500, 8, record_property)
 

@@ -352,6 +352,7 @@ def test_closing_closes_the_machine_once_and_before_its_memory() -> None:
     assert device.closed == []
 
 
+@pytest.mark.full
 def test_waves_are_complete_when_the_device_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

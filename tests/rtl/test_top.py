@@ -93,6 +93,7 @@ endmodule
 """
 
 
+@pytest.mark.full
 def test_an_assertion_that_fails_is_named(tmp_path, monkeypatch):
     design = Design(PRESETS["tiny"], ASSERTING, (("vta", "clk"),))
     with pytest.raises(pytest.fail.Exception, match="the planted fault"):

@@ -42,8 +42,8 @@ def check(first, count, record_property):
 
 
 def test_programs(record_property):
-    outcomes = check(SEED, 300, record_property)
-    assert outcomes.right >= 150
+    outcomes = check(SEED, 200, record_property)
+    assert outcomes.right >= 100
     assert set(outcomes.primitives) >= PRIMITIVES
 
 
