@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out, connect
 from vta.config import Config
 from vta.hw.bus.payloads import INDEX_BITS, Events, QueuedInsn
 from vta.hw.bus.read_dma import ReadDma, bus_signature
-from vta.hw.bus.streams import Queue
+from vta.hw.bus.streams import Queue, level_flags
 from vta.hw.compute.compute_module import ComputeModule
 from vta.hw.control.counters import EVENTS, Counters
 from vta.hw.control.register_file import READ_FROM_CORE
@@ -165,27 +165,19 @@ class Core(wiring.Component):
             m.submodules[f"{name}_queue"] = queue = Queue(QueuedInsn, config.insn_queue_depth)
             source = getattr(fetch, name)
             pending = blocks.pending[name]
-            has_room = Signal(init=1, name=f"{name}_has_room")
+            sent, issue = Signal(name=f"{name}_sent"), module.port.issue
+            _, has_room = level_flags(m, pending, config.insn_queue_depth, sent, issue)
             m.d.comb += [
                 queue.i.payload.eq(source.payload),
-                queue.i.valid.eq(source.valid & has_room),
+                sent.eq(source.valid & has_room),
+                queue.i.valid.eq(sent),
                 source.ready.eq(has_room),
             ]
             connect(m, queue.o, module.port.insn)
-            sent, issue = source.valid & has_room, module.port.issue
-            with m.If(sent & ~issue):
-                m.d.sync += has_room.eq(pending != config.insn_queue_depth - 1)
-            with m.Elif(issue & ~sent):
-                m.d.sync += has_room.eq(1)
             m.d.sync += [
+                pending.eq(pending + sent - issue),
                 Assert(~queue.i.valid | queue.i.ready, "more instructions than a queue can hold"),
-                Assert(pending <= config.insn_queue_depth, "more instructions than may be pending"),
-                Assert(
-                    has_room == (pending != config.insn_queue_depth),
-                    "has_room must be set exactly while fewer instructions are pending than may be",
-                ),
             ]
-            m.d.sync += pending.eq(pending + (source.valid & source.ready) - module.port.issue)
 
     def _connect_tokens(self, m: Module, blocks: _Blocks) -> None:
         """Token queues between neighbours."""

@@ -62,8 +62,9 @@ def generate(
 ) -> str:
     """The whole machine as Verilog-2005, top module `vta`, clock `clk`, synchronous reset `rst`.
 
-    `family` is the FPGA's, as Amaranth's platforms name it; `DotProducts` says what depends on it.
-    It changes neither results nor cycles.
+    `family` is the FPGA's, as Amaranth's platforms name it. How products are made depends on it
+    (`vta.hw.compute.multipliers`), results and cycles do not.
+
     With `few_pins` its ports are behind shift registers (`FewPins`), for place and route. With
     `assertions` it is SystemVerilog, because it has those of the blocks, for simulation.
 

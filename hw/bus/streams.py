@@ -8,10 +8,34 @@ from amaranth import *
 from amaranth.lib import fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Queue", "SkidBuffer"]
+__all__ = ["Queue", "SkidBuffer", "level_flags"]
 
 DISTRIBUTED = 16
 """The deepest queue that is made of distributed memory."""
+
+
+def level_flags(
+    m: Module, level: Signal, depth: int, goes_in: Value, goes_out: Value
+) -> tuple[Signal, Signal]:
+    """Whether `level` is not 0, and not `depth`: registers, because much depends on them.
+
+    `level` grows by one in a cycle with `goes_in`, and shrinks by one in a cycle with `goes_out`.
+    """
+    holds, has_room = Signal(), Signal(init=1)
+    with m.If(goes_in & ~goes_out):
+        m.d.sync += [holds.eq(1), has_room.eq(level != depth - 1)]
+    with m.Elif(goes_out & ~goes_in):
+        m.d.sync += [holds.eq(level != 1), has_room.eq(1)]
+    if depth < (1 << len(level)) - 1:
+        m.d.sync += Assert(level <= depth, "a level must be at most the depth")
+    m.d.sync += [
+        Assert(holds == (level != 0), "holds must be set exactly while level is not 0"),
+        Assert(
+            has_room == (level != depth),
+            "has_room must be set exactly while level is below the depth",
+        ),
+    ]
+    return holds, has_room
 
 
 class Queue(wiring.Component):
@@ -64,7 +88,7 @@ class Queue(wiring.Component):
             self.level.eq(inner.level),
         ]
         goes_in, goes_out = self.i.valid & self.i.ready, self.o.ready & self.o.valid
-        holds, has_room = self._flags(m, self.level, self._depth, goes_in, goes_out)
+        holds, has_room = level_flags(m, self.level, self._depth, goes_in, goes_out)
         m.d.comb += [self.o.valid.eq(holds), self.i.ready.eq(has_room)]
 
     def _use_block_memory(self, m: Module) -> None:
@@ -78,7 +102,7 @@ class Queue(wiring.Component):
         write, read = storage.write_port(), storage.read_port()
         stored, out_valid = Signal(range(depth + 1)), Signal()
         goes_in, fetches = self.i.valid & self.i.ready, Signal()
-        holds, has_room = self._flags(m, stored, depth, goes_in, fetches)
+        holds, has_room = level_flags(m, stored, depth, goes_in, fetches)
         m.d.comb += [
             fetches.eq(holds & (~out_valid | self.o.ready)),
             self.i.ready.eq(has_room),
@@ -96,27 +120,6 @@ class Queue(wiring.Component):
         for port, moves in ((write, goes_in), (read, fetches)):
             with m.If(moves):
                 m.d.sync += port.addr.eq(Mux(port.addr == depth - 1, 0, port.addr + 1))
-
-    @staticmethod
-    def _flags(
-        m: Module, level: Signal, depth: int, goes_in: Value, goes_out: Value
-    ) -> tuple[Signal, Signal]:
-        """Whether `level` is not 0, and not `depth`: registers, because much depends on them."""
-        holds, has_room = Signal(), Signal(init=1)
-        with m.If(goes_in & ~goes_out):
-            m.d.sync += [holds.eq(1), has_room.eq(level != depth - 1)]
-        with m.Elif(goes_out & ~goes_in):
-            m.d.sync += [holds.eq(level != 1), has_room.eq(1)]
-        if depth < (1 << len(level)) - 1:
-            m.d.sync += Assert(level <= depth, "a queue holds more than it can")
-        m.d.sync += [
-            Assert(holds == (level != 0), "holds must be set exactly while level is not 0"),
-            Assert(
-                has_room == (level != depth),
-                "has_room must be set exactly while level is below the depth",
-            ),
-        ]
-        return holds, has_room
 
 
 class SkidBuffer(wiring.Component):

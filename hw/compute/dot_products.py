@@ -9,13 +9,11 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
+from vta.hw.compute.multipliers import has_wide_multipliers
 
-__all__ = ["DotProducts", "has_wide_multipliers"]
+__all__ = ["DotProducts"]
 
 PRODUCT_BITS = 16
-
-NARROW = ("ecp5", "machxo2", "nexus")
-"""The families, as Amaranth's platforms name them, whose multipliers are narrower than 25 bits."""
 
 
 class DotProducts(wiring.Component):
@@ -156,8 +154,3 @@ class DotProducts(wiring.Component):
         with m.If(enable):
             m.d.sync += [register.eq(value) for register, value in zip(held, values, strict=True)]
         return held
-
-
-def has_wide_multipliers(platform: object) -> bool:
-    """Whether 25 by 8 bits fit one multiplier: assumed of all families that are not in `NARROW`."""
-    return getattr(platform, "family", None) not in NARROW

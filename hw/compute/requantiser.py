@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
-from vta.hw.compute.dot_products import has_wide_multipliers
+from vta.hw.compute.multipliers import has_wide_multipliers
 
 __all__ = ["Requantiser"]
 

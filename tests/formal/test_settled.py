@@ -201,7 +201,7 @@ def test_what_is_settled_stays_so(tmp_path):
     ("old", "new", "property"),
     [
         ("(module.port.idle & (blocks.pending[name] == 0))", "module.port.idle", "a report change"),
-        ("- module.port.issue)", "- module.port.insn.ready)", "settled"),
+        ("sent - issue)", "sent - module.port.insn.ready)", "settled"),
         ("| _waits(module)", "| ~status.active", "settled"),
         ("(fetch.over & fetch.quiet) | fetch.blocked", "fetch.quiet", "this one is"),
     ],

@@ -73,73 +73,40 @@ def test_right_answers_pass():
     run(bench)
 
 
-async def last_is_missing(ctx, dut):
-    await ask(ctx, dut, 0, 2)
-    await beat(ctx, dut, 0, 0)
-    await beat(ctx, dut, 0, 0)
-
-
-async def last_is_early(ctx, dut):
-    await ask(ctx, dut, 0, 2)
-    await ask(ctx, dut, 1, 1)
-    await beat(ctx, dut, 0, 1)
-
-
-async def last_of_the_second_burst(ctx, dut):
-    await ask(ctx, dut, 0, 1)
-    await ask(ctx, dut, 0, 2)
-    await beat(ctx, dut, 0, 1)
-    await beat(ctx, dut, 0, 1)
-
-
-async def nobody_asked(ctx, dut):
-    await ask(ctx, dut, 0, 1)
-    await beat(ctx, dut, 0, 1)
-    await beat(ctx, dut, 0, 1)
-
-
-async def of_nobody(ctx, dut):
-    await ask(ctx, dut, 0, 1)
-    await beat(ctx, dut, 5, 1)
-
-
-async def wrong_bid(ctx, dut):
-    await write(ctx, dut)
-    await answer(ctx, dut, bid=1)
-
-
-async def answered_before_the_data(ctx, dut):
-    await cycle(ctx, dut, awvalid=1, awready=1, awlen=1)
-    await cycle(ctx, dut, wvalid=1, wready=1, wlast=0)
-    await answer(ctx, dut)
-
-
-async def answered_before_the_address(ctx, dut):
-    await cycle(ctx, dut, wvalid=1, wready=1, wlast=1)
-    await answer(ctx, dut)
-
-
-async def answered_twice(ctx, dut):
-    await write(ctx, dut)
-    await answer(ctx, dut)
-    await answer(ctx, dut)
+LAST = "RLAST must be set on the last beat"
+EARLY = "a write was answered before its address and all of its data"
+ADDRESS = {"awvalid": 1, "awready": 1, "awlen": 1}
+DATA = {"wvalid": 1, "wready": 1}
 
 
 @pytest.mark.parametrize(
-    ("bench", "message"),
+    ("steps", "message"),
     [
-        (last_is_missing, "RLAST must be set on the last beat"),
-        (last_is_early, "RLAST must be set on the last beat"),
-        (last_of_the_second_burst, "RLAST must be set on the last beat"),
-        (nobody_asked, "a beat came for no burst"),
-        (of_nobody, "RID must be the identifier of a read"),
-        (wrong_bid, "BID must be 0"),
-        (answered_before_the_data, "a write was answered before its address and all of its data"),
-        (answered_before_the_address, "a write was answered before its address"),
-        (answered_twice, "a write was answered before its address"),
+        pytest.param([(ask, 0, 2), (beat, 0, 0), (beat, 0, 0)], LAST, id="missing"),
+        pytest.param([(ask, 0, 2), (ask, 1, 1), (beat, 0, 1)], LAST, id="early"),
+        pytest.param(
+            [(ask, 0, 1), (ask, 0, 2), (beat, 0, 1), (beat, 0, 1)], LAST, id="second burst"
+        ),
+        pytest.param(
+            [(ask, 0, 1), (beat, 0, 1), (beat, 0, 1)], "a beat came for no burst", id="no burst"
+        ),
+        pytest.param(
+            [(ask, 0, 1), (beat, 5, 1)], "RID must be the identifier of a read", id="nobody's"
+        ),
+        pytest.param([(write,), (answer, 1)], "BID must be 0", id="wrong BID"),
+        pytest.param([ADDRESS, {**DATA, "wlast": 0}, (answer,)], EARLY, id="before the data"),
+        pytest.param([{**DATA, "wlast": 1}, (answer,)], EARLY, id="before the address"),
+        pytest.param([(write,), (answer,), (answer,)], EARLY, id="twice"),
     ],
 )
-def test_wrong_answers_stop_the_simulation(bench, message):
+def test_wrong_answers_stop_the_simulation(steps, message):
+    async def bench(ctx, dut):
+        for step in steps:
+            if isinstance(step, dict):
+                await cycle(ctx, dut, **step)
+            else:
+                await step[0](ctx, dut, *step[1:])
+
     with pytest.raises(AssertionError, match=message):
         run(bench)
 
