@@ -26,15 +26,12 @@ def level_flags(
         m.d.sync += [holds.eq(1), has_room.eq(level != depth - 1)]
     with m.Elif(goes_out & ~goes_in):
         m.d.sync += [holds.eq(level != 1), has_room.eq(1)]
-    if depth < (1 << len(level)) - 1:
-        m.d.sync += Assert(level <= depth, "a level must be at most the depth")
-    m.d.sync += [
-        Assert(holds == (level != 0), "holds must be set exactly while level is not 0"),
-        Assert(
-            has_room == (level != depth),
-            "has_room must be set exactly while level is below the depth",
-        ),
-    ]
+    # One assertion for all: there are many levels, and each assertion takes time in simulation.
+    in_range = level <= depth if depth < (1 << len(level)) - 1 else Const(1)
+    m.d.sync += Assert(
+        Cat(in_range, holds, has_room) == Cat(1, level != 0, level < depth),
+        "a level must be at most the depth, and its flags must say if it is above 0 and below that",
+    )
     return holds, has_room
 
 
