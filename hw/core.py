@@ -212,6 +212,8 @@ class Core(wiring.Component):
                 pad.read_addr.eq(getattr(blocks.compute, f"{name}_addr")),
                 getattr(blocks.compute, f"{name}_data").eq(pad.read_data),
             ]
+            if config.requantises:
+                m.d.comb += pad.write_least.eq(write.least)
         m.d.comb += [
             blocks.compute.out_en.eq(blocks.store.read_en),
             blocks.compute.out_addr.eq(blocks.store.read_addr),

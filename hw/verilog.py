@@ -38,6 +38,11 @@ _HEADER = """\
 /* verilator lint_off DECLFILENAME */
 """
 
+_OTHER_ATTRIBUTES = re.compile(
+    r"(?m)^ *\(\* (?!no_rw_check|parallel_case).*\*\)\n|\(\* full_case.*?\*\) "
+)
+"""All that mean nothing to other tools, as Yosys writes them: on lines of their own, or inline."""
+
 _ZERO_WORDS = re.compile(
     r"(?m)^(?P<indent> *)(?P<memory>\S+)\[0\] = (?P<zero>\d+'h0+);\n"
     r"(?:(?P=indent)(?P=memory)\[\d+\] = (?P=zero);\n)+"
@@ -96,7 +101,7 @@ def verilog_of(
             *(() if assertions else ("delete t:$check",)),
             "memory_collect",
             "clean -purge",
-            "write_verilog -noattr -norename",
+            "write_verilog -norename",
         )
     )
     yosys = subprocess.run(
@@ -113,10 +118,7 @@ def verilog_of(
             "(it is installed by 'pip install amaranth[builtin-yosys]')"
         )
     header = _HEADER.format(bitstream=config.bitstream, bus=config.bus_width)
-    # The attribute means the same as the old comment, and no tool warns about it.
-    body = yosys.stdout.replace(
-        "casez (s) // synopsys parallel_case", "(* parallel_case *) casez (s)"
-    )
+    body = _OTHER_ATTRIBUTES.sub("", yosys.stdout)
     return header + _ASSERTION.sub(_assert_or_say, _ZERO_WORDS.sub(_zero_loop, body))
 
 

@@ -28,8 +28,8 @@ class BurstSplitter(wiring.Component):
     Members
     -------
     job : In(stream of transfer_layout)
-        A transfer that moves something (`runs` is not 0). Taken when all bursts of the one before
-        have been requested.
+        A transfer that moves something (neither `runs` nor `run_elems` is 0). Taken when all
+        bursts of the one before have been requested.
     burst : Out(stream of burst_layout)
     last : Out(1)
         With `burst`: it is the job's last.
@@ -59,48 +59,46 @@ class BurstSplitter(wiring.Component):
         )
 
         run_addr = Signal(config.addr_width)
-        run_bytes = Signal(run_bits)
+        # A run's length, less one byte.
+        run_reach = Signal(run_bits)
         stride_bytes = Signal(SIZE_BITS + max(shifts.values()))
         runs_left = Signal(SIZE_BITS)
         addr = Signal(config.addr_width - log_bus)
-        beats = Signal(run_bits)
-        # Whether any runs or beats are left: registers, because much depends on it. `beats` only
-        # counts with `has_beats`.
+        # Whether any runs or beats are left: registers, because much depends on it.
         has_runs, has_beats = Signal(), Signal()
         # The next job may be here already while the last run of this one is being asked for.
         last_run = Signal()
 
-        # The current run: a burst goes to the end of its chunk or to the end of the run.
-        to_chunk_end = Signal(range(chunk + 1))
-        count = Signal(range(chunk + 1))
+        # The current run: a burst goes to the end of its chunk, or to the run's last beat, which
+        # lies `chunks_left` chunks further on. `last` says that none is left.
+        chunks_left, last_beat = Signal(run_bits), Signal(log_chunk)
         last = Signal()
         m.d.comb += [
-            to_chunk_end.eq(chunk - addr[:log_chunk]),
-            last.eq(beats <= to_chunk_end),
-            count.eq(Mux(last, beats, to_chunk_end)),
             self.burst.valid.eq(has_beats),
             self.last.eq(last & last_run),
             self.burst.payload.addr.eq(addr << log_bus),
-            self.burst.payload.beats.eq(count),
+            self.burst.payload.beats.eq(Mux(last, last_beat, chunk - 1) - addr[:log_chunk] + 1),
         ]
         taken = self.burst.valid & self.burst.ready
         with m.If(taken):
             m.d.sync += [
                 addr.eq((addr[log_chunk:] + 1) << log_chunk),
-                beats.eq(beats - to_chunk_end),
+                chunks_left.eq(chunks_left - 1),
+                last.eq(chunks_left == 1),
                 has_beats.eq(~last),
             ]
 
-        # The next run, whose first and last beat may be partly used.
-        run_beats = Signal(run_bits)
-        m.d.comb += run_beats.eq(
-            (run_addr[:log_bus] + run_bytes + (config.bus_bytes - 1)) >> log_bus
-        )
+        # The next run, whose first and last beat may be partly used. Its end, in beats, counts from
+        # the start of the chunk in which it begins.
+        end = Signal(run_bits + 1)
+        m.d.comb += end.eq((run_addr[: log_bus + log_chunk] + run_reach) >> log_bus)
         with m.If(has_runs & (~has_beats | (taken & last))):
             m.d.sync += [
                 addr.eq(run_addr >> log_bus),
-                beats.eq(run_beats),
-                has_beats.eq(run_beats != 0),
+                chunks_left.eq(end >> log_chunk),
+                last_beat.eq(end),
+                last.eq(end >> log_chunk == 0),
+                has_beats.eq(1),
                 run_addr.eq(run_addr + stride_bytes),
                 runs_left.eq(runs_left - 1),
                 has_runs.eq(runs_left != 1),
@@ -114,13 +112,20 @@ class BurstSplitter(wiring.Component):
                 for kind, shift in shifts.items():
                     with m.Case(kind):
                         m.d.sync += [
-                            run_bytes.eq(job.run_elems << shift),
+                            run_reach.eq((job.run_elems << shift) - 1),
                             stride_bytes.eq(job.run_stride << shift),
                         ]
         m.d.sync += [
             Assert(
                 has_runs == (runs_left != 0), "has_runs must be set exactly while runs are left"
             ),
-            Assert(~has_beats | (beats != 0), "has_beats must not be set when no beats are left"),
+            Assert(
+                ~has_beats | (last == (chunks_left == 0)),
+                "last must be set exactly in a run's last chunk",
+            ),
+            Assert(
+                ~has_beats | ~last | (addr[:log_chunk] <= last_beat),
+                "a run must not end before the beat that is asked for next",
+            ),
         ]
         return m

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth import *
-from amaranth.lib import fifo, memory, stream, wiring
+from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
+
+from vta.hw.bus.block_memory import block_memory
 
 __all__ = ["Queue", "SkidBuffer", "level_flags"]
 
@@ -95,7 +97,7 @@ class Queue(wiring.Component):
         """
         depth = self._depth - 1
         shape = Shape.cast(self._shape).width
-        m.submodules.storage = storage = memory.Memory(shape=shape, depth=depth, init=[])
+        m.submodules.storage = storage = block_memory(shape=shape, depth=depth)
         write, read = storage.write_port(), storage.read_port()
         stored, out_valid = Signal(range(depth + 1)), Signal()
         goes_in, fetches = self.i.valid & self.i.ready, Signal()

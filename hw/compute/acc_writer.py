@@ -78,6 +78,10 @@ class AccWriter(wiring.Component):
                     with m.If(write.lanes[lane]):
                         m.d.comb += merged[lane * width : (lane + 1) * width].eq(value)
 
+        if config.requantises:
+            with m.If(write.least):
+                least = Mux(write.kind == MemoryType.ACC, 1 << 31, -128)[: config.acc_width]
+                m.d.comb += merged.eq(least.replicate(tile_bits // config.acc_width))
         takes = self.write_en & is_acc
         complete = takes & write.last
         # Padding may come while a tile is not complete yet.

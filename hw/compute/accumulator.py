@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from amaranth import *
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.data import View
 from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
-from vta.hw.compute.lane import Lane, LaneControl, LaneOperation, OperandSource
+from vta.hw.bus.block_memory import block_memory
+from vta.hw.compute.lane import Forward, Lane, LaneControl, LaneOperation, OperandSource
 from vta.isa import IMM_BITS
 
 __all__ = ["Accumulator", "acc_step_layout", "written_tile"]
@@ -96,27 +97,29 @@ class Accumulator(wiring.Component):
         taken = Signal(acc_step_layout(config))
         compute = Signal(acc_step_layout(config))
         write_en, write_addr = Signal(), Signal(config.log_acc_depth)
-        taken_forward_1 = Signal()
-        forward_1, forward_2, forward_3 = Signal(), Signal(), Signal()
+        forward = Signal(Forward)
         taken_addr, compute_addr = written_tile(config, taken), written_tile(config, compute)
         m.d.sync += [
             taken.eq(step),
             compute.eq(taken),
             write_en.eq(compute.writes),
             write_addr.eq(compute_addr),
-            taken_forward_1.eq(taken.writes & (taken_addr == step.addr)),
-            forward_1.eq(taken_forward_1),
-            forward_2.eq(compute.writes & (compute_addr == step.addr)),
-            forward_3.eq(write_en & (write_addr == step.addr)),
         ]
+        # The newest write counts.
+        with m.If(taken.writes & (taken_addr == step.addr)):
+            m.d.sync += forward.eq(Forward.FIRST)
+        with m.Elif(compute.writes & (compute_addr == step.addr)):
+            m.d.sync += forward.eq(Forward.SECOND)
+        with m.Elif(write_en & (write_addr == step.addr)):
+            m.d.sync += forward.eq(Forward.THIRD)
+        with m.Else():
+            m.d.sync += forward.eq(Forward.NOTHING)
         control = Signal(LaneControl)
         m.d.comb += [
             control.operand.eq(taken.operand),
             control.imm.eq(taken.imm),
             control.operation.eq(taken.operation),
-            control.forward_1.eq(forward_1),
-            control.forward_2.eq(forward_2),
-            control.forward_3.eq(forward_3),
+            control.forward.eq(forward),
             self.load_take.eq(taken.operation == LaneOperation.LOAD),
         ]
         # The way from the queue of loaded tiles to the lanes is long, so it has a cycle of its own.
@@ -144,8 +147,8 @@ class Accumulator(wiring.Component):
                     m.d.comb += Value.cast(lane.qnt).eq(compute.imm)
                 results.append(lane.result[: config.out_width])
 
-        m.submodules.out = out = memory.Memory(
-            shape=8 * config.out_elem_bytes, depth=config.out_depth, init=[]
+        m.submodules.out = out = block_memory(
+            shape=8 * config.out_elem_bytes, depth=config.out_depth
         )
         read, write = out.read_port(), out.write_port()
         m.d.comb += [

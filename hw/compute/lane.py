@@ -1,15 +1,16 @@
 """One number of every ACC tile: its column of the buffer, and the arithmetic on it."""
 
 from amaranth import *
-from amaranth.lib import data, enum, memory, wiring
+from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
+from vta.hw.bus.block_memory import block_memory
 from vta.hw.compute import lane_arithmetic
 from vta.hw.compute.lane_arithmetic import Distance
 from vta.hw.compute.requantiser import Requantiser
 from vta.isa import IMM_BITS
 
-__all__ = ["Lane", "LaneControl", "LaneOperation", "OperandSource", "QntControl"]
+__all__ = ["Forward", "Lane", "LaneControl", "LaneOperation", "OperandSource", "QntControl"]
 
 
 class LaneOperation(enum.Enum, shape=4):
@@ -51,6 +52,19 @@ class OperandSource(enum.Enum, shape=2):
     IMM = 2
 
 
+class Forward(enum.Enum, shape=2):
+    """Where a step gets its tile from."""
+
+    NOTHING = 0
+    """The buffer."""
+    FIRST = 1
+    """The step before it: what that makes in this cycle."""
+    SECOND = 2
+    """The step two before it."""
+    THIRD = 3
+    """The step three before it."""
+
+
 class _Result(enum.Enum, shape=2):
     """What a step's result is made by."""
 
@@ -70,19 +84,12 @@ _RESULTS = {
 
 
 class LaneControl(data.Struct):
-    """Control for all lanes, registered.
-
-    `forward_1` belongs to the step that computes; all else to the one behind it, whose tile has
-    just come out of the buffer. `forward_N` says that the step reads what the step N before it
-    wrote.
-    """
+    """Control for all lanes, registered: of the step whose tile has just come out of the buffer."""
 
     operand: OperandSource
     imm: signed(IMM_BITS)
     operation: LaneOperation
-    forward_1: 1
-    forward_2: 1
-    forward_3: 1
+    forward: Forward
 
 
 class QntControl(data.Struct):
@@ -96,9 +103,10 @@ class Lane(wiring.Component):
     """ACC_WIDTH bits of every tile.
 
     Reads, takes what was read, computes and writes in consecutive cycles, one step in each. A step
-    that reads what one of the three steps before it wrote gets it forwarded: the buffer itself
-    would return the value from before. Block RAM is slow to answer, so its output meets no more
-    than a multiplexer before a register.
+    that reads what one of the three steps before it writes gets it forwarded: the buffer itself
+    would return the value from before, or anything at all for a tile that is written in the same
+    cycle. Block RAM is slow to answer, so its output meets no more than a multiplexer before a
+    register.
 
     With encoding 0.0.3 a requantiser takes the tile that is read and the operand in every cycle.
     Only the steps QNT_PUT and QNT_PUT_SOURCE use its result.
@@ -151,7 +159,7 @@ class Lane(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         control, result = self.control, self.result
-        m.submodules.column = column = memory.Memory(shape=32, depth=self._depth, init=[])
+        m.submodules.column = column = block_memory(shape=32, depth=self._depth)
         read, write = column.read_port(), column.write_port()
         m.d.comb += [
             read.en.eq(self.read_en),
@@ -161,14 +169,18 @@ class Lane(wiring.Component):
             write.data.eq(result),
         ]
 
-        # What the buffer holds once every earlier step has been written.
-        older, taken = Signal(32, reset_less=True), Signal(32, reset_less=True)
-        value = Signal(32)
-        m.d.sync += [
-            older.eq(result),
-            taken.eq(Mux(control.forward_2, result, Mux(control.forward_3, older, read.data))),
-        ]
-        m.d.comb += value.eq(Mux(control.forward_1, result, taken))
+        # What the buffer will hold once every earlier step has been written.
+        made, older, value = Signal(32), Signal(32, reset_less=True), Signal(32, reset_less=True)
+        m.d.sync += [result.eq(made), older.eq(result)]
+        with m.Switch(control.forward):
+            for origin, tile in (
+                (Forward.NOTHING, read.data),
+                (Forward.FIRST, made),
+                (Forward.SECOND, result),
+                (Forward.THIRD, older),
+            ):
+                with m.Case(origin):
+                    m.d.sync += value.eq(tile)
 
         # A shift's distance is worked out on the operand's way into its register. A dot product is
         # never one.
@@ -194,7 +206,7 @@ class Lane(wiring.Component):
 
         operation, plain = Signal(LaneOperation), Signal(32)
         m.d.sync += operation.eq(control.operation)
-        self._choose_result(m, value, operand, distance, plain)
+        self._choose_result(m, value, operand, distance, plain, made)
         if self._requantises:
             requantised = self._requantise(m, value, operand)
         with m.Switch(operation):
@@ -223,26 +235,31 @@ class Lane(wiring.Component):
         return m
 
     def _choose_result(
-        self, m: Module, value: Signal, operand: Signal, distance: Distance, plain: Signal
+        self,
+        m: Module,
+        value: Signal,
+        operand: Signal,
+        distance: Distance,
+        plain: Signal,
+        made: Signal,
     ) -> None:
-        """The register of the result: `plain`, or something made of the tile that was read."""
-        operation, result = self.control.operation, self.result
+        """What the step makes: `plain`, or something made of the tile that was read."""
+        operation = self.control.operation
         kind, is_max = Signal(_Result), Signal()
         m.d.sync += [kind.eq(_Result.PLAIN), is_max.eq(operation == LaneOperation.MAX)]
         with m.Switch(operation):
             for name, result_kind in _RESULTS.items():
                 with m.Case(name):
                     m.d.sync += kind.eq(result_kind)
-        # Only steps that make a result write it, so the register may take something in every cycle.
         with m.Switch(kind):
             with m.Case(_Result.PLAIN):
-                m.d.sync += result.eq(plain)
+                m.d.comb += made.eq(plain)
             with m.Case(_Result.EXTREME):
-                m.d.sync += result.eq(lane_arithmetic.extreme(value, operand, is_max))
+                m.d.comb += made.eq(lane_arithmetic.extreme(value, operand, is_max))
             with m.Case(_Result.ADD):
-                m.d.sync += result.eq(lane_arithmetic.add(value, operand))
+                m.d.comb += made.eq(lane_arithmetic.add(value, operand))
             with m.Case(_Result.SHIFT):
-                m.d.sync += result.eq(lane_arithmetic.shift(m, value, distance))
+                m.d.comb += made.eq(lane_arithmetic.shift(m, value, distance))
 
     def _requantise(self, m: Module, value: Signal, operand: Signal) -> Value:
         """The requantiser's result for what it took `Requantiser.LATENCY` cycles before."""

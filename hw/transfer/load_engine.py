@@ -26,8 +26,8 @@ def write_layout(config: Config, kinds: tuple[MemoryType, ...]) -> data.StructLa
 
     A tile is written in lanes of a bus width (a narrower tile has one lane, at bit 0). `lanes`
     says which of them get `data`; `last` marks a tile's last write. A write with `zero` is a whole
-    tile of zeros, and its `lanes` and `data` mean nothing. One with `least` (encoding 0.0.3) is a
-    whole tile of padding too: the least number, which is in `data` for each of the lanes.
+    tile of zeros, one with `least` (encoding 0.0.3) a whole tile of the least number of its memory:
+    their `lanes` and `data` mean nothing. So data need not wait until it is known which it is.
     """
     lanes = max(1, *(config.elem_bytes(kind) // config.bus_bytes for kind in kinds))
     return data.StructLayout(
@@ -167,10 +167,15 @@ class LoadEngine(wiring.Component):
         lanes = len(write.lanes)
         addr = Signal(COUNT_BITS)
         cols_left, rows_left = Signal(SIZE_BITS), Signal(SIZE_BITS)
-        lane = Signal(range(max(lanes, 2)))
+        # The lane that the next beat goes to, one-hot.
+        lane = Signal(lanes, init=1)
         tile_done, beat_done = Signal(), Signal()
 
-        m.d.comb += data_write.eq(data_left & self.beat.valid)
+        m.d.comb += [
+            data_write.eq(data_left & self.beat.valid),
+            write.lanes.eq(lane),
+            write.data.eq(self.beat.payload.data),
+        ]
         with m.If(data_write):
             m.d.comb += [write.addr.eq(addr), write.last.eq(tile_done)]
         taken = data_write & room
@@ -183,25 +188,19 @@ class LoadEngine(wiring.Component):
                 m.d.sync += is_kind.eq(new.kind == kind)
             if elem >= config.bus_bytes:
                 with m.If(is_kind):
-                    m.d.comb += [
-                        tile_done.eq(lane == elem // config.bus_bytes - 1),
-                        beat_done.eq(1),
-                        write.lanes.eq(1 << lane),
-                        write.data.eq(self.beat.payload.data),
-                    ]
+                    m.d.comb += [tile_done.eq(lane[elem // config.bus_bytes - 1]), beat_done.eq(1)]
             else:
                 place, last = self._place(m, elem, new, job, start, taken & is_kind)
                 with m.If(is_kind):
                     m.d.comb += [
                         tile_done.eq(1),
                         beat_done.eq(last),
-                        write.lanes.eq(1),
                         write.data.eq(self.beat.payload.data.word_select(place, elem * 8)),
                     ]
 
         with m.If(taken):
             m.d.sync += [
-                lane.eq(Mux(tile_done, 0, lane + 1)),
+                lane.eq(Mux(tile_done, 1, lane << 1)),
                 failed.eq(failed | self.beat.payload.error),
             ]
             with m.If(tile_done):
@@ -219,7 +218,7 @@ class LoadEngine(wiring.Component):
                 cols_left.eq(new.cols),
                 rows_left.eq(new.rows),
                 data_left.eq(new.moves),
-                lane.eq(0),
+                lane.eq(1),
             ]
 
     def _place(
@@ -235,21 +234,24 @@ class LoadEngine(wiring.Component):
         place = Signal(range(per_beat), name=f"place_{elem}")
         run_place = Signal(range(per_beat), name=f"run_place_{elem}")
         run_left = Signal(COUNT_BITS, name=f"run_left_{elem}")
-        run_done = run_left == 1
+        # Whether the next element is the run's last one: a register, because much depends on it.
+        run_done = Signal(name=f"run_done_{elem}")
         first = new.addr[log_elem:log_bus]
         with m.If(start):
             m.d.sync += [
                 place.eq(first),
                 run_place.eq(first + new.run_stride),
                 run_left.eq(new.run_elems),
+                run_done.eq(new.run_elems == 1),
             ]
         with m.Elif(taken):
-            m.d.sync += [place.eq(place + 1), run_left.eq(run_left - 1)]
+            m.d.sync += [place.eq(place + 1), run_left.eq(run_left - 1), run_done.eq(run_left == 2)]
             with m.If(run_done):
                 m.d.sync += [
                     place.eq(run_place),
                     run_place.eq(run_place + job.run_stride),
                     run_left.eq(job.run_elems),
+                    run_done.eq(job.run_elems == 1),
                 ]
         return place, run_done | (place == per_beat - 1)
 
@@ -275,7 +277,7 @@ class LoadEngine(wiring.Component):
         # Like `pads_left`, but only for padding with the least number.
         if self._config.requantises:
             with m.If(least & ~data_write):
-                self._write_least(m, job)
+                m.d.comb += [write.zero.eq(0), write.least.eq(1)]
 
         with m.If(start):
             m.d.sync += [
@@ -315,15 +317,3 @@ class LoadEngine(wiring.Component):
                     m.d.sync += [addr.eq(job.tail_addr), left.eq(job.tail), tail_left.eq(0)]
                 with m.Else():
                     m.d.sync += [pads_left.eq(0), least.eq(0)]
-
-    def _write_least(self, m: Module, job: Any) -> None:
-        """Padding with `pad_min`: the least number, in all lanes, instead of zero."""
-        write, bits = self.write, self._config.bus_width
-        m.d.comb += [
-            write.zero.eq(0),
-            write.least.eq(1),
-            write.lanes.eq(~0),
-            write.data.eq(Const(0x80, 8).replicate(bits // 8)),
-        ]
-        with m.If(job.kind == MemoryType.ACC):
-            m.d.comb += write.data.eq(Const(1 << 31, 32).replicate(bits // 32))

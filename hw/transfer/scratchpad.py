@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from amaranth import *
-from amaranth.lib import memory, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
+from vta.hw.bus.block_memory import block_memory
 
 __all__ = ["Scratchpad"]
 
@@ -33,6 +34,8 @@ class Scratchpad(wiring.Component):
         Which lanes get `write_data`.
     write_zero : In(1)
         All lanes get zero.
+    write_least : In(1)
+        All lanes get -128 in each byte, if the configuration `requantises`.
     write_data : In(lane bits)
     read_en : In(1)
     read_addr : In(range(depth))
@@ -40,11 +43,12 @@ class Scratchpad(wiring.Component):
         The tile, in the cycle after `read_en`; holds until the next one.
 
     Timing: writes are registered once on their way, so a read sees what was written two cycles
-    before or earlier. Tokens and retirement take longer than that.
+    before or earlier. A tile that was written one cycle before must not be read: hardware may
+    return anything. Tokens and retirement take longer than that.
     """
 
     def __init__(self, config: Config, *, elem_bits: int, depth: int) -> None:
-        self._depth = depth
+        self._depth, self._requantises = depth, config.requantises
         self._lane_bits = min(elem_bits, config.bus_width)
         self._lanes = elem_bits // self._lane_bits
         super().__init__(
@@ -53,6 +57,7 @@ class Scratchpad(wiring.Component):
                 "write_addr": In(range(depth)),
                 "write_lanes": In(self._lanes),
                 "write_zero": In(1),
+                **({"write_least": In(1)} if config.requantises else {}),
                 "write_data": In(self._lane_bits),
                 "read_en": In(1),
                 "read_addr": In(range(depth)),
@@ -65,16 +70,19 @@ class Scratchpad(wiring.Component):
         addr = Signal.like(self.write_addr)
         lanes = Signal(self._lanes)
         value = Signal(self._lane_bits)
+        padding: Value = self.write_zero
+        m.d.sync += value.eq(Mux(self.write_zero, 0, self.write_data))
+        if self._requantises:
+            padding |= self.write_least
+            with m.If(self.write_least):
+                m.d.sync += value.eq(Const(0x80, 8).replicate(self._lane_bits // 8))
         m.d.sync += [
             addr.eq(self.write_addr),
-            lanes.eq(
-                Mux(self.write_en, self.write_lanes | self.write_zero.replicate(self._lanes), 0)
-            ),
-            value.eq(Mux(self.write_zero, 0, self.write_data)),
+            lanes.eq(Mux(self.write_en, self.write_lanes | padding.replicate(self._lanes), 0)),
         ]
         for lane in range(self._lanes):
-            m.submodules[f"lane_{lane}"] = tiles = memory.Memory(
-                shape=self._lane_bits, depth=self._depth, init=[]
+            m.submodules[f"lane_{lane}"] = tiles = block_memory(
+                shape=self._lane_bits, depth=self._depth
             )
             write, read = tiles.write_port(), tiles.read_port()
             m.d.comb += [

@@ -128,7 +128,7 @@ OPERATION = "a step writes what its operation says"
     [
         ("taken.writes & (taken_addr == step.addr)", "(taken_addr == step.addr)", LAST_WRITE),
         ("compute.writes & (compute_addr == step.addr)", "0", LAST_WRITE),
-        ("forward_1.eq(taken_forward_1)", "forward_1.eq(taken.writes)", LAST_WRITE),
+        ("forward.eq(Forward.THIRD)", "forward.eq(Forward.NOTHING)", LAST_WRITE),
         ("write_en & (write_addr == step.addr)", "write_en", LAST_WRITE),
         ("write_addr.eq(compute_addr)", "write_addr.eq(compute.addr ^ 1)", "STORE reads"),
         ("control.operand.eq(taken.operand)", "control.operand.eq(compute.operand)", OPERATION),
@@ -146,8 +146,8 @@ def test_reads_with_a_fault(tmp_path, old, new, property):
     ("old", "new", "property"),
     [
         ("older.eq(result)", "older.eq(older)", LAST_WRITE),
-        ("Mux(control.forward_2, result,", "Mux(control.forward_2, older,", LAST_WRITE),
-        ("Mux(control.forward_1, result, taken)", "taken", LAST_WRITE),
+        ("(Forward.SECOND, result)", "(Forward.SECOND, older)", LAST_WRITE),
+        ("(Forward.FIRST, made)", "(Forward.FIRST, result)", LAST_WRITE),
         ("lane_arithmetic.add(value, operand)", "lane_arithmetic.add(operand, operand)", OPERATION),
     ],
 )

@@ -107,11 +107,11 @@ def test_bursts_are_legal(tmp_path, name):
 @pytest.mark.parametrize(
     ("old", "new", "property"),
     [
-        ("chunk - addr[:log_chunk]", "chunk", "no burst crosses 4 KiB"),
+        (" - addr[:log_chunk]", "", "no burst crosses 4 KiB"),
         ("self.burst.valid.eq(has_beats)", "self.burst.valid.eq(1)", "no burst is empty"),
         (
             "addr << log_bus",
-            "Mux(beats == 1, 1, addr << log_bus)",
+            "Mux(last_beat == 1, 1, addr << log_bus)",
             "a burst starts with a whole beat",
         ),
         ("taken = self.burst.valid & self.burst.ready", "taken = self.burst.valid", "until it"),
@@ -133,10 +133,10 @@ def test_bursts_cover_the_transfer(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "property"),
     [
-        ("beats.eq(beats - to_chunk_end)", "beats.eq(beats - to_chunk_end - 1)", "marked"),
-        ("run_addr + stride_bytes", "run_addr + run_bytes", "beats follow each other"),
+        ("last.eq(chunks_left == 1)", "last.eq(chunks_left == 2)", "marked"),
+        ("run_addr + stride_bytes", "run_addr + run_reach", "beats follow each other"),
         ("last_run.eq(runs_left == 1)", "last_run.eq(0)", "the last burst is marked"),
-        ("+ (config.bus_bytes - 1)) >>", ") >>", "the last burst is marked"),
+        ("(job.run_elems << shift) - 1", "job.run_elems << shift", "the last burst is marked"),
     ],
 )
 def test_bursts_that_do_not_cover_it(tmp_path, old, new, property):

@@ -23,12 +23,8 @@ def pad(config, rng, write):
     if not config.requantises or rng.random() < 0.5:
         write["zero"] = 1
         return None
-    bits = config.bus_width
     is_acc = write["kind"] == MemoryType.ACC
-    pattern, width = (1 << 31, 32) if is_acc else (0x80, 8)
     write["least"] = 1
-    write["lanes"] = -1
-    write["data"] = sum(pattern << place for place in range(0, bits, width))
     return np.full(config.batch * config.block, -(2**31) if is_acc else -128, np.int32)
 
 

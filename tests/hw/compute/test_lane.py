@@ -6,7 +6,7 @@ import pytest
 
 from tests.hw.compute.test_lane_arithmetic import EXTREMES, reference, wrap
 from tests.hw.streams import simulate
-from vta.hw.compute.lane import Lane, LaneOperation, OperandSource
+from vta.hw.compute.lane import Forward, Lane, LaneOperation, OperandSource
 
 DEPTH = 16
 TWO = {
@@ -56,15 +56,17 @@ class Driver:
             def clash(writer, reader):
                 return writer["writes"] and writer["addr"] == reader["addr"]
 
+            forward = Forward.NOTHING
+            for number, writer in enumerate((compute, write, after), start=1):
+                if forward == Forward.NOTHING and clash(writer, taken):
+                    forward = Forward(number)
             ctx.set(
                 dut.control,
                 {
                     "operand": taken["operand"],
                     "imm": taken["imm"],
                     "operation": taken["op"],
-                    "forward_1": clash(write, compute),
-                    "forward_2": clash(write, taken),
-                    "forward_3": clash(after, taken),
+                    "forward": forward,
                 },
             )
             if write["writes"]:
