@@ -108,7 +108,8 @@ def test_bursts_are_legal(tmp_path, name):
     ("old", "new", "property"),
     [
         (" - addr[:log_chunk]", "", "no burst crosses 4 KiB"),
-        ("self.burst.valid.eq(has_beats)", "self.burst.valid.eq(1)", "no burst is empty"),
+        ("- addr[:log_chunk] + 1", "- addr[:log_chunk]", "no burst is empty"),
+        ("self.burst.valid.eq(has_beats)", "self.burst.valid.eq(1)", "until it"),
         (
             "addr << log_bus",
             "Mux(last_beat == 1, 1, addr << log_bus)",
@@ -136,7 +137,7 @@ def test_bursts_cover_the_transfer(tmp_path):
         ("last.eq(chunks_left == 1)", "last.eq(chunks_left == 2)", "marked"),
         ("run_addr + stride_bytes", "run_addr + run_reach", "beats follow each other"),
         ("last_run.eq(runs_left == 1)", "last_run.eq(0)", "the last burst is marked"),
-        ("(job.run_elems << shift) - 1", "job.run_elems << shift", "the last burst is marked"),
+        ("(job.run_elems << shift) - 1", "job.run_elems << shift", "no beat too many"),
     ],
 )
 def test_bursts_that_do_not_cover_it(tmp_path, old, new, property):
