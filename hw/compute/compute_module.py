@@ -145,7 +145,7 @@ class ComputeModule(Executor):
             hazards.comes.eq(sequencer.port.insn.ready),
             hazards.coming_begin.eq(coming.uop_bgn),
             hazards.coming_end.eq(coming.uop_end),
-            hazards.loops_busy.eq(index.busy | guard.busy),
+            hazards.loops_busy.eq(self._follow_loops(m, index, guard)),
             hazards.reach.eq(index.reach),
             hazards.load_uop_done.eq(sequencer.done[LOAD_UOP]),
             guard.load.eq(issue & head.loads & ~head.is_uop),
@@ -158,6 +158,22 @@ class ComputeModule(Executor):
         if config.requantises:
             m.d.comb += guard.delayed.eq(execute.delayed)
         return m
+
+    def _follow_loops(self, m: Module, index: IndexGenerator, guard: AccGuard) -> Signal:
+        """Whether any iteration is not in the execution pipeline yet.
+
+        A register, because issue depends on it: the last iteration leaves from `guard`.
+        """
+        busy = Signal()
+        leaves = guard.o.valid & guard.o.ready
+        m.d.sync += [
+            busy.eq(index.job.valid | index.busy | (guard.busy & ~leaves)),
+            Assert(
+                busy == (index.busy | guard.busy),
+                "loops must count as busy exactly while one of their iterations is outside",
+            ),
+        ]
+        return busy
 
     def _connect_loader(
         self, m: Module, loader: LoadEngine, uops: Scratchpad, acc_writer: AccWriter
