@@ -108,13 +108,7 @@ class BurstSplitter(wiring.Component):
         m.d.comb += self.job.ready.eq(~has_runs)
         with m.If(self.job.valid & self.job.ready):
             m.d.sync += [run_addr.eq(job.addr), runs_left.eq(job.runs), has_runs.eq(job.runs != 0)]
-            with m.Switch(job.kind):
-                for kind, shift in shifts.items():
-                    with m.Case(kind):
-                        m.d.sync += [
-                            run_reach.eq((job.run_elems << shift) - 1),
-                            stride_bytes.eq(job.run_stride << shift),
-                        ]
+            self._scale(m, shifts, run_reach, stride_bytes)
         m.d.sync += [
             Assert(
                 has_runs == (runs_left != 0), "has_runs must be set exactly while runs are left"
@@ -129,3 +123,16 @@ class BurstSplitter(wiring.Component):
             ),
         ]
         return m
+
+    def _scale(
+        self, m: Module, shifts: dict[MemoryType, int], run_reach: Signal, stride_bytes: Signal
+    ) -> None:
+        """A new job's elements in bytes."""
+        job = self.job.payload
+        with m.Switch(job.kind):
+            for kind, shift in shifts.items():
+                with m.Case(kind):
+                    m.d.sync += [
+                        run_reach.eq((job.run_elems << shift) - 1),
+                        stride_bytes.eq(job.run_stride << shift),
+                    ]

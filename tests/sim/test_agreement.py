@@ -93,13 +93,13 @@ def agree(config, part, count, record, *, faulty=False):
 @pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.full)])
 @pytest.mark.parametrize("name", ["tiny", "small", "default", "tiny-old"])
 def test_programs(name, part, record_property):
-    agree(CONFIGURATIONS[name], part, 80 if name == "default" else 160, record_property)
+    agree(CONFIGURATIONS[name], part, 60 if name == "default" else 120, record_property)
 
 
 @pytest.mark.parametrize("name", ["tiny", "small", "default", "tiny-old"])
 def test_erroneous_programs(name, record_property):
     outcomes = agree(
-        CONFIGURATIONS[name], 50, 60 if name == "default" else 120, record_property, faulty=True
+        CONFIGURATIONS[name], 50, 45 if name == "default" else 90, record_property, faulty=True
     )
     assert len(outcomes) > 5
 

@@ -46,7 +46,7 @@ class InvertedMemory(Elaboratable):
         return m
 
 
-@pytest.mark.parametrize("name", ["tiny", "small"])
+@pytest.mark.parametrize("name", ["tiny", pytest.param("small", marks=pytest.mark.full)])
 def test_what_a_read_returns_that_meets_a_write_does_not_matter(monkeypatch, name):
     config = CONFIGURATIONS[name]
     for user in (streams, accumulator, lane, scratchpad):

@@ -57,7 +57,7 @@ def test_more_programs(part, record_property):
 def test_programs_on_the_rtl(record_property):
     right, seed = 0, SEED + 500
     with Rtl(PRESETS["tiny"]) as rtl:
-        while right < 10:
+        while right < 5:
             made = make(Choices(seed), "tiny")
             if made.program is not None:
                 compare(made, rtl.machine)

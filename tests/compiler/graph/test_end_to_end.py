@@ -66,7 +66,7 @@ def test_yolo_in_parts(tmp_path: Path, form: QuantFormat) -> None:
 
 
 @given(quantised_networks(), st.booleans())
-@settings(max_examples=6)
+@settings(max_examples=4)
 def test_random_models(model: Any, keep: bool) -> None:
     check(model, keep=keep)
 

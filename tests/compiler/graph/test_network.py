@@ -243,7 +243,7 @@ def graphs(draw: st.DrawFn) -> Graph:
     return draft.graph(*sorted(outputs))
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(graphs(), st.sampled_from(["default", "tiny"]), st.booleans())
 def test_random_networks(graph: Graph, name: str, keep: bool) -> None:
     check(graph, config(name), keep=keep)
