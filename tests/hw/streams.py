@@ -8,11 +8,13 @@ import random
 from pathlib import Path
 
 import numpy as np
+import pytest
 from amaranth.hdl import Value
 from amaranth.sim import Simulator
 
 __all__ = [
     "CYCLE",
+    "QUICK_STALLS",
     "STALLS",
     "Clock",
     "Pauses",
@@ -32,6 +34,8 @@ __all__ = [
 CYCLE = 1e-6
 
 STALLS = ("none", "short", "long")
+QUICK_STALLS = ("none", "short", pytest.param("long", marks=pytest.mark.full))
+"""For tests that take long."""
 """How often a side of a stream rests: never, for a few cycles, for many."""
 
 

@@ -29,7 +29,7 @@ CONFIGS = {
     ),
     "block32": PRESETS["wide"].replace(log_batch=2, log_bus_width=8),
 }
-QUICK = ("tiny", "default")
+QUICK = ("tiny",)
 
 
 @pytest.mark.parametrize(

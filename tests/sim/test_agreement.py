@@ -93,7 +93,7 @@ def agree(config, part, count, record, *, faulty=False):
 @pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.full)])
 @pytest.mark.parametrize("name", ["tiny", "small", "default", "tiny-old"])
 def test_programs(name, part, record_property):
-    agree(CONFIGURATIONS[name], part, 60 if name == "default" else 120, record_property)
+    agree(CONFIGURATIONS[name], part, 40 if name == "default" else 120, record_property)
 
 
 @pytest.mark.parametrize("name", ["tiny", "small", "default", "tiny-old"])

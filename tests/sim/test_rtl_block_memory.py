@@ -46,7 +46,9 @@ class InvertedMemory(Elaboratable):
         return m
 
 
-@pytest.mark.parametrize("name", ["tiny", pytest.param("small", marks=pytest.mark.full)])
+# A simulator of its own for each.
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["tiny", "small"])
 def test_what_a_read_returns_that_meets_a_write_does_not_matter(monkeypatch, name):
     config = CONFIGURATIONS[name]
     for user in (streams, accumulator, lane, scratchpad):

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from tests.hw.streams import STALLS, Pauses, raw, rest, simulate
+from tests.hw.streams import QUICK_STALLS, Pauses, raw, rest, simulate
 from vta.config import PRESETS
 from vta.hw.compute.acc_writer import TILES, AccWriter
 from vta.isa import MemoryType
@@ -89,7 +89,7 @@ def writes(config, rng, count):
     return sent, expected
 
 
-@pytest.mark.parametrize("stalls", STALLS)
+@pytest.mark.parametrize("stalls", QUICK_STALLS)
 @pytest.mark.parametrize("name", ["tiny", "small", "wide", "tiny-old", "wide-old"])
 def test_random_writes(name, stalls):
     config = CONFIGS[name]

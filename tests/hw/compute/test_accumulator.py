@@ -12,7 +12,7 @@ SUM_BITS = 20
 
 
 @pytest.mark.parametrize("stalls", ["none", "short"])
-@pytest.mark.parametrize("name", ["tiny", "small"])
+@pytest.mark.parametrize("name", ["tiny", pytest.param("small", marks=pytest.mark.full)])
 def test_random_steps(name, stalls):
     """Few tiles, so that steps meet at every distance; STORE reads what has left the pipeline."""
     config = PRESETS[name]

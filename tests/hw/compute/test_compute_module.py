@@ -10,7 +10,10 @@ from vta.config import PRESETS
 from vta.isa import AluOp, Cause, Isa, MemoryType, Opcode
 
 
-@pytest.mark.parametrize(("stalls", "shift"), [("none", 24), ("short", 0), ("long", 12)])
+@pytest.mark.parametrize(
+    ("stalls", "shift"),
+    [("none", 24), ("short", 0), pytest.param("long", 12, marks=pytest.mark.full)],
+)
 @pytest.mark.parametrize("name", ["tiny", pytest.param("small", marks=pytest.mark.full)])
 def test_random_programs(name, stalls, shift):
     """Strictly sequential meaning, whatever overlaps. OUT shows eight bits of each number; which

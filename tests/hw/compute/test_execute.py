@@ -10,7 +10,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, connect, flipped
 
 from tests.hw.compute.test_lane_arithmetic import wrap
-from tests.hw.streams import STALLS, Clock, Pauses, put, rest, simulate, tiles
+from tests.hw.streams import QUICK_STALLS, Clock, Pauses, put, rest, simulate, tiles
 from vta.config import PRESETS
 from vta.hw.compute.execute import Execute
 from vta.hw.compute.hazards import AccGuard
@@ -332,7 +332,7 @@ def random_loads(config, rng, seed, count):
     return loads
 
 
-@pytest.mark.parametrize("stalls", STALLS)
+@pytest.mark.parametrize("stalls", QUICK_STALLS)
 @pytest.mark.parametrize("name", ["tiny", "small"])
 def test_random_iterations_and_loads(name, stalls):
     config = PRESETS[name]

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from tests.hw.streams import STALLS, Clock, Pauses, get, put, rest, simulate, stable
+from tests.hw.streams import QUICK_STALLS, Clock, Pauses, get, put, rest, simulate, stable
 from vta.config import PRESETS
 from vta.hw.compute.index_generator import IndexGenerator
 from vta.isa import Isa
@@ -149,7 +149,7 @@ def check(config, found, loops, uops):
     return faults
 
 
-@pytest.mark.parametrize("stalls", STALLS)
+@pytest.mark.parametrize("stalls", QUICK_STALLS)
 @pytest.mark.parametrize("name", CONFIGS)
 def test_random_loops(name, stalls):
     config = CONFIGS[name]
@@ -245,7 +245,7 @@ def bounds(iterations, which):
     }
 
 
-@pytest.mark.parametrize("stalls", STALLS)
+@pytest.mark.parametrize("stalls", QUICK_STALLS)
 @pytest.mark.parametrize("name", CONFIGS)
 def test_reach(name, stalls):
     """Known or not, it is never wrong; and all that is not taken yet lies within."""
