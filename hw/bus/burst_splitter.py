@@ -59,8 +59,8 @@ class BurstSplitter(wiring.Component):
         )
 
         run_addr = Signal(config.addr_width)
-        # A run's length, less one byte.
-        run_reach = Signal(run_bits)
+        # The distance of a run's last byte from its first.
+        last_byte = Signal(run_bits)
         stride_bytes = Signal(SIZE_BITS + max(shifts.values()))
         runs_left = Signal(SIZE_BITS)
         addr = Signal(config.addr_width - log_bus)
@@ -91,7 +91,7 @@ class BurstSplitter(wiring.Component):
         # The next run, whose first and last beat may be partly used. Its end, in beats, counts from
         # the start of the chunk in which it begins.
         end = Signal(run_bits + 1)
-        m.d.comb += end.eq((run_addr[: log_bus + log_chunk] + run_reach) >> log_bus)
+        m.d.comb += end.eq((run_addr[: log_bus + log_chunk] + last_byte) >> log_bus)
         with m.If(has_runs & (~has_beats | (taken & last))):
             m.d.sync += [
                 addr.eq(run_addr >> log_bus),
@@ -108,7 +108,7 @@ class BurstSplitter(wiring.Component):
         m.d.comb += self.job.ready.eq(~has_runs)
         with m.If(self.job.valid & self.job.ready):
             m.d.sync += [run_addr.eq(job.addr), runs_left.eq(job.runs), has_runs.eq(job.runs != 0)]
-            self._scale(m, shifts, run_reach, stride_bytes)
+            self._scale(m, shifts, last_byte, stride_bytes)
         m.d.sync += [
             Assert(
                 has_runs == (runs_left != 0), "has_runs must be set exactly while runs are left"
@@ -125,7 +125,7 @@ class BurstSplitter(wiring.Component):
         return m
 
     def _scale(
-        self, m: Module, shifts: dict[MemoryType, int], run_reach: Signal, stride_bytes: Signal
+        self, m: Module, shifts: dict[MemoryType, int], last_byte: Signal, stride_bytes: Signal
     ) -> None:
         """A new job's elements in bytes."""
         job = self.job.payload
@@ -133,6 +133,6 @@ class BurstSplitter(wiring.Component):
             for kind, shift in shifts.items():
                 with m.Case(kind):
                     m.d.sync += [
-                        run_reach.eq((job.run_elems << shift) - 1),
+                        last_byte.eq((job.run_elems << shift) - 1),
                         stride_bytes.eq(job.run_stride << shift),
                     ]

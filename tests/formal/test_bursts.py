@@ -135,7 +135,7 @@ def test_bursts_cover_the_transfer(tmp_path):
     ("old", "new", "property"),
     [
         ("last.eq(chunks_left == 1)", "last.eq(chunks_left == 2)", "marked"),
-        ("run_addr + stride_bytes", "run_addr + run_reach", "beats follow each other"),
+        ("run_addr + stride_bytes", "run_addr + last_byte", "beats follow each other"),
         ("last_run.eq(runs_left == 1)", "last_run.eq(0)", "the last burst is marked"),
         ("(job.run_elems << shift) - 1", "job.run_elems << shift", "no beat too many"),
     ],

@@ -74,10 +74,10 @@ class Writes(Proof):
         self.always(m, self.running <= IN_FLIGHT, "inside: transfers in flight, at most")
         self.always(m, (runs_left != 0) | ~has_beats | last_run, "inside: the last run")
         elem = self.config.out_elem_bytes
-        run_reach = self.inside(requests, "run_reach")
+        last_byte = self.inside(requests, "last_byte")
         self.always(
             m,
-            (runs_left == 0) | (run_reach < self.config.out_depth * elem),
+            (runs_left == 0) | (last_byte < self.config.out_depth * elem),
             "inside: a run's length",
         )
 

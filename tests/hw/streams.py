@@ -34,9 +34,10 @@ __all__ = [
 CYCLE = 1e-6
 
 STALLS = ("none", "short", "long")
-QUICK_STALLS = ("none", "short", pytest.param("long", marks=pytest.mark.full))
-"""For tests that take long."""
 """How often a side of a stream rests: never, for a few cycles, for many."""
+
+QUICK_STALLS = ("none", "short", pytest.param("long", marks=pytest.mark.full))
+"""The same for tests that take long: "long" in full only."""
 
 
 class Pauses:
