@@ -253,7 +253,7 @@ class Execute(wiring.Component):
                 final.eq(~is_mul | (mul_step == len(_MUL_STEPS) - 1)),
                 step.acc.reads.eq(is_gemm | context.is_alu),
             ]
-            self._execute(m, step, final, is_gemm)
+            self._execute(m, step, final, is_gemm, is_first=mul_step == 0)
             with m.If(is_gemm | (context.is_alu & context.use_imm)):
                 m.d.sync += kept.eq(0)
             with m.If(is_mul):
@@ -297,7 +297,9 @@ class Execute(wiring.Component):
                 Mux(loaded.zero, LaneOperation.ZERO, LaneOperation.LOAD)
             )
 
-    def _execute(self, m: Module, step: View, final: Value, is_gemm: Value) -> None:
+    def _execute(
+        self, m: Module, step: View, final: Value, is_gemm: Value, *, is_first: Value
+    ) -> None:
         """A step of an iteration, the last one of it if `final`; all but its operation."""
         iteration = self.iteration.payload
         context = iteration.context
@@ -313,7 +315,8 @@ class Execute(wiring.Component):
         ]
         with m.If(is_gemm):
             m.d.comb += step.acc.operand.eq(OperandSource.SUM)
-        with m.Elif(context.is_alu & context.use_imm):
+        # Later steps of MUL find the operand's halves in another order.
+        with m.Elif(context.is_alu & context.use_imm & is_first):
             m.d.comb += step.acc.operand.eq(OperandSource.IMM)
 
     def _delay_loads(self, m: Module, line: DelayLine, loaded_valid: Signal, loaded: View) -> None:

@@ -66,20 +66,21 @@ class Forward(enum.Enum, shape=2):
 
 
 class _Result(enum.Enum, shape=2):
-    """What a step's result is made by."""
+    """What a step's result is, but for MIN and MAX that leave the tile as it is."""
 
     PLAIN = 0
-    """Not by arithmetic on the tile that was read."""
-    EXTREME = 1
-    ADD = 2
-    SHIFT = 3
+    """Nothing that is computed in this cycle from the tile or the operand."""
+    OPERAND = 1
+    SUM = 2
+    SHIFTED = 3
 
 
 _RESULTS = {
-    LaneOperation.MIN: _Result.EXTREME,
-    LaneOperation.MAX: _Result.EXTREME,
-    LaneOperation.ADD: _Result.ADD,
-    LaneOperation.SHR: _Result.SHIFT,
+    LaneOperation.MIN: _Result.OPERAND,
+    LaneOperation.MAX: _Result.OPERAND,
+    LaneOperation.MOV: _Result.OPERAND,
+    LaneOperation.ADD: _Result.SUM,
+    LaneOperation.SHR: _Result.SHIFTED,
 }
 
 
@@ -169,13 +170,15 @@ class Lane(wiring.Component):
             write.data.eq(result),
         ]
 
-        # What the buffer will hold once every earlier step has been written.
-        made, older, value = Signal(32), Signal(32, reset_less=True), Signal(32, reset_less=True)
-        m.d.sync += [result.eq(made), older.eq(result)]
-        with m.Switch(control.forward):
+        # What the buffer will hold once every earlier step has been written. MIN and MAX know last
+        # which number they take, so that is no more than whether `value` stays.
+        older, value = Signal(32, reset_less=True), Signal(32, reset_less=True)
+        changed, stays = Signal(32), Signal()
+        m.d.sync += [result.eq(Mux(stays, value, changed)), older.eq(result)]
+        with m.If(~(stays & (control.forward == Forward.FIRST))), m.Switch(control.forward):
             for origin, tile in (
                 (Forward.NOTHING, read.data),
-                (Forward.FIRST, made),
+                (Forward.FIRST, changed),
                 (Forward.SECOND, result),
                 (Forward.THIRD, older),
             ):
@@ -193,20 +196,19 @@ class Lane(wiring.Component):
                 m.d.comb += imm.eq(control.imm)
                 m.d.sync += [operand.eq(imm), distance.eq(lane_arithmetic.distance(imm))]
 
-        # The halves of MUL's factors are in registers, because the way to a multiplier is long.
-        # Those of `acc[dst]` change places after each product.
-        left, other, right = (
-            Signal(16, name=name, reset_less=True) for name in ("left", "other", "right")
-        )
+        # The halves of MUL's factors change places, those of `acc[dst]` after each product. They
+        # are in registers, because the way to a multiplier is long.
+        left, other = Signal(16, reset_less=True), Signal(16, reset_less=True)
         product, partial = Signal(32, reset_less=True), Signal(32, reset_less=True)
         total = Signal(32)
         m.d.comb += total.eq(partial + (product << 16))
-        multiply = [product.eq(left * right), left.eq(other), other.eq(left)]
+        multiply = [product.eq(left * operand[:16]), left.eq(other), other.eq(left)]
+        swap = operand.eq(Cat(operand[16:], operand[:16]))
         source = [operand.eq(value), distance.eq(lane_arithmetic.distance(value))]
 
         operation, plain = Signal(LaneOperation), Signal(32)
         m.d.sync += operation.eq(control.operation)
-        self._choose_result(m, value, operand, distance, plain, made)
+        self._choose_result(m, value, operand, distance, plain, changed, stays)
         if self._requantises:
             requantised = self._requantise(m, value, operand)
         with m.Switch(operation):
@@ -215,18 +217,16 @@ class Lane(wiring.Component):
             with m.Case(LaneOperation.LOAD):
                 m.d.comb += plain.eq(self.load)
             with m.Case(LaneOperation.MUL_TAKE):
-                m.d.sync += [Cat(left, other).eq(value), right.eq(operand[:16])]
+                m.d.sync += Cat(left, other).eq(value)
             with m.Case(LaneOperation.MUL_LOW):
                 m.d.sync += multiply
             with m.Case(LaneOperation.MUL_CROSS_A):
-                m.d.sync += [*multiply, partial.eq(product), right.eq(operand[16:])]
+                m.d.sync += [*multiply, swap, partial.eq(product)]
             with m.Case(LaneOperation.MUL_CROSS_B):
-                m.d.sync += [*multiply, partial.eq(total)]
+                m.d.sync += [*multiply, swap, partial.eq(total)]
             with m.Case(LaneOperation.MUL_PUT):
                 m.d.comb += plain.eq(total)
             if self._requantises:
-                with m.Case(LaneOperation.MOV):
-                    m.d.comb += plain.eq(operand)
                 with m.Case(LaneOperation.QNT_PUT):
                     m.d.comb += plain.eq(requantised)
                 with m.Case(LaneOperation.QNT_PUT_SOURCE):
@@ -241,25 +241,33 @@ class Lane(wiring.Component):
         operand: Signal,
         distance: Distance,
         plain: Signal,
-        made: Signal,
+        changed: Signal,
+        stays: Signal,
     ) -> None:
-        """What the step makes: `plain`, or something made of the tile that was read."""
+        """What the step makes: `value` if it `stays`, else `changed`, which `plain` may be."""
         operation = self.control.operation
-        kind, is_max = Signal(_Result), Signal()
-        m.d.sync += [kind.eq(_Result.PLAIN), is_max.eq(operation == LaneOperation.MAX)]
+        kind, compares, is_max = Signal(_Result), Signal(), Signal()
+        m.d.sync += [
+            kind.eq(_Result.PLAIN),
+            compares.eq((operation == LaneOperation.MIN) | (operation == LaneOperation.MAX)),
+            is_max.eq(operation == LaneOperation.MAX),
+        ]
         with m.Switch(operation):
             for name, result_kind in _RESULTS.items():
                 with m.Case(name):
                     m.d.sync += kind.eq(result_kind)
+        m.d.comb += stays.eq(compares & lane_arithmetic.is_extreme(value, operand, is_max))
+        # The shifter is slowest, so its result meets the others behind them.
+        early = Signal(32)
+        shifted = lane_arithmetic.shift(m, value, distance, kind == _Result.SHIFTED)
+        m.d.comb += changed.eq(early | shifted)
         with m.Switch(kind):
             with m.Case(_Result.PLAIN):
-                m.d.comb += made.eq(plain)
-            with m.Case(_Result.EXTREME):
-                m.d.comb += made.eq(lane_arithmetic.extreme(value, operand, is_max))
-            with m.Case(_Result.ADD):
-                m.d.comb += made.eq(lane_arithmetic.add(value, operand))
-            with m.Case(_Result.SHIFT):
-                m.d.comb += made.eq(lane_arithmetic.shift(m, value, distance))
+                m.d.comb += early.eq(plain)
+            with m.Case(_Result.OPERAND):
+                m.d.comb += early.eq(operand)
+            with m.Case(_Result.SUM):
+                m.d.comb += early.eq(lane_arithmetic.add(value, operand))
 
     def _requantise(self, m: Module, value: Signal, operand: Signal) -> Value:
         """The requantiser's result for what it took `Requantiser.LATENCY` cycles before."""

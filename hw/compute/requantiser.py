@@ -42,13 +42,13 @@ class Requantiser(wiring.Component):
     Members
     -------
     acc : In(signed(32))
-    scale : In(32)
-        The bits of a binary32 number. An exponent field of 0 counts as zero, one of 255 as a number
-        of at least 2^128.
     zero_point, lower : In(signed(8))
-        All four inputs belong to the same cycle.
+        These belong to the same cycle.
+    scale : In(32)
+        In the next cycle: the bits of a binary32 number. An exponent field of 0 counts as zero, one
+        of 255 as a number of at least 2^128.
     result : Out(signed(8))
-        `LATENCY` cycles later. A register.
+        `LATENCY` cycles after `acc`. A register.
 
     Timing: fully pipelined, without reset or clock enable. `result` is undefined for the first
     `LATENCY` cycles.
@@ -56,7 +56,7 @@ class Requantiser(wiring.Component):
     Attributes
     ----------
     LATENCY : int
-        Registers from the inputs to `result`.
+        Registers from `acc` to `result`.
 
     Source: docs/isa.md, "Encoding 0.0.3".
     """
@@ -64,31 +64,29 @@ class Requantiser(wiring.Component):
     LATENCY = 6
 
     acc: In(signed(32))
-    scale: In(32)
     zero_point: In(signed(8))
     lower: In(signed(8))
+    scale: In(32)
     result: Out(signed(8))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
 
         # Stages 1 and 2: float32(acc), and the fields of the scale.
-        mantissa = _register(m, "mantissa_1", Cat(self.scale[:23], 1))
-        negative = _register(m, "negative_1", self.scale[31])
+        fraction, exponent, negative = self.scale[:23], self.scale[23:31], self.scale[31]
         normal, redundant = _normalise(m, self.acc)
         # The upper 25 bits are the float, but for a 1 that the others may round up to. To multiply
         # by a negative scale, the bits are inverted and rounded the other way: -x = ~x + 1.
         up = (normal[6] & (normal[7] | normal[:6].any())) ^ negative
         number = _register(m, "number_2", normal[7:] ^ negative.replicate(25)).as_signed()
         up = _register(m, "round_up_2", up)
-        mantissa = _register(m, "mantissa_2", mantissa)
+        mantissa = _register(m, "mantissa_2", Cat(fraction, 1))
 
         # Stages 3 and 4: the product, of which the lowest bits only matter as zero or not.
         multiply = _multiply if has_wide_multipliers(platform) else _multiply_narrow
         product, inexact = multiply(m, number, mantissa, Mux(up, mantissa, 0))
 
         # Beside them: where its binary point is. Only 0 has two equal upper bits now.
-        exponent = _register(m, "exponent_1", self.scale[23:31])
         exponent = _register(m, "exponent_2", exponent)
         redundant = _register(m, "redundant_2", redundant)
         exponent = _register(m, "exponent_3", (redundant - exponent).as_signed())

@@ -96,6 +96,9 @@ class ReadsWhatWasWritten(Proof):
             sources.append(LaneOperation.QNT_PUT_SOURCE)
         with m.If(Cat(computing.operation == source for source in sources).any()):
             m.d.sync += [operand.eq(value), has_operand.eq(1)]
+        swaps = (LaneOperation.MUL_CROSS_A, LaneOperation.MUL_CROSS_B)
+        with m.If(Cat(computing.operation == swap for swap in swaps).any()):
+            m.d.sync += operand.eq(Cat(operand[16:], operand[:16]))
         self.always(m, ~known | (result == wanted), "a step writes what its operation says")
         if self.hints:
             inner = self.inside(self.block, "lane_0_0", "operand")
@@ -147,7 +150,8 @@ def test_reads_with_a_fault(tmp_path, old, new, property):
     [
         ("older.eq(result)", "older.eq(older)", LAST_WRITE),
         ("(Forward.SECOND, result)", "(Forward.SECOND, older)", LAST_WRITE),
-        ("(Forward.FIRST, made)", "(Forward.FIRST, result)", LAST_WRITE),
+        ("(Forward.FIRST, changed)", "(Forward.FIRST, result)", LAST_WRITE),
+        ("stays & (control.forward == Forward.FIRST)", "stays", LAST_WRITE),
         ("lane_arithmetic.add(value, operand)", "lane_arithmetic.add(operand, operand)", OPERATION),
     ],
 )

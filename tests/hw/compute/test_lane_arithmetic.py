@@ -70,10 +70,10 @@ class Harness(wiring.Component):
             by.eq(lane_arithmetic.distance(y)),
             x.eq(self.x),
             y.eq(self.y),
-            self.minimum.eq(lane_arithmetic.extreme(x, y, Const(0))),
-            self.maximum.eq(lane_arithmetic.extreme(x, y, Const(1))),
+            self.minimum.eq(Mux(lane_arithmetic.is_extreme(x, y, Const(0)), x, y)),
+            self.maximum.eq(Mux(lane_arithmetic.is_extreme(x, y, Const(1)), x, y)),
             self.add.eq(lane_arithmetic.add(x, y)),
-            self.shift.eq(lane_arithmetic.shift(m, x, by)),
+            self.shift.eq(lane_arithmetic.shift(m, x, by, Const(1))),
         ]
         return m
 

@@ -195,11 +195,13 @@ def requantised(cases, family):
 
     async def bench(ctx):
         idle = [(0, 0, 0, 0)] * dut.LATENCY
-        for number, inputs in enumerate([*cases, *idle]):
-            for port, value in zip(
-                (dut.acc, dut.scale, dut.zero_point, dut.lower), inputs, strict=True
-            ):
-                ctx.set(port, int(value))
+        scale_before = 0
+        for number, (acc, scale, zero_point, lower) in enumerate([*cases, *idle]):
+            ctx.set(dut.acc, int(acc))
+            ctx.set(dut.zero_point, int(zero_point))
+            ctx.set(dut.lower, int(lower))
+            ctx.set(dut.scale, int(scale_before))
+            scale_before = scale
             if number >= dut.LATENCY:
                 results.append(ctx.get(dut.result))
             await ctx.tick()
@@ -357,10 +359,10 @@ extern "C" void run(size_t count, int latency, const int32_t* acc, const uint32_
     for (size_t cycle = 0; cycle < count + latency; cycle++) {
         if (cycle < count) {
             dut.acc = acc[cycle];
-            dut.scale = scale[cycle];
             dut.zero_point = zero_point[cycle];
             dut.lower = lower[cycle];
         }
+        if (cycle > 0 && cycle <= count) dut.scale = scale[cycle - 1];
         dut.clk = 0;
         dut.eval();
         if (cycle >= size_t(latency)) result[cycle - latency] = dut.result;
