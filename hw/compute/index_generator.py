@@ -247,23 +247,29 @@ class IndexGenerator(wiring.Component):
         config = self._config
         m.submodules.jobs = jobs = Queue(loop_layout(config), 2)
         # All three stages move together. What the last of them holds goes out, or into `spare` if
-        # it is not taken. So `moves` is early in its cycle, however late `iteration.ready` is.
+        # it is not taken. So `moves` can be a register, however late `iteration.ready` is.
         summed, summed_valid = Signal(iteration_layout(config)), Signal()
         spare, spare_full = Signal(iteration_layout(config)), Signal()
-        moves = Signal()
+        read_valid, summed_next, stalls = Signal(), Signal(), Signal()
+        moves = Signal(init=1)
         m.d.comb += [
-            moves.eq(~spare_full | ~summed_valid),
             self.iteration.valid.eq(spare_full | summed_valid),
             self.iteration.payload.eq(Mux(spare_full, spare, summed)),
+            stalls.eq(self.iteration.valid & ~self.iteration.ready),
+            summed_next.eq(Mux(moves, read_valid, summed_valid)),
+        ]
+        m.d.sync += [
+            spare_full.eq(stalls),
+            summed_valid.eq(summed_next),
+            moves.eq(~(stalls & summed_next)),
+            Assert(moves == ~(spare_full & summed_valid), "stages move unless both ends are full"),
         ]
         with m.If(~spare_full):
-            m.d.sync += [spare.eq(summed), spare_full.eq(summed_valid & ~self.iteration.ready)]
-        with m.Elif(self.iteration.ready):
-            m.d.sync += spare_full.eq(0)
+            m.d.sync += spare.eq(summed)
 
         loops = _Loops(m, config)
         loop, offsets, uop, first = loops.loop, loops.offsets, loops.uop, loops.first
-        active, read_valid = Signal(), Signal()
+        active = Signal()
         # A job that can start at once does not go through the queue.
         begins = ~active | (moves & loops.last)
         direct = begins & ~jobs.o.valid
@@ -299,7 +305,7 @@ class IndexGenerator(wiring.Component):
                 read.last.eq(loops.last),
             ]
 
-        self._add_up(m, read, read_valid, summed, summed_valid, moves)
+        self._add_up(m, read, summed, moves)
 
         alone = (
             active
@@ -328,15 +334,7 @@ class IndexGenerator(wiring.Component):
             }
         )
 
-    def _add_up(
-        self,
-        m: Module,
-        read: View,
-        read_valid: Signal,
-        result: View,
-        result_valid: Signal,
-        moves: Signal,
-    ) -> None:
+    def _add_up(self, m: Module, read: View, result: View, moves: Signal) -> None:
         """Micro-op and offsets to indices. Only those that the instruction uses can be faulty."""
         config = self._config
         acc, wgt = config.log_acc_depth, config.log_wgt_depth
@@ -353,7 +351,6 @@ class IndexGenerator(wiring.Component):
         uses_src = is_gemm | (context.is_alu & ~context.use_imm)
         with m.If(moves):
             m.d.sync += [
-                result_valid.eq(read_valid),
                 result.context.eq(context),
                 result.dst.eq(dst),
                 result.src.eq(src),

@@ -86,68 +86,50 @@ class Fetch(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        item = data.StructLayout({"insn": 8 * INSN_BYTES, "error": 1})
+        item = data.StructLayout(
+            {"insn": 8 * INSN_BYTES, "error": 1, "target": len(MODULES), "is_finish": 1}
+        )
         m.submodules.ahead = ahead = Queue(item, AHEAD)
-        active, held = Signal(), Signal()
-        reserved = Signal(range(AHEAD + 1))
+        active, reserved = Signal(), Signal(range(AHEAD + 1))
         asked, past_end = Signal(range(BURST_INSNS + 1)), Signal()
         self._request(m, active, reserved, asked, past_end)
         m.d.comb += [
             self.quiet.eq(~self.burst.valid & ~active & (ahead.level == 0)),
-            self.waiting.eq(active & ~held & (ahead.level == 0)),
+            self.waiting.eq(active & (ahead.level == 0)),
         ]
         self._receive(m, ahead.i)
+        self._decode(m, ahead.i.payload)
         m.d.sync += Assert(
             ~ahead.i.valid | ahead.i.ready, "an instruction arrived while the queue was full"
         )
 
-        # Dispatch: an instruction is decoded before the register between the buffer and the queues.
-        fetched = Signal(item)
-        insn = Isa(self._config).mem.layout(ahead.o.payload.insn)
-        to_store = insn.opcode == Opcode.STORE
-        to_load = (insn.opcode == Opcode.LOAD) & (
-            (insn.memory_type == MemoryType.INP) | (insn.memory_type == MemoryType.WGT)
-        )
-        target, is_finish = Signal(len(MODULES)), Signal()
-
+        # Dispatch.
+        head, head_valid = ahead.o.payload, active & ahead.o.valid
         queues = [getattr(self, module) for module in MODULES]
         sends = Signal()
-        has_room = (Cat(queue.ready for queue in queues) & target).any()
+        has_room = (Cat(queue.ready for queue in queues) & head.target).any()
         m.d.comb += [
-            sends.eq(active & held & ~fetched.error & has_room),
-            self.blocked.eq(active & held & ~fetched.error & ~has_room),
-            # What is in the buffer after the end of a run is discarded.
-            ahead.o.ready.eq(~held | sends | ~active),
+            sends.eq(head_valid & ~head.error & has_room),
+            self.blocked.eq(head_valid & ~head.error & ~has_room),
+            # What comes after the end of a run is discarded.
+            ahead.o.ready.eq(sends | ~active),
         ]
         for number, queue in enumerate(queues):
             m.d.comb += [
-                queue.valid.eq(active & held & ~fetched.error & target[number]),
-                queue.payload.insn.eq(fetched.insn),
+                queue.valid.eq(head_valid & ~head.error & head.target[number]),
+                queue.payload.insn.eq(head.insn),
                 queue.payload.index.eq(self.dispatched),
-            ]
-        with m.If(ahead.o.ready):
-            m.d.sync += [
-                held.eq(ahead.o.valid & active),
-                fetched.eq(ahead.o.payload),
-                target.eq(Cat(to_load, ~to_load & ~to_store, to_store)),
-                is_finish.eq(insn.opcode == Opcode.FINISH),
             ]
         m.d.sync += reserved.eq(reserved + asked - sends)
 
         with m.If(sends):
             m.d.sync += self.dispatched.eq(self.dispatched + 1)
-            with m.If(is_finish):
-                m.d.sync += [self.finished.eq(1), self.over.eq(1), active.eq(0), held.eq(0)]
+            with m.If(head.is_finish):
+                m.d.sync += [self.finished.eq(1), self.over.eq(1), active.eq(0)]
             with m.Elif(self.dispatched == self.count - 1):
-                m.d.sync += [self.over.eq(1), active.eq(0), held.eq(0)]
-        bad_response = held & fetched.error
-        with m.Elif(active & (bad_response | (past_end & (reserved == 0)))):
-            m.d.sync += [
-                self.cause.eq(Cause.MEMORY_RESPONSE),
-                self.over.eq(1),
-                active.eq(0),
-                held.eq(0),
-            ]
+                m.d.sync += [self.over.eq(1), active.eq(0)]
+        with m.Elif((head_valid & head.error) | (active & past_end & (reserved == 0))):
+            m.d.sync += [self.cause.eq(Cause.MEMORY_RESPONSE), self.over.eq(1), active.eq(0)]
         with m.If(self.start):
             m.d.sync += [
                 active.eq(1),
@@ -155,7 +137,6 @@ class Fetch(wiring.Component):
                 self.finished.eq(0),
                 self.dispatched.eq(0),
                 reserved.eq(0),
-                held.eq(0),
             ]
         return m
 
@@ -198,6 +179,18 @@ class Fetch(wiring.Component):
                 left.eq(self.count),
                 pending.eq(0),
             ]
+
+    def _decode(self, m: Module, item: Any) -> None:
+        """Where an instruction goes. Worked out as it comes: sending is late in its cycle."""
+        insn = Isa(self._config).mem.layout(item.insn)
+        to_store = insn.opcode == Opcode.STORE
+        to_load = (insn.opcode == Opcode.LOAD) & (
+            (insn.memory_type == MemoryType.INP) | (insn.memory_type == MemoryType.WGT)
+        )
+        m.d.comb += [
+            item.target.eq(Cat(to_load, ~to_load & ~to_store, to_store)),
+            item.is_finish.eq(insn.opcode == Opcode.FINISH),
+        ]
 
     def _receive(self, m: Module, out: Any) -> None:
         """Beats to instructions, one way or the other; there is always room (`reserved`)."""
