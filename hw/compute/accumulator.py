@@ -9,7 +9,9 @@ from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
 from vta.hw.bus.block_memory import block_memory
-from vta.hw.compute.lane import Forward, Lane, LaneControl, LaneOperation, OperandSource
+from vta.hw.compute import lane_control
+from vta.hw.compute.lane import Lane
+from vta.hw.compute.lane_control import Forward, LaneControl, LaneOperation, OperandSource
 from vta.isa import IMM_BITS
 
 __all__ = ["Accumulator", "acc_step_layout", "written_tile"]
@@ -97,7 +99,6 @@ class Accumulator(wiring.Component):
         taken = Signal(acc_step_layout(config))
         compute = Signal(acc_step_layout(config))
         write_en, write_addr = Signal(), Signal(config.log_acc_depth)
-        forward = Signal(Forward)
         taken_addr, compute_addr = written_tile(config, taken), written_tile(config, compute)
         m.d.sync += [
             taken.eq(step),
@@ -105,23 +106,19 @@ class Accumulator(wiring.Component):
             write_en.eq(compute.writes),
             write_addr.eq(compute_addr),
         ]
+        control = Signal(LaneControl)
+        lane_control.decode(m, control, taken.operation, step.operand)
+        m.d.sync += control.imm.eq(step.imm)
+        m.d.comb += self.load_take.eq(taken.operation == LaneOperation.LOAD)
         # The newest write counts.
         with m.If(taken.writes & (taken_addr == step.addr)):
-            m.d.sync += forward.eq(Forward.FIRST)
+            m.d.sync += control.forward.eq(Forward.FIRST)
         with m.Elif(compute.writes & (compute_addr == step.addr)):
-            m.d.sync += forward.eq(Forward.SECOND)
+            m.d.sync += control.forward.eq(Forward.SECOND)
         with m.Elif(write_en & (write_addr == step.addr)):
-            m.d.sync += forward.eq(Forward.THIRD)
+            m.d.sync += control.forward.eq(Forward.THIRD)
         with m.Else():
-            m.d.sync += forward.eq(Forward.NOTHING)
-        control = Signal(LaneControl)
-        m.d.comb += [
-            control.operand.eq(taken.operand),
-            control.imm.eq(taken.imm),
-            control.operation.eq(taken.operation),
-            control.forward.eq(forward),
-            self.load_take.eq(taken.operation == LaneOperation.LOAD),
-        ]
+            m.d.sync += control.forward.eq(Forward.NOTHING)
         # The way from the queue of loaded tiles to the lanes is long, so it has a cycle of its own.
         loaded = Signal.like(self.load)
         m.d.sync += loaded.eq(self.load)

@@ -12,7 +12,7 @@ from vta.hw.compute.accumulator import Accumulator, acc_step_layout, written_til
 from vta.hw.compute.delay_line import DelayLine, acc_load_layout, delayed_layout
 from vta.hw.compute.dot_products import DotProducts
 from vta.hw.compute.index_generator import iteration_layout
-from vta.hw.compute.lane import LaneOperation, OperandSource
+from vta.hw.compute.lane_control import LaneOperation, OperandSource
 from vta.hw.compute.requantiser import Requantiser
 from vta.isa import AluOp, Isa
 

@@ -1,103 +1,16 @@
 """One number of every ACC tile: its column of the buffer, and the arithmetic on it."""
 
 from amaranth import *
-from amaranth.lib import data, enum, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from vta.hw.bus.block_memory import block_memory
 from vta.hw.compute import lane_arithmetic
 from vta.hw.compute.lane_arithmetic import Distance
+from vta.hw.compute.lane_control import Forward, LaneControl, Operand, Plain, QntControl, Result
 from vta.hw.compute.requantiser import Requantiser
-from vta.isa import IMM_BITS
 
-__all__ = ["Forward", "Lane", "LaneControl", "LaneOperation", "OperandSource", "QntControl"]
-
-
-class LaneOperation(enum.Enum, shape=4):
-    """What a step makes of `acc[dst]` and the operand."""
-
-    NONE = 0
-    ZERO = 1
-    LOAD = 2
-    MIN = 3
-    MAX = 4
-    ADD = 5
-    SHR = 6
-    MUL_TAKE = 7
-    """MUL takes five steps and a 16-bit multiplier: here it keeps `acc[dst]`, ..."""
-    MUL_LOW = 8
-    """... multiplies the low halves, ..."""
-    MUL_CROSS_A = 9
-    """... the upper half of `acc[dst]` by the operand's low half, ..."""
-    MUL_CROSS_B = 10
-    """... the low half by the operand's upper half, ..."""
-    MUL_PUT = 11
-    """... and writes the sum's low 32 bits."""
-    SOURCE = 12
-    """The tile that was read becomes the operand of the steps that follow."""
-    MOV = 13
-    """The operand itself (encoding 0.0.3)."""
-    QNT_PUT = 14
-    """The requantiser's result for what it took `Requantiser.LATENCY` cycles before."""
-    QNT_PUT_SOURCE = 15
-    """The same; the tile that was read becomes the operand, as with SOURCE."""
-
-
-class OperandSource(enum.Enum, shape=2):
-    """Where the operand register gets its next value from."""
-
-    HOLD = 0
-    SUM = 1
-    """The dot product."""
-    IMM = 2
-
-
-class Forward(enum.Enum, shape=2):
-    """Where a step gets its tile from."""
-
-    NOTHING = 0
-    """The buffer."""
-    FIRST = 1
-    """The step before it: what that makes in this cycle."""
-    SECOND = 2
-    """The step two before it."""
-    THIRD = 3
-    """The step three before it."""
-
-
-class _Result(enum.Enum, shape=2):
-    """What a step's result is, but for MIN and MAX that leave the tile as it is."""
-
-    PLAIN = 0
-    """Nothing that is computed in this cycle from the tile or the operand."""
-    OPERAND = 1
-    SUM = 2
-    SHIFTED = 3
-
-
-_RESULTS = {
-    LaneOperation.MIN: _Result.OPERAND,
-    LaneOperation.MAX: _Result.OPERAND,
-    LaneOperation.MOV: _Result.OPERAND,
-    LaneOperation.ADD: _Result.SUM,
-    LaneOperation.SHR: _Result.SHIFTED,
-}
-
-
-class LaneControl(data.Struct):
-    """Control for all lanes, registered: of the step whose tile has just come out of the buffer."""
-
-    operand: OperandSource
-    imm: signed(IMM_BITS)
-    operation: LaneOperation
-    forward: Forward
-
-
-class QntControl(data.Struct):
-    """The `imm` of a QNT, beside the step that computes; laid out as in `vta.isa.pack_qnt`."""
-
-    zero_point: signed(8)
-    lower: signed(8)
+__all__ = ["Lane"]
 
 
 class Lane(wiring.Component):
@@ -186,88 +99,66 @@ class Lane(wiring.Component):
                     m.d.sync += value.eq(tile)
 
         # A shift's distance is worked out on the operand's way into its register. A dot product is
-        # never one.
+        # never one, nor is MUL's factor.
         operand, distance = Signal(32, reset_less=True), Signal(Distance, reset_less=True)
-        with m.Switch(control.operand):
-            with m.Case(OperandSource.SUM):
+        imm, swapped = Signal(32), Cat(operand[16:], operand[:16])
+        m.d.comb += imm.eq(control.imm)
+        with m.If(control.takes_operand), m.Switch(control.operand):
+            with m.Case(Operand.SUM):
                 m.d.sync += operand.eq(self.sum)
-            with m.Case(OperandSource.IMM):
-                imm = Signal(32)
-                m.d.comb += imm.eq(control.imm)
-                m.d.sync += [operand.eq(imm), distance.eq(lane_arithmetic.distance(imm))]
+            with m.Case(Operand.SWAPPED):
+                m.d.sync += operand.eq(swapped)
+            for case, number in ((Operand.IMM, imm), (Operand.TILE, value)):
+                with m.Case(case):
+                    m.d.sync += [operand.eq(number), distance.eq(lane_arithmetic.distance(number))]
 
-        # The halves of MUL's factors change places, those of `acc[dst]` after each product. They
-        # are in registers, because the way to a multiplier is long.
+        plain, product = Signal(32), self._multiply(m, value, operand)
+        if self._requantises:
+            requantised = self._requantise(m, value, operand)
+        with m.Switch(control.plain):
+            with m.Case(Plain.LOAD):
+                m.d.comb += plain.eq(self.load)
+            with m.Case(Plain.PRODUCT):
+                m.d.comb += plain.eq(product)
+            if self._requantises:
+                with m.Case(Plain.REQUANTISED):
+                    m.d.comb += plain.eq(requantised)
+
+        # The shifter is slow, so its result meets the others behind them.
+        early = Signal(32)
+        with m.Switch(control.result):
+            with m.Case(Result.PLAIN):
+                m.d.comb += early.eq(plain)
+            with m.Case(Result.OPERAND):
+                m.d.comb += early.eq(operand)
+            with m.Case(Result.SUM):
+                m.d.comb += early.eq(lane_arithmetic.add(value, operand))
+        is_shift = control.result == Result.SHIFTED
+        is_extreme = lane_arithmetic.is_extreme(value, operand, control.is_max)
+        m.d.comb += [
+            changed.eq(early | lane_arithmetic.shift(m, value, distance, is_shift)),
+            stays.eq(control.compares & is_extreme),
+        ]
+        return m
+
+    def _multiply(self, m: Module, value: Signal, operand: Signal) -> Value:
+        """The low 32 bits of MUL's product, once all its parts have been multiplied.
+
+        The halves of its factors change places, those of `acc[dst]` after each product. They are
+        in registers, because the way to a multiplier is long.
+        """
+        control = self.control
         left, other = Signal(16, reset_less=True), Signal(16, reset_less=True)
         product, partial = Signal(32, reset_less=True), Signal(32, reset_less=True)
         total = Signal(32)
         m.d.comb += total.eq(partial + (product << 16))
-        multiply = [product.eq(left * operand[:16]), left.eq(other), other.eq(left)]
-        swap = operand.eq(Cat(operand[16:], operand[:16]))
-        source = [operand.eq(value), distance.eq(lane_arithmetic.distance(value))]
-
-        operation, plain = Signal(LaneOperation), Signal(32)
-        m.d.sync += operation.eq(control.operation)
-        self._choose_result(m, value, operand, distance, plain, changed, stays)
-        if self._requantises:
-            requantised = self._requantise(m, value, operand)
-        with m.Switch(operation):
-            with m.Case(LaneOperation.SOURCE):
-                m.d.sync += source
-            with m.Case(LaneOperation.LOAD):
-                m.d.comb += plain.eq(self.load)
-            with m.Case(LaneOperation.MUL_TAKE):
-                m.d.sync += Cat(left, other).eq(value)
-            with m.Case(LaneOperation.MUL_LOW):
-                m.d.sync += multiply
-            with m.Case(LaneOperation.MUL_CROSS_A):
-                m.d.sync += [*multiply, swap, partial.eq(product)]
-            with m.Case(LaneOperation.MUL_CROSS_B):
-                m.d.sync += [*multiply, swap, partial.eq(total)]
-            with m.Case(LaneOperation.MUL_PUT):
-                m.d.comb += plain.eq(total)
-            if self._requantises:
-                with m.Case(LaneOperation.QNT_PUT):
-                    m.d.comb += plain.eq(requantised)
-                with m.Case(LaneOperation.QNT_PUT_SOURCE):
-                    m.d.comb += plain.eq(requantised)
-                    m.d.sync += source
-        return m
-
-    def _choose_result(
-        self,
-        m: Module,
-        value: Signal,
-        operand: Signal,
-        distance: Distance,
-        plain: Signal,
-        changed: Signal,
-        stays: Signal,
-    ) -> None:
-        """What the step makes: `value` if it `stays`, else `changed`, which `plain` may be."""
-        operation = self.control.operation
-        kind, compares, is_max = Signal(_Result), Signal(), Signal()
-        m.d.sync += [
-            kind.eq(_Result.PLAIN),
-            compares.eq((operation == LaneOperation.MIN) | (operation == LaneOperation.MAX)),
-            is_max.eq(operation == LaneOperation.MAX),
-        ]
-        with m.Switch(operation):
-            for name, result_kind in _RESULTS.items():
-                with m.Case(name):
-                    m.d.sync += kind.eq(result_kind)
-        m.d.comb += stays.eq(compares & lane_arithmetic.is_extreme(value, operand, is_max))
-        # The shifter is slowest, so its result meets the others behind them.
-        early = Signal(32)
-        shifted = lane_arithmetic.shift(m, value, distance, kind == _Result.SHIFTED)
-        m.d.comb += changed.eq(early | shifted)
-        with m.Switch(kind):
-            with m.Case(_Result.PLAIN):
-                m.d.comb += early.eq(plain)
-            with m.Case(_Result.OPERAND):
-                m.d.comb += early.eq(operand)
-            with m.Case(_Result.SUM):
-                m.d.comb += early.eq(lane_arithmetic.add(value, operand))
+        with m.If(control.takes_factor):
+            m.d.sync += Cat(left, other).eq(value)
+        with m.If(control.multiplies):
+            m.d.sync += [product.eq(left * operand[:16]), left.eq(other), other.eq(left)]
+        with m.If(control.adds_up):
+            m.d.sync += partial.eq(Mux(control.is_first, product, total))
+        return total
 
     def _requantise(self, m: Module, value: Signal, operand: Signal) -> Value:
         """The requantiser's result for what it took `Requantiser.LATENCY` cycles before."""

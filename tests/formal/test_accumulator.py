@@ -12,7 +12,8 @@ from amaranth import *
 from tests.formal.prover import SMALLEST, Proof, fails, planted, prove
 from vta.hw.compute import accumulator
 from vta.hw.compute.accumulator import Accumulator, acc_step_layout, written_tile
-from vta.hw.compute.lane import Lane, LaneOperation, OperandSource
+from vta.hw.compute.lane import Lane
+from vta.hw.compute.lane_control import LaneOperation, OperandSource
 
 CONFIGS = {version: SMALLEST.replace(hw_ver=version) for version in ("0.0.2", "0.0.3")}
 SUM_BITS = 16
@@ -30,6 +31,7 @@ class ReadsWhatWasWritten(Proof):
         dut, config = self.dut, self.config
         tile = self.constant(m, "tile", config.log_acc_depth)
         value, result = (self.inside(self.block, "lane_0_0", name) for name in ("value", "result"))
+        self.assume(m, Cat(dut.step.operand == source for source in OperandSource).any())
         # The steps that take, compute and write in this cycle.
         steps = [dut.step]
         for name in ("taking", "computing", "writing"):
@@ -91,14 +93,13 @@ class ReadsWhatWasWritten(Proof):
                     m.d.sync += wanted.eq(operand)
             with m.Default():
                 m.d.sync += known.eq(0)
-        sources = [LaneOperation.SOURCE]
-        if self.config.requantises:
-            sources.append(LaneOperation.QNT_PUT_SOURCE)
+        sources = (LaneOperation.SOURCE, LaneOperation.QNT_PUT_SOURCE)
         with m.If(Cat(computing.operation == source for source in sources).any()):
             m.d.sync += [operand.eq(value), has_operand.eq(1)]
         swaps = (LaneOperation.MUL_CROSS_A, LaneOperation.MUL_CROSS_B)
         with m.If(Cat(computing.operation == swap for swap in swaps).any()):
-            m.d.sync += operand.eq(Cat(operand[16:], operand[:16]))
+            swapped = Cat(operand[16:], operand[:16])
+            m.d.sync += [operand.eq(swapped), has_operand.eq(has_operand)]
         self.always(m, ~known | (result == wanted), "a step writes what its operation says")
         if self.hints:
             inner = self.inside(self.block, "lane_0_0", "operand")
@@ -134,7 +135,7 @@ OPERATION = "a step writes what its operation says"
         ("forward.eq(Forward.THIRD)", "forward.eq(Forward.NOTHING)", LAST_WRITE),
         ("write_en & (write_addr == step.addr)", "write_en", LAST_WRITE),
         ("write_addr.eq(compute_addr)", "write_addr.eq(compute.addr ^ 1)", "STORE reads"),
-        ("control.operand.eq(taken.operand)", "control.operand.eq(compute.operand)", OPERATION),
+        ("taken.operation, step.operand", "taken.operation, taken.operand", OPERATION),
         ("m.d.sync += loaded.eq(self.load)", "m.d.comb += loaded.eq(self.load)", OPERATION),
         ("write.data.eq(Cat(results))", "write.data.eq(Cat(results) + 1)", "STORE reads"),
     ],

@@ -6,7 +6,7 @@ import pytest
 from tests.hw.streams import simulate, tiles
 from vta.config import PRESETS
 from vta.hw.compute.accumulator import Accumulator
-from vta.hw.compute.lane import LaneOperation, OperandSource
+from vta.hw.compute.lane_control import LaneOperation, OperandSource
 
 SUM_BITS = 20
 

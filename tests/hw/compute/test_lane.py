@@ -6,7 +6,15 @@ import pytest
 
 from tests.hw.compute.test_lane_arithmetic import EXTREMES, reference, wrap
 from tests.hw.streams import simulate
-from vta.hw.compute.lane import Forward, Lane, LaneOperation, OperandSource
+from vta.hw.compute.lane import Lane
+from vta.hw.compute.lane_control import (
+    Forward,
+    LaneOperation,
+    Operand,
+    OperandSource,
+    Plain,
+    Result,
+)
 
 DEPTH = 16
 TWO = {
@@ -22,6 +30,36 @@ MUL = (
     LaneOperation.MUL_CROSS_B,
     LaneOperation.MUL_PUT,
 )
+
+
+OPERANDS = {OperandSource.SUM: Operand.SUM, OperandSource.IMM: Operand.IMM}
+
+# What a lane is told while a step computes.
+CONTROL = {
+    LaneOperation.LOAD: {"plain": Plain.LOAD},
+    LaneOperation.MIN: {"result": Result.OPERAND, "compares": 1},
+    LaneOperation.MAX: {"result": Result.OPERAND, "compares": 1, "is_max": 1},
+    LaneOperation.ADD: {"result": Result.SUM},
+    LaneOperation.SHR: {"result": Result.SHIFTED},
+    LaneOperation.MUL_TAKE: {"takes_factor": 1},
+    LaneOperation.MUL_LOW: {"multiplies": 1},
+    LaneOperation.MUL_CROSS_A: {
+        "multiplies": 1,
+        "adds_up": 1,
+        "is_first": 1,
+        "takes_operand": 1,
+        "operand": Operand.SWAPPED,
+    },
+    LaneOperation.MUL_CROSS_B: {
+        "multiplies": 1,
+        "adds_up": 1,
+        "takes_operand": 1,
+        "operand": Operand.SWAPPED,
+    },
+    LaneOperation.MUL_PUT: {"plain": Plain.PRODUCT},
+    LaneOperation.SOURCE: {"takes_operand": 1, "operand": Operand.TILE},
+    LaneOperation.MOV: {"result": Result.OPERAND},
+}
 
 
 class Driver:
@@ -63,10 +101,11 @@ class Driver:
             ctx.set(
                 dut.control,
                 {
-                    "operand": taken["operand"],
-                    "imm": taken["imm"],
-                    "operation": taken["op"],
                     "forward": forward,
+                    "takes_operand": taken["operand"] != OperandSource.HOLD,
+                    "operand": OPERANDS.get(taken["operand"], Operand.SUM),
+                    "imm": taken["imm"],
+                    **CONTROL.get(compute["op"], {}),
                 },
             )
             if write["writes"]:
