@@ -92,7 +92,7 @@ class BurstSplitter(wiring.Component):
         # the start of the chunk in which it begins.
         end = Signal(run_bits + 1)
         m.d.comb += end.eq((run_addr[: log_bus + log_chunk] + last_byte) >> log_bus)
-        with m.If(has_runs & (~has_beats | (taken & last))):
+        with m.If(has_runs & (~has_beats | (self.burst.ready & last))):
             m.d.sync += [
                 addr.eq(run_addr >> log_bus),
                 chunks_left.eq(end >> log_chunk),

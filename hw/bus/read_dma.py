@@ -121,8 +121,17 @@ class ReadDma(wiring.Component):
             address.i.payload.id.eq(chosen),
             address.i.payload.burst.eq(granted),
         ]
+        # Clients need not know who is chosen, only that nobody is in front of them.
         for client, burst in enumerate(bursts):
-            m.d.comb += burst.ready.eq(may_ask & ~self.stop & address.i.ready & (chosen == client))
+            waits = Signal(name=f"waits_{client}")
+            with m.Switch(last_served):
+                for last in range(self._clients):
+                    in_front = range(1, (client - last - 1) % self._clients + 1)
+                    with m.Case(last):
+                        m.d.comb += waits.eq(
+                            Cat(valid[(last + step) % self._clients] for step in in_front).any()
+                        )
+            m.d.comb += burst.ready.eq(may_ask & ~self.stop & address.i.ready & ~waits)
         with m.If(asked):
             m.d.sync += last_served.eq(chosen)
 

@@ -153,7 +153,7 @@ class ComputeModule(Executor):
             guard.load_end.eq(check.transfer.sram_end),
             guard.load_done.eq(execute.load_in),
             guard.kept_addr.eq(execute.kept_addr),
-            execute.is_kept.eq(guard.is_kept),
+            execute.flags.eq(guard.flags),
         ]
         if config.requantises:
             m.d.comb += guard.delayed.eq(execute.delayed)
@@ -257,13 +257,13 @@ class ComputeModule(Executor):
         )
         loads = is_load & (mem.x_size != 0)
         wrong_opcode, wrong_memory, wrong_alu = Signal(), Signal(), Signal()
+        m.d.comb += sequencer.quick.eq(~is_load)
         with m.If(arriving.ready):
             m.d.sync += [
                 head.is_alu.eq(opcode == Opcode.ALU),
                 head.is_uop.eq(mem.memory_type == MemoryType.UOP),
                 head.loads.eq(loads),
                 head.loops.eq(((opcode == Opcode.GEMM) | (opcode == Opcode.ALU)) & ~loops_nothing),
-                sequencer.quick.eq(~is_load),
                 wrong_opcode.eq(opcode > Opcode.ALU),
                 wrong_memory.eq(loads & ~Cat(mem.memory_type == kind for kind in KINDS).any()),
                 wrong_alu.eq((opcode == Opcode.ALU) & self._is_illegal(alu)),

@@ -11,6 +11,7 @@ from vta.config import Config
 from vta.hw.compute.accumulator import Accumulator, acc_step_layout, written_tile
 from vta.hw.compute.delay_line import DelayLine, acc_load_layout, delayed_layout
 from vta.hw.compute.dot_products import DotProducts
+from vta.hw.compute.hazards import iteration_flags
 from vta.hw.compute.index_generator import iteration_layout
 from vta.hw.compute.lane_control import LaneOperation, OperandSource
 from vta.hw.compute.requantiser import Requantiser
@@ -56,8 +57,8 @@ class Execute(wiring.Component):
     Members
     -------
     iteration : In(stream of iteration_layout)
-    is_kept : In(1)
-        When `iteration` came, its source was `kept_addr`.
+    flags : In(iteration_flags)
+        Of `iteration`.
     kept_addr : Out(log_acc_depth)
         The tile that the operand register keeps, or the last one that it kept.
     load : In(stream of acc_load_layout)
@@ -93,7 +94,7 @@ class Execute(wiring.Component):
         super().__init__(
             {
                 "iteration": In(stream.Signature(iteration_layout(config))),
-                "is_kept": In(1),
+                "flags": In(iteration_flags()),
                 "kept_addr": Out(config.log_acc_depth),
                 "load": In(stream.Signature(acc_load_layout(config))),
                 "load_data": In(8 * config.acc_elem_bytes),
@@ -208,18 +209,16 @@ class Execute(wiring.Component):
 
         Returns whether something is in the delay line.
         """
-        config = self._config
+        config, flags = self._config, self.flags
         iteration, context = self.iteration.payload, self.iteration.payload.context
-        is_mul = context.is_alu & (context.alu_opcode == AluOp.MUL)
         is_gemm = ~context.is_alu & ~context.reset
-        by_register = context.is_alu & ~context.use_imm
         src = iteration.src[: config.log_acc_depth]
 
         # The operand register keeps a source tile until that tile changes in ACC or the register is
         # used for something else. `fetched`: the iteration has had its source step.
         kept, kept_addr, fetched = Signal(), self.kept_addr, Signal()
-        has_source = kept & (self.is_kept | fetched)
-        needs_source = by_register & ~has_source
+        has_source = kept & (flags.is_kept | fetched)
+        needs_source = flags.by_register & ~has_source
         mul_step = Signal(range(len(_MUL_STEPS)))
         halted, waits, final = Signal(), Signal(), Signal()
         loaded_valid, loaded = Signal(), Signal(acc_load_layout(config))
@@ -232,10 +231,7 @@ class Execute(wiring.Component):
         with m.If(step.acc.writes & (written_tile(config, step.acc) == kept_addr)):
             m.d.sync += kept.eq(0)
 
-        is_qnt: Value = Const(0)
         line_busy: Value = Const(0)
-        if config.requantises:
-            is_qnt = context.is_alu & (context.alu_opcode == AluOp.QNT) & ~iteration.fault
         with m.If(loaded_valid):
             self._write_loaded(m, step, loaded)
         with m.Elif(takes & iteration.fault):
@@ -248,17 +244,17 @@ class Execute(wiring.Component):
                 step.acc.addr.eq(src),
             ]
             m.d.sync += [kept.eq(1), kept_addr.eq(src), fetched.eq(1)]
-        with m.Elif(takes & ~is_qnt):
+        with m.Elif(takes & ~flags.is_qnt):
             m.d.comb += [
-                final.eq(~is_mul | (mul_step == len(_MUL_STEPS) - 1)),
+                final.eq(~flags.is_mul | (mul_step == len(_MUL_STEPS) - 1)),
                 step.acc.reads.eq(is_gemm | context.is_alu),
             ]
             self._execute(m, step, final, is_gemm, is_first=mul_step == 0)
             with m.If(is_gemm | (context.is_alu & context.use_imm)):
                 m.d.sync += kept.eq(0)
-            with m.If(is_mul):
+            with m.If(flags.is_mul):
                 m.d.sync += mul_step.eq(Mux(final, 0, mul_step + 1))
-            self._choose_operation(m, step, is_gemm, is_mul, mul_step)
+            self._choose_operation(m, step, is_gemm, flags.is_mul, mul_step)
 
         # What a LOAD brings never waits, because the bus may wait behind it.
         m.d.comb += [self.load.ready.eq(1), self.load_in.eq(loaded_valid & loaded.mark)]
@@ -269,11 +265,11 @@ class Execute(wiring.Component):
             # shares its step with what leaves the line. Everything else needs a step of its own,
             # and that no tile is being requantised.
             m.d.comb += [
-                waits.eq(Mux(is_qnt, self.load.valid, loaded_valid | line.holds_qnt)),
+                waits.eq(Mux(flags.is_qnt, self.load.valid, loaded_valid | line.holds_qnt)),
                 self.delayed.eq(line.delayed),
             ]
             self._requantise(
-                m, step, line, takes & is_qnt & ~needs_source, takes & needs_source, final
+                m, step, line, takes & flags.is_qnt & ~needs_source, takes & needs_source, final
             )
             line_busy = line.holds_any
         else:

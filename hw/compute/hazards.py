@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from vta.config import Config
@@ -16,7 +16,16 @@ from vta.hw.compute.requantiser import Requantiser
 from vta.hw.issue.sequencer import IN_FLIGHT
 from vta.isa import AluOp
 
-__all__ = ["AccGuard", "Hazards"]
+__all__ = ["AccGuard", "Hazards", "iteration_flags"]
+
+
+def iteration_flags() -> data.StructLayout:
+    """What the execution pipeline decides by, known a cycle before the iteration reaches it.
+
+    Whether its source was `kept_addr`, whether it is an ALU operation with a source tile, whether
+    it is MUL, and whether it is QNT, without a fault.
+    """
+    return data.StructLayout({"is_kept": 1, "by_register": 1, "is_mul": 1, "is_qnt": 1})
 
 
 class Hazards(wiring.Component):
@@ -199,8 +208,8 @@ class AccGuard(wiring.Component):
         The tiles that are being requantised, if the configuration `requantises`.
     kept_addr : In(log_acc_depth)
         As in `Execute`.
-    is_kept : Out(1)
-        The source of `o` was `kept_addr` when the iteration came from `i`.
+    flags : Out(iteration_flags)
+        Of `o`; `is_kept` as it was when the iteration came from `i`.
     stop : In(1)
         No further iteration may go: the module has stopped on an error.
     busy : Out(1)
@@ -221,7 +230,7 @@ class AccGuard(wiring.Component):
                 "load_end": In(COUNT_BITS),
                 "load_done": In(1),
                 "kept_addr": In(config.log_acc_depth),
-                "is_kept": Out(1),
+                "flags": Out(iteration_flags()),
                 "stop": In(1),
                 "busy": Out(1),
                 **(
@@ -239,6 +248,9 @@ class AccGuard(wiring.Component):
         context = iteration.context
         has_src = context.is_alu & ~context.use_imm
         src = iteration.src[: bits - 1]
+        is_qnt: Value = Const(0)
+        if self._config.requantises:
+            is_qnt = context.is_alu & (context.alu_opcode == AluOp.QNT) & ~iteration.fault
 
         # The LOADs in flight, in turn.
         newest, oldest = Signal(range(IN_FLIGHT)), Signal(range(IN_FLIGHT))
@@ -280,7 +292,10 @@ class AccGuard(wiring.Component):
             m.d.sync += [
                 full.eq(self.i.valid),
                 self.o.payload.eq(iteration),
-                self.is_kept.eq(src == self.kept_addr),
+                self.flags.is_kept.eq(src == self.kept_addr),
+                self.flags.by_register.eq(has_src),
+                self.flags.is_mul.eq(context.is_alu & (context.alu_opcode == AluOp.MUL)),
+                self.flags.is_qnt.eq(is_qnt),
                 met.eq(hits & running),
                 held.eq((hits & running).any() | self.stop | meets_new),
             ]
@@ -299,15 +314,16 @@ class AccGuard(wiring.Component):
         tile of the iteration that leaves the guard now is in the first stage.
         """
         new, old = self.i.payload, self.o.payload
-        context = old.context
-        is_qnt = context.is_alu & (context.alu_opcode == AluOp.QNT)
 
         # A GEMM's source is an INP index, so this can be a false hit. It costs nothing: GEMM waits
         # for the whole line anyway.
         def meets(addr: Value) -> Value:
             return (addr == new.dst) | (addr == new.src[: len(new.dst)])
 
-        tiles = [(full & is_qnt, old.dst), *((tile.qnt, tile.addr) for tile in self.delayed)]
+        tiles = [
+            (full & self.flags.is_qnt, old.dst),
+            *((tile.qnt, tile.addr) for tile in self.delayed),
+        ]
         # The tile in the last stage is written in this cycle, before the iteration's first step.
         hits = Cat(valid & meets(addr) for valid, addr in tiles[:-1])
         met = Signal(len(hits))

@@ -86,10 +86,11 @@ class Sequencer(wiring.Component):
     head : Out(QueuedInsn)
     head_valid : Out(1)
     quick : In(1)
-        `head` needs no checks that take time.
+        The instruction that comes on `port` needs no checks that take time.
     cause : In(4)
         A static error of `head`, found before it waits for any token. Like `unit`, `tokens` and
-        `moved` it must be valid `check_latency` cycles after `head` changed, or at once if `quick`.
+        `moved` it must be valid `check_latency` cycles after `head` changed, or at once if it was
+        `quick`.
     faulty : In(1)
         `cause` is not `NONE`. Much depends on it, so it comes from where it is known early.
     tokens : In(TokenBits)
@@ -139,7 +140,7 @@ class Sequencer(wiring.Component):
         m.submodules.flight = flight = Queue(entry_layout, IN_FLIGHT)
         stopped, cause, index = Signal(), Signal(4), Signal(INDEX_BITS)
         ready = Signal()
-        m.d.comb += ready.eq(self.head_valid & self._hold_head(m) & ~stopped)
+        m.d.comb += ready.eq(self._hold_head(m) & ~stopped)
 
         m.d.sync += Assert(
             ~ready | (self.faulty == (self.cause != Cause.NONE)),
@@ -200,18 +201,19 @@ class Sequencer(wiring.Component):
         ]
         return m
 
-    def _hold_head(self, m: Module) -> Value:
-        """Takes an instruction as soon as the one before is issued; whether it is checked."""
+    def _hold_head(self, m: Module) -> Signal:
+        """Takes an instruction as soon as the one before is issued; whether one is checked."""
         port = self.port
         m.d.comb += port.insn.ready.eq(~self.head_valid | port.issue)
         age, checked = Signal(range(self._check_latency)), Signal()
-        m.d.sync += [age.eq(age + 1), checked.eq(checked | (age == self._check_latency - 1))]
         with m.If(port.insn.ready):
-            m.d.sync += [age.eq(0), checked.eq(0)]
+            m.d.sync += [age.eq(0), checked.eq(port.insn.valid & self.quick)]
             m.d.sync += self.head_valid.eq(port.insn.valid)
             with m.If(port.insn.valid):
                 m.d.sync += self.head.eq(port.insn.payload)
-        return checked | self.quick
+        with m.Else():
+            m.d.sync += [age.eq(age + 1), checked.eq(checked | (age == self._check_latency - 1))]
+        return checked
 
     def _collect_outcomes(self, m: Module, oldest_unit: Value) -> tuple[Signal, Signal]:
         """Whether the oldest instruction's unit has finished it, and its cause if it failed.

@@ -86,7 +86,7 @@ def test_each_client_gets_its_own(tmp_path):
         ),
         ("response.o.payload.client[client]", "response.o.payload.client[0]", "beats"),
         ("bus.rresp != Response.OKAY", "0", "beats"),
-        ("address.i.ready & (chosen == client)", "(chosen == client)", "bursts"),
+        ("address.i.ready & ~waits", "~waits", "bursts"),
     ],
 )
 def test_each_client_with_a_fault(tmp_path, old, new, property):

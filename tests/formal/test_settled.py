@@ -44,7 +44,7 @@ def front_end(module: executor.Executor) -> Module:
             m.d.comb += sequencer.tokens[flag].eq(insn[bit])
     m.d.comb += [
         sequencer.unit.eq(insn[4]),
-        sequencer.quick.eq(insn[5]),
+        sequencer.quick.eq(sequencer.port.insn.payload.insn[5]),
         sequencer.cause.eq(insn[6:8]),
         sequencer.faulty.eq(insn[6:8] != 0),
         sequencer.hindered.eq(free(f"{name}_hindered")),
@@ -220,7 +220,7 @@ def test_what_is_settled_with_a_fault(tmp_path, old, new, property):
             "stuck_pop = ready & ~self.faulty",
             "settled",
         ),
-        ("& self._hold_head(m) & ~stopped", "& self._hold_head(m)", "settled"),
+        ("self._hold_head(m) & ~stopped", "self._hold_head(m)", "settled"),
     ],
 )
 def test_what_is_settled_with_a_faulty_sequencer(tmp_path, monkeypatch, old, new, property):

@@ -63,7 +63,7 @@ class GuardedExecute(wiring.Component):
         members = {
             name: member
             for name, member in self._inner.signature.members.items()
-            if name not in ("iteration", "delayed", "kept_addr", "is_kept")
+            if name not in ("iteration", "delayed", "kept_addr", "flags")
         }
         super().__init__({"iteration": In(stream.Signature(iteration_layout(config))), **members})
 
@@ -73,7 +73,7 @@ class GuardedExecute(wiring.Component):
         connect(m, flipped(self.iteration), guard.i)
         connect(m, guard.o, inner.iteration)
         connect(m, flipped(self.load), inner.load)
-        m.d.comb += [guard.kept_addr.eq(inner.kept_addr), inner.is_kept.eq(guard.is_kept)]
+        m.d.comb += [guard.kept_addr.eq(inner.kept_addr), inner.flags.eq(guard.flags)]
         if hasattr(inner, "delayed"):
             m.d.comb += guard.delayed.eq(inner.delayed)
         for name, member in self.signature.members.items():

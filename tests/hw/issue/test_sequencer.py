@@ -67,7 +67,7 @@ class Harness(wiring.Component):
             inner.cause.eq(word[4:8]),
             inner.faulty.eq(word[4:8] != 0),
             inner.tokens.eq(word[8:12]),
-            inner.quick.eq(word[12]),
+            inner.quick.eq(inner.port.insn.payload.insn[12]),
             inner.moved.moved.eq(word[16:33]),
             inner.moved.kind.eq(word[40:43]),
             inner.hindered.eq(self.hindered),
