@@ -130,7 +130,7 @@ class Sequencer(wiring.Component):
         port = self.port
         entry_layout = data.StructLayout(
             {
-                "unit": range(self._units + 1),
+                "unit": self._units + 1,
                 "push_prev": 1,
                 "push_next": 1,
                 "index": INDEX_BITS,
@@ -157,7 +157,7 @@ class Sequencer(wiring.Component):
             port.moves.pop_prev.eq(port.issue & self.tokens.pop_prev),
             port.moves.pop_next.eq(port.issue & self.tokens.pop_next),
             flight.i.valid.eq(port.issue),
-            flight.i.payload.unit.eq(self.unit),
+            flight.i.payload.unit.eq(1 << self.unit),
             flight.i.payload.push_prev.eq(self.tokens.push_prev),
             flight.i.payload.push_next.eq(self.tokens.push_next),
             flight.i.payload.index.eq(self.head.index),
@@ -166,12 +166,12 @@ class Sequencer(wiring.Component):
 
         # Retire.
         oldest = flight.o.payload
-        finished, failure = self._collect_outcomes(m, oldest.unit)
+        finished, failed, failure = self._collect_outcomes(m, oldest.unit)
         lacks_room = (oldest.push_prev & port.full.push_prev) | (
             oldest.push_next & port.full.push_next
         )
         m.d.comb += [
-            port.retire.eq(flight.o.valid & finished & (failure == 0) & ~lacks_room & ~stopped),
+            port.retire.eq(flight.o.valid & finished & ~lacks_room & ~stopped),
             flight.o.ready.eq(port.retire),
             port.moves.push_prev.eq(port.retire & oldest.push_prev),
             port.moves.push_next.eq(port.retire & oldest.push_next),
@@ -180,12 +180,12 @@ class Sequencer(wiring.Component):
 
         # Errors, in order: one in flight before one at the head.
         with m.If(~stopped):
-            with m.If(flight.o.valid & finished & (failure != 0)):
+            with m.If(flight.o.valid & failed):
                 m.d.sync += [stopped.eq(1), cause.eq(failure), index.eq(oldest.index)]
             with m.Elif(ready & self.faulty & ~flight.o.valid):
                 m.d.sync += [stopped.eq(1), cause.eq(self.cause), index.eq(self.head.index)]
 
-        stuck_push = flight.o.valid & finished & (failure == 0) & ~stopped
+        stuck_push = flight.o.valid & finished & ~stopped
         stuck_pop = ready & ~self.faulty & ~flight.o.valid
         m.d.comb += [
             port.status.active.eq(flight.o.valid & ~stopped),
@@ -215,26 +215,29 @@ class Sequencer(wiring.Component):
             m.d.sync += [age.eq(age + 1), checked.eq(checked | (age == self._check_latency - 1))]
         return checked
 
-    def _collect_outcomes(self, m: Module, oldest_unit: Value) -> tuple[Signal, Signal]:
-        """Whether the oldest instruction's unit has finished it, and its cause if it failed.
+    def _collect_outcomes(self, m: Module, oldest_unit: Value) -> tuple[Value, Value, Signal]:
+        """Whether the oldest instruction's unit has finished it, or failed, and with which cause.
 
         Units finish in their own order, perhaps before an older instruction of another unit.
         """
-        finished, failure = Signal(), Signal(4)
-        m.d.comb += finished.eq(oldest_unit == self._units)
+        finished, failed, failure = oldest_unit[self._units], Const(0), Signal(4)
+        outcome = data.StructLayout({"failed": 1, "cause": 4})
         for unit in range(self._units):
-            m.submodules[f"outcomes_{unit}"] = outcomes = Queue(4, IN_FLIGHT)
+            m.submodules[f"outcomes_{unit}"] = outcomes = Queue(outcome, IN_FLIGHT)
             m.d.comb += [
                 outcomes.i.valid.eq(self.done[unit]),
-                outcomes.i.payload.eq(self.failed[unit]),
+                outcomes.i.payload.cause.eq(self.failed[unit]),
+                outcomes.i.payload.failed.eq(self.failed[unit] != 0),
             ]
             m.d.sync += Assert(
                 ~outcomes.i.valid | outcomes.i.ready, "a unit finished more than was issued"
             )
-            with m.If(oldest_unit == unit):
+            is_oldest = oldest_unit[unit] & outcomes.o.valid
+            finished |= is_oldest & ~outcomes.o.payload.failed
+            failed |= is_oldest & outcomes.o.payload.failed
+            with m.If(oldest_unit[unit]):
                 m.d.comb += [
-                    finished.eq(outcomes.o.valid),
-                    failure.eq(outcomes.o.payload),
+                    failure.eq(outcomes.o.payload.cause),
                     outcomes.o.ready.eq(self.port.retire),
                 ]
-        return finished, failure
+        return finished, failed, failure
