@@ -221,23 +221,19 @@ class Sequencer(wiring.Component):
         Units finish in their own order, perhaps before an older instruction of another unit.
         """
         finished, failed, failure = oldest_unit[self._units], Const(0), Signal(4)
-        outcome = data.StructLayout({"failed": 1, "cause": 4})
         for unit in range(self._units):
-            m.submodules[f"outcomes_{unit}"] = outcomes = Queue(outcome, IN_FLIGHT)
+            m.submodules[f"outcomes_{unit}"] = outcomes = Queue(4, IN_FLIGHT)
             m.d.comb += [
                 outcomes.i.valid.eq(self.done[unit]),
-                outcomes.i.payload.cause.eq(self.failed[unit]),
-                outcomes.i.payload.failed.eq(self.failed[unit] != 0),
+                outcomes.i.payload.eq(self.failed[unit]),
             ]
             m.d.sync += Assert(
                 ~outcomes.i.valid | outcomes.i.ready, "a unit finished more than was issued"
             )
             is_oldest = oldest_unit[unit] & outcomes.o.valid
-            finished |= is_oldest & ~outcomes.o.payload.failed
-            failed |= is_oldest & outcomes.o.payload.failed
+            has_failed = outcomes.o.payload != 0
+            finished |= is_oldest & ~has_failed
+            failed |= is_oldest & has_failed
             with m.If(oldest_unit[unit]):
-                m.d.comb += [
-                    failure.eq(outcomes.o.payload.cause),
-                    outcomes.o.ready.eq(self.port.retire),
-                ]
+                m.d.comb += [failure.eq(outcomes.o.payload), outcomes.o.ready.eq(self.port.retire)]
         return finished, failed, failure

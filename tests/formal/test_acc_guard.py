@@ -31,10 +31,11 @@ class WaitsForRequantised(Proof):
         self.assume(m, ~guard.i.payload.fault & ~guard.load)
         held = guard.o.payload
         context = held.context
+        is_qnt = context.is_alu & (context.alu_opcode == AluOp.QNT)
+        if self.hints:
+            self.always(m, ~guard.busy | (guard.flags.is_qnt == is_qnt), "inside: what is QNT")
         m.d.comb += [
-            line.i.qnt.eq(
-                guard.o.valid & guard.o.ready & context.is_alu & (context.alu_opcode == AluOp.QNT)
-            ),
+            line.i.qnt.eq(guard.o.valid & guard.o.ready & is_qnt),
             line.i.tile.addr.eq(held.dst),
             guard.delayed.eq(line.delayed),
         ]
@@ -61,7 +62,7 @@ def test_requantised_tiles(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("(full & is_qnt, old.dst), ", "(C(0), old.dst), "),
+        ("full & self.flags.is_qnt", "C(0)"),
         ("later = (met << 1)", "later = (met << 2)"),
         ("met.eq(Mux(moves, hits, later))", "met.eq(hits)"),
         ("(addr == new.src[: len(new.dst)])", "C(0)"),

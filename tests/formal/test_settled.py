@@ -172,6 +172,8 @@ class StaysSettled(Proof):
             self.always(m, stopped == (cause != 0), "inside: stopped for a cause")
             level = self.inside(block, f"{name}_queue", "fifo", "self").level
             head_valid = self.inside(block, name, "sequencer", "self").head_valid
+            checked = self.inside(block, name, "sequencer", "_hold_head.checked")
+            self.always(m, ~checked | head_valid, "inside: only an instruction is checked")
             self.always(
                 m, blocks.pending[name] == level + head_valid, "inside: instructions pending"
             )
