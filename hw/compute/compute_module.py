@@ -256,7 +256,9 @@ class ComputeModule(Executor):
             loops=Signal(),
         )
         loads = is_load & (mem.x_size != 0)
-        wrong_opcode, wrong_memory, wrong_alu = Signal(), Signal(), Signal()
+        is_foreign = loads & ~Cat(mem.memory_type == kind for kind in KINDS).any()
+        is_illegal = (opcode == Opcode.ALU) & self._is_illegal(alu)
+        wrong, wrong_opcode, wrong_memory = Signal(), Signal(), Signal()
         m.d.comb += sequencer.quick.eq(~is_load)
         with m.If(arriving.ready):
             m.d.sync += [
@@ -265,10 +267,10 @@ class ComputeModule(Executor):
                 head.loads.eq(loads),
                 head.loops.eq(((opcode == Opcode.GEMM) | (opcode == Opcode.ALU)) & ~loops_nothing),
                 wrong_opcode.eq(opcode > Opcode.ALU),
-                wrong_memory.eq(loads & ~Cat(mem.memory_type == kind for kind in KINDS).any()),
-                wrong_alu.eq((opcode == Opcode.ALU) & self._is_illegal(alu)),
+                wrong_memory.eq(is_foreign),
+                wrong.eq((opcode > Opcode.ALU) | is_foreign | is_illegal),
             ]
-        static = Mux(wrong_alu, Cause.ILLEGAL_ALU_OPCODE, Cause.NONE)
+        static = Mux(wrong, Cause.ILLEGAL_ALU_OPCODE, Cause.NONE)
         static = Mux(wrong_memory, Cause.ILLEGAL_MEMORY_TYPE, static)
         static = Mux(wrong_opcode, Cause.ILLEGAL_OPCODE, static)
         self._decide(
@@ -276,7 +278,7 @@ class ComputeModule(Executor):
             sequencer,
             check,
             static=static,
-            wrong=wrong_opcode | wrong_memory | wrong_alu,
+            wrong=wrong,
             transfers=head.loads,
             kind=head.mem.memory_type,
         )
