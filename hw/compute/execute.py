@@ -338,6 +338,14 @@ class Execute(wiring.Component):
     ) -> None:
         """The two halves of QNT's steps: take a tile, and put another one that is ready."""
         iteration = self.iteration.payload
+        is_second = Signal()
+        m.d.sync += [
+            is_second.eq(enters),
+            Assert(
+                ~is_second | (step.acc.operand == OperandSource.HOLD),
+                "the requantiser takes a scale in a tile's second cycle, so it must stay till then",
+            ),
+        ]
         with m.If(enters):
             m.d.comb += [
                 step.acc.reads.eq(1),

@@ -52,7 +52,7 @@ def test_assertions_are_in_the_text_for_simulators_alone():
     config = PRESETS["tiny"]
     text = cached_verilog(config, assertions=True)
     said = re.findall(r'assert \(\S+ ?\) else \$error\("(.*)"\);', text)
-    assert len(said) == text.count("assert (") == 75
+    assert len(said) == text.count("assert (") == 77
     assert {"a beat came for no request", "BID must be 0, as all AWIDs are"} <= set(said)
     assert "$write" not in text
     assert not verilator.has_assertions(cached_verilog(config))
