@@ -293,7 +293,7 @@ class IndexGenerator(wiring.Component):
 
         # The micro-op comes a cycle later; the offsets wait for it.
         m.d.comb += [self.uop_en.eq(active & moves), self.uop_addr.eq(uop)]
-        read = Signal(self._read_layout())
+        read = Signal(self._sum_layout(1))
         with m.If(moves):
             m.d.sync += [
                 read_valid.eq(active),
@@ -319,14 +319,15 @@ class IndexGenerator(wiring.Component):
         self._follow_reach(m, loop, new, begins, summed, leaves, alone)
         return m
 
-    def _read_layout(self) -> data.StructLayout:
-        """An iteration while its micro-op is read; an index has a bit that says it is too large."""
+    def _sum_layout(self, bits: int) -> data.StructLayout:
+        """An iteration on its way; indices have `bits` more, one of which says that it is past."""
+        config = self._config
         return data.StructLayout(
             {
                 "context": context_layout(),
-                "dst": self._config.log_acc_depth + 1,
-                "src": max(self._config.log_acc_depth, self._config.log_inp_depth) + 1,
-                "wgt": self._config.log_wgt_depth + 1,
+                "dst": config.log_acc_depth + bits,
+                "src": max(config.log_acc_depth, config.log_inp_depth) + bits,
+                "wgt": config.log_wgt_depth + bits,
                 "past_uops": 1,
                 "first": 1,
                 "seen": 1,
@@ -335,36 +336,35 @@ class IndexGenerator(wiring.Component):
         )
 
     def _add_up(self, m: Module, read: View, result: View, moves: Signal) -> None:
-        """Micro-op and offsets to indices. Only those that the instruction uses can be faulty."""
+        """Micro-op and offsets to indices. Only those that the instruction uses can be faulty.
+
+        Block RAM gives the micro-op late in its cycle, so the sums are compared in the next one.
+        """
         config = self._config
-        acc, wgt = config.log_acc_depth, config.log_wgt_depth
         fields = Isa(config).uop.layout(self.uop_data)
-        context = read.context
-        dst, src, weight = Signal(acc + 2), Signal(len(read.src) + 1), Signal(wgt + 2)
-        src_end = Mux(context.is_alu, config.acc_depth, config.inp_depth)
-        m.d.comb += [
-            dst.eq(read.dst + fields.dst_idx),
-            src.eq(read.src + fields.src_idx),
-            weight.eq(read.wgt + fields.wgt_idx),
-        ]
-        is_gemm = ~context.is_alu & ~context.reset
-        uses_src = is_gemm | (context.is_alu & ~context.use_imm)
+        sums = Signal(self._sum_layout(2))
+        same = "context", "past_uops", "first", "seen", "last"
         with m.If(moves):
             m.d.sync += [
-                result.context.eq(context),
-                result.dst.eq(dst),
-                result.src.eq(src),
-                result.wgt.eq(weight),
-                result.fault.eq(
-                    read.past_uops
-                    | (dst >= config.acc_depth)
-                    | (uses_src & (src >= src_end))
-                    | (is_gemm & (weight >= config.wgt_depth))
-                ),
-                result.first.eq(read.first),
-                result.seen.eq(read.seen),
-                result.last.eq(read.last),
+                sums.dst.eq(read.dst + fields.dst_idx),
+                sums.src.eq(read.src + fields.src_idx),
+                sums.wgt.eq(read.wgt + fields.wgt_idx),
+                *(sums[name].eq(read[name]) for name in same),
             ]
+        context = sums.context
+        is_gemm = ~context.is_alu & ~context.reset
+        uses_src = is_gemm | (context.is_alu & ~context.use_imm)
+        src_end = Mux(context.is_alu, config.acc_depth, config.inp_depth)
+        m.d.comb += [
+            *(result[name].eq(sums[name]) for name in ("dst", "src", "wgt", *same[2:])),
+            result.context.eq(context),
+            result.fault.eq(
+                sums.past_uops
+                | (sums.dst >= config.acc_depth)
+                | (uses_src & (sums.src >= src_end))
+                | (is_gemm & (sums.wgt >= config.wgt_depth))
+            ),
+        ]
 
     def _follow_reach(
         self, m: Module, loop: Any, new: Any, begins: Any, iteration: Any, leaves: Any, alone: Any
