@@ -29,9 +29,9 @@ _ALU_OPERATIONS = {
 
 _MUL_STEPS = (
     LaneOperation.MUL_TAKE,
-    LaneOperation.MUL_LOW,
     LaneOperation.MUL_CROSS_A,
     LaneOperation.MUL_CROSS_B,
+    LaneOperation.MUL_LOW,
     LaneOperation.MUL_PUT,
 )
 

@@ -144,21 +144,18 @@ class Lane(wiring.Component):
     def _multiply(self, m: Module, value: Signal, operand: Signal) -> Value:
         """The low 32 bits of MUL's product, once all its parts have been multiplied.
 
-        The halves of its factors change places, those of `acc[dst]` after each product. They are
-        in registers, because the way to a multiplier is long.
+        The factors are in registers, because the way to a multiplier is long.
         """
         control = self.control
-        left, other = Signal(16, reset_less=True), Signal(16, reset_less=True)
-        product, partial = Signal(32, reset_less=True), Signal(32, reset_less=True)
-        total = Signal(32)
-        m.d.comb += total.eq(partial + (product << 16))
+        left, low = Signal(16, reset_less=True), Signal(16, reset_less=True)
+        product, upper = Signal(32, reset_less=True), Signal(16, reset_less=True)
         with m.If(control.takes_factor):
-            m.d.sync += Cat(left, other).eq(value)
+            m.d.sync += Cat(low, left).eq(value)
         with m.If(control.multiplies):
-            m.d.sync += [product.eq(left * operand[:16]), left.eq(other), other.eq(left)]
+            m.d.sync += [product.eq(left * operand[:16]), left.eq(low)]
         with m.If(control.adds_up):
-            m.d.sync += partial.eq(Mux(control.is_first, product, total))
-        return total
+            m.d.sync += upper.eq(Mux(control.is_first, 0, upper) + product[:16])
+        return Cat(product[:16], (product[16:] + upper)[:16])
 
     def _requantise(self, m: Module, value: Signal, operand: Signal) -> Value:
         """The requantiser's result for what it took `Requantiser.LATENCY` cycles before."""

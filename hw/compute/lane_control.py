@@ -31,12 +31,12 @@ class LaneOperation(enum.Enum, shape=4):
     SHR = 6
     MUL_TAKE = 7
     """MUL takes five steps and a 16-bit multiplier: here it keeps `acc[dst]`, ..."""
-    MUL_LOW = 8
-    """... multiplies the low halves, ..."""
-    MUL_CROSS_A = 9
-    """... the upper half of `acc[dst]` by the operand's low half, ..."""
-    MUL_CROSS_B = 10
+    MUL_CROSS_A = 8
+    """... multiplies its upper half by the operand's low half, ..."""
+    MUL_CROSS_B = 9
     """... the low half by the operand's upper half, ..."""
+    MUL_LOW = 10
+    """... the low halves, ..."""
     MUL_PUT = 11
     """... and writes the sum's low 32 bits."""
     SOURCE = 12
@@ -124,7 +124,7 @@ class LaneControl(data.Struct):
     multiplies: 1
     """MUL: the halves that are in turn."""
     adds_up: 1
-    """MUL: takes the last product into the sum, ..."""
+    """MUL: takes the last product into the upper half, ..."""
     is_first: 1
     """... which begins with it."""
 
@@ -179,9 +179,9 @@ def decode(m: Module, control: View, operation: Value, source: Value) -> None:
         control.compares.eq(is_any(LaneOp.MIN, LaneOp.MAX)),
         control.is_max.eq(operation == LaneOp.MAX),
         control.takes_factor.eq(operation == LaneOp.MUL_TAKE),
-        control.multiplies.eq(is_any(LaneOp.MUL_LOW, LaneOp.MUL_CROSS_A, LaneOp.MUL_CROSS_B)),
-        control.adds_up.eq(is_any(LaneOp.MUL_CROSS_A, LaneOp.MUL_CROSS_B)),
-        control.is_first.eq(operation == LaneOp.MUL_CROSS_A),
+        control.multiplies.eq(is_any(LaneOp.MUL_CROSS_A, LaneOp.MUL_CROSS_B, LaneOp.MUL_LOW)),
+        control.adds_up.eq(is_any(LaneOp.MUL_CROSS_B, LaneOp.MUL_LOW)),
+        control.is_first.eq(operation == LaneOp.MUL_CROSS_B),
     ]
     for field, choices in (
         (control.operand, _OPERANDS),

@@ -25,9 +25,9 @@ TWO = {
 }
 MUL = (
     LaneOperation.MUL_TAKE,
-    LaneOperation.MUL_LOW,
     LaneOperation.MUL_CROSS_A,
     LaneOperation.MUL_CROSS_B,
+    LaneOperation.MUL_LOW,
     LaneOperation.MUL_PUT,
 )
 
@@ -42,17 +42,12 @@ CONTROL = {
     LaneOperation.ADD: {"result": Result.SUM},
     LaneOperation.SHR: {"result": Result.SHIFTED},
     LaneOperation.MUL_TAKE: {"takes_factor": 1},
-    LaneOperation.MUL_LOW: {"multiplies": 1},
-    LaneOperation.MUL_CROSS_A: {
-        "multiplies": 1,
-        "adds_up": 1,
-        "is_first": 1,
-        "takes_operand": 1,
-        "operand": Operand.SWAPPED,
-    },
+    LaneOperation.MUL_LOW: {"multiplies": 1, "adds_up": 1},
+    LaneOperation.MUL_CROSS_A: {"multiplies": 1, "takes_operand": 1, "operand": Operand.SWAPPED},
     LaneOperation.MUL_CROSS_B: {
         "multiplies": 1,
         "adds_up": 1,
+        "is_first": 1,
         "takes_operand": 1,
         "operand": Operand.SWAPPED,
     },
