@@ -270,6 +270,7 @@ class ComputeModule(Executor):
                 wrong_memory.eq(is_foreign),
                 wrong.eq((opcode > Opcode.ALU) | is_foreign | is_illegal),
             ]
+        # What is wrong for neither of the other two reasons is an ALU operation.
         static = Mux(wrong, Cause.ILLEGAL_ALU_OPCODE, Cause.NONE)
         static = Mux(wrong_memory, Cause.ILLEGAL_MEMORY_TYPE, static)
         static = Mux(wrong_opcode, Cause.ILLEGAL_OPCODE, static)

@@ -356,8 +356,10 @@ class IndexGenerator(wiring.Component):
         uses_src = is_gemm | (context.is_alu & ~context.use_imm)
         src_end = Mux(context.is_alu, config.acc_depth, config.inp_depth)
         m.d.comb += [
-            *(result[name].eq(sums[name]) for name in ("dst", "src", "wgt", *same[2:])),
-            result.context.eq(context),
+            *(
+                result[name].eq(sums[name])
+                for name in ("context", "dst", "src", "wgt", "first", "seen", "last")
+            ),
             result.fault.eq(
                 sums.past_uops
                 | (sums.dst >= config.acc_depth)

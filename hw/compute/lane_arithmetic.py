@@ -20,7 +20,7 @@ class Distance(data.Struct):
 def is_extreme(x: Value, y: Value, is_max: Value) -> Value:
     """Whether `x` is the smaller of two signed numbers, or the larger one where `is_max`.
 
-    Of equal numbers, either is.
+    For two equal numbers, the answer may be either.
     """
     return (x.as_signed() < y.as_signed()) ^ is_max
 

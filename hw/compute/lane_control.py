@@ -75,9 +75,12 @@ class Result(enum.Enum, shape=2):
     """What a step makes, but for MIN and MAX that leave the tile as it is."""
 
     PLAIN = 0
+    """What `Plain` says."""
     OPERAND = 1
     SUM = 2
+    """The tile and the operand, added up."""
     SHIFTED = 3
+    """The tile, shifted by the operand."""
 
 
 class Plain(enum.Enum, shape=2):
@@ -106,8 +109,9 @@ class Forward(enum.Enum, shape=2):
 class LaneControl(data.Struct):
     """Control for all lanes, all of it from registers.
 
-    First that of the step whose tile has just come out of the buffer, with `operand` and `imm` if
-    `takes_operand`; then, from `result` on, that of the step before it, which computes.
+    `forward` and `imm` belong to the step whose tile has just come out of the buffer; all from
+    `result` on belongs to the step before it, which computes. If `takes_operand`, the operand
+    register takes what the one brings (SUM, IMM), or what the other leaves (TILE, SWAPPED).
     """
 
     forward: Forward

@@ -166,7 +166,7 @@ class Sequencer(wiring.Component):
 
         # Retire.
         oldest = flight.o.payload
-        finished, failed, failure = self._collect_outcomes(m, oldest.unit)
+        finished, has_failed, failure = self._collect_outcomes(m, oldest.unit)
         lacks_room = (oldest.push_prev & port.full.push_prev) | (
             oldest.push_next & port.full.push_next
         )
@@ -180,7 +180,7 @@ class Sequencer(wiring.Component):
 
         # Errors, in order: one in flight before one at the head.
         with m.If(~stopped):
-            with m.If(flight.o.valid & failed):
+            with m.If(flight.o.valid & has_failed):
                 m.d.sync += [stopped.eq(1), cause.eq(failure), index.eq(oldest.index)]
             with m.Elif(ready & self.faulty & ~flight.o.valid):
                 m.d.sync += [stopped.eq(1), cause.eq(self.cause), index.eq(self.head.index)]
@@ -220,7 +220,7 @@ class Sequencer(wiring.Component):
 
         Units finish in their own order, perhaps before an older instruction of another unit.
         """
-        finished, failed, failure = oldest_unit[self._units], Const(0), Signal(4)
+        finished, has_failed, failure = oldest_unit[self._units], Const(0), Signal(4)
         for unit in range(self._units):
             m.submodules[f"outcomes_{unit}"] = outcomes = Queue(4, IN_FLIGHT)
             m.d.comb += [
@@ -231,9 +231,9 @@ class Sequencer(wiring.Component):
                 ~outcomes.i.valid | outcomes.i.ready, "a unit finished more than was issued"
             )
             is_oldest = oldest_unit[unit] & outcomes.o.valid
-            has_failed = outcomes.o.payload != 0
-            finished |= is_oldest & ~has_failed
-            failed |= is_oldest & has_failed
+            is_failure = outcomes.o.payload != Cause.NONE
+            finished |= is_oldest & ~is_failure
+            has_failed |= is_oldest & is_failure
             with m.If(oldest_unit[unit]):
                 m.d.comb += [failure.eq(outcomes.o.payload), outcomes.o.ready.eq(self.port.retire)]
-        return finished, failed, failure
+        return finished, has_failed, failure
