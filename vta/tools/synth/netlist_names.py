@@ -9,7 +9,7 @@ __all__ = ["of_cell", "of_net"]
 # A cell or net without a name gets that of a neighbour with the type and pin between them, over
 # and over: `ready_LUT4_A_Z_PFUMX_BLUT_Z`.
 _CELLS = (
-    "LUT4",
+    r"LUT\d",
     "PFUMX",
     "L6MUX21",
     "CCU2C",
@@ -20,6 +20,13 @@ _CELLS = (
     "MULT18X18D",
     "ALU54B",
     "DP16KD",
+    r"CARRY4",
+    r"MUXF\d",
+    r"FD[RSCP]E",
+    r"RAM\w*?\dE1",
+    r"RAM\d+(?:M|X\d[SD])",
+    r"DSP48E1",
+    r"INV",
 )
 _NEIGHBOUR = re.compile(rf"_({'|'.join(_CELLS)})(_.*)?$")
 # A memory becomes a grid of cells, whose pins may lend a name too: `storage.0.2_DI_3`.

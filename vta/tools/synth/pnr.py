@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,13 @@ from vta import cache
 from vta.errors import ToolError
 from vta.sim.rtl.verilator import design_name
 from vta.tools.synth import netlist_names, tools
+from vta.tools.synth.hops import Hop, joined
 from vta.tools.synth.parts import FAMILIES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["DEVICE", "Hop", "Timing", "median", "netlist", "route"]
+__all__ = ["DEVICE", "Timing", "median", "netlist", "route"]
 
 DEVICE = "LFE5U-85F, speed grade 6"
 
@@ -34,21 +35,6 @@ rename -hide w:source w:sink
 {FAMILIES["ecp5"].command} -run check:
 write_json {_NETLIST}
 """
-
-
-@dataclass(frozen=True)
-class Hop:
-    """A part of a path that has one name: ns spent in logic and on the way to the next hop.
-
-    `signal` is a signal of the design if `own`; otherwise optimisation left none, and `signal` is
-    the nearest that it derived a name from. `levels` counts the cells that were passed.
-    """
-
-    signal: str
-    own: bool
-    levels: int
-    logic: float
-    routing: float
 
 
 @dataclass(frozen=True)
@@ -135,40 +121,25 @@ def _timing(report: dict[str, Any]) -> Timing:
     used = {kind: count["used"] for kind, count in report["utilization"].items()}
     return Timing(
         figures["achieved"],
-        tuple(_hops(steps)),
+        joined(_hops(steps)),
         tuple(used.get(kind, 0) for kind in ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD")),
     )
 
 
-def _hops(steps: list[dict[str, Any]]) -> list[Hop]:
-    """The steps of a path, those with the same name joined.
+def _hops(steps: list[dict[str, Any]]) -> Iterator[Hop]:
+    """The steps of a path: a hop for each net, and one for the register at the end.
 
     Steps are clk-to-q of the first register, then logic and routing in turn, then setup of the
     last. A net carries the name, and the logic before it drives it.
     """
-    hops: list[Hop] = []
     logic, levels = 0.0, 0
     for step in steps:
         if step["type"] != "routing":
             logic += step["delay"]
             levels += step["type"] == "logic"
         if step["type"] == "setup":
-            signal = netlist_names.of_cell(step["to"]["cell"])
-            hops.append(Hop(signal, True, levels, logic, 0.0))
+            yield Hop(netlist_names.of_cell(step["to"]["cell"]), True, levels, logic, 0.0)
         elif step["type"] == "routing":
             signal, own = netlist_names.of_net(step["net"])
-            if hops and (hops[-1].signal, hops[-1].own) == (signal, own):
-                last = hops.pop()
-                hops.append(
-                    Hop(
-                        signal,
-                        own,
-                        last.levels + levels,
-                        last.logic + logic,
-                        last.routing + step["delay"],
-                    )
-                )
-            else:
-                hops.append(Hop(signal, own, levels, logic, step["delay"]))
+            yield Hop(signal, own, levels, logic, step["delay"])
             logic, levels = 0.0, 0
-    return hops
