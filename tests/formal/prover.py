@@ -18,7 +18,7 @@ import sysconfig
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from amaranth import *
 from amaranth.back import rtlil
@@ -45,6 +45,19 @@ prep -flatten -top proof
 [files]
 proof.il
 """
+
+
+class Followed(NamedTuple):
+    """What `in_order` knows of the item that it follows.
+
+    `inside` is the number of items inside. While `active`, the item is one of them: `kept` says how
+    it went in, and `ahead` how many come out before it.
+    """
+
+    inside: Signal
+    active: Signal
+    ahead: Signal
+    kept: Signal
 
 
 class Proof(Elaboratable, abc.ABC):
@@ -86,28 +99,29 @@ class Proof(Elaboratable, abc.ABC):
 
     def in_order(
         self, m: Module, put: Any, item: Any, taken: Any, shown: Any, *, most: int, what: str
-    ) -> Signal:
-        """Asserts that items come out as they went in, in order; gives the number inside.
+    ) -> Followed:
+        """Asserts that items come out as they went in, in order.
 
-        Any one item is followed on its way. `most` is how many there may be inside.
+        Any one item is followed on its way. `most` is how many there may be inside. A proof by
+        induction must say where the item is: see `Followed`.
         """
         inside = Signal(range(most + 2))
         m.d.sync += inside.eq(inside + put - taken)
         self.always(m, inside <= most, f"{what}: no more inside than it can hold")
         self.always(m, ~taken | (inside != 0), f"{what}: nothing is invented")
         follow = self.free(f"follow_{what}")
-        followed, kept = Signal(), Signal.like(Value.cast(item))
+        active, kept = Signal(), Signal.like(Value.cast(item))
         ahead = Signal(range(most + 2))
-        with m.If(put & follow & ~followed):
-            m.d.sync += [followed.eq(1), kept.eq(item), ahead.eq(inside - taken)]
-        with m.Elif(followed & taken):
-            m.d.sync += [ahead.eq(ahead - 1), followed.eq(ahead != 0)]
+        with m.If(put & follow & ~active):
+            m.d.sync += [active.eq(1), kept.eq(item), ahead.eq(inside - taken)]
+        with m.Elif(active & taken):
+            m.d.sync += [ahead.eq(ahead - 1), active.eq(ahead != 0)]
         self.always(
             m,
-            ~(followed & taken & (ahead == 0)) | (Value.cast(shown) == kept),
+            ~(active & taken & (ahead == 0)) | (Value.cast(shown) == kept),
             f"{what}: each comes out in its turn, as it went in",
         )
-        return inside
+        return Followed(inside, active, ahead, kept)
 
     def add(self, m: Module, block: wiring.Component, name: str) -> Fragment:
         """Adds a block, whose inputs are free unless they are assigned; gives what is inside."""

@@ -1,27 +1,38 @@
-"""Queues between blocks keep every item, in order, and hold what is not taken.
+"""Queues between blocks keep every item, in order, and hold what is not taken. By induction.
 
 Items have one bit: what happens to a bit does not depend on the others.
 """
 
 from __future__ import annotations
 
+import abc
+
 import pytest
 from amaranth import *
 
-from tests.formal.prover import Proof, fails, planted, prove
-from vta.hw.bus.streams import Queue, SkidBuffer
+from tests.formal.prover import Followed, Proof, fails, planted, prove
+from vta.hw.bus.streams import DISTRIBUTED, Queue, SkidBuffer
+
+DEPTH = 2
+"""Cycles from which a proof by induction concludes on the next one."""
+
+FAULTY_DEPTH = 11
+"""Cycles after reset in which a fault shows."""
 
 
 class KeepsItems(Proof):
-    """Of a block with one input and one output stream that holds `capacity` items."""
+    """Of a block with one input and one output stream that holds `capacity` items.
 
-    def __init__(self, dut, capacity: int) -> None:
+    `hints` are what a proof by induction needs; without them a fault breaks the property itself.
+    """
+
+    def __init__(self, dut, capacity: int, *, hints: bool = True) -> None:
         super().__init__(dut)
-        self.capacity = capacity
+        self.capacity, self.hints = capacity, hints
 
     def properties(self, m: Module) -> None:
         i, o = self.dut.i, self.dut.o
-        inside = self.in_order(
+        item = self.in_order(
             m,
             i.valid & i.ready,
             i.payload,
@@ -30,17 +41,83 @@ class KeepsItems(Proof):
             most=self.capacity,
             what="items",
         )
-        self.always(m, self.offers(m, inside), "offers what it holds")
+        self.always(m, self.offers(m, item.inside), "offers what it holds")
         self.always(m, self.held(m, o.valid, o.ready, o.payload), "holds what is not taken")
-        self.always(m, i.ready | (inside != 0), "takes an item whenever it is empty")
+        self.always(m, i.ready | (item.inside != 0), "takes an item whenever it is empty")
+        if not self.hints:
+            return
+        self.always(m, ~item.active | (item.ahead < item.inside), "inside: the item is inside")
+        self.always(
+            m, ~item.active | (self.holds(m, item) == item.kept), "inside: the item has its place"
+        )
 
     def offers(self, m: Module, inside: Value) -> Value:
         """Whether it offers an item when it should."""
         return self.dut.o.valid == (inside != 0)
 
+    @abc.abstractmethod
+    def holds(self, m: Module, item: Followed) -> Value:
+        """What is in the place where `item` must be; asserts what places depend on."""
+
+
+class SliceKeepsItems(KeepsItems):
+    def holds(self, m: Module, item: Followed) -> Value:
+        out, spare, out_full, spare_full = (
+            self.inside(self.block, name) for name in ("out", "spare", "out_full", "spare_full")
+        )
+        self.always(m, item.inside == out_full + spare_full, "inside: registers in use")
+        self.always(m, out_full | ~spare_full, "inside: first things first")
+        return Mux(item.ahead == 0, out, spare)
+
+
+class QueueKeepsItems(KeepsItems):
+    def holds(self, m: Module, item: Followed) -> Value:
+        consume, produce = (
+            self.inside(self.block, "fifo", name) for name in ("consume", "produce")
+        )
+        self.always(m, item.inside == self.dut.level, "inside: items in memory")
+        return self.in_ring(
+            m, item, ("fifo", "storage"), consume, produce, self.capacity, self.dut.level
+        )
+
+    def in_ring(self, m, item, memory, first, end, depth, level, *, ahead=None) -> Value:
+        """What memory holds `ahead` places after `first`; `end` is where the next item goes."""
+        self.always(m, (first < depth) & (end < depth), "inside: a place in memory")
+        self.always(m, end == (first + level) % depth, "inside: both ends")
+        place = (first + (item.ahead if ahead is None else ahead)) % depth
+        return self.stored(m, self.block, *memory, addr=place)
+
+
+class BlockQueueKeepsItems(QueueKeepsItems):
+    """There an item comes out two cycles after it went in, if it is the only one."""
+
+    def offers(self, m: Module, inside: Value) -> Value:
+        before = Signal.like(inside)
+        m.d.sync += before.eq(inside - (self.dut.o.valid & self.dut.o.ready))
+        return self.dut.o.valid == (before != 0)
+
+    def holds(self, m: Module, item: Followed) -> Value:
+        """The first item is in the register behind the memory, if that is in use."""
+        read, write, stored, in_register = (
+            self.inside(self.block, f"_use_block_memory.{name}")
+            for name in ("read", "write", "stored", "out_valid")
+        )
+        self.always(m, item.inside == stored + in_register, "inside: items in memory and behind it")
+        kept = self.in_ring(
+            m,
+            item,
+            ("storage",),
+            read.addr,
+            write.addr,
+            self.capacity - 1,
+            stored,
+            ahead=item.ahead - in_register,
+        )
+        return Mux(in_register & (item.ahead == 0), read.data, kept)
+
 
 def test_a_slice_keeps_items(tmp_path):
-    prove(KeepsItems(SkidBuffer(1), 2), tmp_path, depth=16)
+    prove(SliceKeepsItems(SkidBuffer(1), 2), tmp_path, depth=DEPTH, induction=True)
 
 
 @pytest.mark.full
@@ -55,38 +132,44 @@ def test_a_slice_keeps_items(tmp_path):
 )
 def test_a_slice_with_a_fault_does_not(tmp_path, old, new, property):
     faulty = planted(SkidBuffer, {old: new})
-    assert property in fails(KeepsItems(faulty(1), 2), tmp_path, depth=16)
+    proof = SliceKeepsItems(faulty(1), 2, hints=False)
+    assert property in fails(proof, tmp_path, depth=FAULTY_DEPTH)
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 8, DISTRIBUTED])
 def test_a_queue_keeps_items(tmp_path, depth):
-    prove(KeepsItems(Queue(1, depth), depth), tmp_path, depth=3 * depth + 2)
+    prove(QueueKeepsItems(Queue(1, depth), depth), tmp_path, depth=DEPTH, induction=True)
 
 
-class KeepsItemsInBlockMemory(KeepsItems):
-    """There an item comes out two cycles after it went in, if it is the only one."""
-
-    def offers(self, m: Module, inside: Value) -> Value:
-        before = Signal.like(inside)
-        m.d.sync += before.eq(inside - (self.dut.o.valid & self.dut.o.ready))
-        return self.dut.o.valid == (before != 0)
-
-
-@pytest.mark.parametrize("depth", [2, 3, pytest.param(4, marks=pytest.mark.full)])
-def test_a_queue_of_block_memory_keeps_items(tmp_path, monkeypatch, depth):
-    monkeypatch.setattr("vta.hw.bus.streams.DISTRIBUTED", 1)
-    prove(KeepsItemsInBlockMemory(Queue(1, depth), depth), tmp_path, depth=3 * depth + 2)
+@pytest.mark.parametrize("depth", [DISTRIBUTED + 1, 32, 512])
+def test_a_queue_of_block_memory_keeps_items(tmp_path, depth):
+    prove(BlockQueueKeepsItems(Queue(1, depth), depth), tmp_path, depth=DEPTH, induction=True)
 
 
 @pytest.mark.full
-def test_a_queue_with_a_fault_does_not(tmp_path):
-    faulty = planted(Queue, {"inner.r_en.eq(self.o.ready)": "inner.r_en.eq(1)"})
-    assert "holds what is not taken" in fails(KeepsItems(faulty(1, 3), 3), tmp_path, depth=11)
+@pytest.mark.parametrize(
+    ("old", "new", "property"),
+    [
+        ("inner.r_en.eq(self.o.ready)", "inner.r_en.eq(1)", "holds what is not taken"),
+        ("inner.w_en.eq(self.i.valid)", "inner.w_en.eq(self.i.valid & ~self.o.ready)", "each"),
+    ],
+)
+def test_a_queue_with_a_fault_does_not(tmp_path, old, new, property):
+    proof = QueueKeepsItems(planted(Queue, {old: new})(1, 3), 3, hints=False)
+    assert property in fails(proof, tmp_path, depth=FAULTY_DEPTH)
 
 
 @pytest.mark.full
-def test_a_queue_of_block_memory_with_a_fault_does_not(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("old", "new", "property"),
+    [
+        ("read.en.eq(fetches)", "read.en.eq(1)", "holds what is not taken"),
+        ("holds & (~out_valid | self.o.ready)", "holds", "holds what is not taken"),
+        ("(m, stored, depth, goes_in", "(m, stored, depth + 1, goes_in", "no more inside"),
+        ("Mux(goes_in, stored + 1, stored - 1)", "stored + 1", "a level must be at most the depth"),
+    ],
+)
+def test_a_queue_of_block_memory_with_a_fault_does_not(tmp_path, monkeypatch, old, new, property):
     monkeypatch.setattr("vta.hw.bus.streams.DISTRIBUTED", 1)
-    faulty = planted(Queue, {"read.en.eq(fetches)": "read.en.eq(1)"})
-    found = fails(KeepsItemsInBlockMemory(faulty(1, 2), 2), tmp_path, depth=8)
-    assert "each comes out in its turn" in found or "holds what is not taken" in found
+    proof = BlockQueueKeepsItems(planted(Queue, {old: new})(1, 4), 4, hints=False)
+    assert property in fails(proof, tmp_path, depth=FAULTY_DEPTH)
