@@ -103,7 +103,7 @@ def configs(request: pytest.FixtureRequest) -> Config:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
+def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
     """Runs a command of `vta` in this process."""
     from vta.cli import app
 
@@ -112,4 +112,12 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
         captured = capsys.readouterr()
         return Result(status, captured.out, captured.err)
 
-    return call
+    loggers = logging.getLogger(), logging.getLogger("vta")
+    levels = [logger.level for logger in loggers]
+    yield call
+    # A command logs to the stderr that it finds. Pytest closes that, while servers may go on.
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+        for handler in logger.handlers[:]:
+            if type(handler) is logging.StreamHandler:
+                logger.removeHandler(handler)
