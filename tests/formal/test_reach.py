@@ -1,7 +1,7 @@
 """What the index generator says of a loop's reach is right: later iterations stay within it.
 
-By induction: any jobs, one after the other; what is behind takes iterations when it likes. Counts
-have fewer bits than on the machine. Without jobs that end in an error.
+By induction: any jobs, one after the other; what is behind takes iterations when it likes. Without
+jobs that end in an error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vta.hw.compute.index_generator import (
     loop_layout,
     reach_layout,
 )
-from vta.isa import UOP_BITS, Isa
+from vta.isa import LOOP_BITS, UOP_BITS, Isa
 
 CONFIG = SMALLEST.replace(hw_ver="0.0.2")
 UOPS = 1 << CONFIG.log_uop_depth
@@ -141,14 +141,14 @@ class StaysWithinReach(Proof):
 
 @pytest.fixture
 def count_bits(request: Any, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Counts have so few bits that a loop's reach is known early."""
+    """How many bits counts have: with few, a loop's reach is known early."""
     monkeypatch.setattr("vta.hw.compute.index_generator.LOOP_BITS", request.param)
     return request.param
 
 
 @pytest.mark.parametrize(
     ("count_bits", "uops"),
-    [(2, 2), pytest.param(4, UOPS, marks=pytest.mark.full)],
+    [(2, 2), pytest.param(LOOP_BITS, UOPS, marks=pytest.mark.full)],
     indirect=["count_bits"],
 )
 def test_reach(tmp_path, count_bits, uops):
