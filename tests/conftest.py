@@ -113,11 +113,12 @@ def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
         return Result(status, captured.out, captured.err)
 
     loggers = logging.getLogger(), logging.getLogger("vta")
-    levels = [logger.level for logger in loggers]
+    before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
     yield call
-    # A command logs to the stderr that it finds. Pytest closes that, while servers may go on.
-    for logger, level in zip(loggers, levels, strict=True):
+    # A command's log handler writes to the stderr of its test, which pytest closes afterwards. A
+    # thread that logs later would fail.
+    for logger, level, handlers in before:
         logger.setLevel(level)
         for handler in logger.handlers[:]:
-            if type(handler) is logging.StreamHandler:
+            if type(handler) is logging.StreamHandler and handler not in handlers:
                 logger.removeHandler(handler)

@@ -50,11 +50,11 @@ proof.il
 class Followed(NamedTuple):
     """What `in_order` knows of the item that it follows.
 
-    `inside` is the number of items inside. While `active`, the item is one of them: `kept` says how
+    `count` is the number of items inside. While `active`, the item is one of them: `kept` says how
     it went in, and `ahead` how many come out before it.
     """
 
-    inside: Signal
+    count: Signal
     active: Signal
     ahead: Signal
     kept: Signal
@@ -105,15 +105,15 @@ class Proof(Elaboratable, abc.ABC):
         Any one item is followed on its way. `most` is how many there may be inside. A proof by
         induction must say where the item is: see `Followed`.
         """
-        inside = Signal(range(most + 2))
-        m.d.sync += inside.eq(inside + put - taken)
-        self.always(m, inside <= most, f"{what}: no more inside than it can hold")
-        self.always(m, ~taken | (inside != 0), f"{what}: nothing is invented")
+        count = Signal(range(most + 2))
+        m.d.sync += count.eq(count + put - taken)
+        self.always(m, count <= most, f"{what}: no more inside than it can hold")
+        self.always(m, ~taken | (count != 0), f"{what}: nothing is invented")
         follow = self.free(f"follow_{what}")
         active, kept = Signal(), Signal.like(Value.cast(item))
         ahead = Signal(range(most + 2))
         with m.If(put & follow & ~active):
-            m.d.sync += [active.eq(1), kept.eq(item), ahead.eq(inside - taken)]
+            m.d.sync += [active.eq(1), kept.eq(item), ahead.eq(count - taken)]
         with m.Elif(active & taken):
             m.d.sync += [ahead.eq(ahead - 1), active.eq(ahead != 0)]
         self.always(
@@ -121,7 +121,7 @@ class Proof(Elaboratable, abc.ABC):
             ~(active & taken & (ahead == 0)) | (Value.cast(shown) == kept),
             f"{what}: each comes out in its turn, as it went in",
         )
-        return Followed(inside, active, ahead, kept)
+        return Followed(count, active, ahead, kept)
 
     def add(self, m: Module, block: wiring.Component, name: str) -> Fragment:
         """Adds a block, whose inputs are free unless they are assigned; gives what is inside."""

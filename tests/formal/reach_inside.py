@@ -7,11 +7,17 @@ in the loops, and in the queue.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amaranth import *
 
+if TYPE_CHECKING:
+    from tests.formal.test_reach import StaysWithinReach
+
 NAMES = ("dst", "src")
+
+QUEUED = 2
+"""Jobs that the queue holds."""
 
 
 @dataclass
@@ -34,25 +40,26 @@ class Stage:
 class SaysWhatIsInside:
     """The hints of `StaysWithinReach`."""
 
-    def __init__(self, proof: Any, m: Module) -> None:
+    def __init__(self, proof: StaysWithinReach, m: Module) -> None:
         self.proof, self.m = proof, m
         self.jobs, self.loops = self.inside("jobs"), self.inside("loops")
         self.active, self.moves = self.inside("active"), self.inside("moves")
-        self.begins = self.inside("begins")
-        # Of the job: it waits in the queue, at a place; its loop runs; that has ended.
+        self.begins, self.leaves = self.inside("begins"), self.inside("leaves")
+        # Where the job is: in the queue (at `place`), in the loops, or past them.
         self.waits, self.runs, self.passed = (
             Signal(name=name) for name in ("waits", "runs", "passed")
         )
-        self.place = Signal(name="place")
+        self.place = Signal(range(QUEUED), name="place")
         # Micro-ops below this one have left the last stage in the first pass, or are not the job's.
-        self.covered = Signal(5, name="covered")
+        self.covered = Signal.like(self.loops.uop, name="covered")
+        self.first_has_left = proof.chosen & (self.covered > proof.followed.uop_bgn)
         self.stages = {
             name: Stage(
                 self.inside(valid),
                 self.inside(name),
                 Signal(name=f"{name}_its"),
                 Signal(name=f"{name}_younger"),
-                Signal(4, name=f"{name}_uop"),
+                Signal.like(self.loops.uop, name=f"{name}_uop"),
                 Signal(name=f"{name}_first_pass"),
             )
             for name, valid in (
@@ -81,7 +88,6 @@ class SaysWhatIsInside:
     def _follow(self) -> None:
         """The job's way, and that of its iterations."""
         m, proof, jobs = self.m, self.proof, self.jobs
-        job = proof.followed
         pops = jobs.o.valid & self.begins
         read, summed, spare = (self.stages[name] for name in ("read", "summed", "spare"))
         with m.If(self.runs & self.begins):
@@ -110,18 +116,21 @@ class SaysWhatIsInside:
             ]
         with m.If(~spare.valid):
             m.d.sync += spare.tags.eq(summed.tags)
-        self.leaves = self.inside("leaves")
         with m.If(self.leaves & summed.its & summed.first_pass):
             m.d.sync += self.covered.eq(self.covered + 1)
-        self.first_has_left = proof.chosen & (self.covered > job.uop_bgn)
 
     def _queue(self) -> None:
         proof, jobs = self.proof, self.jobs
         consume, produce = (self.inside("jobs", "fifo", name) for name in ("consume", "produce"))
-        self.hint(jobs.level <= 2, "jobs in the queue")
-        self.hint(produce == (consume + jobs.level)[:1], "the queue's ends")
+        self.hint(jobs.level <= QUEUED, "jobs in the queue")
+        self.hint(produce == (consume + jobs.level)[: len(produce)], "the queue's ends")
         kept = proof.stored(
-            self.m, proof.block, "jobs", "fifo", "storage", addr=(consume + self.place)[:1]
+            self.m,
+            proof.block,
+            "jobs",
+            "fifo",
+            "storage",
+            addr=(consume + self.place)[: len(consume)],
         )
         self.hint(
             ~self.waits | ((self.place < jobs.level) & (kept == proof.followed.as_value())),
@@ -138,10 +147,10 @@ class SaysWhatIsInside:
         )
         self.hint(~proof.chosen | proof.legal(proof.followed), "the job is legal")
         self.hint(proof.chosen | ~(proof.youngest | proof.over), "it has come")
-        behind = jobs.level - self.place == 1
+        is_last = jobs.level - self.place == 1
         self.hint(
             ~proof.youngest
-            | Mux(self.waits, behind, (jobs.level == 0) & (self.runs | ~self.active)),
+            | Mux(self.waits, is_last, (jobs.level == 0) & (self.runs | ~self.active)),
             "nothing is younger than the youngest",
         )
         behind = Cat(stage.valid & stage.younger for stage in self.stages.values()).any()
@@ -219,7 +228,8 @@ class SaysWhatIsInside:
         for name, count in (("outer", outer), ("inner", inner)):
             register = self.inside(f"_follow_reach.{name}")
             self.hint(
-                ~self.runs | (register == (count << (bits - left)[:4])[:bits]), "bits in turn"
+                ~self.runs | (register == (count << (bits - left)[: len(left)])[:bits]),
+                "bits in turn",
             )
         for name in NAMES:
             total = self.inside("_follow_reach.spans")[name].total
@@ -308,7 +318,7 @@ class SaysWhatIsInside:
             "what waits has left the last stage",
         )
         seen = self.inside("_follow_reach.seen")
-        # Until a younger job's first iteration leaves, which starts them anew.
+        # They hold until a younger job's first iteration leaves: that starts the extremes anew.
         others = Signal(name="younger_has_left")
         with self.m.If(self.leaves & summed.younger):
             self.m.d.sync += others.eq(1)

@@ -1,7 +1,7 @@
 """What the index generator says of a loop's reach is right: later iterations stay within it.
 
-By induction: any jobs, one after the other; what is behind takes iterations when it likes. Without
-jobs that end in an error.
+By induction: any jobs, one after the other; what is behind takes iterations when it likes. A job
+with an ACC index out of range has no reach.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ UOPS = 1 << CONFIG.log_uop_depth
 class StaysWithinReach(Proof):
     """Of any one job, which is followed from when it comes.
 
-    `uops` is how many micro-ops jobs use. `hints` are what a proof by induction needs; without them
-    a fault breaks the property itself.
+    Its micro-ops stay as they are until it is over; it uses the first `uops` of them at most.
+    `hints` are what a proof by induction needs; without them a fault breaks the property itself.
     """
 
     def __init__(
@@ -43,42 +43,42 @@ class StaysWithinReach(Proof):
     def properties(self, m: Module) -> None:
         dut, job, iteration = self.dut, self.dut.job, self.dut.iteration
         self.uops = [self.constant(m, uop.name, UOP_BITS) for uop in self.uops]
-        self._fetch(m)
-        self.assume(m, self.legal(job.payload))
-        self.assume(m, ~iteration.valid | ~iteration.payload.fault)
+        comes, taken = job.valid & job.ready, iteration.valid & iteration.ready
+        ends = taken & iteration.payload.last
 
         # Jobs inside, and how many of them end before the one that is followed.
-        self.comes, taken = job.valid & job.ready, iteration.valid & iteration.ready
-        self.taken, self.ends = taken, taken & iteration.payload.last
         self.left, self.ahead, recent = Signal(4), Signal(4), Signal()
-        m.d.sync += [self.left.eq(self.left + self.comes - self.ends), recent.eq(self.comes)]
+        m.d.sync += [self.left.eq(self.left + comes - ends), recent.eq(comes)]
         self.chosen, self.over, self.youngest = (
             Signal(name=name) for name in ("chosen", "over", "youngest")
         )
         self.followed = Signal(loop_layout(CONFIG))
         self.chooses = Signal()
-        m.d.comb += self.chooses.eq(self.comes & ~self.chosen & self.free("follow"))
+        m.d.comb += self.chooses.eq(comes & ~self.chosen & self.free("follow"))
+        self.assume(m, ~self.chooses | self.legal(job.payload))
         its_turn = self.chosen & ~self.over & (self.ahead == 0)
         with m.If(self.chooses):
             m.d.sync += [
                 self.chosen.eq(1),
                 self.youngest.eq(1),
                 self.followed.eq(job.payload),
-                self.ahead.eq(self.left - self.ends),
+                self.ahead.eq(self.left - ends),
             ]
         with m.Else():
-            with m.If(self.comes):
+            with m.If(comes):
                 m.d.sync += self.youngest.eq(0)
-            with m.If(self.ends):
-                m.d.sync += [self.ahead.eq(self.ahead - (self.ahead != 0)), self.over.eq(its_turn)]
-        with m.If(self.over):
-            m.d.sync += self.over.eq(1)
+            with m.If(ends):
+                m.d.sync += [
+                    self.ahead.eq(self.ahead - (self.ahead != 0)),
+                    self.over.eq(self.over | its_turn),
+                ]
+        self._fetch(m)
 
         # The guard behind may still hold the iteration that was taken last.
         self.newest, self.newest_is_its = Signal(iteration_layout(CONFIG)), Signal()
         with m.If(taken):
             m.d.sync += [self.newest.eq(iteration.payload), self.newest_is_its.eq(its_turn)]
-        said = dut.reach.known & ~recent & ~self.comes & self.youngest
+        said = dut.reach.known & ~recent & ~comes & self.youngest
         self.always(m, ~said | (self.ahead == 0), "no iteration of an older job is to come")
         what = "an iteration stays within the reach"
         self.always(m, ~said | (self.newest_is_its & self._within(self.newest, dut.reach)), what)
@@ -93,10 +93,12 @@ class StaysWithinReach(Proof):
             SaysWhatIsInside(self, m).say(said)
 
     def _fetch(self, m: Module) -> None:
-        """The UOP buffer: what is read does not change while a loop runs."""
+        """The UOP buffer: other micro-ops than the job's may change at any time."""
         dut, self.fetched = self.dut, Signal(UOP_BITS)
+        is_its = self.chosen & ~self.over & self.uses(self.followed, dut.uop_addr)
         with m.If(dut.uop_en):
-            m.d.sync += self.fetched.eq(self.uop(dut.uop_addr))
+            other = self.free("other_uop", UOP_BITS)
+            m.d.sync += self.fetched.eq(Mux(is_its, self.uop(dut.uop_addr), other))
         m.d.comb += dut.uop_data.eq(self.fetched)
 
     def uop(self, number: Value) -> Value:
@@ -109,7 +111,7 @@ class StaysWithinReach(Proof):
     def has_src(context: data.View) -> Value:
         return context.is_alu & ~context.use_imm
 
-    def uses(self, job: data.View, number: int) -> Value:
+    def uses(self, job: data.View, number: Any) -> Value:
         return (job.uop_bgn <= number) & (number < job.uop_end)
 
     def span(self, job: data.View, name: str) -> Value:

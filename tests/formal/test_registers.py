@@ -1,4 +1,7 @@
-"""The AXI4-Lite port of the registers answers every access once, whenever the host comes."""
+"""The AXI4-Lite port of the registers answers every access once, whenever the host comes.
+
+What the host reads is what it wrote last.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ class AnswersOnce(Proof):
 
 
 class ReadsReturn(Proof):
-    """A read of a register of the host's returns what the last write left. By induction.
+    """A read of an ``rw`` register returns what the last write left. By induction.
 
     `hints` are what that needs; without them a fault breaks the property itself.
     """
@@ -64,7 +67,7 @@ class ReadsReturn(Proof):
         with m.Elif(acts):
             m.d.sync += has_data.eq(0)
 
-        reads, place = Signal(), Signal(10)
+        reads, place = Signal(), Signal.like(bus.araddr[2:])
         m.d.sync += [reads.eq(bus.arvalid & bus.arready), place.eq(bus.araddr[2:])]
         rests = ~(dut.launch | dut.running | dut.stop)
         for register in REGISTERS:
@@ -73,7 +76,7 @@ class ReadsReturn(Proof):
             # The host writes these between runs, and some at any time.
             expected = Signal(register.bits(CONFIG), name=register.name, init=register.reset)
             written = acts & (addr[2:] == register.offset // 4) & (register.always | rests)
-            # A read that is taken while the write acts would have to return what it leaves.
+            # A read that is taken while the write acts would have to return what the write leaves.
             owed = Signal(32, name=f"{register.name}_owed")
             following = Mux(written, (expected & ~mask) | (word & mask), expected)
             m.d.sync += [expected.eq(following), owed.eq(following[: len(expected)])]

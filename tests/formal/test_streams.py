@@ -14,7 +14,7 @@ from tests.formal.prover import Followed, Proof, fails, planted, prove
 from vta.hw.bus.streams import DISTRIBUTED, Queue, SkidBuffer
 
 DEPTH = 2
-"""Cycles from which a proof by induction concludes on the next one."""
+"""If nothing fails in this many cycles, nothing may fail in the next."""
 
 FAULTY_DEPTH = 11
 """Cycles after reset in which a fault shows."""
@@ -41,78 +41,80 @@ class KeepsItems(Proof):
             most=self.capacity,
             what="items",
         )
-        self.always(m, self.offers(m, item.inside), "offers what it holds")
+        self.always(m, self.offers(m, item.count), "offers what it holds")
         self.always(m, self.held(m, o.valid, o.ready, o.payload), "holds what is not taken")
-        self.always(m, i.ready | (item.inside != 0), "takes an item whenever it is empty")
+        self.always(m, i.ready == self.takes(item.count), "takes an item while it has room")
+        if isinstance(self.dut, Queue):
+            self.always(m, self.dut.level == item.count, "counts what it holds")
         if not self.hints:
             return
-        self.always(m, ~item.active | (item.ahead < item.inside), "inside: the item is inside")
+        self.always(m, ~item.active | (item.ahead < item.count), "inside: the item is inside")
         self.always(
-            m, ~item.active | (self.holds(m, item) == item.kept), "inside: the item has its place"
+            m,
+            ~item.active | (self.in_its_place(m, item) == item.kept),
+            "inside: the item has its place",
         )
 
-    def offers(self, m: Module, inside: Value) -> Value:
+    def offers(self, m: Module, count: Value) -> Value:
         """Whether it offers an item when it should."""
-        return self.dut.o.valid == (inside != 0)
+        return self.dut.o.valid == (count != 0)
+
+    def takes(self, count: Value) -> Value:
+        """Whether it takes an item."""
+        return count < self.capacity
 
     @abc.abstractmethod
-    def holds(self, m: Module, item: Followed) -> Value:
+    def in_its_place(self, m: Module, item: Followed) -> Value:
         """What is in the place where `item` must be; asserts what places depend on."""
 
 
 class SliceKeepsItems(KeepsItems):
-    def holds(self, m: Module, item: Followed) -> Value:
+    def in_its_place(self, m: Module, item: Followed) -> Value:
         out, spare, out_full, spare_full = (
             self.inside(self.block, name) for name in ("out", "spare", "out_full", "spare_full")
         )
-        self.always(m, item.inside == out_full + spare_full, "inside: registers in use")
+        self.always(m, item.count == out_full + spare_full, "inside: registers in use")
         self.always(m, out_full | ~spare_full, "inside: first things first")
         return Mux(item.ahead == 0, out, spare)
 
 
 class QueueKeepsItems(KeepsItems):
-    def holds(self, m: Module, item: Followed) -> Value:
+    def in_its_place(self, m: Module, item: Followed) -> Value:
         consume, produce = (
             self.inside(self.block, "fifo", name) for name in ("consume", "produce")
         )
-        self.always(m, item.inside == self.dut.level, "inside: items in memory")
-        return self.in_ring(
-            m, item, ("fifo", "storage"), consume, produce, self.capacity, self.dut.level
-        )
+        level, depth = self.dut.level, self.capacity
+        return self.in_ring(m, ("fifo", "storage"), consume, produce, depth, level, item.ahead)
 
-    def in_ring(self, m, item, memory, first, end, depth, level, *, ahead=None) -> Value:
+    def in_ring(self, m, memory, first, end, depth, level, ahead) -> Value:
         """What memory holds `ahead` places after `first`; `end` is where the next item goes."""
         self.always(m, (first < depth) & (end < depth), "inside: a place in memory")
         self.always(m, end == (first + level) % depth, "inside: both ends")
-        place = (first + (item.ahead if ahead is None else ahead)) % depth
-        return self.stored(m, self.block, *memory, addr=place)
+        return self.stored(m, self.block, *memory, addr=(first + ahead) % depth)
 
 
 class BlockQueueKeepsItems(QueueKeepsItems):
     """There an item comes out two cycles after it went in, if it is the only one."""
 
-    def offers(self, m: Module, inside: Value) -> Value:
-        before = Signal.like(inside)
-        m.d.sync += before.eq(inside - (self.dut.o.valid & self.dut.o.ready))
+    def offers(self, m: Module, count: Value) -> Value:
+        before = Signal.like(count)
+        m.d.sync += before.eq(count - (self.dut.o.valid & self.dut.o.ready))
         return self.dut.o.valid == (before != 0)
 
-    def holds(self, m: Module, item: Followed) -> Value:
+    def takes(self, count: Value) -> Value:
+        """Its memory has one place less: the register behind it may still be empty."""
+        in_register = self.dut.o.valid
+        return count - in_register < self.capacity - 1
+
+    def in_its_place(self, m: Module, item: Followed) -> Value:
         """The first item is in the register behind the memory, if that is in use."""
         read, write, stored, in_register = (
             self.inside(self.block, f"_use_block_memory.{name}")
             for name in ("read", "write", "stored", "out_valid")
         )
-        self.always(m, item.inside == stored + in_register, "inside: items in memory and behind it")
-        kept = self.in_ring(
-            m,
-            item,
-            ("storage",),
-            read.addr,
-            write.addr,
-            self.capacity - 1,
-            stored,
-            ahead=item.ahead - in_register,
-        )
+        self.always(m, item.count == stored + in_register, "inside: items in memory and behind it")
+        depth, ahead = self.capacity - 1, item.ahead - in_register
+        kept = self.in_ring(m, ("storage",), read.addr, write.addr, depth, stored, ahead)
         return Mux(in_register & (item.ahead == 0), read.data, kept)
 
 
@@ -127,7 +129,7 @@ def test_a_slice_keeps_items(tmp_path):
         ("spare_full, spare,", "~spare_full, spare,", "each comes out in its turn"),
         ("out_full.eq(spare_full | self.i.valid)", "out_full.eq(self.i.valid)", "offers"),
         ("self.o.ready | ~out_full", "1", "holds what is not taken"),
-        ("self.i.ready.eq(~spare_full)", "self.i.ready.eq(1)", "no more inside"),
+        ("self.i.ready.eq(~spare_full)", "self.i.ready.eq(1)", "takes an item while it has room"),
     ],
 )
 def test_a_slice_with_a_fault_does_not(tmp_path, old, new, property):
@@ -165,7 +167,7 @@ def test_a_queue_with_a_fault_does_not(tmp_path, old, new, property):
     [
         ("read.en.eq(fetches)", "read.en.eq(1)", "holds what is not taken"),
         ("holds & (~out_valid | self.o.ready)", "holds", "holds what is not taken"),
-        ("(m, stored, depth, goes_in", "(m, stored, depth + 1, goes_in", "no more inside"),
+        ("(m, stored, depth, goes_in", "(m, stored, depth + 1, goes_in", "takes an item while"),
         ("Mux(goes_in, stored + 1, stored - 1)", "stored + 1", "a level must be at most the depth"),
     ],
 )

@@ -49,10 +49,9 @@ VERILOG_PER_MINUTE = 300_000
     help="With --pnr: place that many times, and report the median of the clocks.",
 )
 @click.option(
-    "--path",
-    "path",
+    "--longest-path",
     is_flag=True,
-    help="Report the longest path through logic, without routing (xc7 only).",
+    help="Report the longest path through cells, without routing (xc7 only).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 def command(
@@ -61,26 +60,26 @@ def command(
     depth: int,
     pnr: bool,
     seeds: int | None,
-    path: bool,
+    longest_path: bool,
     as_json: bool,
 ) -> None:
     """Synthesise a configuration with Yosys and show what each module takes.
 
     This takes minutes; the result is kept in the cache. With --pnr nextpnr places and routes it,
-    with the ports on shift registers because no package has as many pins. With --path Yosys adds
-    up the delays of the cells, which bounds the clock. Exit status 2 if the configuration does not
-    fit the part.
+    with the ports on shift registers because no package has as many pins. With
+    --longest-path Yosys adds up the delays of an Artix-7's cells, without routing. Exit status 2 if
+    the configuration does not fit the part.
 
     Example: vta synth --family ecp5 --config ecp5 --pnr
     """
     if pnr and family != "ecp5":
         raise click.UsageError(
             f"--pnr needs --family ecp5, not {family}: no tool here places and routes that family; "
-            "--path gives the longest path through its logic"
+            "--longest-path adds up the delays of its cells"
         )
-    if path and family != "xc7":
+    if longest_path and family != "xc7":
         raise click.UsageError(
-            f"--path needs --family xc7, not {family}: --pnr gives that family's clock"
+            f"--longest-path needs --family xc7, not {family}: --pnr gives that family's clock"
         )
     if seeds and not pnr:
         raise click.UsageError("--seeds needs --pnr")
@@ -94,14 +93,14 @@ def command(
     excess = _excess(areas.total, chosen)
     # nextpnr would find out too, but say less.
     timings = _route(config, seeds or 1) if pnr and not excess else []
-    longest = _longest(verilog) if path else None
+    longest = _longest(verilog) if longest_path else None
 
     if as_json:
         record = _record(config, chosen, areas, depth)
         if timings:
             record |= _clock_record(timings)
         if longest:
-            record |= {"logic_ns": longest.ns, "path": _path_record(longest.hops)}
+            record |= {"logic_ns": longest.ns, "path": _path_record(longest.hops, "routing")}
         click.echo(json.dumps(record))
     else:
         _print_areas(config, chosen, areas, depth)
@@ -189,8 +188,12 @@ def _clock_record(timings: list[Timing]) -> dict[str, Any]:
     }
 
 
-def _path_record(path: tuple[Hop, ...]) -> list[dict[str, Any]]:
-    return [dataclasses.asdict(hop) for hop in path]
+def _path_record(path: tuple[Hop, ...], *unknown: str) -> list[dict[str, Any]]:
+    """The hops of a path, without what is unknown of them."""
+    return [
+        {name: value for name, value in dataclasses.asdict(hop).items() if name not in unknown}
+        for hop in path
+    ]
 
 
 def _print_areas(config: Config, family: Family, areas: Areas, depth: int) -> None:
@@ -259,8 +262,8 @@ def _print_timing(timings: list[Timing], family: Family) -> None:
 def _print_longest(longest: LogicPath, family: Family) -> None:
     levels = sum(hop.levels for hop in longest.hops)
     print_table(
-        f"The longest path on {family.part} without routing: {longest.ns:.2f} ns, {levels} cells "
-        "deep. Routing often takes as long again",
+        f"The longest path for {family.name}, with the delays of an Artix-7's cells and without "
+        f"routing: {longest.ns:.2f} ns, {levels} cells deep",
         ("at ns", "logic", "cells", "signal"),
         [
             (at, f"{hop.logic:5.2f}", hop.levels, signal)

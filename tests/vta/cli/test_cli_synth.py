@@ -147,8 +147,8 @@ def test_exactly_full_fits(run: Run, given: Given) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--pnr"], r"--pnr needs --family ecp5, not xc7: .*; --path gives the longest path"),
-        (["--family", "ecp5", "--path"], r"--path needs --family xc7, not ecp5: --pnr gives"),
+        (["--pnr"], r"--pnr needs --family ecp5, not xc7: .*; --longest-path adds up"),
+        (["--family", "ecp5", "--longest-path"], r"--longest-path needs --family xc7, not ecp5"),
         (["--family", "xc7", "--pnr"], r"--pnr needs --family ecp5, not xc7"),
         (["--family", "ecp5", "--seeds", "3"], r"--seeds needs --pnr"),
         (["--family", "ice40"], r"'ice40' is not one of 'xc7', 'ecp5'"),
@@ -262,10 +262,13 @@ def test_the_longest_path(run: Run, given: Given, monkeypatch: pytest.MonkeyPatc
     found = logic_path.LogicPath((*hops, Hop("b.total", True, 0, 0.1, 0.0)))
     given(Area((), (1, 2, 3, 4)))
     monkeypatch.setattr(logic_path, "longest", lambda *_: found)
-    command = ("-q", "synth", "--config", "tiny", "--path")
+    command = ("-q", "synth", "--config", "tiny", "--longest-path")
     lines = run(*command).out.splitlines()
     [title] = [place for place, line in enumerate(lines) if "without routing" in line]
-    assert "xc7z020 without routing: 1.85 ns, 3 cells deep" in lines[title]
+    assert (
+        "for xc7, with the delays of an Artix-7's cells and without routing: 1.85 ns, 3 cells deep"
+        in lines[title]
+    )
     assert [line.split() for line in lines[title + 1 :] if line and "─" not in line] == [
         ["at", "ns", "logic", "cells", "signal"],
         ["0.50", "0.50", "0", "a.count[3]"],
@@ -273,6 +276,7 @@ def test_the_longest_path(run: Run, given: Given, monkeypatch: pytest.MonkeyPatc
         ["1.85", "0.10", "0", "b.total"],
     ]
     record = json.loads(run(*command, "--json").out)
-    assert record["logic_ns"] == pytest.approx(1.85)
+    assert record["logic_ns"] == 1.85
+    assert record["path"][1] == {"signal": "a", "own": False, "levels": 3, "logic": 1.25}
     assert [hop["signal"] for hop in record["path"]] == ["a.count[3]", "a", "b.total"]
     assert "mhz" not in record

@@ -300,6 +300,16 @@ def test_nextpnr_fails(shared_cache: Path, tmp_path: Path) -> None:
         ("top.core.check.$signal$19_LUT4_A", "core.check", False),
         ("top.core.check.$signal$19[3]", "core.check", False),
         ("o", "o", True),
+        ("core.fetch.left$7_LUT6_I2_O[3]", "core.fetch.left", False),
+        ("core.fetch.left_MUXF7_O_I0", "core.fetch.left", False),
+        ("core.total_CARRY4_O_S", "core.total", False),
+        ("core.total_INV_I_O", "core.total", False),
+        ("core.delay_SRL16E_Q", "core.delay", False),
+        ("core.delay_SRLC32E_Q", "core.delay", False),
+        ("core.queue.storage_RAM32M_DOA[1]", "core.queue.storage", False),
+        ("core.wgt_RAMB36E1_DOADO[1]", "core.wgt", False),
+        ("core.products_DSP48E1_P[17]", "core.products", False),
+        ("core.RAM_has_1E1", "core.RAM_has_1E1", True),
     ],
 )
 def test_names_of_nets(name: str, signal: str, own: bool) -> None:
@@ -314,6 +324,7 @@ def test_names_of_nets(name: str, signal: str, own: bool) -> None:
         ("top.core.wgt.data.0.3_DP16KD_DOA", "core.wgt.data"),
         ("top.core.check.$signal$19_TRELLIS_FF_Q", "core.check"),
         ("top.core.lane_0_1.sum_MULT18X18D_P17", "core.lane_0_1.sum"),
+        *((f"core.left_{kind}_Q_27", "core.left") for kind in ("FDRE", "FDSE", "FDCE", "FDPE")),
     ],
 )
 def test_names_of_registers(name: str, signal: str) -> None:
@@ -463,9 +474,44 @@ def test_the_path_that_yosys_prints(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert path.ns == pytest.approx(4.095)
 
 
-def test_no_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(ToolError, match="reported no path"):
-        _longest(monkeypatch, tmp_path, "Latest arrival time in 'vta' is 0:\n\n")
+def test_a_path_between_ports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    report = """
+Latest arrival time in 'vta' is 745:
+     745 (<primary output>)
+           \\p [3]
+     745 p_CARRY4_O (CARRY4.S->O)
+           \\p_CARRY4_O_S
+     127 p_CARRY4_O_S_INV_O (INV.I->O)
+       0   \\a [1] (<primary input>)
+"""
+    path = _longest(monkeypatch, tmp_path, report)
+    assert [(hop.signal, hop.own, hop.levels) for hop in path.hops] == [
+        ("a[1]", True, 0),
+        ("p", False, 1),
+        ("p[3]", True, 1),
+    ]
+    assert path.ns == 0.745
+
+
+@pytest.mark.parametrize(
+    ("report", "complaint"),
+    [
+        ("No timing paths found.\n", "reported no path: nothing leads"),
+        ("", "not understood"),
+        ("Latest arrival time in 'vta' is 9:\n       9 (<unknown>)\n", "not understood"),
+        (
+            "Warning: Cell type '$scopeinfo' not recognised! Ignoring.\n"
+            "Warning: Cell type 'PLLE2' not recognised! Ignoring.\n" + STA,
+            "^Yosys knows no delays of PLLE2$",
+        ),
+    ],
+    ids=["none", "nothing", "no end", "a cell without delays"],
+)
+def test_no_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, report: str, complaint: str
+) -> None:
+    with pytest.raises(ToolError, match=complaint):
+        _longest(monkeypatch, tmp_path, report)
 
 
 def test_shift_registers_have_the_names_that_are_hidden() -> None:

@@ -1,13 +1,13 @@
 """The longest path of a 7-series netlist through its cells alone, before place and route.
 
-No tool from PyPI places and routes a 7-series part. Yosys knows what its cells take (of an Artix-7,
-measured by Project X-Ray), so its static timing analysis ranks paths and bounds the clock.
+No tool from PyPI places and routes a 7-series part. Yosys knows the delays of an Artix-7's cells,
+measured by Project X-Ray; its static timing analysis adds them up.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["LogicPath", "longest"]
 
+CLOCK = "clk"
+"""The machine's one clock."""
+
 _REPORT = "path.txt"
 
-# The netlist is read again without the cells that synthesis has adapted: those have lost their
-# delays.
+# Synthesis leaves copies of the cells without delays. So the netlist is read again, with the
+# library's own cells.
 _SCRIPT = f"""\
 read_verilog vta.v
 {FAMILIES["xc7"].command}
@@ -39,19 +42,23 @@ read_verilog -icells -lib -specify +/abc9_model.v +/xilinx/cells_sim.v +/xilinx/
 tee -q -o {_REPORT} sta
 """
 
-_CELL = re.compile(r"^ +(?P<ps>\d+) (?P<cell>\S+) \((?P<kind>\w+)\.(?P<pins>[^)]*)\)$")
-_NET = re.compile(r"^ +\\?(?P<name>\S+?)(?: (?P<bit>\[\d+\]))?$")
+_TOTAL = re.compile(r"^Latest arrival time in 'vta' is (?P<ps>\d+):$")
+_CELL = re.compile(r"^ +(?P<ps>\d+) (?P<name>\S+) \(\w+\.(?P<pins>\S+)\)$")
+_NET = re.compile(r"^ +(?P<name>\S+?)(?: (?P<bit>\[\d+\]))?$")
+_INPUT = re.compile(r"^ +0 +(?P<name>\S+?)(?: (?P<bit>\[\d+\]))? \(<primary input>\)$")
+_OUTPUT = re.compile(r"^ +(?P<ps>\d+) \(<primary output>\)$")
+_IGNORED = re.compile(r"Cell type '(?P<kind>.*)' not recognised")
 
 
 @dataclass(frozen=True)
 class LogicPath:
-    """The path, in ns and from its start. Nothing is known of routing: that is 0 in every hop."""
+    """The path from its start; nothing is known of routing, which is 0 in every hop."""
 
     hops: tuple[Hop, ...]
 
     @property
     def ns(self) -> float:
-        return sum(hop.logic for hop in self.hops)
+        return round(sum(hop.logic for hop in self.hops), 3)
 
 
 def longest(verilog: str, say: Callable[[str], None]) -> LogicPath:
@@ -73,29 +80,51 @@ def longest(verilog: str, say: Callable[[str], None]) -> LogicPath:
 
 def _parse(report: str) -> LogicPath:
     """What Yosys printed: from the end to the start, a cell and the net that it reads in turn."""
-    lines = iter(report.splitlines())
-    for line in lines:
-        if line.startswith("Latest arrival time"):
-            break
-    steps: list[tuple[int, str, str, str]] = []
-    net = ""
-    for line in lines:
-        if not line.strip():
-            break
-        if found := _CELL.match(line):
-            steps.append((int(found["ps"]), found["cell"], found["pins"], net))
-        elif found := _NET.match(line):
-            net = found["name"] + (found["bit"] or "")
-    if not steps:
+    ignored = {found["kind"] for found in _IGNORED.finditer(report)} - {"$scopeinfo"}
+    if ignored:
+        raise ToolError(f"Yosys knows no delays of {', '.join(sorted(ignored))}")
+    if "No timing paths found" in report:
         raise ToolError("Yosys reported no path: nothing leads from one register to another")
-    hops: list[Hop] = []
+    lines = iter(report.splitlines())
+    total = next((found for line in lines if (found := _TOTAL.match(line))), None)
+    # Cells from the end, each with the net that it drives; at the end a register or a port.
+    cells: list[tuple[int, str]] = []
+    net, end, start = "", "", None
+    for line in lines:
+        if found := _CELL.match(line):
+            if "->" in found["pins"]:
+                cells.append((int(found["ps"]), net))
+            else:
+                end = netlist_names.of_cell(found["name"])
+        elif found := _INPUT.match(line):
+            start = _name(found)
+            break
+        elif found := _NET.match(line):
+            net = _name(found)
+            end = end or net
+        elif not _OUTPUT.match(line):
+            break
+    if total is None or start is None or not cells:
+        raise ToolError("what Yosys reported of the longest path was not understood")
+    return LogicPath(joined(_hops(start, cells[::-1], end, int(total["ps"]))))
+
+
+def _name(net: re.Match[str]) -> str:
+    return net["name"].removeprefix("\\") + (net["bit"] or "")
+
+
+def _hops(start: str, cells: list[tuple[int, str]], end: str, total: int) -> Iterator[Hop]:
+    """A hop for each net that a cell drives, and one for the end.
+
+    The first cell is a register or a memory, if the path starts with the clock; else it is logic
+    behind an input.
+    """
+    levels = int(start != CLOCK)
+    if levels:
+        yield Hop(start, True, 0, 0.0, 0.0)
     before = 0
-    for ps, cell, pins, drives in reversed(steps):
-        logic = (ps - before) / 1000
-        if "->" in pins:
-            signal, own = netlist_names.of_net(drives)
-            hops.append(Hop(signal, own, int(bool(hops)), logic, 0.0))
-        else:
-            hops.append(Hop(netlist_names.of_cell(cell), True, 0, logic, 0.0))
-        before = ps
-    return LogicPath(joined(hops))
+    for ps, net in cells:
+        signal, own = netlist_names.of_net(net)
+        yield Hop(signal, own, levels, (ps - before) / 1000, 0.0)
+        before, levels = ps, 1
+    yield Hop(end, True, 0, (total - before) / 1000, 0.0)

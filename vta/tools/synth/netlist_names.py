@@ -20,13 +20,14 @@ _CELLS = (
     "MULT18X18D",
     "ALU54B",
     "DP16KD",
-    r"CARRY4",
+    "CARRY4",
     r"MUXF\d",
-    r"FD[RSCP]E",
-    r"RAM\w*?\dE1",
+    "FD[RSCP]E",
+    "RAMB(?:18|36)E1",
     r"RAM\d+(?:M|X\d[SD])",
-    r"DSP48E1",
-    r"INV",
+    "SRLC?(?:16|32)E",
+    "DSP48E1",
+    "INV",
 )
 _NEIGHBOUR = re.compile(rf"_({'|'.join(_CELLS)})(_.*)?$")
 # A memory becomes a grid of cells, whose pins may lend a name too: `storage.0.2_DI_3`.
