@@ -493,6 +493,22 @@ Latest arrival time in 'vta' is 745:
     assert path.ns == 0.745
 
 
+def test_a_path_into_a_multiplier(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its cell has no name of its own."""
+    report = """
+Latest arrival time in 'vta' is 4854:
+    4854 core.products.valid_1_DSP48E1_CEM_80 (DSP48E1.A)
+           \\core.products.wgt [392]
+    2454 core.wgt.lane_6.0.0 (RAMB36E1.CLKBWRCLK->DOPBDOP)
+       0   \\clk (<primary input>)
+"""
+    path = _longest(monkeypatch, tmp_path, report)
+    assert [(hop.signal, hop.own, hop.levels) for hop in path.hops] == [
+        ("core.products.wgt[392]", True, 0),
+        ("core.products.valid_1", False, 0),
+    ]
+
+
 @pytest.mark.parametrize(
     ("report", "complaint"),
     [

@@ -43,7 +43,7 @@ tee -q -o {_REPORT} sta
 """
 
 _TOTAL = re.compile(r"^Latest arrival time in 'vta' is (?P<ps>\d+):$")
-_CELL = re.compile(r"^ +(?P<ps>\d+) (?P<name>\S+) \(\w+\.(?P<pins>\S+)\)$")
+_CELL = re.compile(r"^ +(?P<ps>\d+) (?P<name>\S+) \((?P<kind>\w+)\.(?P<pins>\S+)\)$")
 _NET = re.compile(r"^ +(?P<name>\S+?)(?: (?P<bit>\[\d+\]))?$")
 _INPUT = re.compile(r"^ +0 +(?P<name>\S+?)(?: (?P<bit>\[\d+\]))? \(<primary input>\)$")
 _OUTPUT = re.compile(r"^ +(?P<ps>\d+) \(<primary output>\)$")
@@ -89,22 +89,23 @@ def _parse(report: str) -> LogicPath:
     total = next((found for line in lines if (found := _TOTAL.match(line))), None)
     # Cells from the end, each with the net that it drives; at the end a register or a port.
     cells: list[tuple[int, str]] = []
-    net, end, start = "", "", None
+    net, end, start = "", None, None
     for line in lines:
         if found := _CELL.match(line):
             if "->" in found["pins"]:
                 cells.append((int(found["ps"]), net))
             else:
-                end = netlist_names.of_cell(found["name"])
+                # A multiplier is named after one of the signals around it.
+                end = netlist_names.of_cell(found["name"]), not found["kind"].startswith("DSP")
         elif found := _INPUT.match(line):
             start = _name(found)
             break
         elif found := _NET.match(line):
             net = _name(found)
-            end = end or net
+            end = end or (net, True)
         elif not _OUTPUT.match(line):
             break
-    if total is None or start is None or not cells:
+    if total is None or start is None or end is None or not cells:
         raise ToolError("what Yosys reported of the longest path was not understood")
     return LogicPath(joined(_hops(start, cells[::-1], end, int(total["ps"]))))
 
@@ -113,7 +114,9 @@ def _name(net: re.Match[str]) -> str:
     return net["name"].removeprefix("\\") + (net["bit"] or "")
 
 
-def _hops(start: str, cells: list[tuple[int, str]], end: str, total: int) -> Iterator[Hop]:
+def _hops(
+    start: str, cells: list[tuple[int, str]], end: tuple[str, bool], total: int
+) -> Iterator[Hop]:
     """A hop for each net that a cell drives, and one for the end.
 
     The first cell is a register or a memory, if the path starts with the clock; else it is logic
@@ -127,4 +130,4 @@ def _hops(start: str, cells: list[tuple[int, str]], end: str, total: int) -> Ite
         signal, own = netlist_names.of_net(net)
         yield Hop(signal, own, levels, (ps - before) / 1000, 0.0)
         before, levels = ps, 1
-    yield Hop(end, True, 0, (total - before) / 1000, 0.0)
+    yield Hop(*end, 0, (total - before) / 1000, 0.0)
