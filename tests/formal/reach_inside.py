@@ -56,16 +56,17 @@ class SaysWhatIsInside:
         self.stages = {
             name: Stage(
                 self.inside(valid),
-                self.inside(name),
+                self.inside(item),
                 Signal(name=f"{name}_its"),
                 Signal(name=f"{name}_younger"),
                 Signal.like(self.loops.uop, name=f"{name}_uop"),
                 Signal(name=f"{name}_first_pass"),
             )
-            for name, valid in (
-                ("read", "read_valid"),
-                ("summed", "summed_valid"),
-                ("spare", "spare_full"),
+            for name, valid, item in (
+                ("read", "read_valid", "read"),
+                # Its indices with the bits that say that they are out of range.
+                ("summed", "summed_valid", "_add_up.sums"),
+                ("spare", "spare_full", "spare"),
             )
         }
 
@@ -257,8 +258,7 @@ class SaysWhatIsInside:
             for name in NAMES:
                 span = proof.span(job, name)
                 start = proof.fields(proof.uop(stage.uop))[f"{name}_idx"]
-                index = item[name] if where == "read" else self._index(where, name)
-                offset = index if where == "read" else index - start
+                offset = item[name] if where == "read" else item[name] - start
                 fits = (offset >= 0) & (offset <= span) & (~stage.first_pass | (offset == 0))
                 holds.append(fits | ~self._counts(name))
             self.hint(~(stage.valid & stage.its) | Cat(holds).all(), f"an iteration in {where}")
@@ -274,14 +274,6 @@ class SaysWhatIsInside:
             holds.append(fits | ~self._counts(name))
         self.hint(~proof.newest_is_its | self.first_has_left, "the first iteration came before")
         self.hint(~proof.newest_is_its | Cat(holds).all(), "the iteration that was taken last")
-
-    def _index(self, where: str, name: str) -> Value:
-        """With the bits that say that it is out of range, where there are any."""
-        return (
-            self.inside("_add_up.sums")[name]
-            if where == "summed"
-            else self.stages[where].item[name]
-        )
 
     def _extremes(self) -> None:
         """The lowest and the highest index of the micro-ops that have left."""

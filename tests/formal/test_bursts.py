@@ -16,17 +16,20 @@ from vta.config import PRESETS
 from vta.hw.bus.axi import PAGE_BYTES
 from vta.hw.bus.burst_splitter import BurstSplitter
 from vta.hw.bus.payloads import burst_beats
+from vta.hw.compute import compute_module
+from vta.hw.transfer import load_module
 from vta.isa import SIZE_BITS, MemoryType
 
+AXI3 = PRESETS["tiny"].replace(max_burst=16)
 CASES = {
-    "tiny": (PRESETS["tiny"], (MemoryType.INP, MemoryType.WGT)),
-    "axi3": (PRESETS["tiny"].replace(max_burst=16), (MemoryType.OUT,)),
-    "default": (PRESETS["default"], (MemoryType.UOP, MemoryType.ACC, MemoryType.ACC_8BIT)),
-    "wide": (PRESETS["wide"], (MemoryType.INP, MemoryType.WGT)),
+    "tiny": (PRESETS["tiny"], load_module.KINDS),
+    "axi3": (AXI3, (MemoryType.OUT,)),
+    "default": (PRESETS["default"], compute_module.KINDS),
+    "wide": (PRESETS["wide"], load_module.KINDS),
 }
 """Configurations, and the types that one of the modules moves."""
 
-FAULTY = PRESETS["tiny"].replace(max_burst=16), (MemoryType.INP, MemoryType.WGT)
+FAULTY = AXI3, load_module.KINDS
 """For blocks with a fault."""
 
 

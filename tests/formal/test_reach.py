@@ -37,12 +37,13 @@ class StaysWithinReach(Proof):
         self, dut: IndexGenerator, count_bits: int, *, uops: int = UOPS, hints: bool = True
     ) -> None:
         super().__init__(dut)
-        self.count_bits, self.hints = count_bits, hints
-        self.uops = [Signal(UOP_BITS, name=f"uop_{number}") for number in range(uops)]
+        self.count_bits, self.uop_count, self.hints = count_bits, uops, hints
 
     def properties(self, m: Module) -> None:
         dut, job, iteration = self.dut, self.dut.job, self.dut.iteration
-        self.uops = [self.constant(m, uop.name, UOP_BITS) for uop in self.uops]
+        self.uops = [
+            self.constant(m, f"uop_{number}", UOP_BITS) for number in range(self.uop_count)
+        ]
         comes, taken = job.valid & job.ready, iteration.valid & iteration.ready
         ends = taken & iteration.payload.last
 
